@@ -1,0 +1,126 @@
+"""What the coordinator may not lose: its requests, the sites' replies and the frozen common facts.
+
+One SQLite file per study. Everything in it is signed or public, and nothing is decided here: messages go in
+as bytes and come out as the same bytes. Each write is durable before the call returns, so a coordinator that
+was stopped at any point goes on from there. The first entry under a key stays: a repeat changes nothing.
+"""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS study (one INTEGER PRIMARY KEY CHECK (one = 1), hash TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS request (
+    site TEXT, round INTEGER, id TEXT NOT NULL, hash TEXT NOT NULL, message BLOB NOT NULL,
+    PRIMARY KEY (site, round));
+CREATE TABLE IF NOT EXISTS reply (
+    site TEXT, round INTEGER, receipt TEXT NOT NULL UNIQUE, message BLOB NOT NULL,
+    PRIMARY KEY (site, round));
+CREATE TABLE IF NOT EXISTS refusal (
+    number INTEGER PRIMARY KEY, site TEXT NOT NULL, round INTEGER NOT NULL, code TEXT NOT NULL,
+    sentence TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS common (one INTEGER PRIMARY KEY CHECK (one = 1), message BLOB NOT NULL);
+"""
+
+
+class RefusalEntry(NamedTuple):
+    """One reply that brought no release: the site's refusal, or why the coordinator did not accept it."""
+
+    site: str
+    round: int
+    code: str
+    sentence: str
+
+
+class Store:
+    """The durable state of one study.
+
+    Parameters
+    ----------
+    path : path of the SQLite file, made if it is absent; ":memory:" for a study that need not survive.
+    study_hash : hash of the study; a file that holds another study is refused.
+
+    Raises
+    ------
+    ValueError
+        If the file belongs to another study or is not a store.
+    """
+
+    def __init__(self, path: Path | str, study_hash: str) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None)
+        try:
+            self._open(study_hash)
+        except sqlite3.DatabaseError:
+            self.close()
+            raise ValueError(f"{path} is not a study's store; give the path of a new or an existing one") from None
+        except ValueError:
+            self.close()
+            raise
+
+    def _open(self, study_hash: str) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.executescript(_TABLES)
+        self._db.execute("INSERT INTO study VALUES (1, ?) ON CONFLICT DO NOTHING", (study_hash,))
+        (held,) = self._row("SELECT hash FROM study")
+        if held != study_hash:
+            raise ValueError(f"the store holds study={held}, not study={study_hash}; use one file per study")
+
+    def keep_request(self, site: str, round: int, id: str, hash: str, message: bytes) -> bytes:
+        """Keep a request before it is sent; return the one that is kept, which may be an earlier one."""
+        self._db.execute(
+            "INSERT INTO request VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (site, round, id, hash, message),
+        )
+        return bytes(self._row("SELECT message FROM request WHERE site = ? AND round = ?", site, round)[0])
+
+    def keep_reply(self, site: str, round: int, receipt: str, message: bytes) -> bool:
+        """Keep a site's release under the hash of its receipt; False if this round or receipt has one."""
+        row = (site, round, receipt, message)
+        with closing(self._db.execute("INSERT INTO reply VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", row)) as c:
+            return c.rowcount == 1
+
+    def keep_refusal(self, entry: RefusalEntry) -> None:
+        """Note a reply that brought no release."""
+        self._db.execute("INSERT INTO refusal (site, round, code, sentence) VALUES (?, ?, ?, ?)", entry)
+
+    def keep_common(self, message: bytes) -> bytes:
+        """Freeze the common facts of round 2; return the ones that are frozen, which may be earlier ones."""
+        self._db.execute("INSERT INTO common VALUES (1, ?) ON CONFLICT DO NOTHING", (message,))
+        return bytes(self._row("SELECT message FROM common")[0])
+
+    def requests(self, round: int) -> dict[str, bytes]:
+        """The requests made so far, by site."""
+        return dict(self._db.execute("SELECT site, message FROM request WHERE round = ? ORDER BY site", (round,)))
+
+    def replies(self, round: int) -> dict[str, bytes]:
+        """The releases received so far, by site."""
+        return dict(self._db.execute("SELECT site, message FROM reply WHERE round = ? ORDER BY site", (round,)))
+
+    def refusals(self) -> tuple[RefusalEntry, ...]:
+        """Every reply that brought no release, in the order of arrival."""
+        rows = self._db.execute("SELECT site, round, code, sentence FROM refusal ORDER BY number")
+        return tuple(RefusalEntry(*row) for row in rows)
+
+    def common(self) -> bytes | None:
+        """The frozen common facts, or None before the freeze."""
+        row = self._db.execute("SELECT message FROM common").fetchone()
+        return None if row is None else bytes(row[0])
+
+    def close(self) -> None:
+        """Release the file; the store cannot be used afterwards."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _row(self, query: str, *values: object) -> tuple[Any, ...]:
+        return tuple(self._db.execute(query, values).fetchone())
