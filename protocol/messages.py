@@ -1,0 +1,235 @@
+"""What crosses the wire between a coordinator and a site: six messages, versioned, closed to unknown fields.
+
+    SignedStudy      coordinator -> stewards     what will be computed, at which cost, by whom
+    SignedRequest    coordinator -> site         one round of a signed study
+    SignedRelease    site -> coordinator         what the site releases, and its receipt
+    Refusal          site -> coordinator         one code of a closed enumeration
+    SignedReceipt    anyone                      a receipt on its own, as it is published
+    Description      site -> anyone              the public facts of a site
+
+Their parts are in `study.py`, `payload.py` and `fields.py`. Signatures are made and checked in `signing.py`,
+receipts in `receipts.py`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from cohortmix.protocol.canonical import canonical, sha256
+from cohortmix.protocol.fields import BigInt, Exact, Hash, Name, PublicKey, Ratio, Signature, Version, Wire
+from cohortmix.protocol.payload import Centroids, ClassSums, Common, NoisedAnswer, Release
+from cohortmix.protocol.study import NEIGHBOURS, SiteEntry, StudySpec
+
+__all__ = [
+    "NEIGHBOURS", "Centroids", "ClassSums", "Code", "Common", "Description", "Message", "MessageError",
+    "NoisedAnswer", "Receipt", "Refusal", "Release", "Reply", "Request", "SignedReceipt", "SignedRelease",
+    "SignedRequest", "SignedStudy", "SiteEntry", "Statement", "StudySpec", "VersionError", "decode", "encode",
+]  # fmt: skip
+
+PROTOCOL = 1
+MAX_BYTES = 64 * 2**20
+"""Longest message that is read."""
+
+TEST_WARNING = "NOT PRIVATE: test noise"
+"""What every output says that was made with the keyed noise source."""
+
+
+class MessageError(ValueError):
+    """Bytes that are not a message of this protocol; the text names the fields, never their values."""
+
+
+class VersionError(MessageError):
+    """A message of another protocol version."""
+
+
+class _Message(Wire):
+    """A message that stands alone: it says which it is, and in which version."""
+
+    protocol: Literal[1] = 1
+
+
+# --- the study
+
+
+class SignedStudy(_Message):
+    """A study and its coordinator's signature."""
+
+    type: Literal["study"] = "study"
+    study: StudySpec
+    signature: Signature
+
+
+# --- a request
+
+
+class Request(Wire):
+    """One round of a study. Asked again with the same id and content, it gives the same bytes."""
+
+    study: SignedStudy
+    round: Literal[1, 2]
+    request_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{8,64}$")]
+    common: Common | None = None
+
+    @property
+    def hash(self) -> str:
+        """Covers the study, the round, the request id and the common groups and margins."""
+        return sha256(self.plain())
+
+    @model_validator(mode="after")
+    def _common_in_round_two(self) -> Request:
+        if (self.common is None) == (self.round == 2):
+            raise ValueError(f"expected common groups in round 2 and only there, got round={self.round}")
+        return self
+
+
+class SignedRequest(_Message):
+    """A request and the coordinator's signature, so that nobody between spends a site's budget."""
+
+    type: Literal["request"] = "request"
+    request: Request
+    signature: Signature
+
+
+# --- a release and its receipt
+
+
+class Statement(Wire):
+    """What one noised answer cost: mu2 = sensitivity2 / sigma^2, all in noise steps."""
+
+    question: Hash
+    name: Annotated[str, Field(min_length=1, max_length=60)]
+    dimension: int = Field(ge=1)
+    sensitivity2: BigInt
+    sigma: BigInt
+    mu2: Ratio
+
+
+class Receipt(Wire):
+    """What one release cost the patients of a site, in numbers that anyone can check (`receipts.py`)."""
+
+    site: Name
+    study: Hash
+    schema_hash: Hash
+    request_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{8,64}$")]
+    request_hash: Hash
+    round: Literal[1, 2]
+    unit: Literal["patient"] = "patient"
+    neighbours: Literal["replace-one-patient"] = NEIGHBOURS
+    mu2: Ratio
+    statements: tuple[Statement, ...] = Field(max_length=100)
+    epsilon: Exact
+    delta: Exact
+    kappa: Exact
+    noise: Literal["opendp", "TEST"]
+    private: bool
+    warning: str | None = Field(default=None, max_length=100)
+    version: Version
+    patients: int = Field(ge=1)
+    release_hash: Hash
+    previous: Hash
+
+    @property
+    def hash(self) -> str:
+        """What the site's next receipt names as `previous`."""
+        return sha256(self.plain())
+
+
+class SignedReceipt(_Message):
+    """A receipt and its site's signature, as `receipts/SITE-ROUND.json` holds it."""
+
+    type: Literal["receipt"] = "receipt"
+    receipt: Receipt
+    signature: Signature
+
+
+class SignedRelease(_Message):
+    """A release, its receipt, and the site's signature of the receipt, which names the release's hash."""
+
+    type: Literal["release"] = "release"
+    release: Release
+    receipt: Receipt
+    signature: Signature
+
+    @property
+    def signed_receipt(self) -> SignedReceipt:
+        """The receipt and its signature without the release."""
+        return SignedReceipt(receipt=self.receipt, signature=self.signature)
+
+
+# --- refusals and public facts
+
+
+class Code(StrEnum):
+    """Why a site does not answer; no code depends on a record."""
+
+    NOT_APPROVED = "NOT_APPROVED"
+    BAD_SIGNATURE = "BAD_SIGNATURE"
+    OVER_BUDGET = "OVER_BUDGET"
+    TOO_FEW_PATIENTS = "TOO_FEW_PATIENTS"
+    UNKNOWN_COLUMN = "UNKNOWN_COLUMN"
+    UNKNOWN_VERSION = "UNKNOWN_VERSION"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+class Refusal(_Message):
+    """A code and a sentence of ours."""
+
+    type: Literal["refusal"] = "refusal"
+    code: Code
+    sentence: Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class Description(_Message):
+    """The public facts of a site: nothing here depends on a record but the number of patients."""
+
+    type: Literal["description"] = "description"
+    site: Name
+    key: PublicKey
+    patients: int = Field(ge=0)
+    schema_hash: Hash
+    columns: tuple[str, ...]
+    version: Version
+
+
+Message = SignedStudy | SignedRequest | SignedRelease | SignedReceipt | Refusal | Description
+Reply = SignedRelease | Refusal
+
+_ANY: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
+
+
+class _Header(Wire, extra="ignore"):
+    protocol: int
+
+
+def encode(message: Message) -> bytes:
+    """The message as canonical JSON; equal messages give equal bytes."""
+    return canonical(message.plain())
+
+
+def decode(data: bytes, limit: int = MAX_BYTES) -> Message:
+    """The message in `data`; its version is looked at before anything else.
+
+    Raises
+    ------
+    VersionError
+        When it is of another protocol version.
+    MessageError
+        When it is longer than `limit` bytes or not a message; no value of it is repeated in the text.
+    """
+    if len(data) > limit:
+        raise MessageError(f"expected a message of at most {limit} bytes, got {len(data)}")
+    try:
+        version = _Header.model_validate_json(data).protocol
+        if version != PROTOCOL:
+            raise VersionError(f"expected protocol={PROTOCOL}, got protocol={version}; install one version")
+        return _ANY.validate_json(data)
+    except ValidationError as error:
+        raise MessageError(f"not a message of protocol {PROTOCOL}: {_faults(error)}") from None
+
+
+def _faults(error: ValidationError) -> str:
+    faults: list[Any] = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'message'}: {fault['type']}" for fault in faults[:5])

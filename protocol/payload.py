@@ -1,0 +1,138 @@
+"""What the pipeline of `core` takes and gives, on the wire: common groups, noised answers, centroids.
+
+The classes of `core` are imported where they are made, not above: whoever verifies a receipt needs no JAX.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cohortmix.protocol.canonical import sha256
+from cohortmix.protocol.fields import Array, BigInt, Exact, Hash, Ratio, Wire
+
+if TYPE_CHECKING:
+    from cohortmix.core import pipeline
+    from cohortmix.core.vault import Answer
+
+
+class Common(Wire):
+    """What the coordinator learned from round 1: groups of fine cells, and the pooled class centroids."""
+
+    groups: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...]
+    margins: Array
+    masses: Array
+
+    @classmethod
+    def of(cls, common: pipeline.Common) -> Common:
+        """Wrap the `Common` of `core.pipeline`."""
+        groups = tuple(tuple(int(cell) for cell in group) for group in common.groups)
+        return cls(groups=groups, margins=Array.of(common.margins), masses=Array.of(common.masses))
+
+    def to_core(self) -> pipeline.Common:
+        """The `Common` of `core.pipeline`."""
+        from cohortmix.core import pipeline
+
+        return pipeline.Common(self.groups, self.margins.numpy(), self.masses.numpy())
+
+
+class NoisedAnswer(Wire):
+    """One noised answer of a vault, in noise steps."""
+
+    values: Array
+    sigma: BigInt
+    unit: BigInt
+    sensitivity2: BigInt
+    mu2: Ratio
+    question: Hash
+
+    @classmethod
+    def of(cls, answer: Answer) -> NoisedAnswer:
+        """Wrap an `Answer` of `core.vault`."""
+        return cls(
+            values=Array.of(answer.values),
+            sigma=answer.sigma,
+            unit=answer.unit,
+            sensitivity2=answer.sensitivity2,
+            mu2=answer.mu2,
+            question=answer.question,
+        )
+
+    def to_core(self) -> Answer:
+        """The `Answer` of `core.vault`."""
+        from cohortmix.core.vault import Answer
+
+        return Answer(self.values.numpy(), self.sigma, self.unit, self.sensitivity2, self.mu2, self.question)
+
+
+class ClassSums(Wire):
+    """Release of round 1: the noised class sums of answer A."""
+
+    kind: Literal["class_sums"] = "class_sums"
+    answer: NoisedAnswer
+
+    @property
+    def hash(self) -> str:
+        """What the receipt names."""
+        return sha256(self.plain())
+
+
+class Centroids(Wire):
+    """Release of round 2: the finished centroids of a site and its support points (`core.pipeline`)."""
+
+    kind: Literal["centroids"] = "centroids"
+    masses: Array
+    means: Array
+    labels: Array
+    kinds: tuple[Literal["mixture", "class"], ...]
+    noise_std: Exact
+    support_points: Array
+    support_labels: Array
+
+    @property
+    def hash(self) -> str:
+        """What the receipt names."""
+        return sha256(self.plain())
+
+    @classmethod
+    def of(cls, centroids: pipeline.SiteCentroids) -> Centroids:
+        """Wrap the `SiteCentroids` of `core.pipeline`."""
+        return cls(
+            masses=Array.of(centroids.masses),
+            means=Array.of(centroids.means),
+            labels=Array.of(centroids.labels),
+            kinds=centroids.kind,
+            noise_std=Decimal(repr(float(centroids.noise_std))),
+            support_points=Array.of(centroids.support_points),
+            support_labels=Array.of(centroids.support_labels),
+        )
+
+    def to_core(self) -> pipeline.SiteCentroids:
+        """The `SiteCentroids` of `core.pipeline`."""
+        from cohortmix.core import pipeline
+
+        return pipeline.SiteCentroids(
+            masses=self.masses.numpy(),
+            means=self.means.numpy(),
+            labels=self.labels.numpy(),
+            kind=self.kinds,
+            noise_std=float(self.noise_std),
+            support_points=self.support_points.numpy(),
+            support_labels=self.support_labels.numpy(),
+        )
+
+    @model_validator(mode="after")
+    def _shapes(self) -> Centroids:
+        k, s = len(self.kinds), self.support_points.shape[:1]
+        rows = [self.masses.shape, self.means.shape[:1], self.labels.shape[:1]]
+        widths = [self.support_points.shape[1:], self.support_labels.shape[1:]]
+        if rows != [(k,)] * 3 or s != self.support_labels.shape[:1]:
+            raise ValueError("expected as many masses, means, labels and kinds; as many points as labels")
+        if widths != [self.means.shape[1:], self.labels.shape[1:]] or any(len(width) != 1 for width in widths):
+            raise ValueError("expected support points and labels as wide as the means and the labels")
+        return self
+
+
+Release = Annotated[ClassSums | Centroids, Field(discriminator="kind")]
