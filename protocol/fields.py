@@ -42,6 +42,15 @@ def decimal_text(number: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def exact(value: float) -> Decimal:
+    """The shortest decimal that reads back as this very float.
+
+    >>> exact(0.1), float(exact(1 / 3)) == 1 / 3
+    (Decimal('0.1'), True)
+    """
+    return Decimal(repr(float(value)))
+
+
 def decimal_up(value: float | Fraction, places: int) -> Decimal:
     """The least decimal with `places` places that is not below `value`."""
     return _rounded(value, places, ROUND_CEILING)

@@ -5,37 +5,49 @@ The classes of `core` are imported where they are made, not above: whoever verif
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import Field, model_validator
 
 from cohortmix.protocol.canonical import sha256
-from cohortmix.protocol.fields import Array, BigInt, Exact, Hash, Ratio, Wire
+from cohortmix.protocol.fields import Array, BigInt, Exact, Hash, Ratio, Wire, exact
 
 if TYPE_CHECKING:
     from cohortmix.core import pipeline
     from cohortmix.core.vault import Answer
 
+CentroidKind = Literal["mixture", "class"]
+
 
 class Common(Wire):
-    """What the coordinator learned from round 1: groups of fine cells, and the pooled class centroids."""
+    """What the coordinator learned from round 1, for all sites: groups of fine cells, and pooled margins.
+
+    `groups[j][cell]` is the group of a fine cell of feature j, `cells` (C, F) and `masses` (C,) are the margins
+    of `core.anonymize`, `s_a` their noise.
+    """
 
     groups: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...]
-    margins: Array
+    cells: Array
     masses: Array
+    s_a: Exact
 
     @classmethod
     def of(cls, common: pipeline.Common) -> Common:
         """Wrap the `Common` of `core.pipeline`."""
-        groups = tuple(tuple(int(cell) for cell in group) for group in common.groups)
-        return cls(groups=groups, margins=Array.of(common.margins), masses=Array.of(common.masses))
+        margins = common.margins
+        return cls(
+            groups=common.groups,
+            cells=Array.of(margins.cells),
+            masses=Array.of(margins.masses),
+            s_a=exact(margins.s_a),
+        )
 
     def to_core(self) -> pipeline.Common:
         """The `Common` of `core.pipeline`."""
         from cohortmix.core import pipeline
+        from cohortmix.core.anonymize import Margins
 
-        return pipeline.Common(self.groups, self.margins.numpy(), self.masses.numpy())
+        return pipeline.Common(self.groups, Margins(self.cells.numpy(), self.masses.numpy(), float(self.s_a)))
 
 
 class NoisedAnswer(Wire):
@@ -86,7 +98,7 @@ class Centroids(Wire):
     masses: Array
     means: Array
     labels: Array
-    kinds: tuple[Literal["mixture", "class"], ...]
+    kinds: tuple[CentroidKind, ...]
     noise_std: Exact
     support_points: Array
     support_labels: Array
@@ -103,8 +115,8 @@ class Centroids(Wire):
             masses=Array.of(centroids.masses),
             means=Array.of(centroids.means),
             labels=Array.of(centroids.labels),
-            kinds=centroids.kind,
-            noise_std=Decimal(repr(float(centroids.noise_std))),
+            kinds=cast("tuple[CentroidKind, ...]", centroids.kind),  # checked by the field
+            noise_std=exact(centroids.noise_std),
             support_points=Array.of(centroids.support_points),
             support_labels=Array.of(centroids.support_labels),
         )

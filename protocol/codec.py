@@ -1,0 +1,23 @@
+"""Messages inside Flower's records: one field of bytes, which Flower carries and nobody else reads."""
+
+from __future__ import annotations
+
+from flwr.app import ConfigRecord, RecordDict
+
+from cohortmix.protocol.messages import MessageError
+
+_RECORD, _FIELD = "cohortmix", "message"
+
+
+def to_records(data: bytes) -> RecordDict:
+    """Wrap an encoded message."""
+    return RecordDict({_RECORD: ConfigRecord({_FIELD: data})})
+
+
+def from_records(records: RecordDict) -> bytes:
+    """The encoded message; MessageError if the records hold none."""
+    record = records.get(_RECORD)
+    data = record.get(_FIELD) if isinstance(record, ConfigRecord) else None
+    if not isinstance(data, bytes):
+        raise MessageError(f"expected bytes in record {_RECORD!r}, field {_FIELD!r}, got none")
+    return data

@@ -1,0 +1,234 @@
+"""Receipts: what a release cost, written by the site, checked by anyone who has its public key.
+
+Privacy of one patient against replacement by another. A statement says that one answer of d numbers had squared
+L2 sensitivity Delta^2 and discrete Gaussian noise of standard deviation sigma, both in noise steps; it is
+mu-GDP with mu^2 = Delta^2/sigma^2 up to kappa = d/(24 sigma^2) in total variation. Over the statements of a
+receipt, and over receipts, mu^2 and kappa add. Whatever is rounded is rounded up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from importlib.metadata import version
+
+from cohortmix.core.gdp import epsilon_of
+from cohortmix.protocol.fields import decimal_up, ratio_text
+from cohortmix.protocol.messages import (
+    NEIGHBOURS,
+    TEST_WARNING,
+    ClassSums,
+    NoisedAnswer,
+    Receipt,
+    Release,
+    Request,
+    SignedReceipt,
+    SignedRelease,
+    Statement,
+    StudySpec,
+)
+from cohortmix.protocol.signing import Key, SignatureError, sign_receipt, verify_receipt
+
+GENESIS = "0" * 64
+"""`previous` of a site's first receipt."""
+
+EPSILON_PLACES, KAPPA_PLACES = 6, 24
+_FLOAT_ERROR = 1 + 1e-10  # far above the relative error of epsilon_of (1e-13), far below what is printed
+
+
+class ReceiptError(ValueError):
+    """A receipt does not hold; the text says which of its statements."""
+
+
+@dataclass(frozen=True)
+class Total:
+    """What several releases cost the patients of one site together: mu2 and kappa, both exact sums."""
+
+    mu2: Fraction
+    kappa: Fraction
+
+    @property
+    def mu(self) -> float:
+        """sqrt(mu2)."""
+        return math.sqrt(self.mu2)
+
+    def epsilon(self, delta: Decimal) -> Decimal:
+        """The epsilon at `delta`, rounded up; Corollary 1 of Dong, Roth and Su with kappa (`core.gdp`)."""
+        exact = epsilon_of(self.mu, float(delta), float(self.kappa))
+        return decimal_up(exact * _FLOAT_ERROR, EPSILON_PLACES)
+
+
+def total(receipts: Iterable[Receipt]) -> Total:
+    """Composition over receipts of one site; the same receipt given twice counts once."""
+    statements = [each for receipt in {r.hash: r for r in receipts}.values() for each in receipt.statements]
+    return _total(statements)
+
+
+def _total(statements: Iterable[Statement]) -> Total:
+    statements = tuple(statements)
+    mu2 = sum((Fraction(each.sensitivity2, each.sigma**2) for each in statements), Fraction(0))
+    kappa = sum((Fraction(each.dimension, 24 * each.sigma**2) for each in statements), Fraction(0))
+    return Total(mu2, kappa)
+
+
+def statement(name: str, answer: NoisedAnswer) -> Statement:
+    """What one noised answer cost."""
+    return Statement(
+        question=answer.question,
+        name=name,
+        dimension=math.prod(answer.values.shape),
+        sensitivity2=answer.sensitivity2,
+        sigma=answer.sigma,
+        mu2=answer.mu2,
+    )
+
+
+def issue(
+    key: Key,
+    site: str,
+    request: Request,
+    release: Release,
+    answers: Mapping[str, NoisedAnswer],
+    patients: int,
+    previous: str,
+) -> SignedRelease:
+    """The release under a signed receipt.
+
+    Parameters
+    ----------
+    answers : by name, every answer that this request drew from the vault; they are all that it cost.
+    patients : N of the site, public.
+    previous : hash of the site's previous receipt, GENESIS for its first.
+    """
+    study = request.study.study
+    statements = tuple(statement(name, answer) for name, answer in answers.items())
+    cost = _total(statements)
+    receipt = Receipt(
+        site=site,
+        study=study.hash,
+        schema_hash=study.schema_hash,
+        request_id=request.request_id,
+        request_hash=request.hash,
+        round=request.round,
+        mu2=cost.mu2,
+        statements=statements,
+        epsilon=cost.epsilon(study.delta),
+        delta=study.delta,
+        kappa=decimal_up(cost.kappa, KAPPA_PLACES),
+        noise=study.noise,
+        private=study.noise != "TEST",
+        warning=TEST_WARNING if study.noise == "TEST" else None,
+        version=version("cohortmix"),
+        patients=patients,
+        release_hash=release.hash,
+        previous=previous,
+    )
+    return SignedRelease(release=release, receipt=receipt, signature=sign_receipt(key, receipt).signature)
+
+
+def check(receipt: Receipt) -> None:
+    """Raise ReceiptError unless the receipt's numbers follow from its statements.
+
+    Each mu2 is sensitivity2/sigma^2, their sum is the receipt's, kappa and epsilon are not understated, and
+    test noise is marked as not private.
+    """
+    for each in receipt.statements:
+        if each.sigma <= 0 or each.sensitivity2 < 0 or each.mu2 * each.sigma**2 != each.sensitivity2:
+            raise ReceiptError(
+                f"statement {each.name!r}: expected mu2 = sensitivity2/sigma^2, got mu2={ratio_text(each.mu2)}"
+            )
+    cost = _total(receipt.statements)
+    if receipt.mu2 != cost.mu2:
+        raise ReceiptError(
+            f"expected mu2={ratio_text(cost.mu2)}, the sum of its statements, got {ratio_text(receipt.mu2)}"
+        )
+    if Fraction(receipt.kappa) < cost.kappa:
+        raise ReceiptError(f"expected kappa of at least {float(cost.kappa):.6g}, got kappa={receipt.kappa}")
+    if float(receipt.epsilon) < epsilon_of(cost.mu, float(receipt.delta), float(cost.kappa)):
+        raise ReceiptError(
+            f"expected epsilon of at least {cost.epsilon(receipt.delta)} at delta={receipt.delta}, got "
+            f"epsilon={receipt.epsilon}"
+        )
+    test = receipt.noise == "TEST"
+    if receipt.private == test or receipt.warning != (TEST_WARNING if test else None):
+        raise ReceiptError(f"expected private={not test} with noise={receipt.noise}, and its warning to agree")
+
+
+def verify(signed: SignedReceipt, study: StudySpec) -> None:
+    """Raise ReceiptError unless a site of the study signed this receipt, for this study, within its mu."""
+    receipt, entry = signed.receipt, study.site(signed.receipt.site)
+    if entry is None:
+        raise ReceiptError(f"site={receipt.site!r} does not take part in study {study.name!r}")
+    try:
+        verify_receipt(signed, entry.key)
+    except SignatureError as error:
+        raise ReceiptError(f"receipt of {receipt.site!r}: {error}") from None
+    check(receipt)
+    expected = {
+        "study": study.hash,
+        "schema_hash": study.schema_hash,
+        "delta": study.delta,
+        "noise": study.noise,
+        "neighbours": NEIGHBOURS,
+        "patients": entry.patients,
+    }
+    _expect(receipt, expected)
+    if receipt.mu2 > study.mu2:
+        raise ReceiptError(
+            f"expected at most mu={study.mu}, got mu={math.sqrt(receipt.mu2):.6g} from {receipt.site!r}"
+        )
+
+
+def verify_release(signed: SignedRelease, request: Request) -> None:
+    """Raise ReceiptError unless this is the answer to `request`, and its receipt covers all of it."""
+    verify(signed.signed_receipt, request.study.study)
+    _expect(
+        signed.receipt,
+        {
+            "request_id": request.request_id,
+            "request_hash": request.hash,
+            "round": request.round,
+            "release_hash": signed.release.hash,
+        },
+    )
+    if isinstance(signed.release, ClassSums) != (request.round == 1):
+        raise ReceiptError(f"expected class sums in round 1 and centroids in round 2, got {signed.release.kind}")
+    if isinstance(signed.release, ClassSums):
+        names = [each.name for each in signed.receipt.statements]
+        if list(signed.receipt.statements) != [statement(name, signed.release.answer) for name in names[:1]]:
+            raise ReceiptError("expected one statement, that of the released class sums")
+
+
+def _expect(receipt: Receipt, facts: Mapping[str, object]) -> None:
+    for name, value in facts.items():
+        if getattr(receipt, name) != value:
+            raise ReceiptError(
+                f"receipt of {receipt.site!r}: expected {name}={value}, got {getattr(receipt, name)}"
+            )
+
+
+def verify_chain(receipts: Sequence[Receipt], complete: bool = False) -> None:
+    """Raise ReceiptError if a site's receipts show two histories of its ledger.
+
+    Two receipts with one predecessor mean that a ledger was set back, and its budget spent twice.
+
+    Parameters
+    ----------
+    receipts : of one site, in any order; a coordinator sees only those of its own studies.
+    complete : whether they must be the whole chain from the first one, without a gap.
+    """
+    chain = {receipt.hash: receipt for receipt in receipts}
+    if len({receipt.site for receipt in chain.values()}) > 1:
+        raise ReceiptError("expected the receipts of one site, got those of several")
+    followers = Counter(receipt.previous for receipt in chain.values())
+    forks = [previous for previous, count in followers.items() if count > 1]
+    if forks:
+        raise ReceiptError(
+            f"fork: {followers[forks[0]]} receipts follow {forks[0][:12]}...; the ledger of the site was set back"
+        )
+    if complete and set(followers) - set(chain) != ({GENESIS} if chain else set()):
+        raise ReceiptError("the chain has a gap: expected every receipt back to the first one")

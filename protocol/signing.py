@@ -1,0 +1,102 @@
+"""Ed25519 signatures over canonical JSON; the bytes that are signed name the kind of message.
+
+A study is signed so that a steward knows what was approved, a request so that a relay cannot spend a site's
+budget on its own, a receipt so that anyone can check what a release cost.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from cohortmix.protocol.canonical import canonical
+from cohortmix.protocol.fields import Wire
+from cohortmix.protocol.messages import Receipt, Request, SignedReceipt, SignedRequest, SignedStudy, StudySpec
+
+Kind = Literal["study", "request", "receipt"]
+
+
+class SignatureError(ValueError):
+    """A signature does not belong to its message and key."""
+
+
+class Key:
+    """An Ed25519 private key; printing it shows the public half only."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+
+    @classmethod
+    def generate(cls) -> Key:
+        """A new key from the system's random source."""
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def from_bytes(cls, private: bytes) -> Key:
+        """The key whose 32 private bytes `to_bytes` gave."""
+        return cls(Ed25519PrivateKey.from_private_bytes(private))
+
+    def to_bytes(self) -> bytes:
+        """The 32 private bytes, for a file that only its owner can read."""
+        return self._private.private_bytes_raw()
+
+    @property
+    def public_hex(self) -> str:
+        """The public key as 64 hexadecimal digits."""
+        return self._private.public_key().public_bytes_raw().hex()
+
+    def sign(self, message: bytes) -> str:
+        """Signature of `message` as 128 hexadecimal digits."""
+        return self._private.sign(message).hex()
+
+    def __repr__(self) -> str:
+        return f"Key(public_hex={self.public_hex!r})"
+
+
+def verify(public_hex: str, message: bytes, signature: str) -> None:
+    """Raise SignatureError unless `signature` is that of `message` under the key `public_hex`."""
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_hex)).verify(bytes.fromhex(signature), message)
+    except (InvalidSignature, ValueError):
+        raise SignatureError(
+            f"the signature is not by key={public_hex[:12]}... over this content; ask its author for it again"
+        ) from None
+
+
+def sign_study(key: Key, study: StudySpec) -> SignedStudy:
+    """The study under its coordinator's signature."""
+    return SignedStudy(study=study, signature=key.sign(_signed_bytes("study", study)))
+
+
+def verify_study(signed: SignedStudy) -> None:
+    """Raise SignatureError unless the coordinator that the study names has signed it."""
+    verify(signed.study.coordinator_key, _signed_bytes("study", signed.study), signed.signature)
+
+
+def sign_request(key: Key, request: Request) -> SignedRequest:
+    """The request under its coordinator's signature."""
+    return SignedRequest(request=request, signature=key.sign(_signed_bytes("request", request)))
+
+
+def verify_request(signed: SignedRequest) -> None:
+    """Raise SignatureError unless the study's coordinator has signed both the study and this request."""
+    verify_study(signed.request.study)
+    key = signed.request.study.study.coordinator_key
+    verify(key, _signed_bytes("request", signed.request), signed.signature)
+
+
+def sign_receipt(key: Key, receipt: Receipt) -> SignedReceipt:
+    """The receipt under its site's signature."""
+    return SignedReceipt(receipt=receipt, signature=key.sign(_signed_bytes("receipt", receipt)))
+
+
+def verify_receipt(signed: SignedReceipt, public_hex: str) -> None:
+    """Raise SignatureError unless the site of key `public_hex` has signed the receipt."""
+    verify(public_hex, _signed_bytes("receipt", signed.receipt), signed.signature)
+
+
+def _signed_bytes(kind: Kind, content: Wire) -> bytes:
+    """Kind and protocol come first: a signature of one kind of message is none of another."""
+    return f"cohortmix/{kind}/1\n".encode() + canonical(content.plain())
