@@ -126,9 +126,7 @@ class Schema(BaseModel):
         if len(target.values) < 2:
             raise ValueError(f"target={self.target!r} declares one class; declare at least two")
         if target.missing:
-            raise ValueError(
-                f"target={self.target!r} may not be missing; declare a class for unknown outcomes"
-            )
+            raise ValueError(f"target={self.target!r} may not be missing; declare a class for unknown outcomes")
         if self.patient_key in self.columns:
             raise ValueError(
                 f"patient_key={self.patient_key!r} must not be described as a column: it is not synthesized"
@@ -150,9 +148,11 @@ class Schema(BaseModel):
         try:
             return cls.model_validate(yaml.load(text, Loader=_AsTyped))
         except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
+            mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
             where = f" at line {mark.line + 1}" if mark else ""
-            raise SchemaError(f"the schema is not valid YAML{where}") from None
+            raise SchemaError(
+                f"the schema is not valid YAML{where}" + (f": {problem}" if problem else "")
+            ) from None
         except ValidationError as error:
             raise SchemaError("; ".join(_sentence(fault) for fault in error.errors())) from None
 
@@ -200,7 +200,17 @@ def _as_texts(plain: Any) -> Any:
 
 
 class _AsTyped(yaml.SafeLoader):
-    """YAML without guessing: everything but null is text, and pydantic gives each key its declared type."""
+    """YAML without guessing: everything but null is text, and pydantic gives each key its declared type.
+
+    A key that occurs twice is an error; YAML's usual reader keeps the last one and says nothing.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(set(keys)) != len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.constructor.ConstructorError(None, None, f"{twice}: this key occurs twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 _AsTyped.yaml_implicit_resolvers = {
@@ -222,10 +232,15 @@ def _check_partner(schema: Schema, name: str, key: str, partner: str | None) -> 
 
 def _sentence(fault: Any) -> str:
     """One pydantic fault in plain words; the type tag of a column's union is left out of the path."""
-    path = ".".join(str(part) for part in fault["loc"] if part not in ("number", "category", "date"))
+    loc = fault["loc"]
+    path = ".".join(str(part) for at, part in enumerate(loc) if not (loc[0] == "columns" and at == 2))
     kind, message = fault["type"], fault["msg"].removeprefix("Value error, ")
-    if kind == "missing":
+    if not loc and not isinstance(fault["input"], dict):
+        return "expected the keys name, target and columns; see the README for an example"
+    if kind == "missing" or fault["input"] is None:
         return f"{path}: this key is required"
+    if kind == "union_tag_not_found":
+        return f"{path}: type is required: number, category or date"
     if kind == "extra_forbidden":
         return f"{path}: unknown key; see the README for the keys of a schema"
     return f"{path}: {message}" if path else message

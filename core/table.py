@@ -1,0 +1,161 @@
+"""Tables: where records come from, and what one cell of a column says.
+
+A `Source` is a table that can be read again, in batches. Cells are read one by one: what a cell means follows
+from the cell and from the schema alone, never from the other cells of its column, so that one patient cannot
+change how another patient is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from cohortmix.core.schema import Category, Column, Date, Number, category_text
+
+BATCH_ROWS = 65_536
+NULL_TEXTS = ("", "na", "nan", "null")  # how files write "no value", in any case of letters
+
+
+class InputError(ValueError):
+    """A table or file cannot be used; one sentence says what was expected, what came and what to do."""
+
+
+class TableSource:
+    """A table in memory as a source of record batches.
+
+    Parameters
+    ----------
+    table : a pyarrow Table, or a pandas DataFrame, which is copied column by column: numbers, dates and truth
+        values keep their type, anything else becomes text cell by cell.
+    columns : the columns to keep; all of them by default.
+
+    Raises
+    ------
+    InputError
+        For a column that the table lacks or holds twice.
+    """
+
+    def __init__(self, table: pa.Table | pd.DataFrame, columns: Sequence[str] | None = None) -> None:
+        have = [str(name) for name in (table.column_names if isinstance(table, pa.Table) else table.columns)]
+        self.names: tuple[str, ...] = tuple(have if columns is None else columns)
+        require_columns(have, self.names)
+        positions = [have.index(name) for name in self.names]
+        arrays = [
+            table.column(at) if isinstance(table, pa.Table) else _from_pandas(table.iloc[:, at])
+            for at in positions
+        ]
+        self._table = pa.Table.from_arrays(arrays, names=list(self.names))
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows of the table, in its order, at most `BATCH_ROWS` at a time."""
+        yield from self._table.to_batches(max_chunksize=BATCH_ROWS)
+
+
+def require_columns(have: Sequence[str], need: Sequence[str]) -> None:
+    """Raise InputError unless each needed column is there exactly once."""
+    absent = [name for name in need if name not in have]
+    if absent:
+        raise InputError(f"missing column {quoted(absent)}: the table has {quoted(have)}")
+    twice = [name for name in dict.fromkeys(need) if list(have).count(name) > 1]
+    if twice:
+        raise InputError(f"the table has two columns named {quoted(twice)}; rename one of them")
+
+
+def quoted(names: Sequence[str], most: int = 12) -> str:
+    """Names as text for a message: `'AGE', 'SEX' and 9 more`."""
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def plain(array: pa.Array, column: Column | None = None) -> pa.Array:
+    """The array without dictionary encoding, and with nulls where a text says that there is no value.
+
+    A category that declares such a text (`values: [EU, NA]`) keeps it.
+    """
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_string_view(array.type):
+        array = array.cast(pa.string())
+    if not is_text(array.type):
+        return array
+    nothing = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(array)), value_set=_like(array, NULL_TEXTS))
+    if isinstance(column, Category):
+        declared = pc.is_in(pc.utf8_trim_whitespace(array), value_set=_like(array, column.values))
+        nothing = pc.and_not(nothing, declared)
+    return pc.if_else(nothing, pa.scalar(None, array.type), array)
+
+
+def is_null(array: pa.Array) -> NDArray[np.bool_]:
+    """Whether an entry holds no value, shape (n,); a number that is NaN holds none."""
+    return np.asarray(pc.is_null(array, nan_is_null=True))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type of pyarrow holds texts."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def numbers(array: pa.Array, column: Column) -> NDArray[np.float64]:
+    """Each entry as a number, a date as its proleptic ordinal (days), shape (n,); NaN if it is none."""
+    if isinstance(column, Date):
+        return _each_distinct(array, _ordinal)
+    if pa.types.is_floating(array.type) or pa.types.is_integer(array.type):
+        found = np.asarray(array.cast(pa.float64(), safe=False).fill_null(np.nan))
+        return np.where(np.isfinite(found), found, np.nan)
+    return _each_distinct(array, _number)
+
+
+def bounds(column: Number | Date) -> tuple[float, float]:
+    """The declared bounds in the units of `numbers`."""
+    if isinstance(column, Date):
+        return float(column.min.toordinal()), float(column.max.toordinal())
+    return column.min, column.max
+
+
+def category_codes(array: pa.Array, column: Category) -> NDArray[np.int64]:
+    """Position of each entry among the declared values, shape (n,); -1 if it is none of them."""
+    codes = {category_text(value): code for code, value in enumerate(column.values)}
+    found = _each_distinct(array, lambda value: codes.get(category_text(value), -1), null=-1)
+    return found.astype(np.int64)
+
+
+def _each_distinct(array: pa.Array, rule: Callable[[object], float], null: float = np.nan) -> NDArray[np.float64]:
+    coded = array.dictionary_encode()
+    images = np.array([rule(value) for value in coded.dictionary.to_pylist()] + [null], dtype=np.float64)
+    return images[np.asarray(coded.indices.fill_null(len(images) - 1), dtype=np.int64)]
+
+
+def _number(value: object) -> float:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return np.nan
+    return number if np.isfinite(number) else np.nan
+
+
+def _ordinal(value: object) -> float:
+    try:
+        return float(date.fromisoformat(str(value).strip()[:10]).toordinal())
+    except ValueError:
+        return np.nan
+
+
+def _like(array: pa.Array, texts: Sequence[str]) -> pa.Array:
+    return pa.array(list(texts), type=array.type)
+
+
+def _from_pandas(series: pd.Series[Any]) -> pa.Array:
+    kind = series.dtype
+    if pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_datetime64_dtype(kind):
+        return pa.array(series.copy(), from_pandas=True)
+    texts = [None if null else str(value) for value, null in zip(series, series.isna(), strict=True)]
+    return pa.array(texts, type=pa.string())

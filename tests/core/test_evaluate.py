@@ -1,0 +1,294 @@
+"""Figures of usefulness: right where the answer is known, and defined on tables that break naive ones."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from cohortmix.core.evaluate import (
+    Scorer,
+    auc,
+    binary_target,
+    boosted_trees,
+    cross_validated,
+    evaluate,
+    feature_matrix,
+    logistic,
+    marginal_tvd,
+    read,
+    train_synthetic_test_real,
+)
+from cohortmix.core.schema import Schema
+from cohortmix.core.table import InputError, TableSource
+from cohortmix.core.target import Target
+
+SCHEMA = Schema.from_yaml("""
+name: t
+patient_key: id
+target: y
+columns:
+  x: {type: number, min: 0, max: 10, missing: true}
+  whole: {type: number, min: 0, max: 4, integer: true}
+  day: {type: date, min: 2000-01-01, max: 2000-12-31}
+  sex: {type: category, values: [F, M]}
+  y: {type: category, values: [a, b, c]}
+""")
+
+
+def cohort(rows: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(0, 10, rows)
+    return pd.DataFrame(
+        {
+            "id": np.arange(rows),
+            "x": x,
+            "whole": rng.integers(0, 5, rows),
+            "day": pd.Timestamp("2000-01-01") + pd.to_timedelta(rng.integers(0, 366, rows), "D"),
+            "sex": rng.choice(["F", "M"], rows),
+            "y": np.array(["a", "b", "c"])[(x + rng.normal(0, 0.5, rows) > [[3], [7]]).sum(axis=0)],
+        }
+    )
+
+
+REAL, LIKE = cohort(600, seed=0), cohort(600, seed=1)
+SHUFFLED = LIKE.assign(y=np.random.default_rng(2).permutation(LIKE["y"]))
+
+
+def test_features_hold_what_a_person_would_expect() -> None:
+    frame = pd.DataFrame(
+        {"x": [1.5, None], "whole": [2, 3], "day": ["2000-01-02", "x"], "sex": ["M", "?"], "y": ["a", "b"]}
+    )
+    day = pd.Timestamp("2000-01-02").toordinal()
+    np.testing.assert_array_equal(
+        feature_matrix(frame, SCHEMA, without=("y",)), [[1.5, 2, day, 0, 1], [np.nan, 3, np.nan, 0, 0]]
+    )
+
+
+def test_a_table_reads_the_same_in_every_form() -> None:
+    forms = (REAL, pa.Table.from_pandas(REAL), TableSource(REAL), REAL.astype(str), read(REAL, SCHEMA))
+    first, *others = (feature_matrix(form, SCHEMA) for form in forms)
+    for other in others:
+        np.testing.assert_array_equal(first, other)
+    with pytest.raises(InputError, match="missing column 'sex'"):
+        read(REAL.drop(columns="sex"), SCHEMA)
+
+
+def score(synthetic: pd.DataFrame, target: str, scorer: Scorer = boosted_trees) -> float:
+    found = train_synthetic_test_real(synthetic, REAL, SCHEMA, target, scorer)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("scorer", [boosted_trees, logistic])
+def test_records_of_the_same_law_predict(scorer: Scorer) -> None:
+    assert score(LIKE, "y=b|c", scorer) > 0.9
+    assert score(LIKE, "x>5", scorer) > 0.85
+    assert score(LIKE, "day<2000-07-01", scorer) < 0.6  # nothing predicts the day
+
+
+def test_shuffled_labels_do_not_predict() -> None:
+    assert score(SHUFFLED, "y") < 0.6 < 0.8 < score(LIKE, "y")
+
+
+def test_the_same_data_give_the_same_score_and_a_hidden_column_is_not_seen() -> None:
+    first, again = (train_synthetic_test_real(LIKE, REAL, SCHEMA) for _ in range(2))
+    assert first == again
+    blind = train_synthetic_test_real(LIKE, REAL, SCHEMA, without=("x",))
+    assert blind is not None
+    assert first is not None
+    assert blind < 0.6 < first
+
+
+def test_auc_agrees_with_counting_pairs() -> None:
+    label, score = np.array([0, 0, 1, 1, 0]), np.array([0.1, 0.4, 0.4, 0.9, 0.2])
+    wins = [float(s > t) + (s == t) / 2 for s in score[label == 1] for t in score[label == 0]]
+    assert auc(label, np.stack([1 - score, score], axis=1)) == pytest.approx(np.mean(wins))
+
+
+def test_auc_of_several_classes_is_the_mean_of_one_against_the_rest() -> None:
+    rng = np.random.default_rng(3)
+    label, scores = rng.integers(0, 3, 50), rng.random((50, 3))
+    one_by_one = [
+        auc((label == c).astype(int), np.stack([1 - scores[:, c], scores[:, c]], axis=1)) for c in range(3)
+    ]
+    assert auc(label, scores) == pytest.approx(np.mean(np.array(one_by_one, dtype=float)))
+
+
+def test_a_class_that_nobody_real_has_is_left_out_and_one_class_alone_has_no_auc() -> None:
+    two = REAL[REAL["y"] != "c"]
+    assert train_synthetic_test_real(LIKE, two, SCHEMA) is not None
+    assert train_synthetic_test_real(LIKE, REAL[REAL["y"] == "a"], SCHEMA) is None
+    assert train_synthetic_test_real(LIKE, REAL.iloc[:0], SCHEMA) is None
+
+
+def test_synthetic_records_that_lost_a_class_score_as_a_guess_of_it() -> None:
+    assert train_synthetic_test_real(LIKE[LIKE["y"] == "a"], REAL, SCHEMA) == 0.5
+    lost = train_synthetic_test_real(LIKE[LIKE["y"] != "c"], REAL, SCHEMA)
+    assert lost is not None
+    assert 0.6 < lost < train_synthetic_test_real(LIKE, REAL, SCHEMA)  # type: ignore[operator]
+
+
+def test_records_without_a_known_target_are_left_out() -> None:
+    unknown = REAL.assign(y=REAL["y"].where(np.arange(len(REAL)) % 2 == 0, "?"))
+    kept = REAL[np.arange(len(REAL)) % 2 == 0]
+    assert train_synthetic_test_real(LIKE, unknown, SCHEMA) == train_synthetic_test_real(LIKE, kept, SCHEMA)
+
+
+DEGENERATE: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "a constant column": lambda table: table.assign(x=1.0, whole=2, sex="F"),
+    "a column missing everywhere": lambda table: table.assign(x=None, sex=None),
+    "a single record": lambda table: table.iloc[:1],
+    "nothing but the target": lambda table: table.assign(x=None, whole=None, day=None, sex=None),
+}
+
+
+@pytest.mark.parametrize("broken", DEGENERATE)
+@pytest.mark.parametrize("scorer", [boosted_trees, logistic])
+def test_degenerate_tables_do_not_break_it(broken: str, scorer: Scorer) -> None:
+    for synthetic, real in ((DEGENERATE[broken](LIKE), REAL), (LIKE, DEGENERATE[broken](REAL))):
+        found = train_synthetic_test_real(synthetic, real, SCHEMA, scorer=scorer)
+        assert found is None or 0 <= found <= 1
+        assert 0 <= marginal_tvd(synthetic, real, SCHEMA).pairs <= 1
+
+
+def test_cross_validation_never_scores_a_record_by_a_model_that_saw_its_patient() -> None:
+    """Labels without a pattern, each patient four times: rows of a patient on both sides would give it away."""
+    rng = np.random.default_rng(4)
+    once = cohort(100, seed=4).assign(y=rng.choice(["a", "b", "c"], 100))
+    table = pd.concat([once] * 4, ignore_index=True)
+    leaking = cross_validated(table, SCHEMA)
+    sound = cross_validated(table, SCHEMA, patients=table["id"].to_numpy())
+    assert leaking is not None
+    assert sound is not None
+    assert sound < 0.6 < 0.9 < leaking
+    assert evaluate(LIKE, table, SCHEMA)["targets"][0]["ceiling_auc"] == sound
+
+
+def test_tvd_of_equal_tables_is_zero_and_of_disjoint_ones_is_one() -> None:
+    same = marginal_tvd(REAL, REAL.sample(frac=1, random_state=0), SCHEMA)
+    assert (same.columns, same.pairs) == (0, 0)
+    low, high = (
+        REAL.assign(x=0.5, whole=0, day="2000-01-05", sex="F", y="a"),
+        REAL.assign(x=9.5, whole=4, day="2000-12-30", sex="M", y="c"),
+    )
+    apart = marginal_tvd(low, high, SCHEMA)
+    assert (apart.columns, apart.pairs) == (1, 1)
+
+
+def test_tvd_agrees_with_a_count_by_hand() -> None:
+    schema = Schema.from_yaml(
+        "name: t\ntarget: y\ncolumns:\n  x: {type: number, min: 0, max: 10, missing: true}\n"
+        "  y: {type: category, values: [a, b]}\n"
+    )
+    mine = pd.DataFrame({"x": [0.0, 0.9, 10.0, None], "y": ["a", "a", "b", "b"]})
+    theirs = pd.DataFrame({"x": [0.5, 9.1, -5.0, 5.0], "y": ["a", "b", "b", "b"]})
+    found = marginal_tvd(mine, theirs, schema)
+    # x: cells 0 0 9 missing against 0 9 0 5; y: a a b b against a b b b
+    assert found.columns == pytest.approx((1 / 4 + 1 / 4) / 2)
+    # pairs: 0a 0a 9b -b against 0a 9b 0b 5b
+    assert found.pairs == pytest.approx(2 / 4)
+
+
+def test_tvd_sees_a_dependence_that_single_columns_do_not_show() -> None:
+    mixed = REAL.assign(y=np.random.default_rng(5).permutation(REAL["y"]))
+    found, null = marginal_tvd(mixed, REAL, SCHEMA), marginal_tvd(LIKE, REAL, SCHEMA)
+    assert found.columns == 0
+    assert found.pairs > 0
+    x_and_y = marginal_tvd(mixed[["x", "y"]], REAL[["x", "y"]], narrow("x", "y")).pairs
+    assert x_and_y > 3 * marginal_tvd(LIKE[["x", "y"]], REAL[["x", "y"]], narrow("x", "y")).pairs
+    assert null.columns > 0
+
+
+def narrow(*names: str) -> Schema:
+    return SCHEMA.model_copy(update={"columns": {name: SCHEMA.columns[name] for name in names}})
+
+
+def test_whole_numbers_of_a_short_range_have_a_cell_each() -> None:
+    for left in range(5):
+        for right in range(5):
+            apart = marginal_tvd(REAL.assign(whole=left), REAL.assign(whole=right), narrow("whole", "y"))
+            assert apart.columns == (0 if left == right else 0.5)
+
+
+def test_a_transform_decides_where_the_cells_are() -> None:
+    def columns(transform: str) -> float:
+        schema = Schema.from_yaml(
+            f"name: t\ntarget: y\ncolumns:\n  x: {{type: number, min: 0, max: 1000, transform: {transform}}}\n"
+            "  y: {type: category, values: [a, b]}\n"
+        )
+        return marginal_tvd(
+            pd.DataFrame({"x": [1.0], "y": ["a"]}), pd.DataFrame({"x": [50.0], "y": ["a"]}), schema
+        ).columns
+
+    assert columns("identity") == 0
+    assert columns("log1p") == 0.5
+
+
+def test_an_empty_table_is_named() -> None:
+    with pytest.raises(InputError, match="the real table is empty"):
+        marginal_tvd(LIKE, REAL.iloc[:0], SCHEMA)
+
+
+def test_the_report_holds_each_target_once() -> None:
+    report = evaluate(LIKE, REAL, SCHEMA, ("y=a", "sex"))
+    assert [one["target"] for one in report["targets"]] == ["y=a", "sex"]
+    assert report["records"] == {"synthetic": 600, "real": 600}
+    assert report["private"] is False
+    outcome, sex = report["targets"]
+    assert abs(outcome["auc"] - outcome["ceiling_auc"]) < 0.1
+    assert abs(sex["auc"] - 0.5) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("x>5", [0, 0, 1, -1]),
+        ("x >= 5", [0, 1, 1, -1]),
+        ("x<=5", [1, 1, 0, -1]),
+        ("x=5", [0, 1, 0, -1]),
+        ("y", [0, 1, 2, -1]),
+        ("y=b", [0, 1, 0, -1]),
+        ("y=a|c", [1, 0, 1, -1]),
+        ("day>=2000-01-03", [0, 0, 1, 1]),
+    ],
+)
+def test_targets_as_a_person_types_them(text: str, labels: list[int]) -> None:
+    table = pd.DataFrame(
+        {
+            "x": [4, 5, 6, None],
+            "whole": 1,
+            "day": pd.date_range("2000-01-01", periods=4),
+            "sex": "F",
+            "y": ["a", "b", "c", "?"],
+        }
+    )
+    target = Target.parse(text, SCHEMA)
+    assert target.labels(read(table, SCHEMA)[target.name]).tolist() == labels
+    assert target.classes == (3 if text == "y" else 2)
+    if text == "x>5":
+        assert binary_target(table, SCHEMA, "x", ">5").tolist() == labels
+
+
+def test_a_column_whose_name_holds_a_sign_is_found_first() -> None:
+    column = SCHEMA.columns["sex"]
+    schema = SCHEMA.model_copy(update={"columns": {"a=b": column, **SCHEMA.columns}})
+    assert Target.parse("a=b", schema) == Target("a=b", 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("z", "no column 'z'; the schema has 'x', 'whole'"),
+        ("x", "'x' is no category; say where to cut it, as in 'x>=10'"),
+        ("x>F", "expected a number after the sign, got 'F'"),
+        ("day>5", "expected a date after the sign, got '5'"),
+        ("sex>F", "a category has no order"),
+        ("sex=F|X", "'X' is not one of the declared 'F', 'M'"),
+    ],
+)
+def test_a_target_that_cannot_be_is_named(text: str, sentence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Target.parse(text, SCHEMA)
+    assert sentence in str(caught.value)

@@ -1,0 +1,137 @@
+"""The schema: what it accepts, what it refuses, and that it is public text and nothing else."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cohortmix.core.schema import Category, Date, Number, Schema, SchemaError, category_text
+
+STROKE = """
+name: stroke-trial
+patient_key: null
+target: outcome
+columns:
+  AGE:     {type: number, min: 16, max: 105, integer: true, unit: years}
+  WBC:     {type: number, min: 0, max: 200, transform: log1p, outside: refuse, missing: true}
+  WBCDATE: {type: date, min: 1991-01-01, max: 1996-12-31, missing: true, with: WBC, after: RDATE}
+  SEX:     {type: category, values: [F, M]}
+  RATRIAL: {type: category, values: [Y, N], missing: true}
+  RDATE:   {type: date, min: 1991-01-01, max: 1996-12-31}
+  outcome: {type: category, values: [recovered, dead_or_dependent]}
+"""
+
+MINIMAL = (
+    "name: t\ntarget: y\ncolumns:\n  x: {type: number, min: 0, max: 1}\n  y: {type: category, values: [a, b]}\n"
+)
+
+
+def test_the_format_of_the_design_is_read() -> None:
+    schema = Schema.from_yaml(STROKE)
+    assert schema.patient_key is None
+    assert schema.max_rows_per_patient == 100
+    assert schema.classes == ("recovered", "dead_or_dependent")
+    assert schema.features == ("AGE", "WBC", "WBCDATE", "SEX", "RATRIAL", "RDATE")
+    age, sex, day = schema.columns["AGE"], schema.columns["SEX"], schema.columns["WBCDATE"]
+    assert isinstance(age, Number)
+    assert (age.min, age.max, age.integer, age.unit, age.outside) == (16, 105, True, "years", "clip")
+    assert isinstance(sex, Category)
+    assert sex.values == ("F", "M")
+    assert isinstance(day, Date)
+    assert (str(day.min), day.with_, day.after) == ("1991-01-01", "WBC", "RDATE")
+
+
+def test_yaml_round_trip_keeps_schema_and_hash() -> None:
+    schema = Schema.from_yaml(STROKE)
+    again = Schema.from_yaml(schema.to_yaml())
+    assert again == schema
+    assert again.hash == schema.hash
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("max: 105", "max: 104"), ("[F, M]", "[M, F]"), ("SEX:", "GENDER:")]
+)
+def test_the_hash_tells_schemas_apart(before: str, after: str) -> None:
+    assert Schema.from_yaml(STROKE).hash != Schema.from_yaml(STROKE.replace(before, after)).hash
+
+
+def test_the_hash_does_not_depend_on_how_a_number_is_written() -> None:
+    assert Schema.from_yaml(MINIMAL).hash == Schema.from_yaml(MINIMAL.replace("max: 1}", "max: 1.0}")).hash
+
+
+def test_values_are_taken_as_typed() -> None:
+    schema = Schema.from_yaml(MINIMAL.replace("[a, b]", "[no, 1, 2.50, 0x1F]"))
+    assert schema.classes == ("no", "1", "2.50", "0x1F")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (MINIMAL.replace("max: 1}", "max: 1, colour: red}"), "columns.x.colour: unknown key"),
+        (MINIMAL + "colour: red\n", "colour: unknown key"),
+        (MINIMAL.replace(", max: 1", ""), "columns.x.max: this key is required"),
+        (MINIMAL.replace("min: 0, max: 1", "min: 1, max: 0"), "expected min < max, got min=1, max=0"),
+        (MINIMAL.replace("max: 1", "max: 0"), "expected min < max"),
+        (MINIMAL.replace("max: 1", "max: inf"), "columns.x.max"),
+        (MINIMAL.replace("max: 1", "max: .nan"), "columns.x.max"),
+        (MINIMAL.replace("min: 0, max: 1", "min: -1, max: 1, transform: log1p"), "log1p needs min > -1"),
+        (MINIMAL.replace("[a, b]", "[a]"), "declares one class"),
+        (MINIMAL.replace("[a, b]", "[]"), "columns.y.values"),
+        (MINIMAL.replace("[a, b]", "[1, 1.0]"), "distinct values"),
+        (MINIMAL.replace("[a, b]", "[a, b], missing: true"), "may not be missing"),
+        (MINIMAL.replace("target: y", "target: z"), "target='z' is not one of the columns"),
+        (MINIMAL.replace("target: y", "target: x"), "must be a category"),
+        (MINIMAL.replace("name: t", "name: t\npatient_key: x"), "patient_key='x' must not be described"),
+        (MINIMAL.replace("max: 1}", "max: 1, with: q}"), "with='q' must name another column"),
+        (MINIMAL.replace("max: 1}", "max: 1, with: x}"), "with='x' must name another column"),
+        (MINIMAL.replace("max: 1}", "max: 1, with: y}"), "needs `missing: true` on both"),
+        (MINIMAL.replace("max: 1}", "max: 1, after: y}"), "a column of the same type"),
+        (MINIMAL.replace("type: number", "type: colour"), "columns.x"),
+        (MINIMAL.replace("type: number, ", ""), "columns.x: type is required"),
+        (MINIMAL.replace("name: t\n", ""), "name: this key is required"),
+        (MINIMAL.replace("  x: {type: number, min: 0, max: 1}\n", ""), "columns"),
+        ("columns: {a: [", "not valid YAML at line 1"),
+        ("", "expected the keys name, target and columns"),
+        ("just a text", "expected the keys name, target and columns"),
+        (MINIMAL + "target: y\n", "target: this key occurs twice"),
+        (MINIMAL.replace("  y:", "  x: {type: number, min: 0, max: 9}\n  y:"), "x: this key occurs twice"),
+        (MINIMAL.replace("max: 1}", "max: null}"), "columns.x.max: this key is required"),
+        (
+            MINIMAL.replace("x: {", "date: {").replace("max: 1}", "max: }"),
+            "columns.date.max: this key is required",
+        ),
+    ],
+)
+def test_a_fault_is_named_in_one_line(text: str, sentence: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        Schema.from_yaml(text)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unconfirmed_line_is_refused_by_name() -> None:
+    Schema.from_yaml(MINIMAL).require_confirmed()
+    schema = Schema.from_yaml(MINIMAL.replace("max: 1}", "max: 1, confirmed: false}"))
+    with pytest.raises(SchemaError, match="not confirmed: x;"):
+        schema.require_confirmed()
+
+
+def test_a_schema_cannot_be_changed() -> None:
+    schema = Schema.from_yaml(MINIMAL)
+    with pytest.raises(ValueError, match="frozen"):
+        schema.name = "other"  # type: ignore[misc]
+
+
+@given(st.integers(-(10**6), 10**6), st.integers(0, 4))
+def test_a_whole_number_reads_the_same_however_it_is_written(number: int, zeros: int) -> None:
+    assert category_text(f" {number}.{'0' * zeros} ") == category_text(number) == str(number)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [("1.5", "1"), ("01", "1"), ("a", "A"), ("1.05", "1.5"), ("1.0x", "1x")]
+)
+def test_different_values_stay_different(left: str, right: str) -> None:
+    assert category_text(left) != category_text(right)
+
+
+def test_truth_values_read_as_their_yaml_texts() -> None:
+    assert (category_text(True), category_text(False)) == ("true", "false")

@@ -1,0 +1,142 @@
+"""Cells are read one by one: what a cell means never depends on the other cells of its column."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cohortmix.core.encoding import Cells
+from cohortmix.core.schema import Category, Date, Number
+from cohortmix.core.table import (
+    BATCH_ROWS,
+    InputError,
+    TableSource,
+    bounds,
+    category_codes,
+    is_null,
+    numbers,
+    plain,
+    require_columns,
+)
+
+AGE = Number(type="number", min=16, max=105)
+DAY = Date(type="date", min="1991-01-01", max="1996-12-31")
+SEX = Category(type="category", values=("F", "M"))
+
+
+def rows(source: TableSource) -> list[dict[str, object]]:
+    return [row for batch in source.batches() for row in batch.to_pylist()]
+
+
+def test_a_data_frame_keeps_its_values_and_its_holes() -> None:
+    frame = pd.DataFrame(
+        {
+            "number": [1.5, None],
+            "whole": pd.array([3, None], dtype="Int64"),
+            "text": ["a", None],
+            "mixed": [1, "1.0"],
+            "day": pd.to_datetime(["1991-02-03", None]),
+            "flag": [True, False],
+            "code": pd.Categorical([None, "x"]),
+            7: [1, 2],
+        }
+    )
+    source = TableSource(frame)
+    assert source.names == ("number", "whole", "text", "mixed", "day", "flag", "code", "7")
+    first, second = rows(source)
+    assert first | {"day": None} == {
+        "number": 1.5, "whole": 3, "text": "a", "mixed": "1", "day": None, "flag": True, "code": None, "7": 1,
+    }  # fmt: skip
+    assert [second[name] for name in ("number", "whole", "text", "mixed", "day")] == [
+        None,
+        None,
+        None,
+        "1.0",
+        None,
+    ]
+    assert numbers(next(source.batches()).column("day"), DAY)[0] == pd.Timestamp("1991-02-03").toordinal()
+
+
+def test_a_data_frame_is_copied() -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0]})
+    source = TableSource(frame)
+    frame.loc[0, "x"] = 99.0
+    assert rows(source) == [{"x": 1.0}, {"x": 2.0}]
+
+
+def test_batches_are_bounded_and_can_be_read_again() -> None:
+    source = TableSource(pa.table({"x": np.arange(2 * BATCH_ROWS + 1)}))
+    first, second = ([batch.num_rows for batch in source.batches()] for _ in range(2))
+    assert first == second == [BATCH_ROWS, BATCH_ROWS, 1]
+
+
+def test_only_the_asked_columns_are_kept_and_each_must_be_there_once() -> None:
+    table = pa.table({"a": [1], "b": [2]})
+    assert TableSource(table, ("b",)).names == ("b",)
+    with pytest.raises(InputError, match="missing column 'c': the table has 'a', 'b'"):
+        TableSource(table, ("b", "c"))
+    with pytest.raises(InputError, match="two columns named 'a'"):
+        TableSource(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+    require_columns(["a", "a", "b"], ["b"])
+
+
+def test_texts_that_say_no_value_are_null_unless_declared() -> None:
+    array = pa.array(["NA", " NaN ", "null", "", None, "EU", "nab"])
+    assert is_null(plain(array)).tolist() == [True, True, True, True, True, False, False]
+    region = Category(type="category", values=("EU", "NA"))
+    assert is_null(plain(array, region)).tolist() == [False, True, True, True, True, False, False]
+    assert category_codes(plain(array, region), region).tolist() == [1, -1, -1, -1, -1, 0, -1]
+
+
+def test_encoded_and_wide_texts_are_made_plain() -> None:
+    for array in (
+        pa.array(["F", "NA"]).dictionary_encode(),
+        pa.array(["F", "NA"], type=pa.string_view()),
+        pa.array(["F", "NA"], type=pa.large_string()),
+        pa.chunked_array([["F"], ["NA"]]),
+    ):
+        assert plain(array).to_pylist() == ["F", None]
+
+
+def test_numbers_read_what_is_a_number_and_nothing_else() -> None:
+    texts = pa.array(["7", " 7.0 ", "+7", "7e0", "seven", "<7", "inf", None, "7,0"])
+    expected = [7, 7, 7, 7, np.nan, np.nan, np.nan, np.nan, np.nan]
+    np.testing.assert_array_equal(numbers(texts, AGE), expected)
+    np.testing.assert_array_equal(numbers(pa.array([7.5, np.inf, np.nan, None]), AGE), [7.5, *[np.nan] * 3])
+    np.testing.assert_array_equal(numbers(pa.array([7, None]), AGE), [7, np.nan])
+
+
+def test_dates_read_iso_days_and_nothing_else() -> None:
+    texts = pa.array(["1991-02-03", "1991-02-03T10:00", "1991-02-30", "03/02/1991", None])
+    day = float(pd.Timestamp("1991-02-03").toordinal())
+    np.testing.assert_array_equal(numbers(texts, DAY), [day, day, np.nan, np.nan, np.nan])
+    assert bounds(DAY) == (day - 33, pd.Timestamp("1996-12-31").toordinal())
+
+
+CELLS = st.one_of(
+    st.none(),
+    st.floats(-200, 200).map(repr),
+    st.integers(-200, 200).map(str),
+    st.sampled_from(["F", " M ", "x", "", "NA", "1991-02-03", "1e999", "0x10", "1_0", "٣"]),
+)
+
+
+@given(st.lists(CELLS, min_size=1, max_size=8), st.data())
+def test_a_cell_reads_the_same_in_any_company(texts: list[str | None], data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(texts) - 1))
+    together, alone = pa.array(texts, pa.string()), pa.array([texts[index]], pa.string())
+    for column in (AGE, DAY):
+        np.testing.assert_array_equal(numbers(plain(together), column)[index], numbers(plain(alone), column)[0])
+    assert category_codes(plain(together, SEX), SEX)[index] == category_codes(plain(alone, SEX), SEX)[0]
+
+
+@given(st.lists(CELLS, min_size=1, max_size=8))
+def test_the_vault_reads_the_same_values(texts: list[str | None]) -> None:
+    """Local checks and the encoder agree on which cells hold a value."""
+    array = pa.array(texts, pa.string())
+    for column in (AGE, DAY):
+        known = Cells.of("x", column).codes(array) >= 0
+        np.testing.assert_array_equal(~np.isnan(numbers(array, column)), known)
+    np.testing.assert_array_equal(category_codes(array, SEX), Cells.of("x", SEX).codes(array))
