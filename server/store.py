@@ -100,6 +100,10 @@ class Store:
         """The releases received so far, by site."""
         return dict(self._db.execute("SELECT site, message FROM reply WHERE round = ? ORDER BY site", (round,)))
 
+    def answered(self, round: int) -> frozenset[str]:
+        """The sites whose release of this round is kept."""
+        return frozenset(site for (site,) in self._db.execute("SELECT site FROM reply WHERE round = ?", (round,)))
+
     def refusals(self) -> tuple[RefusalEntry, ...]:
         """Every reply that brought no release, in the order of arrival."""
         rows = self._db.execute("SELECT site, round, code, sentence FROM refusal ORDER BY number")

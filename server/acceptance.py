@@ -1,0 +1,39 @@
+"""Whether a reply counts: signed by its site, for our request, within the study's budget, and of our form."""
+
+from cohortmix.core.anonymize import sum_query
+from cohortmix.core.encoding import Encoding
+from cohortmix.core.schema import Schema
+from cohortmix.core.vault import question_hash
+from cohortmix.protocol.messages import Centroids, ClassSums, Request, SignedRelease
+from cohortmix.protocol.receipts import ReceiptError, verify_release
+
+
+def check_release(signed: SignedRelease, request: Request, schema: Schema) -> None:
+    """Raise ReceiptError unless the release can be pooled as the answer to `request`.
+
+    Signature, study, request, release hash and cost are those of `receipts.verify_release`. The form is checked
+    as well, so that one site's mistake cannot stop the study of the others.
+    """
+    verify_release(signed, request)
+    if isinstance(signed.release, ClassSums):
+        _check_sums(signed.release, schema)
+    else:
+        _check_centroids(signed.release, request, schema)
+
+
+def _check_sums(sums: ClassSums, schema: Schema) -> None:
+    encoding = Encoding.of(schema)
+    query = sum_query(encoding)
+    _expect("question", question_hash(query, schema), sums.answer.question)
+    _expect("shape", (encoding.label.size * query.width,), sums.answer.values.shape)
+
+
+def _check_centroids(centroids: Centroids, request: Request, schema: Schema) -> None:
+    assert request.common is not None  # a request of round 2 has it
+    _expect("groups", sum(max(groups) + 1 for groups in request.common.groups), centroids.means.shape[1])
+    _expect("classes", len(schema.classes), centroids.labels.shape[1])
+
+
+def _expect(name: str, expected: object, came: object) -> None:
+    if came != expected:
+        raise ReceiptError(f"the release does not fit the study: expected {name}={expected}, got {came}")

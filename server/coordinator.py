@@ -1,0 +1,233 @@
+"""A study, step by step: who is asked what, which reply counts, what is known in the end. No network here.
+
+    round 1    every site is asked for its class sums
+    freeze     from min_sites answers on, their total fixes the common groups and margins, once
+    round 2    every site that has answered is asked for its centroids; a late one gets round 1 first
+    finish     each site counts with its centroids, or with the class centroids that its round 1 gave already
+
+A request is kept before it is sent, and its id follows from study, site and round: asking again, even after the
+store was lost, costs a site nothing. What has come counts from the moment that it is in the store.
+"""
+
+from enum import Enum
+from typing import Literal, TypeVar
+
+from cohortmix.core import pipeline
+from cohortmix.core.pipeline import Plan
+from cohortmix.core.schema import Schema
+from cohortmix.core.vault import Answer
+from cohortmix.protocol.canonical import canonical, sha256
+from cohortmix.protocol.messages import (
+    Centroids,
+    ClassSums,
+    Common,
+    MessageError,
+    Refusal,
+    Request,
+    SignedRelease,
+    SignedRequest,
+    SignedStudy,
+    SiteEntry,
+    StudySpec,
+    decode,
+    encode,
+)
+from cohortmix.protocol.receipts import ReceiptError
+from cohortmix.protocol.signing import Key, sign_request, verify_study
+from cohortmix.server.acceptance import check_release
+from cohortmix.server.result import SiteResult, StudyResult
+from cohortmix.server.store import RefusalEntry, Store
+
+NOT_ACCEPTED = "NOT_ACCEPTED"
+"""Code of a reply that the coordinator turned down; the other codes are the sites' own."""
+
+Round = Literal[1, 2]
+_M = TypeVar("_M")
+
+
+class TooFewSites(Exception):  # noqa: N818 (what happened, not a fault of this program)
+    """Not enough sites have answered round 1; `refusals` says why, where a site has said it."""
+
+    def __init__(self, answered: int, spec: StudySpec, refusals: tuple[RefusalEntry, ...]) -> None:
+        super().__init__(
+            f"{answered} of {len(spec.sites)} sites answered round 1, min_sites={spec.min_sites}; run the study "
+            "again: a site that has answered pays nothing to be asked again"
+        )
+        self.refusals = refusals
+
+
+class Verdict(Enum):
+    """What became of a reply."""
+
+    ACCEPTED = "accepted"
+    KNOWN = "known already"
+    REFUSED = "refused"
+
+
+class Coordinator:
+    """The state of one study; all of it that matters is in the store.
+
+    Parameters
+    ----------
+    study : signed by the coordinator, as the stewards have approved it.
+    key : the coordinator's; it signs the requests.
+    schema : of the study.
+    store : this study's; a restarted coordinator goes on from what is in it.
+
+    Raises
+    ------
+    ValueError
+        If the study is not signed by its coordinator, or key or schema are not the ones that it names.
+    """
+
+    def __init__(self, study: SignedStudy, key: Key, schema: Schema, store: Store) -> None:
+        verify_study(study)
+        self.spec = study.study
+        _same("coordinator_key", self.spec.coordinator_key, key.public_hex)
+        _same("schema_hash", self.spec.schema_hash, schema.hash)
+        self._study, self._key, self._schema, self._store = study, key, schema, store
+        self._silent: set[str] = set()  # refused in this run; the next run asks again
+
+    def requests(self) -> dict[str, bytes]:
+        """The next request of every site that has one left, by site; the same bytes until it is answered."""
+        due = {entry.name: self._due(entry) for entry in self.spec.sites}
+        return {site: self._request(site, round) for site, round in due.items() if round}
+
+    @property
+    def round(self) -> Round:
+        """The present round: 2 from the freeze on."""
+        return 1 if self._store.common() is None else 2
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Sites whose answer the present round waits for; without any it is over.
+
+        A site that missed round 1 does not hold up round 2, but is welcome for as long as that lasts.
+        """
+        due = [entry.name for entry in self.spec.sites if self._due(entry)]
+        return tuple(due if self.round == 1 else sorted(self._store.answered(1).intersection(due)))
+
+    @property
+    def answered(self) -> tuple[str, ...]:
+        """Sites whose answer to the present round is kept."""
+        return tuple(sorted(self._store.answered(self.round)))
+
+    def accept(self, site: str, reply: bytes) -> Verdict:
+        """Take a reply in: kept durably if it is the site's answer to our request, noted otherwise."""
+        try:
+            message = decode(reply)
+            if isinstance(message, Refusal):
+                return self.refuse(site, message.code, message.sentence)
+            if not isinstance(message, SignedRelease) or message.receipt.site != site:
+                raise ReceiptError(f"expected a release of site={site!r}")
+            check_release(message, self._asked(site, message.receipt.round), self._schema)
+        except (MessageError, ReceiptError) as error:
+            return self.refuse(site, NOT_ACCEPTED, str(error))
+        self._silent.discard(site)
+        new = self._store.keep_reply(site, message.receipt.round, message.receipt.hash, reply)
+        return Verdict.ACCEPTED if new else Verdict.KNOWN
+
+    def refuse(self, site: str, code: str, sentence: str) -> Verdict:
+        """Note that this run need not wait for the site, and why."""
+        round = 2 if site in self._store.answered(1) else 1
+        self._store.keep_refusal(RefusalEntry(site, round, str(code), sentence))
+        self._silent.add(site)
+        return Verdict.REFUSED
+
+    def freeze(self) -> None:
+        """Fix the common groups and margins from the answers of round 1 so far; only the first time counts.
+
+        Raises
+        ------
+        TooFewSites
+            Below min_sites answers.
+        """
+        if self.round == 2:
+            return
+        sums = self._sums()
+        if len(sums) < self.spec.min_sites:
+            raise TooFewSites(len(sums), self.spec, self._store.refusals())
+        plans = [self.plan(entry) for entry in self.spec.sites if entry.name in sums]
+        common = pipeline.common(plans, [sums[entry.name] for entry in self.spec.sites if entry.name in sums])
+        self._store.keep_common(canonical(Common.of(common).plain()))
+
+    def finish(self) -> StudyResult:
+        """What the study knows by now; a site without round 2 counts with its class centroids.
+
+        Raises
+        ------
+        TooFewSites
+            Before the freeze.
+        """
+        sums, common = self._sums(), self._common()
+        if common is None:
+            raise TooFewSites(len(sums), self.spec, self._store.refusals())
+        of_core = common.to_core()
+        entries = [entry for entry in self.spec.sites if entry.name in sums]
+        sites = tuple(self._result(entry, sums[entry.name], of_core) for entry in entries)
+        return StudyResult(self.spec, self._schema, of_core, sites, self._store.refusals())
+
+    def plan(self, entry: SiteEntry) -> Plan:
+        """What this site computes, from public facts alone."""
+        spec = self.spec
+        return Plan(self._schema, spec.mu2, entry.patients, spec.share, float(spec.alpha))
+
+    def _due(self, entry: SiteEntry) -> Round | None:
+        """The round that this site is to be asked for next."""
+        if entry.name in self._silent:
+            return None
+        if entry.name not in self._store.answered(1):
+            return 1
+        done = self.round == 1 or not self.plan(entry).fits_mixture or entry.name in self._store.answered(2)
+        return None if done else 2
+
+    def _request(self, site: str, round: Round) -> bytes:
+        kept = self._store.requests(round).get(site)
+        if kept is not None:
+            return kept
+        id = sha256([self.spec.hash, site, round])[:32]
+        common = self._common() if round == 2 else None
+        request = Request(study=self._study, round=round, request_id=id, common=common)
+        signed = sign_request(self._key, request)
+        return self._store.keep_request(site, round, id, request.hash, encode(signed))
+
+    def _asked(self, site: str, round: int) -> Request:
+        kept = self._store.requests(round).get(site)
+        if kept is None:
+            raise ReceiptError(f"site={site!r} was not asked for round {round}")
+        return _read(kept, SignedRequest).request
+
+    def _sums(self) -> dict[str, Answer]:
+        releases = {site: signed.release for site, signed in self._releases(1).items()}
+        return {
+            site: release.answer.to_core() for site, release in releases.items() if isinstance(release, ClassSums)
+        }
+
+    def _releases(self, round: Round) -> dict[str, SignedRelease]:
+        return {site: _read(reply, SignedRelease) for site, reply in self._store.replies(round).items()}
+
+    def _common(self) -> Common | None:
+        kept = self._store.common()
+        return None if kept is None else Common.model_validate_json(kept)
+
+    def _result(self, entry: SiteEntry, sums: Answer, common: pipeline.Common) -> SiteResult:
+        given = [releases[entry.name] for round in (1, 2) if entry.name in (releases := self._releases(round))]
+        last = given[-1].release
+        centroids = (
+            last.to_core()
+            if isinstance(last, Centroids)
+            else pipeline.class_centroids(self.plan(entry), common, sums)
+        )
+        return SiteResult(entry, sums, centroids, tuple(signed.signed_receipt for signed in given))
+
+
+def _same(name: str, expected: str, came: str) -> None:
+    if came != expected:
+        raise ValueError(f"the study names {name}={expected[:12]}..., got {came[:12]}...; use the one it names")
+
+
+def _read(data: bytes, kind: type[_M]) -> _M:
+    """A message of the store, which holds only what was checked before."""
+    message = decode(data)
+    assert isinstance(message, kind)
+    return message
