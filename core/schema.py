@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+MOST_FAULTS = 5  # of a schema that are named at once
+
 
 class SchemaError(ValueError):
     """The schema cannot be used; the text says which key, what was expected and what came."""
@@ -143,7 +145,7 @@ class Schema(BaseModel):
         Raises
         ------
         SchemaError
-            With one line per fault, naming the key.
+            With the first faults in one line, each naming its key.
         """
         try:
             return cls.model_validate(yaml.load(text, Loader=_AsTyped))
@@ -154,7 +156,9 @@ class Schema(BaseModel):
                 f"the schema is not valid YAML{where}" + (f": {problem}" if problem else "")
             ) from None
         except ValidationError as error:
-            raise SchemaError("; ".join(_sentence(fault) for fault in error.errors())) from None
+            faults = [_sentence(fault) for fault in error.errors()]
+            more = f"; and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
+            raise SchemaError("; ".join(faults[:MOST_FAULTS]) + more) from None
 
     def to_yaml(self) -> str:
         """The schema as YAML; `from_yaml` gives it back."""

@@ -1,0 +1,164 @@
+"""Readers: a CSV or Parquet file, or a folder of Parquet files, as a source of record batches.
+
+Only the schema's columns and the patient key are read. A CSV file is read as text, cell by cell: a reader that
+infers the type of a column would let one record change how all others are read.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from cohortmix.core.schema import Schema
+from cohortmix.core.table import BATCH_ROWS, InputError, plain, require_columns
+from cohortmix.core.vault import Source
+
+CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+HEADER_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 22
+
+
+def open_table(path: Path | str, schema: Schema) -> Source:
+    """A file's columns that the schema names, and its patient key, as a source that can be read again.
+
+    Empty cells and the texts `NA`, `NaN` and `null` hold no value, unless the schema declares such a category.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read (also later, from `batches`), or lacks a column or holds it twice.
+    """
+    path = Path(path)
+    names = (*schema.columns, *([schema.patient_key] if schema.patient_key else []))
+    require_columns(column_names(path), names)
+    return _Cleaned(_reader(path, names), schema)
+
+
+def open_all(path: Path | str) -> Source:
+    """All columns of a file, for a first look at a table that has no schema yet; errors as `open_table`."""
+    path = Path(path)
+    names = column_names(path)
+    require_columns(names, names)
+    return _reader(path, names)
+
+
+def column_names(path: Path) -> list[str]:
+    """The names in a file's header, in its order; InputError if it cannot be read."""
+    if _is_csv(path):
+        return _csv_header(path)[0]
+    with _readable(path):
+        return list(pq.ParquetFile(_parquet_files(path)[0]).schema_arrow.names)
+
+
+class _Cleaned:
+    def __init__(self, source: Source, schema: Schema) -> None:
+        self.names = source.names
+        self._source, self._schema = source, schema
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        columns = self._schema.columns
+        for batch in self._source.batches():
+            arrays = [plain(batch.column(name), columns.get(name)) for name in self.names]
+            yield pa.RecordBatch.from_arrays(arrays, names=list(self.names))
+
+
+class _Csv:
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self._path, self._delimiter = path, _csv_header(path)[1]
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        with (
+            _readable(self._path),
+            pacsv.open_csv(
+                str(self._path),
+                read_options=pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+                parse_options=pacsv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True),
+                convert_options=pacsv.ConvertOptions(
+                    include_columns=list(self.names),
+                    column_types={name: pa.string() for name in self.names},
+                    strings_can_be_null=False,
+                ),
+            ) as reader,
+        ):
+            for batch in reader:
+                if any(pc.any(pc.match_substring(cells, "\n")).as_py() for cells in batch.columns):
+                    raise InputError(f"{str(self._path)!r}: a cell spans several lines; is a quotation mark open?")
+                yield batch
+
+
+class _Parquet:
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self._files = _parquet_files(path)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        for path in self._files:
+            with _readable(path), pq.ParquetFile(path) as file:
+                require_columns(file.schema_arrow.names, self.names)
+                for batch in file.iter_batches(BATCH_ROWS, columns=list(self.names)):
+                    yield batch.select(list(self.names))
+
+
+def _reader(path: Path, names: Sequence[str]) -> Source:
+    return _Csv(path, names) if _is_csv(path) else _Parquet(path, names)
+
+
+def _is_csv(path: Path) -> bool:
+    if not path.exists():
+        raise InputError(f"there is no file {str(path)!r}")
+    if path.is_dir() or path.name.lower().endswith(PARQUET_SUFFIXES):
+        return False
+    if path.name.lower().endswith(CSV_SUFFIXES):
+        return True
+    raise InputError(f"{str(path)!r} is neither a .csv nor a .parquet file, nor a folder of .parquet files")
+
+
+def _parquet_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.name.lower().endswith(PARQUET_SUFFIXES))
+    if not files:
+        raise InputError(f"the folder {str(path)!r} holds no .parquet file")
+    return files
+
+
+def _csv_header(path: Path) -> tuple[list[str], str]:
+    """Column names and the delimiter: the one of `,` `;` and tab that gives the most names."""
+    with _readable(path), pa.input_stream(str(path), compression="detect") as stream:
+        line = stream.read(HEADER_BYTES).decode("utf-8-sig", errors="ignore").partition("\n")[0].rstrip("\r")
+    if not line.strip():
+        raise InputError(f"{str(path)!r} is empty: expected a line of column names and a line per record")
+    splits = {delimiter: next(csv.reader([line], delimiter=delimiter)) for delimiter in ",;\t"}
+    delimiter = max(splits, key=lambda each: len(splits[each]))
+    return splits[delimiter], delimiter
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turns what a reader raises into one sentence: its own text may quote a record."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeError, csv.Error) as error:
+        kind = "CSV" if path.name.lower().endswith(CSV_SUFFIXES) else "Parquet"
+        raise InputError(f"{str(path)!r} cannot be read as {kind}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    if "UTF8" in str(error) or isinstance(error, UnicodeError):
+        return "its text is not UTF-8; save it again in that encoding"
+    if "Expected" in str(error) and "columns" in str(error):
+        return "a line has another number of cells than the header"
+    return "the file is damaged, or of another format than its name says"

@@ -1,0 +1,131 @@
+"""Local checks: each fault is named with what was declared, never with a value; what is no fault passes."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cohortmix.client.check import check
+from cohortmix.core.schema import Schema
+from cohortmix.core.table import InputError, TableSource
+
+TEXT = """
+name: t
+patient_key: id
+target: y
+columns:
+  age: {type: number, min: 16, max: 105, outside: refuse}
+  lab: {type: number, min: 0, max: 200}
+  sex: {type: category, values: [F, M], outside: refuse}
+  ward: {type: category, values: [A, B]}
+  day: {type: date, min: 1991-01-01, max: 1996-12-31, outside: refuse}
+  y: {type: category, values: [alive, dead, unknown]}
+"""
+SCHEMA = Schema.from_yaml(TEXT)
+GOOD = pd.DataFrame(
+    {
+        "id": np.arange(60),
+        "age": 50,
+        "lab": 100.0,
+        "sex": ["F", "M"] * 30,
+        "ward": "A",
+        "day": "1993-05-06",
+        "y": ["alive", "dead"] * 30,
+    }
+)
+
+
+def one(column: str, value: object) -> pd.DataFrame:
+    """The good table with one cell replaced."""
+    return GOOD.assign(**{column: [value, *GOOD[column].astype(object)[1:]]})
+
+
+def faults(table: pd.DataFrame, schema: Schema = SCHEMA) -> str:
+    with pytest.raises(InputError) as caught:
+        check(TableSource(table), schema)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        GOOD,
+        GOOD.assign(age=105, lab=0.0, day="1996-12-31"),  # the bounds themselves; constant columns
+        GOOD.assign(lab=None),  # missing everywhere
+        GOOD.assign(sex=None, ward=None, age=None, day=None),
+        GOOD.assign(y="alive"),  # classes that nobody has
+        GOOD.assign(surplus="not read"),
+        one("lab", 1e9),  # outside: clip
+        one("lab", "<5"),
+        one("ward", "Z"),
+        GOOD.assign(age=GOOD["age"].astype(str) + ".0"),
+        GOOD.assign(day=pd.to_datetime(GOOD["day"])),
+        pd.concat([GOOD, GOOD.assign(id=None, age=-1, y="?")]),  # rows of nobody
+    ],
+)
+def test_what_is_no_fault_passes(table: pd.DataFrame) -> None:
+    check(TableSource(table), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (GOOD.drop(columns="sex"), "missing column 'sex'"),
+        (GOOD.drop(columns="id"), "missing column 'id'"),
+        (GOOD.iloc[:0], "the table is empty"),
+        (GOOD.assign(id=None), "the table is empty: it holds no record with a value of 'id'"),
+        (one("age", 106.5), "column 'age': a value is not a number in 16 to 105;"),
+        (one("age", 15.9), "column 'age': a value is not"),
+        (one("age", "unknown"), "column 'age': a value is not a number"),
+        (one("sex", "diverse"), "column 'sex': a value is not one of the declared values 'F', 'M'"),
+        (one("day", "1997-01-01"), "column 'day': a value is not a date (YYYY-MM-DD) in 1991-01-01 to 1996-12-31"),
+        (one("day", "06.05.1993"), "column 'day': a value is not a date"),
+        (one("y", "lost"), "column 'y': the target holds a value that is not one of the declared values 'alive'"),
+        (one("y", None), "column 'y': the target has no value in a row"),
+        (GOOD.assign(lab=-1), "column 'lab': none of its values is a number in 0 to 200; is it the right column?"),
+        (GOOD.assign(lab="7,5"), "column 'lab': none of its values is a number"),
+        (GOOD.assign(ward=1), "column 'ward': none of its values is one of the declared values 'A', 'B'"),
+    ],
+)
+def test_a_fault_is_named(table: pd.DataFrame, sentence: str) -> None:
+    assert sentence in faults(table)
+
+
+@pytest.mark.parametrize("column", ["age", "sex", "day", "y"])
+def test_no_value_of_a_patient_is_printed(column: str) -> None:
+    assert "SECRET" not in faults(one(column, "SECRET"))
+
+
+def test_a_late_batch_counts_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cohortmix.core.table.BATCH_ROWS", 7)
+    check(TableSource(GOOD), SCHEMA)
+    assert "column 'sex'" in faults(one("sex", "x").iloc[::-1])
+
+
+def test_without_a_key_every_row_counts() -> None:
+    schema = Schema.from_yaml(TEXT.replace("patient_key: id\n", ""))
+    check(TableSource(GOOD.drop(columns="id")), schema)
+    assert "'age'" in faults(one("age", -1).drop(columns="id"), schema)
+
+
+def test_a_schema_without_numbers_or_without_other_categories() -> None:
+    for drop in (["age", "lab", "day"], ["sex", "ward"]):
+        kept = {name: column for name, column in SCHEMA.columns.items() if name not in drop}
+        check(TableSource(GOOD), SCHEMA.model_copy(update={"columns": kept}))
+
+
+def test_the_relay_cannot_reach_a_check() -> None:
+    """Neither the site's answers nor the Flower client import what judges records."""
+    code = (
+        "import sys, importlib.util\n"
+        "for name in ('site', 'app', 'ledger', 'policy'):\n"
+        "    if importlib.util.find_spec(f'cohortmix.client.{name}'): __import__(f'cohortmix.client.{name}')\n"
+        "print([m for m in sys.modules if m.startswith('cohortmix')])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "cohortmix.client" in loaded
+    for module in ("core.evaluate", "client.check", "client.draft"):
+        assert f"cohortmix.{module}" not in loaded

@@ -1,0 +1,158 @@
+"""Readers: the schema's columns as text, cell by cell, and a sentence without a value for what cannot be read."""
+
+import gzip
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cohortmix.client.data import column_names, open_all, open_table
+from cohortmix.core.schema import Schema
+from cohortmix.core.table import InputError
+from cohortmix.core.vault import Source
+
+SCHEMA = Schema.from_yaml("""
+name: t
+patient_key: id
+target: y
+columns:
+  x: {type: number, min: 0, max: 10}
+  y: {type: category, values: [EU, NA]}
+""")
+
+
+def rows(source: Source) -> list[dict[str, object]]:
+    return [row for batch in source.batches() for row in batch.to_pylist()]
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_csv_cells_are_texts_and_only_the_schemas_columns_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "secret,id,y,x\ns,1,EU,007\ns,2.0,EU,1e3\n")
+    source = open_table(path, SCHEMA)
+    assert source.names == ("x", "y", "id")
+    assert rows(source) == [{"x": "007", "y": "EU", "id": "1"}, {"x": "1e3", "y": "EU", "id": "2.0"}]
+    assert rows(source) == rows(source)
+    assert column_names(path) == ["secret", "id", "y", "x"]
+    assert rows(open_all(path))[0] == {"secret": "s", "id": "1", "y": "EU", "x": "007"}
+
+
+def test_one_record_does_not_change_how_another_is_read(tmp_path: Path) -> None:
+    table = "id,x,y\n1,5,EU\n2,{},EU\n"
+    read = [
+        rows(open_table(write(tmp_path / "t.csv", table.format(x)), SCHEMA))[0] for x in ("6", "six", "", "1e99")
+    ]
+    assert all(row == {"x": "5", "y": "EU", "id": "1"} for row in read)
+
+
+def test_texts_that_say_no_value_are_null_unless_declared(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", 'id,x,y\n1,,NA\nNA,NaN,null\n3,null,""\n4,NA, EU\n')
+    assert rows(open_table(path, SCHEMA)) == [
+        {"x": None, "y": "NA", "id": "1"},
+        {"x": None, "y": None, "id": None},
+        {"x": None, "y": None, "id": "3"},
+        {"x": None, "y": " EU", "id": "4"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "id,x,y\n1,5,EU\n"),
+        ("crlf.csv", "id,x,y\r\n1,5,EU\r\n"),
+        ("mark.csv", b"\xef\xbb\xbfid,x,y\n1,5,EU\n"),
+        ("semicolon.csv", "id;x;y\n1;5;EU\n"),
+        ("quoted.csv", '"a, b, c, d";id;x;y\n"1, 2";1;5;EU\n'),
+        ("tab.tsv", "id\tx\ty\n1\t5\tEU\n"),
+        ("T.CSV", "id,x,y\n1,5,EU"),
+        ("packed.csv.gz", gzip.compress(b"id,x,y\n1,5,EU\n")),
+        ("note.csv", 'id,note,x,y\n1,"two\nlines",5,EU\n'),
+        ("other_names.csv", "id,x,y,größe\n1,5,EU,\n"),
+    ],
+)
+def test_csv_as_it_comes(tmp_path: Path, name: str, content: str | bytes) -> None:
+    assert rows(open_table(write(tmp_path / name, content), SCHEMA)) == [{"x": "5", "y": "EU", "id": "1"}]
+
+
+def test_parquet_file_and_folder(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"id": [1, 2, 3], "z": "s", "x": [5.0, None, 7.0], "y": pd.Categorical(["EU", "NA", None])}
+    )
+    frame.to_parquet(tmp_path / "t.parquet")
+    expected = [{"x": 5.0, "y": "EU", "id": 1}, {"x": None, "y": "NA", "id": 2}, {"x": 7.0, "y": None, "id": 3}]
+    assert rows(open_table(tmp_path / "t.parquet", SCHEMA)) == expected
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    write(folder / "README.txt", "not a part")
+    frame.iloc[:1].to_parquet(folder / "a.parquet")
+    frame.iloc[1:][["y", "x", "id"]].to_parquet(folder / "b.parquet")
+    assert rows(open_table(folder, SCHEMA)) == expected
+
+
+def test_a_large_table_comes_in_bounded_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cohortmix.client.data.BATCH_ROWS", 1000)
+    monkeypatch.setattr("cohortmix.client.data.BLOCK_BYTES", 10_000)
+    count = 5_000
+    table = pa.table({"id": range(count), "x": range(count), "y": ["EU"] * count})
+    pq.write_table(table, tmp_path / "t.parquet")
+    table.to_pandas().to_csv(tmp_path / "t.csv", index=False)
+    for name in ("t.parquet", "t.csv"):
+        sizes = [batch.num_rows for batch in open_table(tmp_path / name, SCHEMA).batches()]
+        assert sum(sizes) == count
+        assert len(sizes) > 1
+        assert max(sizes) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("t.csv", "id,x\n1,5\n", "missing column 'y': the table has 'id', 'x'"),
+        ("t.csv", "id,x,y,y\n1,5,EU,EU\n", "two columns named 'y'"),
+        ("t.csv", "", "is empty: expected a line of column names"),
+        ("t.csv", "id,x,y\n1,5,EU\n2,SECRET\n", "a line has another number of cells than the header"),
+        ("t.csv", b"id,x,y\n1,5,\xe9SECRET\n", "its text is not UTF-8"),
+        ("t.csv", 'id,x,y\n1,5,"SECRET\n2,6,EU\n', "a cell spans several lines"),
+        ("t.csv.gz", "id,x,y\n1,5,SECRET\n", "cannot be read as CSV: the file is damaged"),
+        ("t.parquet", "id,x,y\n1,5,SECRET\n", "cannot be read as Parquet: the file is damaged"),
+        ("t.xlsx", "id,x,y\n1,5,SECRET\n", "neither a .csv nor a .parquet file"),
+    ],
+)
+def test_a_file_that_cannot_be_read_gets_a_sentence_without_its_values(
+    tmp_path: Path, name: str, content: str | bytes, sentence: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        rows(open_table(write(tmp_path / name, content), SCHEMA))
+    assert sentence in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+def test_a_path_without_a_table(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no file"):
+        open_table(tmp_path / "t.csv", SCHEMA)
+    with pytest.raises(InputError, match=r"holds no \.parquet file"):
+        open_table(tmp_path, SCHEMA)
+
+
+def test_a_part_that_lacks_a_column_is_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"id": [1], "x": [5.0], "y": ["EU"]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame[["id", "x"]].to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(InputError, match="missing column 'y'"):
+        rows(open_table(tmp_path, SCHEMA))
+
+
+def test_the_reader_does_not_bring_in_what_is_not_private() -> None:
+    code = "import sys, cohortmix.client.data; print([m for m in sys.modules if m.startswith('cohortmix')])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "cohortmix.client.data" in loaded
+    for module in ("evaluate", "check", "draft", "noise_keyed"):
+        assert module not in loaded

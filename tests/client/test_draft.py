@@ -1,0 +1,87 @@
+"""`schema draft`: names and types, no value of a record, and not usable before a person has completed it."""
+
+import re
+
+import pandas as pd
+import pytest
+import yaml
+
+from cohortmix.client.draft import draft
+from cohortmix.core.schema import Schema, SchemaError
+from cohortmix.core.table import InputError, TableSource
+
+TABLE = pd.DataFrame(
+    {
+        "age": ["71", "64", None],
+        "temp": ["36.5", "", "37"],
+        "sex": ["SECRET1", "SECRET2", "SECRET1"],
+        "seen": ["1991-02-03", "NA", "1991-03-04"],
+        "flag": [True, False, True],
+        "stamp": pd.to_datetime(["1991-02-03", None, "1991-03-04"]),
+        "mixed": ["5", "SECRET3", None],
+        "nothing": [None, None, None],
+        "a: b, {c}": [1, 2, 3],
+        "no": [1.5, 2.5, None],
+    }
+)
+
+
+def drafted(table: pd.DataFrame = TABLE) -> str:
+    return draft(TableSource(table), "stroke trial")
+
+
+def test_names_and_types_are_guessed() -> None:
+    columns = yaml.load(drafted(), yaml.BaseLoader)["columns"]
+    assert list(columns) == list(TABLE.columns)
+    assert {name: line["type"] for name, line in columns.items()} == {
+        "age": "number", "temp": "number", "sex": "category", "seen": "date", "flag": "category",
+        "stamp": "date", "mixed": "category", "nothing": "category", "a: b, {c}": "number", "no": "number",
+    }  # fmt: skip
+    whole = [name for name, line in columns.items() if line.get("integer") == "true"]
+    assert whole == ["age", "a: b, {c}"]
+    assert all(line["confirmed"] == "false" for line in columns.values())
+
+
+def test_no_bound_and_no_value_comes_from_the_records() -> None:
+    text = drafted()
+    for value in ("SECRET", "71", "64", "36.5", "37", "1991"):
+        assert value not in text
+    columns = yaml.safe_load(text)["columns"].values()
+    assert {line.get("min") for line in columns} == {line.get("max") for line in columns} == {None}
+    assert [line["values"] for line in columns if line.get("values")] == [["false", "true"]]
+
+
+def test_other_records_of_the_same_types_give_the_same_draft() -> None:
+    other = TABLE.assign(age=["1", "2", "3"], sex=["a", "b", "c"], seen="2020-01-01", no=[9.5, None, 1.0])
+    assert drafted(other) == drafted()
+
+
+def test_it_opens_with_what_a_person_has_to_do() -> None:
+    head = drafted().split("name:")[0]
+    assert all(line.startswith("#") for line in head.splitlines())
+    assert "never from the records" in head
+    assert "confirmed: true" in head
+
+
+def test_it_is_refused_until_a_person_has_completed_and_confirmed_it() -> None:
+    text = drafted(TABLE[["age", "sex"]])
+    with pytest.raises(SchemaError, match="target: this key is required"):
+        Schema.from_yaml(text)
+    text = re.sub(r"target: null.*", "target: sex", text).replace("min: null, max: null", "min: 16, max: 105")
+    with pytest.raises(SchemaError, match="sex"):
+        Schema.from_yaml(text)
+    text = text.replace("values: [], missing: true", "values: [F, M], missing: false")
+    with pytest.raises(SchemaError, match="not confirmed: age, sex"):
+        Schema.from_yaml(text).require_confirmed()
+    schema = Schema.from_yaml(text.replace("confirmed: false", "confirmed: true"))
+    schema.require_confirmed()
+    assert (schema.name, schema.features) == ("stroke trial", ("age",))
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [(TABLE.iloc[:0], "the table is empty"), (TABLE[["age"]], "a schema needs a target and one more column")],
+)
+def test_a_table_without_a_schema(table: pd.DataFrame, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        drafted(table)
