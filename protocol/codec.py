@@ -9,12 +9,12 @@ from cohortmix.protocol.messages import MessageError
 _RECORD, _FIELD = "cohortmix", "message"
 
 
-def to_record(data: bytes) -> RecordDict:
+def to_records(data: bytes) -> RecordDict:
     """Wrap an encoded message."""
     return RecordDict({_RECORD: ConfigRecord({_FIELD: data})})
 
 
-def from_record(records: RecordDict) -> bytes:
+def from_records(records: RecordDict) -> bytes:
     """The encoded message; MessageError if the records hold none."""
     record = records.get(_RECORD)
     data = record.get(_FIELD) if isinstance(record, ConfigRecord) else None

@@ -20,8 +20,8 @@ _EXPONENT = 60  # decimals between 1e-60 and 1e60
 
 
 def _to_decimal(value: object) -> Decimal:
-    if isinstance(value, float):
-        raise ValueError("expected an exact decimal such as Decimal('0.268'), got a float")
+    if isinstance(value, float | bool):
+        raise ValueError(f"expected an exact decimal such as Decimal('0.268'), got a {type(value).__name__}")
     try:
         number = Decimal(value) if isinstance(value, str | int | Decimal) else Decimal("nan")
     except InvalidOperation:

@@ -1,0 +1,249 @@
+"""Receipts: their arithmetic, every altered byte, and the chain."""
+
+import json
+from decimal import Decimal
+from fractions import Fraction
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cohortmix.core.gdp import epsilon_of
+from cohortmix.protocol.fields import Array
+from cohortmix.protocol.messages import (
+    TEST_WARNING,
+    ClassSums,
+    MessageError,
+    Receipt,
+    SignedRelease,
+    decode,
+    encode,
+)
+from cohortmix.protocol.receipts import (
+    GENESIS,
+    ReceiptError,
+    Total,
+    check,
+    issue,
+    total,
+    verify,
+    verify_chain,
+    verify_release,
+)
+from cohortmix.protocol.signing import sign_receipt
+
+
+def test_golden_bytes(examples: ModuleType) -> None:
+    receipt = examples.release().receipt
+    golden = {
+        "delta": "0.00001",
+        "epsilon": "0.434417",
+        "kappa": "0.000000000000000000001695",
+        "neighbours": "replace-one-patient",
+        "noise": "opendp",
+        "mu2": "1/64",
+        "patients": 4689,
+        "previous": "0" * 64,
+        "private": True,
+        "release_hash": examples.release().release.hash,
+        "request_hash": examples.request().hash,
+        "request_id": "request-1",
+        "round": 1,
+        "schema_hash": "5" * 64,
+        "site": "UK",
+        "statements": [
+            {
+                "dimension": 3,
+                "mu2": "1/64",
+                "name": "class sums",
+                "question": "a" * 64,
+                "sensitivity2": "1152921504606846976",
+                "sigma": "8589934592",
+            }
+        ],
+        "study": examples.study().hash,
+        "unit": "patient",
+        "version": receipt.version,
+        "warning": None,
+    }
+    assert receipt.plain() == golden
+    fixed = receipt.model_copy(update={"version": "0.1.0"})
+    assert fixed.hash == "9ba2031905a782c275a37b5b7e7702e0a1cad7bf9a31068208f6b4c9fa91ef0e"
+    assert sign_receipt(examples.SITE, fixed).signature == (
+        "28741c88024c6c3b7e199898ee7197a265c3f53e672926fcc5940ae7ccd08c69"
+        "f8910a7db7e3ba8679281a4c0b8fb4bea39e8dd2929ad9671d43f3522285990f"
+    )
+
+
+def test_numbers_are_rounded_up(examples: ModuleType) -> None:
+    receipt = examples.release().receipt
+    assert receipt.mu2 == sum((each.mu2 for each in receipt.statements), Fraction(0)) == Fraction(1, 64)
+    exact = epsilon_of(0.125, 1e-5, 3 / (24 * 2**66))
+    assert exact <= float(receipt.epsilon) <= exact + 2e-6
+    assert Fraction(3, 24 * 2**66) <= Fraction(receipt.kappa) <= Fraction(3, 24 * 2**66) + Fraction(1, 10**24)
+    # kappa counts: with it, epsilon is larger
+    coarse = Total(Fraction(1, 64), Fraction(1, 10**6))
+    assert coarse.epsilon(Decimal("0.00001")) > Total(Fraction(1, 64), Fraction(0)).epsilon(Decimal("0.00001"))
+
+
+def test_a_good_release_is_verified(examples: ModuleType) -> None:
+    for study_round in (1, 2):
+        signed = examples.release(study_round)
+        verify(signed.signed_receipt, examples.study())
+        verify_release(signed, examples.request(study_round))
+
+
+def test_every_altered_byte_of_a_receipt_is_noticed(examples: ModuleType) -> None:
+    good = examples.release().signed_receipt
+    data = encode(good)
+    for position in range(len(data)):
+        altered = bytes([*data[:position], data[position] ^ 1, *data[position + 1 :]])
+        with pytest.raises((ReceiptError, MessageError)):
+            verify(decode(altered), examples.study())
+
+
+def _with_statement(receipt: Receipt, **changes: Any) -> Receipt:
+    statement = receipt.statements[0].model_copy(update=changes)
+    return receipt.model_copy(update={"statements": (statement,), "mu2": statement.mu2})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mu2": Fraction(1, 65)}, "sum of its statements"),
+        ({"statements": ()}, "sum of its statements"),
+        ({"kappa": Decimal(0)}, "kappa"),
+        ({"epsilon": Decimal("0.3")}, "epsilon"),
+        ({"private": False}, "private=True"),
+        ({"warning": TEST_WARNING}, "private=True"),
+        ({"noise": "TEST"}, "private=False"),
+        ({"noise": "TEST", "private": False}, "warning"),
+        ({"noise": "TEST", "warning": TEST_WARNING}, "private=False"),
+        ({"noise": "TEST", "private": False, "warning": "fine"}, "warning"),
+    ],
+)
+def test_arithmetic_of_a_signed_receipt(examples: ModuleType, changes: dict[str, Any], message: str) -> None:
+    """A site may sign what is wrong; the signature alone proves nothing."""
+    receipt = examples.release().receipt
+    check(receipt)
+    wrong = receipt.model_copy(update=changes)
+    with pytest.raises(ReceiptError, match=message):
+        check(wrong)
+    with pytest.raises(ReceiptError):
+        verify(sign_receipt(examples.SITE, wrong), examples.study())
+
+
+@pytest.mark.parametrize("changes", [{"sigma": 2**34}, {"sensitivity2": 2**61}, {"mu2": Fraction(1, 128)}])
+def test_statement_is_a_quotient(examples: ModuleType, changes: dict[str, Any]) -> None:
+    with pytest.raises(ReceiptError, match=r"sensitivity2/sigma\^2"):
+        check(_with_statement(examples.release().receipt, **changes))
+    zero = _with_statement(examples.release().receipt, sigma=0, sensitivity2=0, mu2=Fraction(0))
+    with pytest.raises(ReceiptError, match=r"sensitivity2/sigma\^2"):
+        check(zero)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"study": "0" * 64},
+        {"schema_hash": "0" * 64},
+        {"delta": Decimal("0.1"), "epsilon": Decimal(1)},
+        {"patients": 4690},
+        {"site": "NORW"},
+        {"site": "FRAN"},
+        {"noise": "TEST", "private": False, "warning": TEST_WARNING},
+    ],
+)
+def test_receipt_of_another_study(examples: ModuleType, changes: dict[str, Any]) -> None:
+    wrong = sign_receipt(examples.SITE, examples.release().receipt.model_copy(update=changes))
+    with pytest.raises(ReceiptError):
+        verify(wrong, examples.study())
+
+
+def test_receipt_over_the_mu_of_the_study(examples: ModuleType) -> None:
+    cheap = {"mu": Decimal("0.125")}
+    verify(examples.release(**cheap).signed_receipt, examples.study(**cheap))
+    cheap = {"mu": Decimal("0.124")}
+    with pytest.raises(ReceiptError, match=r"at most mu=0\.124"):
+        verify(examples.release(**cheap).signed_receipt, examples.study(**cheap))
+
+
+def test_release_belongs_to_its_request(examples: ModuleType) -> None:
+    signed = examples.release()
+    for other in (examples.request(2), examples.request(1, "request-2"), examples.request(mu=Decimal("0.3"))):
+        with pytest.raises(ReceiptError):
+            verify_release(signed, other)
+
+
+def test_release_belongs_to_its_receipt(examples: ModuleType) -> None:
+    signed = examples.release()
+    moved = examples.answer().model_copy(update={"values": Array.of(np.array([2**40, -(2**41), 8]))})
+    swapped = SignedRelease(release=ClassSums(answer=moved), receipt=signed.receipt, signature=signed.signature)
+    with pytest.raises(ReceiptError, match="release_hash"):
+        verify_release(swapped, examples.request())
+
+
+def test_receipt_covers_the_release(examples: ModuleType) -> None:
+    """A site that released more exactly than it states, or another kind of thing, is found out."""
+    request, content = examples.request(), ClassSums(answer=examples.answer(sigma=2**32))
+    understated = issue(examples.SITE, "UK", request, content, {"class sums": examples.answer()}, 4689, GENESIS)
+    with pytest.raises(ReceiptError, match="one statement"):
+        verify_release(understated, request)
+    honest = {"class sums": examples.answer()}
+    wrong_kind = issue(examples.SITE, "UK", request, examples.centroids(), honest, 4689, GENESIS)
+    with pytest.raises(ReceiptError, match="round 1"):
+        verify_release(wrong_kind, request)
+
+
+def test_test_noise_is_marked(examples: ModuleType) -> None:
+    receipt = examples.release(noise="TEST").receipt
+    assert (receipt.private, receipt.warning) == (False, "NOT PRIVATE: test noise")
+    verify(sign_receipt(examples.SITE, receipt), examples.study(noise="TEST"))
+
+
+def _chain(examples: ModuleType, length: int) -> list[Receipt]:
+    receipts: list[Receipt] = []
+    for number in range(length):
+        previous = receipts[-1].hash if receipts else GENESIS
+        receipts.append(examples.release(previous=previous, request_id=f"request-{number}").receipt)
+    return receipts
+
+
+def test_chain(examples: ModuleType) -> None:
+    chain = _chain(examples, 4)
+    verify_chain([], complete=True)
+    verify_chain(chain[::-1], complete=True)
+    verify_chain([chain[0], chain[3], chain[3]])  # what one coordinator sees; a copy is no second receipt
+    for part in (chain[1:], [chain[0], chain[2]]):
+        with pytest.raises(ReceiptError, match="gap"):
+            verify_chain(part, complete=True)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_fork(examples: ModuleType, position: int) -> None:
+    chain = _chain(examples, 3)
+    twin = examples.release(previous=chain[position].previous, request_id="request-x").receipt
+    with pytest.raises(ReceiptError, match="fork"):
+        verify_chain([*chain, twin])
+
+
+def test_chain_of_two_sites(examples: ModuleType) -> None:
+    chain = _chain(examples, 2)
+    with pytest.raises(ReceiptError, match="one site"):
+        verify_chain([chain[0], chain[1].model_copy(update={"site": "NORW"})])
+
+
+def test_total_adds_squares(examples: ModuleType) -> None:
+    chain = _chain(examples, 4)
+    cost = total([*chain, chain[0]])
+    assert cost.mu2 == Fraction(4, 64)
+    assert cost.mu == 0.25
+    assert cost.kappa == 4 * Fraction(3, 24 * 2**66)
+    assert total([]) == Total(Fraction(0), Fraction(0))
+
+
+def test_receipt_file_is_readable_json(examples: ModuleType) -> None:
+    plain = json.loads(encode(examples.release().signed_receipt))
+    assert plain["type"] == "receipt"
+    assert plain["receipt"]["mu2"] == "1/64"
