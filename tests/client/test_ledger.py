@@ -1,0 +1,355 @@
+"""The ledger: reserve, store before reading, commit; nothing is drawn twice and no cap is passed."""
+
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cohortmix.client.ledger import Ledger, RequestConflict
+from cohortmix.client.reservation import LedgerError, Reservation
+from cohortmix.core.vault import Answer, BudgetExceeded
+from cohortmix.protocol.messages import (
+    ClassSums,
+    NoisedAnswer,
+    Request,
+    SignedRelease,
+    SiteEntry,
+    StudySpec,
+    decode,
+)
+from cohortmix.protocol.receipts import GENESIS, issue, verify_chain
+from cohortmix.protocol.signing import Key, sign_study
+
+KEY = Key.from_bytes(bytes(range(32)))
+STUDY, OTHER = "a" * 64, "b" * 64
+HASH = "c" * 64
+CAP = Decimal("0.3")
+LARGE = Fraction(100)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(path, CAP)
+    yield ledger
+    ledger.close()
+
+
+def mu2(text: str) -> Fraction:
+    return Fraction(text) ** 2
+
+
+def answer(cost: Fraction = Fraction(1, 2**6), question: str = "d" * 64, value: int = 7) -> Answer:
+    sigma = 2**33
+    sensitivity2 = cost * sigma**2
+    assert sensitivity2.denominator == 1
+    return Answer(np.array([value, -(2**40)]), sigma, 2**20, int(sensitivity2), cost, question)
+
+
+def request(request_id: str = "request-1") -> Request:
+    study = StudySpec(
+        name="study",
+        schema_hash="e" * 64,
+        target="outcome",
+        mu=Decimal("0.3"),
+        delta=Decimal("0.00001"),
+        overlap="disjoint",
+        sites=(SiteEntry(name="site", key=KEY.public_hex, patients=100),),
+        min_sites=1,
+        round_deadline_seconds=60,
+        version="0.1.0",
+        coordinator_key=KEY.public_hex,
+    )
+    return Request(study=sign_study(KEY, study), round=1, request_id=request_id)
+
+
+def reserve(ledger: Ledger, asked: Request) -> Reservation:
+    reserved = ledger.reserve(asked.study.study.hash, asked.request_id, asked.hash, Fraction(1, 64), LARGE)
+    assert isinstance(reserved, Reservation)
+    return reserved
+
+
+def sealing(asked: Request, drawn: Answer) -> Callable[[str], SignedRelease]:
+    content = NoisedAnswer.of(drawn)
+    return lambda previous: issue(
+        KEY, "site", asked, ClassSums(answer=content), {"class sums": content}, 100, previous
+    )
+
+
+def fulfil(ledger: Ledger, asked: Request, drawn: Answer) -> bytes:
+    reserved = reserve(ledger, asked)
+    reserved.debit(0, drawn.question, drawn.mu2)
+    reserved.store(0, drawn)
+    return ledger.commit(reserved, sealing(asked, drawn))
+
+
+# --- the cap and the approved budget
+
+
+def test_over_the_cap_is_refused_with_the_parts_apart(ledger: Ledger) -> None:
+    ledger.reserve(STUDY, "request-1", HASH, mu2("0.20"), LARGE)
+    with pytest.raises(BudgetExceeded, match=r"spent 0\.20, asked 0\.25, cap 0\.30"):
+        ledger.reserve(OTHER, "request-2", HASH, mu2("0.25"), LARGE)
+    assert ledger.spent_mu2 == mu2("0.20")
+
+
+def test_the_cap_can_be_spent_to_the_last_bit(ledger: Ledger) -> None:
+    ledger.reserve(STUDY, "request-1", HASH, mu2("0.18"), LARGE)
+    ledger.reserve(OTHER, "request-2", HASH, mu2("0.24"), LARGE)  # 0.18^2 + 0.24^2 = 0.30^2
+    assert ledger.spent_mu2 == mu2("0.30")
+    with pytest.raises(BudgetExceeded):
+        ledger.reserve(OTHER, "request-3", HASH, Fraction(1, 10**40), LARGE)
+    ledger.reserve(OTHER, "request-4", HASH, Fraction(0), LARGE)  # post-processing is free
+
+
+def test_the_approved_budget_covers_all_requests_of_a_study(ledger: Ledger) -> None:
+    approved = mu2("0.25")
+    ledger.reserve(STUDY, "request-1", HASH, mu2("0.15"), approved)
+    ledger.reserve(STUDY, "request-2", HASH, mu2("0.20"), approved)
+    with pytest.raises(BudgetExceeded, match=r"spent 0\.25, asked 0\.10, approved 0\.25"):
+        ledger.reserve(STUDY, "request-3", HASH, mu2("0.10"), approved)
+    ledger.reserve(OTHER, "request-3", HASH, mu2("0.10"), approved)  # another study's own approval
+
+
+@given(st.lists(st.integers(1, 40), max_size=12))
+def test_spent_never_passes_the_cap(hundredths: list[int]) -> None:
+    ledger, granted = Ledger(":memory:", CAP), Fraction(0)
+    for number, each in enumerate(hundredths):
+        cost = mu2(f"{each}/100")
+        try:
+            ledger.reserve(STUDY, f"request-{number}", HASH, cost, LARGE)
+        except BudgetExceeded:
+            assert granted + cost > mu2("0.3")
+        else:
+            granted += cost
+        assert ledger.spent_mu2 == granted <= mu2("0.3")
+    ledger.close()
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one connection", "one per process"])
+def test_cap_holds_under_concurrency(path: Path, shared: bool) -> None:
+    """Eight requests of 0.22 at once under a cap of 0.3: exactly one gets it."""
+    ledgers = [Ledger(path, CAP)] * 8 if shared else [Ledger(path, CAP) for _ in range(8)]
+    start, outcomes = threading.Barrier(8), []
+
+    def ask(number: int) -> None:
+        start.wait()
+        try:
+            ledgers[number].reserve(STUDY, f"request-{number}", HASH, mu2("0.22"), LARGE)
+            outcomes.append("granted")
+        except BudgetExceeded:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["granted"] + ["refused"] * 7
+    assert ledgers[0].spent_mu2 == mu2("0.22")
+    for each in set(ledgers):
+        each.close()
+
+
+# --- the identity of a request
+
+
+def test_a_request_is_charged_once(ledger: Ledger) -> None:
+    first = ledger.reserve(STUDY, "request-1", HASH, mu2("0.2"), LARGE)
+    again = ledger.reserve(STUDY, "request-1", HASH, mu2("0.2"), LARGE)
+    assert isinstance(first, Reservation)
+    assert isinstance(again, Reservation)
+    assert ledger.spent_mu2 == mu2("0.2")
+
+
+def test_one_id_has_one_content(ledger: Ledger) -> None:
+    ledger.reserve(STUDY, "request-1", HASH, mu2("0.1"), LARGE)
+    with pytest.raises(RequestConflict, match="another content"):
+        ledger.reserve(STUDY, "request-1", "f" * 64, mu2("0.1"), LARGE)
+    ledger.reserve(OTHER, "request-1", "f" * 64, mu2("0.1"), LARGE)  # ids are a study's own
+    assert ledger.spent_mu2 == 2 * mu2("0.1")
+
+
+def test_an_answered_request_gives_its_bytes(ledger: Ledger) -> None:
+    asked = request()
+    data = fulfil(ledger, asked, answer())
+    again = ledger.reserve(asked.study.study.hash, asked.request_id, asked.hash, Fraction(1, 64), LARGE)
+    assert again == data
+    assert ledger.spent_mu2 == Fraction(1, 64)
+    with pytest.raises(RequestConflict):
+        ledger.reserve(asked.study.study.hash, asked.request_id, HASH, Fraction(1, 64), LARGE)
+
+
+def test_another_id_is_another_purchase(ledger: Ledger) -> None:
+    fulfil(ledger, request(), answer())
+    fulfil(ledger, request("request-2"), answer())
+    assert ledger.spent_mu2 == Fraction(2, 64)
+
+
+# --- the meter
+
+
+def test_a_reservation_bounds_its_questions(ledger: Ledger) -> None:
+    reserved = ledger.reserve(STUDY, "request-1", HASH, mu2("0.25"), LARGE)
+    assert isinstance(reserved, Reservation)
+    reserved.debit(0, "d" * 64, mu2("0.15"))
+    with pytest.raises(BudgetExceeded, match=r"spent 0\.15, asked 0\.21, reserved 0\.25"):
+        reserved.debit(1, "e" * 64, mu2("0.21"))
+    reserved.debit(1, "e" * 64, mu2("0.20"))
+
+
+def test_debit_is_idempotent_for_one_question_only(ledger: Ledger) -> None:
+    reserved = reserve(ledger, request())
+    for _ in range(3):
+        reserved.debit(0, "d" * 64, Fraction(1, 64))
+    for question, cost in (("e" * 64, Fraction(1, 64)), ("d" * 64, Fraction(1, 128))):
+        with pytest.raises(BudgetExceeded, match="another one"):
+            reserved.debit(0, question, cost)
+
+
+def test_an_answer_is_stored_once(ledger: Ledger) -> None:
+    reserved = reserve(ledger, request())
+    reserved.debit(0, "d" * 64, Fraction(1, 64))
+    assert reserved.load(0) is None
+    reserved.store(0, answer(value=7))
+    with pytest.raises(LedgerError, match="has an answer already"):
+        reserved.store(0, answer(value=8))  # a second draw for one price
+    stored = reserved.load(0)
+    assert stored is not None
+    assert NoisedAnswer.of(stored) == NoisedAnswer.of(answer(value=7))
+
+
+def test_an_answer_must_be_paid_for(ledger: Ledger) -> None:
+    reserved = reserve(ledger, request())
+    with pytest.raises(LedgerError, match="not paid for"):
+        reserved.store(0, answer())
+    reserved.debit(0, "e" * 64, Fraction(1, 64))
+    with pytest.raises(LedgerError, match="not paid for"):
+        reserved.store(0, answer(question="d" * 64))
+    assert reserved.answers() == ()
+
+
+# --- crashes
+
+
+def test_a_killed_process_resumes_with_its_stored_answers(path: Path) -> None:
+    """After the first of two answers the process is gone; the next one finds it and pays nothing twice."""
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        reserved = Ledger(path, CAP).reserve(STUDY, "request-1", HASH, mu2("0.25"), LARGE)
+        assert isinstance(reserved, Reservation)
+        reserved.debit(0, "d" * 64, Fraction(1, 64))
+        reserved.store(0, answer(value=41))
+        reserved.debit(1, "e" * 64, Fraction(1, 64))
+        os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    ledger = Ledger(path, CAP)
+    assert ledger.spent_mu2 == mu2("0.25")  # reserved and not committed counts as spent
+    again = ledger.reserve(STUDY, "request-1", HASH, mu2("0.25"), LARGE)
+    assert isinstance(again, Reservation)
+    stored = again.load(0)
+    assert stored is not None
+    assert stored.values[0] == 41
+    assert again.load(1) is None
+    again.debit(1, "e" * 64, Fraction(1, 64))
+    again.store(1, answer(question="e" * 64))
+    assert ledger.spent_mu2 == mu2("0.25")
+    ledger.close()
+
+
+def test_a_commit_is_everything_or_nothing(ledger: Ledger) -> None:
+    asked, drawn = request(), answer()
+    reserved = reserve(ledger, asked)
+    reserved.debit(0, drawn.question, drawn.mu2)
+    reserved.store(0, drawn)
+
+    def crash(previous: str) -> SignedRelease:
+        raise OSError("the power went")
+
+    with pytest.raises(OSError, match="power"):
+        ledger.commit(reserved, crash)
+    assert ledger.receipts() == ()
+    assert ledger.releases(reserved.study) == ()
+    data = ledger.commit(reserve(ledger, asked), sealing(asked, drawn))
+    assert ledger.releases(reserved.study) == (decode(data),)
+    assert ledger.spent_mu2 == Fraction(1, 64)
+
+
+def test_a_reservation_is_committed_once(ledger: Ledger) -> None:
+    asked, drawn = request(), answer()
+    first, second = reserve(ledger, asked), reserve(ledger, asked)
+    first.debit(0, drawn.question, drawn.mu2)
+    first.store(0, drawn)
+    ledger.commit(first, sealing(asked, drawn))
+    with pytest.raises(LedgerError, match="closed already"):
+        ledger.commit(second, sealing(asked, drawn))
+    assert len(ledger.receipts()) == 1
+
+
+def test_a_receipt_belongs_to_its_reservation(ledger: Ledger) -> None:
+    asked = request()
+    reserved = reserve(ledger, asked)
+    seal = sealing(asked, answer())
+    with pytest.raises(LedgerError, match="next one"):
+        ledger.commit(reserved, sealing(request("request-2"), answer()))
+    with pytest.raises(LedgerError, match="next one"):
+        ledger.commit(reserved, lambda previous: seal("f" * 64))
+    with pytest.raises(LedgerError, match="more than was reserved"):
+        ledger.commit(reserved, sealing(asked, answer(cost=Fraction(1, 32))))
+    assert ledger.receipts() == ()
+
+
+# --- the chain
+
+
+def test_receipts_are_chained(path: Path) -> None:
+    for number in range(3):
+        ledger = Ledger(path, CAP)
+        fulfil(ledger, request(f"request-{number}"), answer())
+        ledger.close()
+    ledger = Ledger(path, CAP)
+    receipts = [signed.receipt for signed in ledger.receipts()]
+    assert receipts[0].previous == GENESIS
+    assert [each.previous for each in receipts[1:]] == [each.hash for each in receipts[:-1]]
+    assert ledger.previous_receipt_hash == receipts[-1].hash
+    verify_chain(receipts, complete=True)
+    assert [each.receipt for each in ledger.releases(receipts[0].study)] == receipts
+    assert ledger.releases(OTHER) == ()
+    ledger.close()
+
+
+def test_a_restored_backup_shows_as_a_fork(path: Path, tmp_path: Path) -> None:
+    ledger = Ledger(path, CAP)
+    fulfil(ledger, request("request-0"), answer())
+    backup = tmp_path / "backup.db"
+    with sqlite3.connect(path) as source, sqlite3.connect(backup) as target:
+        source.backup(target)
+    fulfil(ledger, request("request-1"), answer())
+    restored = Ledger(backup, CAP)
+    fulfil(restored, request("request-2"), answer())
+    receipts = [signed.receipt for each in (ledger, restored) for signed in each.receipts()]
+    verify_chain(receipts[:2], complete=True)
+    with pytest.raises(ValueError, match="set back"):
+        verify_chain(receipts)
+    for each in (ledger, restored):
+        each.close()
+
+
+def test_the_file_is_its_owners(path: Path, ledger: Ledger) -> None:
+    fulfil(ledger, request(), answer())
+    assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+    rows = sqlite3.connect(path).execute("PRAGMA journal_mode").fetchall()
+    assert rows == [("wal",)]
