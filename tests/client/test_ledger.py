@@ -1,8 +1,10 @@
 """The ledger: reserve, store before reading, commit; nothing is drawn twice and no cap is passed."""
 
-import os
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -244,18 +246,28 @@ def test_an_answer_must_be_paid_for(ledger: Ledger) -> None:
 
 # --- crashes
 
+_DIES_AFTER_ONE_ANSWER = """
+import os, signal, sys
+from decimal import Decimal
+from fractions import Fraction
+import numpy as np
+from cohortmix.client.ledger import Ledger
+from cohortmix.core.vault import Answer
+
+reserved = Ledger(sys.argv[1], Decimal("0.3")).reserve(
+    "a" * 64, "request-1", "c" * 64, Fraction("0.25") ** 2, Fraction(100)
+)
+reserved.debit(0, "d" * 64, Fraction(1, 64))
+reserved.store(0, Answer(np.array([41]), 2**33, 2**20, 2**60, Fraction(1, 64), "d" * 64))
+reserved.debit(1, "e" * 64, Fraction(1, 64))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
 
 def test_a_killed_process_resumes_with_its_stored_answers(path: Path) -> None:
     """After the first of two answers the process is gone; the next one finds it and pays nothing twice."""
-    child = os.fork()
-    if child == 0:  # pragma: no cover
-        reserved = Ledger(path, CAP).reserve(STUDY, "request-1", HASH, mu2("0.25"), LARGE)
-        assert isinstance(reserved, Reservation)
-        reserved.debit(0, "d" * 64, Fraction(1, 64))
-        reserved.store(0, answer(value=41))
-        reserved.debit(1, "e" * 64, Fraction(1, 64))
-        os._exit(9)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    killed = subprocess.run([sys.executable, "-c", _DIES_AFTER_ONE_ANSWER, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
     ledger = Ledger(path, CAP)
     assert ledger.spent_mu2 == mu2("0.25")  # reserved and not committed counts as spent
     again = ledger.reserve(STUDY, "request-1", HASH, mu2("0.25"), LARGE)
@@ -270,20 +282,21 @@ def test_a_killed_process_resumes_with_its_stored_answers(path: Path) -> None:
     ledger.close()
 
 
-def test_a_commit_is_everything_or_nothing(ledger: Ledger) -> None:
+def test_a_commit_is_everything_or_nothing(path: Path, ledger: Ledger) -> None:
+    """The release is written, the receipt fails: neither is there, and a second attempt works."""
     asked, drawn = request(), answer()
     reserved = reserve(ledger, asked)
     reserved.debit(0, drawn.question, drawn.mu2)
     reserved.store(0, drawn)
-
-    def crash(previous: str) -> SignedRelease:
-        raise OSError("the power went")
-
-    with pytest.raises(OSError, match="power"):
-        ledger.commit(reserved, crash)
+    other = sqlite3.connect(path)
+    other.execute("CREATE TRIGGER full BEFORE INSERT ON receipts BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    with pytest.raises(sqlite3.Error, match="disk full"):
+        ledger.commit(reserved, sealing(asked, drawn))
     assert ledger.receipts() == ()
-    assert ledger.releases(reserved.study) == ()
-    data = ledger.commit(reserve(ledger, asked), sealing(asked, drawn))
+    other.execute("DROP TRIGGER full")
+    other.close()
+    again = reserve(ledger, asked)  # still a reservation: no release was left behind
+    data = ledger.commit(again, sealing(asked, drawn))
     assert ledger.releases(reserved.study) == (decode(data),)
     assert ledger.spent_mu2 == Fraction(1, 64)
 
