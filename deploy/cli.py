@@ -1,0 +1,65 @@
+"""The command `cohortmix`: puts the commands of all parts together, and ends each with one of four statuses.
+
+0 done; 2 wrong usage or input, with one sentence on standard error and nothing written; 3 refused by policy or
+budget; 4 a site did not answer.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from cohortmix.client import cli as client
+from cohortmix.core.schema import SchemaError
+from cohortmix.core.table import InputError
+from cohortmix.core.vault import BudgetExceeded
+from cohortmix.protocol.receipts import ReceiptError
+
+STATUS: dict[type[Exception], int] = {
+    click.ClickException: 2,
+    InputError: 2,
+    SchemaError: 2,
+    ReceiptError: 2,
+    BudgetExceeded: 3,
+}
+
+
+class Commands(TyperGroup):
+    """A group that reports every expected fault as one sentence and a status, and no traceback."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        try:
+            status = super().main(*args, standalone_mode=False, **extra)
+        except tuple(STATUS) as error:
+            print(f"cohortmix: {_sentence(error)}", file=sys.stderr)
+            status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
+        except click.Abort:
+            status = 130
+        sys.exit(status or 0)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{error.format_message().rstrip('.')}; see {error.ctx.command_path} --help"
+    return error.format_message() if isinstance(error, click.ClickException) else str(error)
+
+
+app = typer.Typer(
+    name="cohortmix",
+    cls=Commands,
+    help="Many hospital cohorts, mixed into one synthetic cohort under Gaussian differential privacy.",
+    add_completion=False,
+    suggest_commands=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(client.evaluate)
+app.add_typer(client.schema_commands, name="schema")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
