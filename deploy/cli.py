@@ -31,9 +31,10 @@ STATUS: dict[type[Exception], int] = {
 class Commands(TyperGroup):
     """A group that reports every expected fault as one sentence and a status, and no traceback."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(self, *args: Any, **extra: Any) -> Any:
+        extra["standalone_mode"] = False  # else click words the fault and exits by itself
         try:
-            status = super().main(*args, standalone_mode=False, **extra)
+            status = super().main(*args, **extra)
         except tuple(STATUS) as error:
             print(f"cohortmix: {_sentence(error)}", file=sys.stderr)
             status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
