@@ -1,33 +1,24 @@
 """Bytes through Flower's records and its own serialisation, and back."""
 
 import pytest
+from flwr.app import ConfigRecord, MetricRecord, RecordDict
+from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 
+from cohortmix.protocol.codec import from_records, to_records
 from cohortmix.protocol.messages import MessageError
-
-pytestmark = pytest.mark.filterwarnings("ignore:'click.*' is deprecated:DeprecationWarning")
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", bytes(range(256)) * 1000])
 def test_round_trip(data: bytes) -> None:
-    from cohortmix.protocol.codec import from_records, to_records
-
     assert from_records(to_records(data)) == data
 
 
 def test_round_trip_over_the_wire() -> None:
-    from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
-
-    from cohortmix.protocol.codec import from_records, to_records
-
     data = bytes(range(256))
     assert from_records(recorddict_from_proto(recorddict_to_proto(to_records(data)))) == data
 
 
 def test_other_records_are_refused() -> None:
-    from flwr.app import ConfigRecord, MetricRecord, RecordDict
-
-    from cohortmix.protocol.codec import from_records
-
     others = [
         RecordDict(),
         RecordDict({"cohortmix": MetricRecord({"message": 1})}),
