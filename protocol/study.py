@@ -77,7 +77,7 @@ class StudySpec(Wire):
         if self.min_sites > len(self.sites):
             raise ValueError(f"expected min_sites <= {len(self.sites)} sites, got min_sites={self.min_sites}")
         largest = max(entry.patients for entry in self.sites)
-        if 10 * largest * self.delta > 1 and not self.loose_delta:
+        if float(self.delta) > 1 / (10 * largest) and not self.loose_delta:  # as `core.budget` compares them
             raise ValueError(
                 f"expected delta <= 1/(10 N) = {1 / (10 * largest):.2g} for the largest site, got "
                 f"delta={self.delta}; lower it, or set loose_delta for a benchmark"

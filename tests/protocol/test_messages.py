@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from cohortmix.core.budget import Budget
+from cohortmix.protocol.fields import exact
 from cohortmix.protocol.messages import (
     MAX_BYTES,
     Code,
@@ -204,6 +206,17 @@ def test_impossible_studies_are_refused(examples: ModuleType, change: dict[str, 
 )
 def test_possible_studies_differ_in_hash(examples: ModuleType, change: dict[str, Any]) -> None:
     assert examples.study(**change).hash != examples.study().hash
+
+
+def test_delta_of_a_budget_is_a_delta_of_a_study(examples: ModuleType) -> None:
+    """1/(10 N) as a float is above the fraction for every other N; both places compare alike."""
+    entry = examples.study().sites[0]
+    for patients in range(10_001, 10_101):
+        delta = exact(Budget.from_epsilon(1.0).resolve(patients).delta)
+        sites = (entry.model_copy(update={"patients": patients}),)
+        examples.study(sites=sites, min_sites=1, delta=delta)
+        with pytest.raises(ValidationError, match="loose_delta"):
+            examples.study(sites=sites, min_sites=1, delta=delta + Decimal("1e-12"))
 
 
 def test_sites_are_distinct(examples: ModuleType) -> None:
