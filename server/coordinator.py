@@ -165,7 +165,7 @@ class Coordinator:
         of_core = common.to_core()
         entries = [entry for entry in self.spec.sites if entry.name in sums]
         sites = tuple(self._result(entry, sums[entry.name], of_core) for entry in entries)
-        return StudyResult(self.spec, self._schema, of_core, sites, self._store.refusals())
+        return StudyResult(self._study, self._schema, of_core, sites, self._store.refusals())
 
     def plan(self, entry: SiteEntry) -> Plan:
         """What this site computes, from public facts alone."""

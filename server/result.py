@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cohortmix.core.pipeline import Common, SiteCentroids
 from cohortmix.core.schema import Schema
 from cohortmix.core.vault import Answer
-from cohortmix.protocol.messages import SignedReceipt, SiteEntry, StudySpec
+from cohortmix.protocol.messages import SignedReceipt, SignedStudy, SiteEntry, StudySpec
 from cohortmix.server.store import RefusalEntry
 
 
@@ -33,15 +33,20 @@ class StudyResult:
 
     Attributes
     ----------
-    study : what the stewards have approved.
+    study : what the stewards have approved, signed by the coordinator.
     schema : of its columns.
     common : the groups and margins of round 2.
     sites : those that have answered round 1, in the order of the study.
     refusals : replies without a release, in the order of arrival.
     """
 
-    study: StudySpec
+    study: SignedStudy
     schema: Schema
     common: Common
     sites: tuple[SiteResult, ...]
     refusals: tuple[RefusalEntry, ...]
+
+    @property
+    def spec(self) -> StudySpec:
+        """The study without its signature."""
+        return self.study.study

@@ -1,0 +1,216 @@
+"""A consortium on one machine: a folder for each site and one for the coordinator, with real keys and ledgers.
+
+    ROOT/coordinator/   study.json  schema.yaml  key  study.sqlite
+    ROOT/sites/NAME/    table.parquet  schema.yaml  key  policy.json  ledger.sqlite
+
+Each of these folders would be on a machine of its own. Only the stewards are missing: whoever holds all tables
+signs for them.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from cohortmix.client.data import open_table
+from cohortmix.client.ledger import Ledger
+from cohortmix.client.policy import Policy
+from cohortmix.client.site import MIN_PATIENTS, Site
+from cohortmix.core.budget import Budget
+from cohortmix.core.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.noise_keyed import KeyedNoise
+from cohortmix.core.schema import Schema
+from cohortmix.core.table import InputError
+from cohortmix.protocol.fields import decimal_down, exact
+from cohortmix.protocol.messages import Description, SignedStudy, SiteEntry, StudySpec, decode, encode
+from cohortmix.protocol.signing import Key, sign_study
+from cohortmix.server.budget import Overlap
+from cohortmix.server.coordinator import Coordinator
+from cohortmix.server.store import Store
+
+MU_PLACES = 9
+"""Places of a mu that follows from an epsilon; rounded down, so that the epsilon holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a study says beside its sites.
+
+    Attributes
+    ----------
+    budget : of each site; its delta is resolved for the largest one.
+    name : of the study.
+    overlap : in how many sites one patient can have records.
+    seed : of the keyed test noise, which gives no privacy; None for the real source.
+    min_sites : with fewer answers to round 1 the study stops; None for all of the sites.
+    deadline_seconds : of each round.
+    alpha : of Eq. 6.
+    public_data : the records are public, so that figures on them may be published.
+    """
+
+    budget: Budget
+    name: str = "simulation"
+    overlap: Overlap = "disjoint"
+    seed: int | None = None
+    min_sites: int | None = None
+    deadline_seconds: int = 3600
+    alpha: float = 0.5
+    public_data: bool = False
+
+
+@dataclass(frozen=True)
+class SiteFolder:
+    """A site on disk, opened for each call: what the site daemon is at a hospital."""
+
+    folder: Path
+    seed: int | None = None
+
+    @classmethod
+    def write(cls, folder: Path, table: pa.Table, schema: Schema, seed: int | None) -> "SiteFolder":
+        """A new site with a key of its own, an empty ledger, and a policy that allows nothing."""
+        folder.mkdir(parents=True)
+        pq.write_table(table, folder / "table.parquet")
+        (folder / "schema.yaml").write_text(schema.to_yaml())
+        _write_key(folder / "key", Key.generate())
+        site = cls(folder, seed)
+        site.adopt(Policy())
+        return site
+
+    def adopt(self, policy: Policy) -> None:
+        """Replace the site's policy."""
+        (self.folder / "policy.json").write_text(policy.model_dump_json())
+
+    def describe(self) -> bytes:
+        """The site's `Description`, encoded."""
+        with self.opened() as site:
+            return site.describe()
+
+    def answer(self, request: bytes) -> bytes:
+        """The site's `Reply`, encoded."""
+        with self.opened() as site:
+            return site.answer(request)
+
+    @contextmanager
+    def opened(self) -> Iterator[Site]:
+        """The object that a daemon would serve; its ledger is closed afterwards."""
+        schema = Schema.from_yaml((self.folder / "schema.yaml").read_text())
+        policy = Policy.model_validate_json((self.folder / "policy.json").read_bytes())
+        source = open_table(self.folder / "table.parquet", schema)
+        key = Key.from_bytes((self.folder / "key").read_bytes())
+        cap = max((approval.max_mu for approval in policy.approvals), default=Decimal(0))
+        ledger = Ledger(self.folder / "ledger.sqlite", cap)
+        try:
+            yield Site(self.folder.name, source, schema, ledger, policy, key, self._noise())
+        finally:
+            ledger.close()
+
+    def _noise(self) -> NoiseSource:
+        if self.seed is None:
+            return OpenDPNoise()
+        # A key for each site: with one key, two sites would draw the very same noise for one question.
+        return KeyedNoise(int(hashlib.sha256(f"{self.seed}:{self.folder.name}".encode()).hexdigest(), 16))
+
+
+@dataclass(frozen=True)
+class Consortium:
+    """The folders of a study, by their root; everything is read from there, in whichever process."""
+
+    root: Path
+    seed: int | None = None
+
+    @classmethod
+    def found(cls, root: Path, tables: Mapping[str, pa.Table], schema: Schema, terms: Terms) -> "Consortium":
+        """Write the folders: sites that describe themselves, a study of them, and its approval by each.
+
+        Raises
+        ------
+        InputError
+            For a site with fewer patients than the public threshold, or terms that no study can have.
+        SchemaError
+            If a line of the schema is not confirmed.
+        ValueError
+            If the budget cannot be resolved for the largest site.
+        """
+        schema.require_confirmed()
+        key = Key.generate()
+        sites = [
+            SiteFolder.write(root / "sites" / name, table, schema, terms.seed) for name, table in tables.items()
+        ]
+        study = sign_study(key, _spec(schema, terms, [_entry(site) for site in sites], key))
+        for site in sites:
+            site.adopt(Policy(coordinators=(key.public_hex,)).approve(study.study))
+        folder = root / "coordinator"
+        folder.mkdir()
+        (folder / "study.json").write_bytes(encode(study))
+        (folder / "schema.yaml").write_text(schema.to_yaml())
+        _write_key(folder / "key", key)
+        return cls(root, terms.seed)
+
+    @property
+    def study(self) -> SignedStudy:
+        """The study, as the coordinator has signed it."""
+        message = decode((self.root / "coordinator" / "study.json").read_bytes())
+        assert isinstance(message, SignedStudy)
+        return message
+
+    def site(self, index: int) -> SiteFolder:
+        """The site that the study names in this place."""
+        return SiteFolder(self.root / "sites" / self.study.study.sites[index].name, self.seed)
+
+    @contextmanager
+    def coordinator(self) -> Iterator[Coordinator]:
+        """The coordinator, where its store says that the study stands; the store is closed afterwards."""
+        folder, study = self.root / "coordinator", self.study
+        key = Key.from_bytes((folder / "key").read_bytes())
+        schema = Schema.from_yaml((folder / "schema.yaml").read_text())
+        with Store(folder / "study.sqlite", study.study.hash) as store:
+            yield Coordinator(study, key, schema, store)
+
+
+def _entry(site: SiteFolder) -> SiteEntry:
+    facts = decode(site.describe())
+    assert isinstance(facts, Description)
+    if facts.patients < MIN_PATIENTS:
+        raise InputError(
+            f"site {facts.site!r} has {facts.patients} patients, a site needs at least {MIN_PATIENTS}; "
+            "leave it out or merge it with another one"
+        )
+    return SiteEntry(name=facts.site, key=facts.key, patients=facts.patients)
+
+
+def _spec(schema: Schema, terms: Terms, entries: list[SiteEntry], key: Key) -> StudySpec:
+    resolved = terms.budget.resolve(max(entry.patients for entry in entries))
+    given = terms.budget.mu is not None
+    try:
+        return StudySpec(
+            name=terms.name,
+            schema_hash=schema.hash,
+            target=schema.target,
+            mu=exact(resolved.mu) if given else decimal_down(resolved.mu, MU_PLACES),
+            delta=exact(resolved.delta),
+            overlap=terms.overlap,
+            sites=tuple(entries),
+            min_sites=len(entries) if terms.min_sites is None else terms.min_sites,
+            round_deadline_seconds=terms.deadline_seconds,
+            alpha=exact(terms.alpha),
+            noise="opendp" if terms.seed is None else "TEST",
+            public_data=terms.public_data,
+            loose_delta=resolved.loose,
+            version=version("cohortmix"),
+            coordinator_key=key.public_hex,
+        )
+    except ValidationError as error:
+        faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
+        raise InputError(f"no such study is possible: {faults}") from None
+
+
+def _write_key(path: Path, key: Key) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(key.to_bytes())

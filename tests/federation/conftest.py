@@ -1,0 +1,69 @@
+"""Small consortia on disk, with real sites, keys and ledgers, and the keyed noise of tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from cohortmix.core.budget import Budget
+from cohortmix.core.schema import Schema
+from cohortmix.core.table import TableSource
+from cohortmix.deploy.consortium import Consortium, Terms
+
+Found = Callable[..., Consortium]
+
+
+@pytest.fixture(scope="session")
+def schema() -> Schema:
+    return Schema.from_yaml(
+        """
+        name: toy
+        target: outcome
+        columns:
+          AGE: {type: number, min: 16, max: 105, integer: true}
+          SEX: {type: category, values: [F, M]}
+          ILL: {type: category, values: [Y, N], missing: true}
+          outcome: {type: category, values: [good, bad]}
+        """
+    )
+
+
+@pytest.fixture(scope="session")
+def patients() -> Callable[[int], pd.DataFrame]:
+    """A table of n patients whose outcome follows from age and illness."""
+
+    def make(n: int, seed: int = 0) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        age = rng.integers(20, 100, n)
+        bad = rng.random(n) < (age - 20) / 80
+        ill = np.where(bad ^ (rng.random(n) < 0.2), "Y", "N")
+        return pd.DataFrame(
+            {
+                "AGE": age,
+                "SEX": rng.choice(["F", "M"], n),
+                "ILL": np.where(rng.random(n) < 0.1, None, ill),
+                "outcome": np.where(bad, "bad", "good"),
+            }
+        )
+
+    return make
+
+
+@pytest.fixture
+def found(tmp_path: Path, schema: Schema, patients: Callable[..., pd.DataFrame]) -> Found:
+    """found({"ITAL": 300, "NORW": 60}, ...): a consortium of sites with so many patients each."""
+
+    def make(sizes: dict[str, int], folder: str = "consortium", **terms: Any) -> Consortium:
+        tables = {name: _table(patients(size, seed)) for seed, (name, size) in enumerate(sizes.items())}
+        terms = {"budget": Budget.from_mu(0.15), "seed": 1, "min_sites": 1} | terms
+        return Consortium.found(tmp_path / folder, tables, schema, Terms(**terms))
+
+    return make
+
+
+def _table(frame: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_batches(list(TableSource(frame).batches()))

@@ -1,0 +1,243 @@
+"""The Flower path in one process: real ClientApp, ServerApp and message bytes, with a clock that tests turn."""
+
+import logging
+from collections.abc import Iterable
+from functools import partial
+
+import pytest
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.common.constant import PARTITION_ID_KEY, ErrorCode
+
+from cohortmix.client.app import relay
+from cohortmix.deploy.engines import run
+from cohortmix.deploy.local_grid import LocalGrid
+from cohortmix.protocol.codec import from_records, to_records
+from cohortmix.protocol.messages import Code, Description, Refusal, decode
+from cohortmix.server.app import POLL_SECONDS, RETRY_SECONDS, conduct
+from cohortmix.server.coordinator import TooFewSites
+
+LARGE, SMALL = 300, 60
+
+
+class Clock:
+    """Time passes only while the coordinator waits."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def pause(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+class Site:
+    """A connection that counts what it is asked, in place of the folder's own."""
+
+    def __init__(self, behind):
+        self.behind, self.asked = behind, 0
+
+    def describe(self) -> bytes:
+        return self.behind.describe()
+
+    def answer(self, request: bytes) -> bytes:
+        self.asked += 1
+        return self.behind.answer(request)
+
+
+class LossyGrid(LocalGrid):
+    """A grid on which some nodes' replies to requests are lost, held back, or turned into Flower's errors."""
+
+    def __init__(self, client_app, nodes, clock, until=None, errors=None):
+        super().__init__(client_app, nodes)
+        self.clock, self.until, self.errors = clock, until or {}, errors or {}
+        self.held: list[Message] = []
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        arrived = [*self.held, *super().pull_messages(list(message_ids))]
+        self.held = [message for message in arrived if self.clock.now() < self._until(message)]
+        return [self._altered(message) for message in arrived if message not in self.held]
+
+    def _node(self, message: Message) -> int:
+        return list(self.get_node_ids()).index(message.metadata.src_node_id)
+
+    def _until(self, message: Message) -> float:
+        late = message.metadata.message_type == "query.synthesize"
+        return self.until.get(self._node(message), 0.0) if late else 0.0
+
+    def _altered(self, message: Message) -> Message:
+        codes = self.errors.get(self._node(message), [])
+        if message.metadata.message_type != "query.synthesize" or not codes:
+            return message
+        lost = Message(Error(codes.pop(0), "a value of a record: 42"), reply_to=message)
+        lost.metadata.__dict__["_reply_to_message_id"] = message.metadata.reply_to_message_id
+        return lost
+
+
+@pytest.fixture
+def federation(found):
+    """federation(sizes, until=..., errors=...): a consortium behind a grid, and its sites."""
+
+    def make(sizes, nodes=None, clock=None, until=None, errors=None, **terms):
+        consortium = found(sizes, **terms)
+        sites = [Site(consortium.site(i)) for i in range(len(sites_of(consortium)))]
+        order = nodes or list(range(len(sites)))
+        app = relay(lambda context: sites[order[int(context.node_config[PARTITION_ID_KEY])]])
+        return consortium, sites, LossyGrid(app, len(order), clock or Clock(), until, errors)
+
+    return make
+
+
+def sites_of(consortium):
+    return consortium.study.study.sites
+
+
+def conducted(consortium, grid, progress=None):
+    with consortium.coordinator() as coordinator:
+        conduct(grid, coordinator, progress, grid.clock.now, grid.clock.pause)
+        return coordinator.finish()
+
+
+def test_both_rounds_over_messages_in_bytes(federation):
+    events = []
+    consortium, sites, grid = federation({"ITAL": LARGE, "NORW": LARGE + 20, "tiny": SMALL})
+    result = conducted(consortium, grid, lambda *event: events.append(event))
+    assert [len(site.receipts) for site in result.sites] == [2, 2, 1]
+    assert [site.asked for site in sites] == [2, 2, 1]
+    assert events == [
+        ("round 1", 1, 3),
+        ("round 1", 2, 3),
+        ("round 1", 3, 3),
+        ("round 2", 1, 2),
+        ("round 2", 2, 2),
+    ]
+
+
+def test_a_straggler_costs_the_others_nothing_but_the_wait(federation):
+    clock = Clock()
+    consortium, _, grid = federation(
+        {"tiny": SMALL, "wee": SMALL + 1}, clock=clock, until={1: 1e9}, deadline_seconds=100
+    )
+    result = conducted(consortium, grid)
+    assert [site.entry.name for site in result.sites] == ["tiny"]
+    assert result.refusals == ()
+    assert 100 <= clock.seconds < 100 + 2 * POLL_SECONDS, "one deadline, and not a second one for round 2"
+
+
+def test_a_reply_just_before_the_deadline_counts(federation):
+    clock = Clock()
+    sizes = {"tiny": SMALL, "wee": SMALL + 1}
+    consortium, _, grid = federation(sizes, clock=clock, until={1: 90}, deadline_seconds=100)
+    assert [site.entry.name for site in conducted(consortium, grid).sites] == ["tiny", "wee"]
+    assert clock.seconds < 100
+
+
+def test_after_the_deadline_the_same_study_goes_on_and_nobody_pays_twice(federation):
+    sizes, clock = {"tiny": SMALL, "wee": SMALL + 1}, Clock()
+    consortium, sites, grid = federation(sizes, clock=clock, until={1: 1e9}, deadline_seconds=10, min_sites=2)
+    with pytest.raises(TooFewSites, match="1 of 2"):
+        conducted(consortium, grid)
+    run(consortium, "process")
+    with consortium.coordinator() as coordinator:
+        result = coordinator.finish()
+    assert [len(site.receipts) for site in result.sites] == [1, 1]
+    assert sites[0].asked == 1
+    with consortium.site(1).opened() as site:
+        assert [site.description.site, len(site._ledger.receipts())] == ["wee", 1]
+
+
+def test_a_refusal_ends_the_wait_for_that_site_only(federation, schema):
+    clock = Clock()
+    consortium, _, grid = federation({"tiny": SMALL, "wee": SMALL + 1}, clock=clock)
+    policy = consortium.site(1).folder / "policy.json"
+    policy.write_text('{"coordinators": [], "approvals": []}')
+    result = conducted(consortium, grid)
+    assert [site.entry.name for site in result.sites] == ["tiny"]
+    assert [(entry.site, entry.code) for entry in result.refusals] == [("wee", "NOT_APPROVED")]
+    assert clock.seconds < 2 * POLL_SECONDS
+
+
+def test_a_node_out_of_reach_is_asked_again_after_a_while_and_pays_once(federation):
+    clock = Clock()
+    errors = {0: [ErrorCode.NODE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE]}
+    consortium, sites, grid = federation({"tiny": SMALL}, clock=clock, errors=errors)
+    result = conducted(consortium, grid)
+    assert [len(site.receipts) for site in result.sites] == [1]
+    assert sites[0].asked == 3
+    assert clock.seconds >= 2 * RETRY_SECONDS
+    assert result.refusals == ()
+
+
+def test_what_flower_says_about_a_failed_app_is_not_kept(federation):
+    errors = {1: [ErrorCode.CLIENT_APP_RAISED_EXCEPTION]}
+    consortium, _, grid = federation({"tiny": SMALL, "wee": SMALL + 1}, errors=errors)
+    result = conducted(consortium, grid)
+    assert [site.entry.name for site in result.sites] == ["tiny"]
+    assert [(entry.site, entry.code) for entry in result.refusals] == [("wee", "UNAVAILABLE")]
+    assert "42" not in str(result.refusals)
+
+
+def test_two_nodes_of_one_site_and_a_node_of_none(federation, found):
+    """A restarted SuperNode can be listed twice, and a stranger can join: neither changes the result."""
+    consortium, sites, grid = federation({"tiny": SMALL, "wee": SMALL + 1}, nodes=[0, 0, 1])
+    stranger = found({"else": SMALL}, folder="elsewhere").site(0)
+    strange = LossyGrid(relay(lambda context: [sites[0], stranger, sites[1]][_partition(context)]), 3, Clock())
+    for each in (grid, strange):
+        result = conducted(consortium, each)
+        assert [(site.entry.name, len(site.receipts)) for site in result.sites] == [("tiny", 1), ("wee", 1)]
+        assert result.refusals == ()
+
+
+def _partition(context: Context) -> int:
+    return int(context.node_config[PARTITION_ID_KEY])
+
+
+class Failing:
+    """A site that fails with a record in its hands."""
+
+    def describe(self) -> bytes:
+        raise ValueError("patient 17 has 42")
+
+    def answer(self, request: bytes) -> bytes:
+        raise ValueError("patient 17 has 42")
+
+
+@pytest.mark.parametrize("kind", ["query.describe", "query.synthesize"])
+def test_no_exceptions_text_leaves_the_relay(kind, caplog):
+    grid = LocalGrid(relay(lambda context: Failing()), 1)
+    (node,) = grid.get_node_ids()
+    with caplog.at_level(logging.DEBUG):
+        (reply,) = grid.send_and_receive([Message(to_records(b"{}"), node, kind)])
+    assert not reply.has_error()
+    refusal = decode(from_records(reply.content))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is Code.UNAVAILABLE
+    assert "17" not in refusal.sentence + caplog.text
+    assert "ValueError" in caplog.text
+
+
+def test_the_relay_adds_nothing_and_takes_nothing_away(found):
+    consortium = found({"tiny": SMALL})
+    grid = LocalGrid(relay(lambda context: consortium.site(0)), 1)
+    (node,) = grid.get_node_ids()
+    with consortium.coordinator() as coordinator:
+        request = coordinator.requests()["tiny"]
+    (described,) = grid.send_and_receive([Message(RecordDict(), node, "query.describe")])
+    (answered,) = grid.send_and_receive([Message(to_records(request), node, "query.synthesize")])
+    assert from_records(described.content) == consortium.site(0).describe()
+    assert from_records(answered.content) == consortium.site(0).answer(request)
+    description = decode(from_records(described.content))
+    assert isinstance(description, Description)
+    assert description.patients == SMALL
+
+
+def test_another_question_is_not_answered(found):
+    grid = LocalGrid(relay(partial(_never, AssertionError)), 1)
+    (node,) = grid.get_node_ids()
+    (reply,) = grid.send_and_receive([Message(RecordDict(), node, "query.records")])
+    assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+
+
+def _never(error, context):
+    raise error
