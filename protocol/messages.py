@@ -101,7 +101,7 @@ class Statement(Wire):
 
     question: Hash
     name: Annotated[str, Field(min_length=1, max_length=60)]
-    dimension: int = Field(ge=1)
+    dimension: int = Field(ge=1, le=2**40)
     sensitivity2: BigInt
     sigma: BigInt
     mu2: Ratio

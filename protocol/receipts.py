@@ -16,7 +16,7 @@ from decimal import Decimal
 from fractions import Fraction
 from importlib.metadata import version
 
-from cohortmix.core.gdp import epsilon_of
+from cohortmix.core.gdp import epsilon_of, zcdp
 from cohortmix.protocol.fields import decimal_up, ratio_text
 from cohortmix.protocol.messages import (
     NEIGHBOURS,
@@ -32,6 +32,7 @@ from cohortmix.protocol.messages import (
     StudySpec,
 )
 from cohortmix.protocol.signing import Key, SignatureError, sign_receipt, verify_receipt
+from cohortmix.protocol.study import MOST_MU
 
 GENESIS = "0" * 64
 """`previous` of a site's first receipt."""
@@ -57,9 +58,23 @@ class Total:
         return math.sqrt(self.mu2)
 
     def epsilon(self, delta: Decimal) -> Decimal:
-        """The epsilon at `delta`, rounded up; Corollary 1 of Dong, Roth and Su with kappa (`core.gdp`)."""
-        exact = epsilon_of(self.mu, float(delta), float(self.kappa))
-        return decimal_up(exact * _FLOAT_ERROR, EPSILON_PLACES)
+        """The epsilon at `delta`, rounded up."""
+        return decimal_up(_epsilon(self, delta) * _FLOAT_ERROR, EPSILON_PLACES)
+
+
+def _epsilon(cost: Total, delta: Decimal) -> float:
+    """The smaller of two epsilons that both hold.
+
+    From mu and kappa: Corollary 1 of Dong, Roth and Su with kappa (`core.gdp`); for a large mu there is none,
+    since e^epsilon kappa outgrows delta. From rho = mu^2/2, which is exact for the discrete Gaussian:
+    epsilon = rho + 2 sqrt(rho log(1/delta)) (Bun and Steinke 2016, Proposition 1.3).
+    """
+    rho = zcdp(cost.mu)
+    concentrated = rho + 2 * math.sqrt(rho * -math.log(delta))
+    try:
+        return min(concentrated, epsilon_of(cost.mu, float(delta), float(cost.kappa)))
+    except ValueError:
+        return concentrated
 
 
 def total(receipts: Iterable[Receipt]) -> Total:
@@ -146,9 +161,11 @@ def check(receipt: Receipt) -> None:
         raise ReceiptError(
             f"expected mu2={ratio_text(cost.mu2)}, the sum of its statements, got {ratio_text(receipt.mu2)}"
         )
+    if cost.mu2 > MOST_MU**2 or not 0 < receipt.delta < 1:
+        raise ReceiptError(f"expected mu <= {MOST_MU} and 0 < delta < 1, got delta={receipt.delta}")
     if Fraction(receipt.kappa) < cost.kappa:
         raise ReceiptError(f"expected kappa of at least {float(cost.kappa):.6g}, got kappa={receipt.kappa}")
-    if float(receipt.epsilon) < epsilon_of(cost.mu, float(receipt.delta), float(cost.kappa)):
+    if float(receipt.epsilon) < _epsilon(cost, receipt.delta):
         raise ReceiptError(
             f"expected epsilon of at least {cost.epsilon(receipt.delta)} at delta={receipt.delta}, got "
             f"epsilon={receipt.epsilon}"

@@ -11,6 +11,9 @@ from pydantic import Field, model_validator
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.fields import Exact, Hash, Name, PublicKey, Ratio, Version, Wire
 
+MOST_MU = 1000
+"""Beyond this a study would bound nothing; it keeps every number of a receipt within a float."""
+
 NEIGHBOURS: Literal["replace-one-patient"] = "replace-one-patient"
 
 
@@ -65,8 +68,8 @@ class StudySpec(Wire):
 
     @model_validator(mode="after")
     def _possible(self) -> StudySpec:
-        if self.mu == 0:
-            raise ValueError("expected mu > 0, got mu=0")
+        if not 0 < self.mu <= MOST_MU:
+            raise ValueError(f"expected 0 < mu <= {MOST_MU}, got mu={self.mu}")
         if not 0 < self.delta < 1:
             raise ValueError(f"expected 0 < delta < 1, got delta={self.delta}")
         if not 0 < self.share < 1 or self.alpha > 1:

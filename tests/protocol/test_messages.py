@@ -171,6 +171,7 @@ def test_size_limit() -> None:
     "change",
     [
         {"mu": Decimal(0)},
+        {"mu": Decimal("1000.1")},
         {"mu": 0.268},
         {"delta": Decimal(0)},
         {"delta": Decimal(1), "loose_delta": True},

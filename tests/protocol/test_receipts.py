@@ -87,6 +87,21 @@ def test_numbers_are_rounded_up(examples: ModuleType) -> None:
     assert coarse.epsilon(Decimal("0.00001")) > Total(Fraction(1, 64), Fraction(0)).epsilon(Decimal("0.00001"))
 
 
+def test_every_mu_has_an_epsilon() -> None:
+    """Corollary 1 with kappa has none for a large mu; the concentrated bound, never smaller otherwise, has."""
+    delta, kappa = Decimal("0.00001"), Fraction(1, 10**15)
+    for mu in (0.01, 0.1, 1.0, 3.0):
+        exact = epsilon_of(mu, 1e-5, 1e-15)
+        assert exact <= float(Total(Fraction(mu) ** 2, kappa).epsilon(delta)) <= exact * (1 + 1e-9) + 1e-6
+    with pytest.raises(ValueError, match="No epsilon exists"):
+        epsilon_of(10.0, 1e-5, 1e-15)
+    rho = 50  # of mu = 10
+    assert float(Total(Fraction(100), kappa).epsilon(delta)) == pytest.approx(
+        rho + 2 * (rho * np.log(1e5)) ** 0.5, abs=2e-6
+    )
+    assert Total(Fraction(0), Fraction(0)).epsilon(delta) == 0
+
+
 def test_a_good_release_is_verified(examples: ModuleType) -> None:
     for study_round in (1, 2):
         signed = examples.release(study_round)
@@ -115,6 +130,8 @@ def _with_statement(receipt: Receipt, **changes: Any) -> Receipt:
         ({"statements": ()}, "sum of its statements"),
         ({"kappa": Decimal(0)}, "kappa"),
         ({"epsilon": Decimal("0.3")}, "epsilon"),
+        ({"delta": Decimal(0)}, "0 < delta < 1"),
+        ({"delta": Decimal(1)}, "0 < delta < 1"),
         ({"private": False}, "private=True"),
         ({"warning": TEST_WARNING}, "private=True"),
         ({"noise": "TEST"}, "private=False"),
@@ -141,6 +158,14 @@ def test_statement_is_a_quotient(examples: ModuleType, changes: dict[str, Any]) 
     zero = _with_statement(examples.release().receipt, sigma=0, sensitivity2=0, mu2=Fraction(0))
     with pytest.raises(ReceiptError, match=r"sensitivity2/sigma\^2"):
         check(zero)
+
+
+@pytest.mark.parametrize(("sensitivity2", "sigma"), [(10**390, 1), (10**9, 10)])
+def test_numbers_beyond_all_bounds_are_refused(examples: ModuleType, sensitivity2: int, sigma: int) -> None:
+    """What a site writes can be wrong, and must not stop the one who checks it."""
+    huge = Fraction(sensitivity2, sigma**2)
+    with pytest.raises(ReceiptError, match="mu <= 1000"):
+        check(_with_statement(examples.release().receipt, sensitivity2=sensitivity2, sigma=sigma, mu2=huge))
 
 
 @pytest.mark.parametrize(
