@@ -1,0 +1,218 @@
+"""Cells: the public grid on which every column is read, and the way back to values.
+
+A record becomes one cell per column: a declared value of a category, an interval of a number's declared
+range, or the slot for missing values. The grid follows from the schema alone. A cell is found by comparing the
+raw value with public edges; no floating-point function of a value comes before that, so that a record's cells
+do not depend on the batch in which it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cohortmix.core.schema import Category, Column, Date, Number, Schema, category_text
+
+EQUAL_CELLS = 100  # of a number's range; RECIPE: finer cells cost no noise, since groups merge them
+PER_DECADE = 4  # cells of the logarithmic grid around the origin, for skewed numbers
+DECADES = 5
+COARSE = 8  # runs of fine cells, measured beside them to steady their sums
+
+UNKNOWN = -1  # the zero block: a value that is neither declared nor allowed to be missing
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The fine cells of one column.
+
+    Attributes
+    ----------
+    name : the column.
+    size : number of cells, the slot for missing included.
+    edges : (m - 1,) raw interior edges of a number's m intervals, ascending; None for a category.
+    coarse : (size,) the run of fine cells to which each belongs; None where the cells are few enough.
+    missing : the slot for missing values; UNKNOWN if the schema does not allow them.
+    """
+
+    name: str
+    column: Column
+    size: int
+    edges: tuple[float, ...] | None
+    coarse: tuple[int, ...] | None
+    missing: int
+
+    @classmethod
+    def of(cls, name: str, column: Column) -> Cells:
+        """The grid that the schema alone determines."""
+        edges = None if isinstance(column, Category) else _edges(column)
+        values = len(column.values) if isinstance(column, Category) else len(edges or ()) + 1
+        missing = values if column.missing else UNKNOWN
+        size = values + (1 if column.missing else 0)
+        return cls(name, column, size, edges, _runs(values, size) if edges else None, missing)
+
+    def codes(self, array: pa.Array) -> NDArray[np.int32]:
+        """Cell of each entry, shape (n,); total: any value of any type has one, UNKNOWN included.
+
+        Numbers outside their bounds fall into the end cells; what is no number (NaN and infinities as well)
+        or no declared value counts as missing.
+        """
+        if self.edges is None:
+            return _each_distinct(array, self._category_code)
+        if isinstance(self.column, Number) and (
+            pa.types.is_floating(array.type) or pa.types.is_integer(array.type)
+        ):
+            numbers = np.asarray(array.cast(pa.float64(), safe=False).fill_null(np.nan))
+        else:
+            numbers = _each_distinct(array, self._number, np.float64, np.nan)
+        found = np.searchsorted(np.asarray(self.edges), numbers, side="right")
+        return np.where(np.isfinite(numbers), found, self.missing).astype(np.int32)
+
+    def draw(self, codes: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.object_]:
+        """A value for each cell: uniform within an interval, whole where the column is; None for missing."""
+        column = self.column
+        out = np.full(len(codes), None, dtype=object)
+        known = (codes >= 0) & (codes != self.missing)
+        if isinstance(column, Category):
+            out[known] = np.asarray(column.values, dtype=object)[codes[known]]
+        else:
+            numbers = self._uniform(codes[known], rng)
+            out[known] = [date.fromordinal(int(x)) for x in numbers] if isinstance(column, Date) else numbers
+        return out
+
+    def _uniform(self, codes: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.float64]:
+        low, high = _bounds(self.column)
+        ends = np.concatenate([[low], np.asarray(self.edges), [high]])
+        left, right, u = ends[codes], ends[codes + 1], rng.random(len(codes))
+        if _whole(self.column):
+            first = np.maximum(np.ceil(left), np.ceil(low))
+            last = np.maximum(np.where(codes == len(ends) - 2, np.floor(high), np.ceil(right) - 1), first)
+            return first + np.floor(u * (last - first + 1))
+        if isinstance(self.column, Number) and self.column.transform == "log1p":
+            inside = np.expm1(np.log1p(left) + u * (np.log1p(right) - np.log1p(left)))
+        else:
+            inside = left + u * (right - left)
+        atom = right == np.nextafter(left, np.inf)
+        return np.where(atom, left, np.clip(inside, left, right))
+
+    def _category_code(self, value: object) -> int:
+        assert isinstance(self.column, Category)
+        texts = [category_text(known) for known in self.column.values]
+        text = None if value is None else category_text(value)
+        return texts.index(text) if text in texts else self.missing
+
+    def _number(self, value: object) -> float:
+        try:
+            if isinstance(self.column, Date):
+                return float(_day(value).toordinal())
+            return float(value) if isinstance(value, (int, float, Decimal)) else float(str(value))
+        except (ValueError, OverflowError):
+            return float("nan")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The cells of all columns of a schema.
+
+    Attributes
+    ----------
+    features : the D columns other than the target, in the schema's order.
+    label : the target.
+    """
+
+    features: tuple[Cells, ...]
+    label: Cells
+
+    @classmethod
+    def of(cls, schema: Schema) -> Encoding:
+        """The encoding that a schema determines."""
+        features = tuple(Cells.of(name, schema.columns[name]) for name in schema.features)
+        return cls(features, Cells.of(schema.target, schema.columns[schema.target]))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of fine cells of each feature; their sum is F."""
+        return tuple(cells.size for cells in self.features)
+
+    def codes(self, batch: pa.RecordBatch) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Cells of each record: features (n, D) and label (n,); `codes(batch)[i]` depends on row i alone."""
+        columns = [cells.codes(_column(batch, cells.name)) for cells in self.features]
+        return np.stack(columns, axis=1), self.label.codes(_column(batch, self.label.name))
+
+
+def one_hot(codes: NDArray[np.int32], sizes: tuple[int, ...]) -> NDArray[np.float32]:
+    """Blocks side by side, shape (n, sum(sizes)); an UNKNOWN cell is a block of zeros."""
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    out = np.zeros((len(codes), int(starts[-1])), dtype=np.float32)
+    rows, columns = np.nonzero(codes >= 0)
+    out[rows, starts[columns] + codes[rows, columns]] = 1
+    return out
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    array = batch.column(name)
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _each_distinct(
+    array: pa.Array, rule: Callable[[object], float], dtype: type = np.int32, null: float | None = None
+) -> NDArray[np.int32]:
+    """`rule` applied to each distinct value once: the result of a cell depends on that cell alone."""
+    coded = array.dictionary_encode()
+    images = [rule(value) for value in coded.dictionary.to_pylist()]
+    table = np.asarray([*images, rule(None) if null is None else null], dtype=dtype)
+    return table[np.asarray(coded.indices.fill_null(len(images)))]
+
+
+def _edges(column: Number | Date) -> tuple[float, ...]:
+    low, high = _bounds(column)
+    count = column.knots or EQUAL_CELLS
+    if isinstance(column, Number) and column.transform == "log1p":
+        edges = np.expm1(np.linspace(np.log1p(low), np.log1p(high), count + 1))
+    else:
+        edges = np.linspace(low, high, count + 1)
+        if isinstance(column, Number) and not column.knots:
+            edges = np.concatenate([edges, _log_grid(low, high)])
+    if _whole(column):
+        edges = np.ceil(edges) - 0.5
+    elif low <= 0 < high and not column.knots:
+        edges = np.concatenate([edges, [0.0, np.nextafter(0.0, 1.0)]])  # an exact zero is a cell of its own
+    inside = np.unique(edges[(edges > low) & (edges < high)])
+    return tuple(float(edge) for edge in inside)
+
+
+def _log_grid(low: float, high: float) -> NDArray[np.float64]:
+    """Both sides of the origin (0, or the bound nearest to it), PER_DECADE edges a decade."""
+    origin = min(max(0.0, low), high)
+    steps = 10.0 ** (-np.arange(DECADES * PER_DECADE + 1) / PER_DECADE)
+    return np.concatenate([origin + steps * (high - origin), origin - steps * (origin - low)])
+
+
+def _runs(values: int, size: int) -> tuple[int, ...] | None:
+    """Runs of about equally many fine cells; the slot for missing is a run by itself."""
+    if values <= COARSE:
+        return None
+    runs = np.arange(values) * COARSE // values
+    return (*runs.tolist(), *([COARSE] if size > values else []))
+
+
+def _bounds(column: Column) -> tuple[float, float]:
+    assert not isinstance(column, Category)
+    if isinstance(column, Date):
+        return float(column.min.toordinal()), float(column.max.toordinal())
+    return column.min, column.max
+
+
+def _whole(column: Column) -> bool:
+    return isinstance(column, Date) or (isinstance(column, Number) and column.integer)
+
+
+def _day(value: object) -> date:
+    if isinstance(value, datetime):
+        return value.date()
+    return value if isinstance(value, date) else date.fromisoformat(str(value).strip()[:10])

@@ -1,0 +1,191 @@
+"""The three steps in order: Anonymize, Approximate, Adapt, at a site and between sites.
+
+Only `class_sums` and `centroids` take a vault; everything else is post-processing of their answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortmix.core import anonymize, approximate, records
+from cohortmix.core.adapt import adapt, choose_support
+from cohortmix.core.anonymize import Groups, Margins
+from cohortmix.core.encoding import Encoding, one_hot
+from cohortmix.core.schema import Schema
+from cohortmix.core.vault import Answer, MomentQuery, Vault
+
+SUPPORT, TARGETS = 50, 10_000  # inducing points; records drawn from the mixture that they learn from
+RARE = 4  # a class below this many s_B, and below a tenth of the patients, gets one centroid
+RARE_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The public facts that fix what one site computes.
+
+    Attributes
+    ----------
+    schema : the data dictionary.
+    mu2 : the site's budget, mu^2.
+    patients : N of the site.
+    share : of mu2, for answer A; the rest is for answer B.
+    alpha : of Eq. 6.
+    """
+
+    schema: Schema
+    mu2: Fraction
+    patients: int
+    share: Fraction = Fraction(15, 100)
+    alpha: float = 0.5
+
+    @property
+    def s_b(self) -> float:
+        """Standard deviation of a pair cell, in patients."""
+        features = len(self.schema.features)
+        return anonymize.noise_b(features, float(self.mu2 * (1 - self.share))) if features > 1 else float("inf")
+
+    @property
+    def fits_mixture(self) -> bool:
+        """False where not one component of l_min patients finds room: the whole budget then goes to A."""
+        return approximate.l_min(self.s_b) <= self.patients
+
+    @property
+    def mu2_sums(self) -> Fraction:
+        """Cost of answer A."""
+        return self.mu2 * self.share if self.fits_mixture else self.mu2
+
+    @property
+    def mu2_moments(self) -> Fraction:
+        """Cost of answer B."""
+        return self.mu2 - self.mu2_sums
+
+
+@dataclass(frozen=True, eq=False)
+class Common:
+    """What all sites of a study share after round 1; released."""
+
+    groups: Groups
+    margins: Margins
+
+
+@dataclass(frozen=True, eq=False)
+class SiteCentroids:
+    """Finished centroids of one site; released.
+
+    Attributes
+    ----------
+    masses : (K,) patients of each centroid, summing to N.
+    means : (K, G) histograms over the common groups, blocks side by side.
+    labels : (K, C) class distributions.
+    kind : "mixture" or "class" for each.
+    noise_std : standard deviation of the noise of one cell, in patients.
+    support_points : (S, G), support_labels : (S, C): kernel inducing points; S may be 0.
+    """
+
+    masses: NDArray[np.float64]
+    means: NDArray[np.float64]
+    labels: NDArray[np.float64]
+    kind: tuple[str, ...]
+    noise_std: float
+    support_points: NDArray[np.float64]
+    support_labels: NDArray[np.float64]
+
+
+def class_sums(vault: Vault, plan: Plan) -> Answer:
+    """Round 1 at a site: answer A."""
+    return anonymize.answer_a(vault, Encoding.of(plan.schema), plan.mu2_sums)
+
+
+def common(plans: Sequence[Plan], answers: Sequence[Answer]) -> Common:
+    """Between the rounds: add the sites' class sums; groups and pooled margins follow from the total."""
+    encoding = Encoding.of(plans[0].schema)
+    patients = sum(plan.patients for plan in plans)
+    total, s_a = anonymize.add_answers(answers)
+    margins = anonymize.project(anonymize.read_sums(encoding, total, s_a), encoding, patients)
+    fitting = [plan for plan in plans if plan.fits_mixture] or plans
+    s_b = sqrt(sum(plan.s_b**2 for plan in fitting))
+    return Common(anonymize.choose_groups(encoding, margins, min(s_b, patients)), margins)
+
+
+def centroids(vault: Vault, plan: Plan, common: Common, own: Answer, seed: bytes) -> SiteCentroids:
+    """Round 2 at a site: answer B, then the mixture and the inducing points."""
+    if not plan.fits_mixture:
+        return class_centroids(plan, common, own)
+    answer = anonymize.answer_b(vault, common.groups, plan.mu2_moments)
+    return approximate_and_adapt(plan, common, own, answer, seed)
+
+
+def class_centroids(plan: Plan, common: Common, own: Answer) -> SiteCentroids:
+    """One centroid per class from answer A alone: a site too small for answer B, or not there in round 2."""
+    encoding = Encoding.of(plan.schema)
+    sums = anonymize.read_sums(encoding, own.estimate, own.std)
+    margins = anonymize.project(sums, encoding, plan.patients, common.margins)
+    means = anonymize.grouped(margins.cells, encoding.sizes, common.groups)
+    classes = len(margins.masses)
+    none = np.zeros((0, means.shape[1])), np.zeros((0, classes))
+    return SiteCentroids(margins.masses, means, np.eye(classes), ("class",) * classes, own.std, *none)
+
+
+def approximate_and_adapt(plan: Plan, common: Common, own: Answer, answer: Answer, seed: bytes) -> SiteCentroids:
+    """The free part of round 2: constrained mixture and kernel inducing points of answers A and B."""
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed).digest(), "big"))
+    by_class = class_centroids(plan, common, own)
+    rare = (by_class.masses < RARE * plan.s_b) & (by_class.masses < RARE_SHARE * plan.patients)
+    k = approximate.components(by_class.masses[~rare].sum(), plan.s_b)
+    if k < (~rare).sum():
+        return by_class
+    target = moments(plan, common, own, answer, np.flatnonzero(~rare))
+    mixture = approximate.fit(target, k=k, fits=approximate.fits_of(k), seed=int(rng.integers(2**31)))
+    labels = np.zeros((len(mixture.weights), len(rare)))
+    labels[:, ~rare] = mixture.labels
+    whole = approximate.Mixture(
+        np.concatenate([mixture.weights, by_class.masses[rare]]),
+        np.concatenate([mixture.means, by_class.means[rare]]),
+        np.concatenate([labels, by_class.labels[rare]]),
+        mixture.fits,
+        mixture.chi2,
+    )
+    kind = ("mixture",) * len(mixture.weights) + ("class",) * int(rare.sum())
+    support = _adapt(plan, common, whole, rng)
+    return SiteCentroids(whole.weights, whole.means, whole.labels, kind, answer.std, *support)
+
+
+def _adapt(
+    plan: Plan, common: Common, mixture: approximate.Mixture, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Support points and labels, learned from records that are drawn from the mixture with its posterior."""
+    sizes = tuple(max(of) + 1 for of in common.groups)
+    groups = records.draw_groups(mixture.weights, mixture.means, sizes, TARGETS, rng)[1]
+    x = one_hot(groups, sizes)
+    y = approximate.posterior(mixture, x)
+    start = choose_support(x, y, size=SUPPORT, seed=int(rng.integers(2**31)))
+    blocks = anonymize.blocks_of(sizes)
+    adapted = adapt(*start, x, y, blocks=blocks, alpha=plan.alpha, seed=int(rng.integers(2**31)))
+    return adapted.support.points, adapted.support.labels
+
+
+def moments(
+    plan: Plan, common: Common, own: Answer, answer: Answer, classes: NDArray[np.int64]
+) -> approximate.Moments:
+    """Answers A and B of a site, as what the mixture of these classes is fitted to."""
+    encoding = Encoding.of(plan.schema)
+    sums = anonymize.read_sums(encoding, own.estimate, own.std)
+    query = MomentQuery(common.groups)
+    pairs = np.zeros((len(plan.schema.classes), *query.pairs.shape))
+    pairs[:, query.pairs] = answer.estimate.reshape(len(pairs), -1)
+    variance = anonymize.group_variance(encoding, common.groups, own.std)
+    masses = plan.patients * anonymize.simplex(sums.masses / plan.patients, floor=1 / plan.patients)
+    return approximate.Moments(
+        (pairs + pairs.transpose(0, 2, 1))[classes],
+        answer.std,
+        anonymize.grouped(sums.cells, encoding.sizes, common.groups)[classes],
+        np.sqrt(variance),
+        masses[classes],
+        query.sizes,
+    )

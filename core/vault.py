@@ -1,0 +1,386 @@
+"""The vault: the only door to the records.
+
+It answers two kinds of question, each a frozen public description and never a function, each with noise, and
+debits each from a meter. Nothing else in this system reads a record. `README.md` beside this file has the
+theorem; the `Guarantee` sections below have the same names as their tests.
+
+Records are integers from the start: a cell is found by comparisons (`encoding`), a record is an integer vector
+on a lattice, its norm is checked and clipped in integers, and sums of integers do not depend on their order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import isqrt
+from typing import NoReturn, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cohortmix.core.encoding import UNKNOWN, Encoding
+from cohortmix.core.noise import MIN_SIGMA, NoiseSource, ceil_sqrt
+from cohortmix.core.schema import Schema, category_text
+
+MOMENT_UNIT = 1 << 14  # lattice steps of a cell of psi; a pair of cells counts MOMENT_UNIT^2
+EXACT = 1 << 53  # float64 holds every integer up to here
+LIMIT = 1 << 62  # bound on every integer that is summed
+BATCH_NUMBERS = 1 << 24  # entries of a batch's lattice matrix
+
+
+@dataclass(frozen=True)
+class Block:
+    """One-hot block of a `SumQuery`: feature `column`, its fine cells mapped to slots, and its weight.
+
+    `slots[cell]` is the slot of a fine cell; `weight` is in lattice steps.
+    """
+
+    column: int
+    slots: tuple[int, ...]
+    weight: int
+
+    @property
+    def size(self) -> int:
+        """Number of slots."""
+        return max(self.slots) + 1
+
+
+@dataclass(frozen=True)
+class SumQuery:
+    """Sum over patients of z = onehot(y) (x) [weighted one-hot blocks, label_weight].
+
+    Weights are in lattice steps; `unit` steps are one patient.
+    """
+
+    blocks: tuple[Block, ...]
+    label_weight: int
+    unit: int
+
+    @property
+    def bound2(self) -> int:
+        """B^2, the largest squared norm of a record's z, in steps^2."""
+        return sum(block.weight**2 for block in self.blocks) + self.label_weight**2
+
+    @property
+    def width(self) -> int:
+        """Entries per class: every block's slots, then the label mass."""
+        return sum(block.size for block in self.blocks) + 1
+
+
+@dataclass(frozen=True)
+class MomentQuery:
+    """Sum over patients of psi psi^T within each class, upper off-diagonal blocks only.
+
+    `groups[j][cell]` is the group of a fine cell of feature j; psi has one one-hot block per feature.
+    """
+
+    groups: tuple[tuple[int, ...], ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Groups per feature; their sum is G."""
+        return tuple(max(groups) + 1 for groups in self.groups)
+
+    @property
+    def pairs(self) -> NDArray[np.bool_]:
+        """(G, G), true where row and column belong to two features, the row's coming first."""
+        feature = np.repeat(np.arange(len(self.groups)), self.sizes)
+        return feature[:, None] < feature[None, :]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """One noised answer; everything in it is public.
+
+    Attributes
+    ----------
+    values : (d,) int64, exact sum plus noise, in noise steps.
+    sigma : standard deviation of the noise, in noise steps.
+    unit : noise steps per patient: `values / unit` estimates the sum.
+    sensitivity2 : squared L2 sensitivity, in noise steps^2.
+    mu2 : sensitivity2 / sigma^2, what it cost.
+    question : SHA-256 of the query.
+    """
+
+    values: NDArray[np.int64]
+    sigma: int
+    unit: int
+    sensitivity2: int
+    mu2: Fraction
+    question: str
+
+    @property
+    def estimate(self) -> NDArray[np.float64]:
+        """The sums in patients, unbiased."""
+        return self.values / self.unit
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of each estimate, in patients."""
+        return self.sigma / self.unit
+
+
+class Source(Protocol):
+    """A table that can be read again: the same rows in the same order each time."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its columns."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Its rows."""
+
+
+class BudgetExceeded(Exception):  # noqa: N818 (the field's own word)
+    """A question would cost more than what is left."""
+
+
+class Meter(Protocol):
+    """Where answers are paid for and kept; a site's ledger implements it, `MemoryMeter` for one process.
+
+    `index` counts the questions of one request. An answer is durable before anything reads it: a re-run
+    then finds it here and draws only what is missing.
+    """
+
+    def load(self, index: int) -> Answer | None:
+        """The answer already stored under this index."""
+
+    def debit(self, index: int, question: str, mu2: Fraction) -> None:
+        """Pay; once per index. Raises BudgetExceeded over the limit or for another question."""
+
+    def store(self, index: int, answer: Answer) -> None:
+        """Make an answer durable."""
+
+
+class MemoryMeter:
+    """A meter for one process, with a limit on the sum of mu^2."""
+
+    def __init__(self, limit: Fraction) -> None:
+        self.limit = limit
+        self.answers: dict[int, Answer] = {}
+        self._paid: dict[int, tuple[str, Fraction]] = {}
+
+    @property
+    def spent(self) -> Fraction:
+        """Sum of mu^2 so far."""
+        return sum((mu2 for _, mu2 in self._paid.values()), Fraction(0))
+
+    def load(self, index: int) -> Answer | None:
+        return self.answers.get(index)
+
+    def debit(self, index: int, question: str, mu2: Fraction) -> None:
+        if index in self._paid and self._paid[index] != (question, mu2):
+            raise BudgetExceeded(f"question {index} was already paid for and differs; start a new request")
+        if index not in self._paid and self.spent + mu2 > self.limit:
+            spent, asked, cap = (float(x) ** 0.5 for x in (self.spent, mu2, self.limit))
+            raise BudgetExceeded(f"spent mu={spent:.4g}, asked mu={asked:.4g}, cap mu={cap:.4g}")
+        self._paid[index] = (question, mu2)
+
+    def store(self, index: int, answer: Answer) -> None:
+        self.answers[index] = answer
+
+
+class Vault:
+    """Holds a table and answers two questions about it, with noise.
+
+    Parameters
+    ----------
+    source : the table, readable again and again in batches.
+    schema : its data dictionary.
+    noise : the source of privacy noise.
+    meter : pays for each question and keeps each answer.
+
+    Notes
+    -----
+    Neighbours: all records of one patient are replaced; the number of patients is fixed and public. The
+    number of rows is not, and has no attribute here.
+    """
+
+    def __init__(self, source: Source, schema: Schema, noise: NoiseSource, meter: Meter) -> None:
+        self._source, self._schema, self._noise, self._meter = source, schema, noise, meter
+        self._encoding = Encoding.of(schema)
+        self._rows_of = _rows_of_patients(source, schema)
+        self._asked = 0
+        #: N, public: distinct patient keys, before any row is dropped.
+        self.patients = (
+            sum(batch.num_rows for batch in source.batches()) if self._rows_of is None else len(self._rows_of)
+        )
+
+    def noisy_sum(self, query: SumQuery, mu2: Fraction) -> Answer:
+        """Class sums of weighted one-hot blocks, plus discrete Gaussian noise.
+
+        Guarantee
+        ---------
+        test_sensitivity_of_noisy_sum. A patient's z has non-negative entries and |z| <= B (clipped, rows
+        weighted 1/m, convexity), so replacing one patient moves the answer by at most sqrt(2) B: mu-GDP with
+        mu^2 = 2 B^2 / sigma^2. Public: the query, N.
+        """
+        _check_frozen(query, SumQuery)
+        if self.patients * query.bound2 >= LIMIT:
+            raise OverflowError(f"{self.patients} patients x {len(query.blocks)} blocks are too many for 62 bits")
+        largest = max([block.weight for block in query.blocks] + [query.label_weight])
+        return self._answer(query, query.unit, 2 * query.bound2, largest, mu2)
+
+    def noisy_second_moment(self, query: MomentQuery, mu2: Fraction) -> Answer:
+        """Class-conditional tables of every pair of features, plus discrete Gaussian noise.
+
+        Guarantee
+        ---------
+        test_sensitivity_of_noisy_second_moment. psi has Q blocks and |psi|^2 <= Q (clipped), hence
+        sum_{i<j} |psi_i|^2 |psi_j|^2 <= Q(Q-1)/2 (Maclaurin), entries are non-negative, and a patient's rows
+        enter as psi / sqrt(m): replacing one patient moves the answer by at most sqrt(Q(Q-1)). Public: the
+        query, N.
+        """
+        _check_frozen(query, MomentQuery)
+        q, unit = len(query.groups), MOMENT_UNIT**2
+        if q < 2:
+            raise ValueError(f"a second moment needs two features or more, got {q}")
+        return self._answer(query, unit, q * (q - 1) * unit**2, unit, mu2)
+
+    def _answer(
+        self, query: SumQuery | MomentQuery, unit: int, sensitivity2: int, largest: int, mu2: Fraction
+    ) -> Answer:
+        """Pay, compute, add noise, store, and only then read."""
+        index, self._asked = self._asked, self._asked + 1
+        question = question_hash(query, self._schema)
+        stored = self._meter.load(index)
+        if stored is None:
+            sigma2 = Fraction(sensitivity2) / mu2
+            shift = 0
+            while sigma2 * 4**shift < MIN_SIGMA**2:
+                shift += 1
+            if self.patients * largest << shift >= LIMIT:
+                raise OverflowError(f"{self.patients} patients are too many for mu={float(mu2) ** 0.5:.3g}")
+            sigma, paid = ceil_sqrt(sigma2 * 4**shift), sensitivity2 * 4**shift
+            cost = Fraction(paid, sigma**2)
+            self._meter.debit(index, question, cost)
+            exact = self._sums(query) if isinstance(query, SumQuery) else self._moments(query)
+            noised = self._noise.add(exact << shift, sigma, f"{question}:{index}")
+            self._meter.store(index, Answer(noised, sigma, unit << shift, paid, cost, question))
+            stored = self._meter.load(index)
+        if stored is None or stored.question != question:
+            raise BudgetExceeded(f"question {index} of this request was another one; start a new request")
+        return stored
+
+    def _sums(self, query: SumQuery) -> NDArray[np.int64]:
+        total = np.zeros((self._encoding.label.size, query.width), dtype=np.int64)
+        for codes, label, parts in self._batches(query.width):
+            z = np.zeros((len(codes), query.width), dtype=np.int64)
+            start = 0
+            for block in query.blocks:
+                _put(z[:, start : start + block.size], codes[:, block.column], block.slots, block.weight)
+                start += block.size
+            z[:, -1] = query.label_weight
+            z = clip_rows(z, query.bound2) // parts[:, None]
+            for c in range(len(total)):
+                total[c] += z[label == c].sum(axis=0)
+        return total.ravel()
+
+    def _moments(self, query: MomentQuery) -> NDArray[np.int64]:
+        width, bound2 = sum(query.sizes), len(query.groups) * MOMENT_UNIT**2
+        total = np.zeros((self._encoding.label.size, width, width), dtype=np.int64)
+        for codes, label, parts in self._batches(width):
+            assert len(codes) * bound2 <= EXACT  # the float64 product of integers is then exact
+            psi = np.zeros((len(codes), width), dtype=np.int64)
+            start = 0
+            for column, (slots, size) in enumerate(zip(query.groups, query.sizes, strict=True)):
+                _put(psi[:, start : start + size], codes[:, column], slots, MOMENT_UNIT)
+                start += size
+            root = np.array([isqrt(MOMENT_UNIT**2 // int(m)) for m in parts], dtype=np.int64)
+            psi = clip_rows(psi, bound2) * root[:, None] // MOMENT_UNIT
+            for c in range(len(total)):
+                rows = psi[label == c].astype(np.float64)
+                total[c] += (rows.T @ rows).astype(np.int64)
+        return total[:, query.pairs].ravel()
+
+    def _batches(self, width: int) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]]:
+        """Cells, labels and number of parts m of the rows that count; at most BATCH_NUMBERS / width at once."""
+        seen: Counter[str] = Counter()
+        for batch in self._source.batches():
+            features, label = self._encoding.codes(batch)
+            parts = self._parts(batch, seen)
+            keep = (label != UNKNOWN) & (parts > 0)
+            features, label, parts = features[keep], label[keep], parts[keep]
+            step = max(1, BATCH_NUMBERS // width)
+            for first in range(0, len(label), step):
+                chunk = slice(first, first + step)
+                yield features[chunk], label[chunk], parts[chunk]
+
+    def _parts(self, batch: pa.RecordBatch, seen: Counter[str]) -> NDArray[np.int64]:
+        """m of each row: a row weighs 1/m; 0 marks a row without a patient, or over the cap."""
+        if self._rows_of is None:
+            return np.ones(batch.num_rows, dtype=np.int64)
+        cap = self._schema.max_rows_per_patient
+        parts = np.zeros(batch.num_rows, dtype=np.int64)
+        for row, key in enumerate(_keys(batch, self._schema)):
+            if key is not None and seen[key] < cap:
+                seen[key] += 1
+                parts[row] = min(self._rows_of[key], cap)
+        return parts
+
+    def __repr__(self) -> str:
+        return f"Vault({self.patients} patients)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a vault holds records: it cannot be copied or serialised")
+
+
+def clip_rows(z: NDArray[np.int64], bound2: int) -> NDArray[np.int64]:
+    """Scale rows with sum z^2 > bound2 down to it, in integers, truncating towards zero; shape kept.
+
+    The factor is isqrt(bound2) / ceil(sqrt(sum z^2)), rounded down twice, so the bound holds exactly.
+    """
+    norm2 = (z * z).sum(axis=1)
+    over = np.flatnonzero(norm2 > bound2)
+    if len(over) == 0:
+        return z
+    z = z.copy()
+    bound = isqrt(bound2)
+    for row in over:
+        length = isqrt(int(norm2[row]) - 1) + 1
+        z[row] = np.sign(z[row]) * (np.abs(z[row]) * bound // length)
+    return z
+
+
+def question_hash(query: SumQuery | MomentQuery, schema: Schema) -> str:
+    """SHA-256 of what is asked, of which schema."""
+    blocks = [[b.column, list(b.slots), b.weight] for b in query.blocks] if isinstance(query, SumQuery) else []
+    plain = (
+        ["sum", blocks, query.label_weight, query.unit]
+        if isinstance(query, SumQuery)
+        else ["second moment", [list(groups) for groups in query.groups]]
+    )
+    return hashlib.sha256(json.dumps([schema.hash, plain], separators=(",", ":")).encode()).hexdigest()
+
+
+def _put(block: NDArray[np.int64], codes: NDArray[np.int32], slots: tuple[int, ...], value: int) -> None:
+    """Write `value` into each row's slot; an UNKNOWN cell leaves zeros."""
+    slot = np.asarray((*slots, UNKNOWN), dtype=np.int64)[codes]
+    rows = np.flatnonzero(slot >= 0)
+    block[rows, slot[rows]] = value
+
+
+def _check_frozen(query: object, kind: type) -> None:
+    if type(query) is not kind:  # a subclass could carry code
+        raise TypeError(f"expected a {kind.__name__}, got {type(query).__name__}; queries are frozen descriptions")
+
+
+def _rows_of_patients(source: Source, schema: Schema) -> Counter[str] | None:
+    """Rows of each patient, by canonical key; None where a row is a patient."""
+    if schema.patient_key is None:
+        return None
+    rows: Counter[str] = Counter()
+    for batch in source.batches():
+        rows.update(key for key in _keys(batch, schema) if key is not None)
+    return rows
+
+
+def _keys(batch: pa.RecordBatch, schema: Schema) -> list[str | None]:
+    coded = batch.column(schema.patient_key).dictionary_encode()
+    texts = [category_text(value) or None for value in coded.dictionary.to_pylist()]
+    return [None if code is None else texts[code] for code in coded.indices.to_pylist()]
