@@ -78,7 +78,7 @@ class SiteFolder:
         folder.mkdir(parents=True)
         pq.write_table(table, folder / "table.parquet")
         (folder / "schema.yaml").write_text(schema.to_yaml())
-        _write_key(folder / "key", Key.generate())
+        _write_key(folder / "key", _key(seed, f"site {folder.name}"))
         site = cls(folder, seed)
         site.adopt(Policy())
         return site
@@ -114,8 +114,8 @@ class SiteFolder:
     def _noise(self) -> NoiseSource:
         if self.seed is None:
             return OpenDPNoise()
-        # A key for each site: with one key, two sites would draw the very same noise for one question.
-        return KeyedNoise(int(hashlib.sha256(f"{self.seed}:{self.folder.name}".encode()).hexdigest(), 16))
+        # Each site has its own: with one, two sites would draw the very same noise for the same question.
+        return KeyedNoise(int.from_bytes(_derived(self.seed, f"noise {self.folder.name}")))
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Consortium:
             If the budget cannot be resolved for the largest site.
         """
         schema.require_confirmed()
-        key = Key.generate()
+        key = _key(terms.seed, "coordinator")
         sites = [
             SiteFolder.write(root / "sites" / name, table, schema, terms.seed) for name, table in tables.items()
         ]
@@ -209,6 +209,15 @@ def _spec(schema: Schema, terms: Terms, entries: list[SiteEntry], key: Key) -> S
     except ValidationError as error:
         faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
         raise InputError(f"no such study is possible: {faults}") from None
+
+
+def _key(seed: int | None, owner: str) -> Key:
+    """A new key; a repeatable one for a run with test noise, whose every byte then follows from its seed."""
+    return Key.generate() if seed is None else Key.from_bytes(_derived(seed, f"key {owner}"))
+
+
+def _derived(seed: int, purpose: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{purpose}".encode()).digest()
 
 
 def _write_key(path: Path, key: Key) -> None:

@@ -3,18 +3,14 @@
 Both run the same ClientApp and ServerApp as a deployed study, over messages in bytes.
 """
 
+import gc
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Literal
-
-# Flower and Ray read these when they are imported: nothing is reported to anyone, and no network is needed.
-os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
-os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 
 from flwr.app import Context
 from flwr.common.constant import PARTITION_ID_KEY
@@ -82,6 +78,9 @@ def _quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            yield
+            gc.collect()  # Ray leaves the pipes of its servers to the collector: now, not in a caller's hands
     finally:
         logger.setLevel(level)

@@ -1,0 +1,153 @@
+"""A whole study on one machine: split a table into sites, run the federation, pool, and publish.
+
+What `cohortmix simulate` and `cohortmix demo` do. Sites, coordinator and messages are those of a deployed study;
+only their walls are missing.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
+
+from cohortmix.client.check import check
+from cohortmix.core import records
+from cohortmix.core.schema import Schema
+from cohortmix.core.table import InputError, TableSource
+from cohortmix.deploy.consortium import Consortium, Terms
+from cohortmix.deploy.engines import Engine, run
+from cohortmix.protocol.canonical import sha256
+from cohortmix.protocol.fields import Name
+from cohortmix.server.app import Progress
+from cohortmix.server.pool import pool
+from cohortmix.server.publish import Figures, publish, require_free, summarise
+from cohortmix.server.result import StudyResult
+
+Table: TypeAlias = pd.DataFrame | pa.Table
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """A finished study.
+
+    Attributes
+    ----------
+    result : what the sites have released.
+    records : the pooled synthetic records, the schema's columns and `site`.
+    summary : the content of summary.json.
+    """
+
+    result: StudyResult
+    records: pd.DataFrame
+    summary: dict[str, Any]
+
+
+def simulate(
+    table: Table,
+    schema: Schema,
+    sites: Sequence[object],
+    terms: Terms,
+    *,
+    held_out: Table | None = None,
+    rows: int | None = None,
+    out: Path | None = None,
+    engine: Engine = "process",
+    progress: Progress | None = None,
+) -> Simulation:
+    """Run a study over the rows of one table, each of which belongs to a site.
+
+    Parameters
+    ----------
+    table : the records of all sites, n rows; checked against the schema as `site check` does.
+    sites : the name of each row's site, n of them.
+    terms : budget, overlap and the rest that the study says.
+    held_out : public records on which models are compared; needs `terms.public_data`.
+    rows : synthetic records to draw; as many as there are patients by default.
+    out : folder for the files of the study; nothing is written without one.
+    engine : "process", or "flower" for Flower's simulation engine.
+    progress : told as progress(event, done, total); events are "sites", "round 1", "round 2", "pool",
+        "evaluate" and "publish".
+
+    Raises
+    ------
+    InputError
+        If the table, the sites or `out` cannot be used; nothing is written then.
+    TooFewSites
+        If fewer than `terms.min_sites` answer round 1.
+    """
+    tell, start = progress or _say_nothing, time.monotonic()
+    if held_out is not None and not terms.public_data:
+        raise InputError("figures on held-out records are for public data only; declare it with --public-data")
+    if out is not None:
+        require_free(out)
+    tables = _split(table, schema, sites)
+    with TemporaryDirectory(prefix="cohortmix-") as root:
+        consortium = Consortium.found(Path(root), tables, schema, terms)
+        tell("sites", len(tables), len(tables))
+        run(consortium, engine, progress)
+        with consortium.coordinator() as coordinator:
+            result = coordinator.finish()
+    drawn = _draw(result, rows)
+    tell("pool", 1, 1)
+    figures = None if held_out is None else _figures(drawn, held_out, tables, schema, tell)
+    summary = summarise(result, len(drawn), round(time.monotonic() - start, 1), figures)
+    if out is not None:
+        publish(result, drawn, summary, out)
+        tell("publish", 1, 1)
+    return Simulation(result, drawn, summary)
+
+
+def _split(table: Table, schema: Schema, sites: Sequence[object]) -> dict[str, pa.Table]:
+    """The rows of each site, by name in the order of the table; the schema's columns and the patient key only."""
+    source = TableSource(table, (*schema.columns, *([schema.patient_key] if schema.patient_key else [])))
+    check(source, schema)
+    whole, names = pa.Table.from_batches(list(source.batches())), np.array([_name(site) for site in sites])
+    if len(names) != whole.num_rows:
+        raise InputError(f"expected a site for each of the {whole.num_rows} rows, got {len(names)}")
+    return {str(name): whole.filter(pa.array(names == name)) for name in dict.fromkeys(names)}
+
+
+def _name(site: object) -> str:
+    try:
+        return _NAME.validate_python(str(site).strip())
+    except ValidationError:
+        raise InputError(
+            f"{str(site)!r} cannot name a site: use at most 64 letters, digits, and ' ', '.', '-' or '_' between"
+        ) from None
+
+
+def _draw(result: StudyResult, rows: int | None) -> pd.DataFrame:
+    """Records of the pool; the seed is a public value that follows from the releases."""
+    patients = sum(site.entry.patients for site in result.sites)
+    hashes = [signed.receipt.hash for site in result.sites for signed in site.receipts]
+    seed = int(sha256(hashes)[:16], 16)
+    return records.draw(pool(result), result.schema, patients if rows is None else rows, seed)
+
+
+def _figures(
+    drawn: pd.DataFrame, held_out: Table, tables: dict[str, pa.Table], schema: Schema, tell: Progress
+) -> Figures:
+    """The same model trained on each site's own records, on the synthetic and on all real ones."""
+    from cohortmix.core.evaluate import read, train_synthetic_test_real  # brings in LightGBM
+
+    test, total = read(held_out, schema), len(tables) + 2
+    own: dict[str, float | None] = {}
+    for done, (name, table) in enumerate(tables.items()):
+        own[name] = train_synthetic_test_real(table, test, schema)
+        tell("evaluate", done + 1, total)
+    pooled = train_synthetic_test_real(drawn, test, schema)
+    tell("evaluate", total - 1, total)
+    ceiling = train_synthetic_test_real(pa.concat_tables(tables.values()), test, schema)
+    tell("evaluate", total, total)
+    return Figures(own, pooled, ceiling)
+
+
+def _say_nothing(event: str, done: int, total: int) -> None:
+    return None

@@ -1,0 +1,169 @@
+"""The files of a finished study.
+
+    pooled.parquet       synthetic records: the schema's columns and `site`
+    centroids.parquet    every centroid and support point, with its mass, soft label and noise
+    study.json           the study as the coordinator signed it and the stewards approved it
+    receipts/            SITE-ROUND.json, signed by the sites
+    summary.json         for machines
+    report.html          for people
+
+Everything is computed before anything is written, and the folder appears as a whole or not at all.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cohortmix.core.anonymize import blocks_of
+from cohortmix.core.table import InputError
+from cohortmix.protocol.messages import encode
+from cohortmix.protocol.receipts import Total, total
+from cohortmix.server.budget import consortium_mu
+from cohortmix.server.report import render
+from cohortmix.server.result import SiteResult, StudyResult
+
+FILES = frozenset({"pooled.parquet", "centroids.parquet", "study.json", "receipts", "summary.json", "report.html"})
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures on real records. They are not private: only for records that are declared public.
+
+    Attributes
+    ----------
+    own_auc : by site, of a model trained on the site's own real records.
+    pooled_auc : of the same model trained on the pooled synthetic records.
+    ceiling_auc : of the same model trained on the real records of all sites.
+    """
+
+    own_auc: Mapping[str, float | None] = field(default_factory=dict)
+    pooled_auc: float | None = None
+    ceiling_auc: float | None = None
+
+
+def summarise(
+    result: StudyResult, rows: int, seconds: float | None = None, figures: Figures | None = None
+) -> dict[str, Any]:
+    """The content of summary.json; a figure that was not measured is None.
+
+    Budgets are those of the receipts: what was spent, not what was allowed.
+    """
+    figures, spec = figures or Figures(), result.spec
+    spent = [total(signed.receipt for signed in site.receipts) for site in result.sites]
+    mu, worst = consortium_mu([each.mu for each in spent], spec.overlap)
+    together = Total(Fraction(mu) ** 2, sum((each.kappa for each in spent), Fraction(0)))
+    delta = float(spec.delta)
+    return {
+        "study": {"name": spec.name, "hash": spec.hash, "target": spec.target, "overlap": spec.overlap},
+        "consortium": {
+            "mu": mu,
+            "epsilon": float(together.epsilon(spec.delta)),
+            "delta": delta,
+            "mu_worst": worst,
+        },
+        "sites": [
+            {
+                "name": site.entry.name,
+                "n": site.entry.patients,
+                "mu": cost.mu,
+                "epsilon": float(cost.epsilon(spec.delta)),
+                "delta": delta,
+                "centroids": len(site.centroids.masses),
+                "mass": float(site.centroids.masses.sum()),
+                "own_auc": figures.own_auc.get(site.entry.name),
+            }
+            for site, cost in zip(result.sites, spent, strict=True)
+        ],
+        "pooled": {
+            "rows": rows,
+            "centroids": sum(len(site.centroids.masses) for site in result.sites),
+            "auc": figures.pooled_auc,
+        },
+        "ceiling_auc": figures.ceiling_auc,
+        "noise": spec.noise,
+        "seconds": seconds,
+        "version": version("cohortmix"),
+    }
+
+
+def centroid_table(result: StudyResult) -> pa.Table:
+    """Every centroid and support point of the study, a row each.
+
+    Columns: `site`; `kind` (mixture, class or support); `mass` in patients and `noise_std`, the standard
+    deviation of the noise of one cell in patients, both null for a support point; `label`, the probabilities of
+    the classes; and for each feature of the schema a histogram over its groups. The metadata `cohortmix` name
+    the classes and give for each feature the group of every fine cell.
+    """
+    groups = dict(zip(result.schema.features, result.common.groups, strict=True))
+    meaning = {"classes": result.schema.classes, "groups": groups}
+    table = pa.concat_tables([_site_table(site, result) for site in result.sites])
+    return table.replace_schema_metadata({"cohortmix": json.dumps(meaning)})
+
+
+def publish(result: StudyResult, records: pd.DataFrame, summary: Mapping[str, Any], out: Path) -> None:
+    """Write the files of a study into the folder `out`, which is replaced if it holds an earlier study.
+
+    Raises
+    ------
+    InputError
+        If `out` holds anything else, or cannot be written; nothing is changed then.
+    """
+    out = out.absolute()
+    require_free(out)
+    centroids, page = centroid_table(result), render(dict(summary))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+            folder = Path(scratch) / "new"
+            (folder / "receipts").mkdir(parents=True)
+            records.to_parquet(folder / "pooled.parquet", index=False)
+            pq.write_table(centroids, folder / "centroids.parquet")
+            (folder / "study.json").write_bytes(encode(result.study))
+            for signed in (signed for site in result.sites for signed in site.receipts):
+                name = f"{signed.receipt.site}-{signed.receipt.round}.json"
+                (folder / "receipts" / name).write_bytes(encode(signed))
+            (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            (folder / "report.html").write_text(page, encoding="utf-8")
+            if out.exists():
+                out.rename(Path(scratch) / "old")
+            folder.rename(out)
+    except OSError as error:
+        raise InputError(f"cannot write {str(out)!r}: {error.strerror}") from None
+
+
+def require_free(out: Path) -> None:
+    """Raise InputError unless `out` is new, empty, or holds an earlier study and nothing else."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{str(out)!r} is a file; give a folder")
+    others = sorted({path.name for path in out.iterdir()} - FILES) if out.exists() else []
+    if others:
+        raise InputError(f"{str(out)!r} holds other files, such as {others[0]!r}; give a new or empty folder")
+
+
+def _site_table(site: SiteResult, result: StudyResult) -> pa.Table:
+    c, support = site.centroids, len(site.centroids.support_points)
+    k = len(c.masses)
+    columns: dict[str, Any] = {
+        "site": pa.array([site.entry.name] * (k + support)),
+        "kind": pa.array([*c.kind, *["support"] * support]),
+        "mass": pa.array([*c.masses.tolist(), *[None] * support], pa.float64()),
+        "noise_std": pa.array([c.noise_std] * k + [None] * support, pa.float64()),
+        "label": _lists([*c.labels.tolist(), *c.support_labels.tolist()]),
+    }
+    sizes = [max(groups) + 1 for groups in result.common.groups]
+    for name, block in zip(result.schema.features, blocks_of(sizes), strict=True):
+        columns[name] = _lists([*c.means[:, block].tolist(), *c.support_points[:, block].tolist()])
+    return pa.table(columns)
+
+
+def _lists(rows: list[list[float]]) -> pa.Array:
+    return pa.array(rows, pa.list_(pa.float64()))

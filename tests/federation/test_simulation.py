@@ -1,0 +1,182 @@
+"""A whole study on one machine, and its files."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from cohortmix.core.budget import Budget
+from cohortmix.core.table import InputError
+from cohortmix.deploy.consortium import Terms
+from cohortmix.deploy.simulation import simulate
+from cohortmix.protocol.messages import SignedReceipt, SignedStudy, decode
+from cohortmix.protocol.receipts import verify
+from cohortmix.server.publish import FILES, publish, summarise
+
+TERMS = Terms(budget=Budget.from_epsilon(0.5), seed=1)
+SITES = np.repeat(["ITAL", "NORW", "tiny"], [300, 320, 60])
+
+
+@pytest.fixture(scope="module")
+def table(patients):
+    return patients(len(SITES))
+
+
+@pytest.fixture(scope="module")
+def finished(table, schema, tmp_path_factory):
+    """A public study of three sites, its files, and what it told on the way."""
+    out, events = tmp_path_factory.mktemp("study") / "out", []
+    terms = replace(TERMS, public_data=True, overlap=2)
+    held_out = table.sample(200, random_state=0)
+    simulated = simulate(
+        table, schema, SITES, terms, held_out=held_out, out=out, progress=lambda *event: events.append(event)
+    )
+    return simulated, out, events
+
+
+def test_the_files_of_a_study(finished):
+    _, out, _ = finished
+    assert {path.name for path in out.iterdir()} == FILES
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out"], "nothing is left beside the folder"
+    names = {path.name for path in (out / "receipts").iterdir()}
+    assert names == {"ITAL-1.json", "ITAL-2.json", "NORW-1.json", "NORW-2.json", "tiny-1.json"}
+
+
+def test_records_have_the_schemas_columns_types_and_a_site(finished, schema):
+    simulated, out, _ = finished
+    pooled = pd.read_parquet(out / "pooled.parquet")
+    assert list(pooled.columns) == [*schema.columns, "site"]
+    assert len(pooled) == len(SITES) == len(simulated.records)
+    assert pooled["AGE"].between(16, 105).all()
+    assert set(pooled["SEX"]) == {"F", "M"}
+    assert set(pooled["site"]) == {"ITAL", "NORW", "tiny"}
+
+
+def test_centroids_have_kind_mass_label_and_noise(finished):
+    simulated, out, _ = finished
+    table = pq.read_table(out / "centroids.parquet")
+    rows = table.to_pandas()
+    meaning = json.loads(table.schema.metadata[b"cohortmix"])
+    assert meaning["classes"] == ["good", "bad"]
+    assert set(rows["kind"]) <= {"mixture", "class", "support"}
+    real = rows[rows["kind"] != "support"]
+    assert real.groupby("site")["mass"].sum().to_dict() == pytest.approx({"ITAL": 300, "NORW": 320, "tiny": 60})
+    assert (real["noise_std"] > 0).all()
+    assert rows[rows["kind"] == "support"]["mass"].isna().all()
+    assert [sum(label) for label in real["label"]] == pytest.approx([1] * len(real))
+    for feature, groups in meaning["groups"].items():
+        assert [len(histogram) for histogram in rows[feature]] == [max(groups) + 1] * len(rows)
+        assert [sum(histogram) for histogram in real[feature]] == pytest.approx([1] * len(real))
+    assert simulated.summary["pooled"]["centroids"] == len(real)
+
+
+def test_receipts_hold_with_the_public_keys_of_the_study(finished):
+    _, out, _ = finished
+    study = decode((out / "study.json").read_bytes())
+    assert isinstance(study, SignedStudy)
+    for path in (out / "receipts").iterdir():
+        signed = decode(path.read_bytes())
+        assert isinstance(signed, SignedReceipt)
+        assert f"{signed.receipt.site}-{signed.receipt.round}.json" == path.name
+        verify(signed, study.study)
+
+
+def test_summary_has_exactly_the_keys_of_the_contract(finished):
+    simulated, out, _ = finished
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary == simulated.summary
+    assert list(summary) == [
+        "study",
+        "consortium",
+        "sites",
+        "pooled",
+        "ceiling_auc",
+        "noise",
+        "seconds",
+        "version",
+    ]
+    assert list(summary["study"]) == ["name", "hash", "target", "overlap"]
+    assert list(summary["consortium"]) == ["mu", "epsilon", "delta", "mu_worst"]
+    assert list(summary["sites"][0]) == ["name", "n", "mu", "epsilon", "delta", "centroids", "mass", "own_auc"]
+    assert list(summary["pooled"]) == ["rows", "centroids", "auc"]
+    assert summary["noise"] == "TEST"
+    assert summary["study"]["overlap"] == 2
+    mu = summary["sites"][0]["mu"]
+    assert summary["sites"][0]["epsilon"] == pytest.approx(0.5, abs=1e-4)
+    assert summary["consortium"]["mu"] == pytest.approx(mu * 2**0.5)
+    assert summary["consortium"]["mu_worst"] == pytest.approx(mu * 3**0.5)
+    figures = [summary["ceiling_auc"], summary["pooled"]["auc"], *(site["own_auc"] for site in summary["sites"])]
+    assert all(0 < figure <= 1 for figure in figures)
+
+
+def test_a_figure_that_was_not_measured_is_null(finished):
+    simulated, _, _ = finished
+    summary = summarise(simulated.result, rows=10)
+    assert summary["ceiling_auc"] is summary["pooled"]["auc"] is summary["seconds"] is None
+    assert [site["own_auc"] for site in summary["sites"]] == [None] * 3
+
+
+def test_progress_names_every_step_and_ends_it(finished):
+    _, _, events = finished
+    last = {event: (done, total) for event, done, total in events}
+    assert list(last) == ["sites", "round 1", "round 2", "pool", "evaluate", "publish"]
+    assert all(done == total for done, total in last.values())
+    assert ("round 1", 2, 3) in events
+
+
+def test_publishing_again_replaces_a_study_but_nothing_else(finished, tmp_path):
+    simulated, _, _ = finished
+    out = tmp_path / "new" / "out"
+    for rows in (5, 7):
+        publish(simulated.result, simulated.records.head(rows), simulated.summary, out)
+        assert len(pd.read_parquet(out / "pooled.parquet")) == rows
+    (out / "thesis.tex").write_text("do not lose this")
+    with pytest.raises(InputError, match=r"thesis\.tex"):
+        publish(simulated.result, simulated.records, simulated.summary, out)
+    assert len(pd.read_parquet(out / "pooled.parquet")) == 7
+    assert (out / "thesis.tex").exists()
+
+
+def test_a_file_in_the_way_is_refused(finished, tmp_path):
+    simulated, _, _ = finished
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(InputError, match="is a file"):
+        publish(simulated.result, simulated.records, simulated.summary, tmp_path / "out")
+
+
+def test_the_same_seed_gives_the_same_records_and_another_one_others(table, schema):
+    few = table.head(120), schema, ["a"] * 60 + ["b"] * 60
+    records = [simulate(*few, replace(TERMS, seed=seed)).records for seed in (5, 5, 6)]
+    pd.testing.assert_frame_equal(records[0], records[1])
+    assert not records[0].equals(records[2])
+
+
+def test_the_real_noise_source_is_the_default(table, schema):
+    simulated = simulate(table.head(120), schema, ["a"] * 60 + ["b"] * 60, replace(TERMS, seed=None), rows=30)
+    assert simulated.summary["noise"] == "opendp"
+    assert len(simulated.records) == 30
+    receipts = [signed.receipt for site in simulated.result.sites for signed in site.receipts]
+    assert all(receipt.private and receipt.warning is None for receipt in receipts)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sites": ["a"] * 49 + ["b"] * 71}, "site 'a' has 49 patients, a site needs at least 50"),
+        ({"sites": ["a"] * 119}, "a site for each of the 120 rows, got 119"),
+        ({"sites": ["a/b"] * 120}, "'a/b' cannot name a site"),
+        ({"terms": replace(TERMS, min_sites=3)}, "min_sites"),
+        ({"terms": replace(TERMS, overlap=0)}, "no such study is possible"),
+        ({"table": pd.DataFrame({"AGE": [1]})}, "SEX"),
+        ({"held_out": pd.DataFrame()}, "public data"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_nothing_is_written(table, schema, tmp_path, change, message):
+    given = {"table": table.head(120), "sites": ["a"] * 60 + ["b"] * 60, "terms": TERMS} | change
+    with pytest.raises(InputError, match=message) as caught:
+        simulate(given.pop("table"), schema, given.pop("sites"), given.pop("terms"), out=tmp_path / "out", **given)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
