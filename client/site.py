@@ -185,11 +185,9 @@ class Site:
     ) -> Release:
         if request.common is None or own is None:
             return ClassSums(answer=NoisedAnswer.of(pipeline.class_sums(self._vault(reserved), plan)))
-        common, sums = request.common.to_core(), own.to_core()
-        if not plan.fits_mixture:
-            return Centroids.of(pipeline.class_centroids(plan, common, sums))
         seed = bytes.fromhex(sha256([own.plain(), reserved.study, reserved.request_id]))
-        return Centroids.of(pipeline.centroids(self._vault(reserved), plan, common, sums, seed))
+        vault, common = self._vault(reserved), request.common.to_core()
+        return Centroids.of(pipeline.centroids(vault, plan, common, own.to_core(), seed))
 
     def _vault(self, reserved: Reservation) -> Vault:
         return Vault(self._source, self._schema, self._noise, reserved)
