@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -85,20 +86,32 @@ class Cells:
             out[known] = [date.fromordinal(int(x)) for x in numbers] if isinstance(column, Date) else numbers
         return out
 
-    def _uniform(self, codes: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.float64]:
+    def interval(self, code: int) -> tuple[Any, Any]:
+        """Smallest and largest value of a cell of a number or date column."""
+        low, high = (float(ends[0]) for ends in self._ends(np.array([code])))
+        if isinstance(self.column, Date):
+            return date.fromordinal(int(low)), date.fromordinal(int(high))
+        return low, high
+
+    def _ends(self, codes: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Both ends of each cell; of whole numbers, the first and the last in it."""
         low, high = _bounds(self.column)
         ends = np.concatenate([[low], np.asarray(self.edges), [high]])
-        left, right, u = ends[codes], ends[codes + 1], rng.random(len(codes))
+        left, right = ends[codes], ends[codes + 1]
         if _whole(self.column):
-            first = np.maximum(np.ceil(left), np.ceil(low))
-            last = np.maximum(np.where(codes == len(ends) - 2, np.floor(high), np.ceil(right) - 1), first)
-            return first + np.floor(u * (last - first + 1))
+            left = np.ceil(left)
+            return left, np.maximum(np.where(codes == len(ends) - 2, np.floor(high), np.ceil(right) - 1), left)
+        return left, np.where(right == np.nextafter(left, np.inf), left, right)
+
+    def _uniform(self, codes: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.float64]:
+        left, right = self._ends(codes)
+        u = rng.random(len(codes))
+        if _whole(self.column):
+            return left + np.floor(u * (right - left + 1))
         if isinstance(self.column, Number) and self.column.transform == "log1p":
             inside = np.expm1(np.log1p(left) + u * (np.log1p(right) - np.log1p(left)))
-        else:
-            inside = left + u * (right - left)
-        atom = right == np.nextafter(left, np.inf)
-        return np.where(atom, left, np.clip(inside, left, right))
+            return np.clip(inside, left, right)
+        return left + u * (right - left)
 
     def _category_code(self, value: object) -> int:
         assert isinstance(self.column, Category)
@@ -141,8 +154,11 @@ class Encoding:
 
     def codes(self, batch: pa.RecordBatch) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Cells of each record: features (n, D) and label (n,); `codes(batch)[i]` depends on row i alone."""
-        columns = [cells.codes(_column(batch, cells.name)) for cells in self.features]
-        return np.stack(columns, axis=1), self.label.codes(_column(batch, self.label.name))
+        return self.feature_codes(batch), self.label.codes(_column(batch, self.label.name))
+
+    def feature_codes(self, batch: pa.RecordBatch) -> NDArray[np.int32]:
+        """Cells of the features alone, (n, D)."""
+        return np.stack([cells.codes(_column(batch, cells.name)) for cells in self.features], axis=1)
 
 
 def one_hot(codes: NDArray[np.int32], sizes: tuple[int, ...]) -> NDArray[np.float32]:

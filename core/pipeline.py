@@ -5,6 +5,7 @@ Only `class_sums` and `centroids` take a vault; everything else is post-processi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from cohortmix.core import anonymize, approximate, records
 from cohortmix.core.adapt import adapt, choose_support
-from cohortmix.core.anonymize import Groups, Margins
+from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.encoding import Encoding, one_hot
 from cohortmix.core.schema import Schema
 from cohortmix.core.vault import Answer, MomentQuery, Vault
@@ -64,37 +65,6 @@ class Plan:
     def mu2_moments(self) -> Fraction:
         """Cost of answer B."""
         return self.mu2 - self.mu2_sums
-
-
-@dataclass(frozen=True, eq=False)
-class Common:
-    """What all sites of a study share after round 1; released."""
-
-    groups: Groups
-    margins: Margins
-
-
-@dataclass(frozen=True, eq=False)
-class SiteCentroids:
-    """Finished centroids of one site; released.
-
-    Attributes
-    ----------
-    masses : (K,) patients of each centroid, summing to N.
-    means : (K, G) histograms over the common groups, blocks side by side.
-    labels : (K, C) class distributions.
-    kind : "mixture" or "class" for each.
-    noise_std : standard deviation of the noise of one cell, in patients.
-    support_points : (S, G), support_labels : (S, C): kernel inducing points; S may be 0.
-    """
-
-    masses: NDArray[np.float64]
-    means: NDArray[np.float64]
-    labels: NDArray[np.float64]
-    kind: tuple[str, ...]
-    noise_std: float
-    support_points: NDArray[np.float64]
-    support_labels: NDArray[np.float64]
 
 
 def class_sums(vault: Vault, plan: Plan) -> Answer:

@@ -7,6 +7,7 @@ the schema (`with`, `after`, bounds, whole numbers, declared values) hold in eve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cohortmix.core.anonymize import Groups, Margins, blocks_of, grouped, membership
+from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.encoding import Cells, Encoding
 from cohortmix.core.schema import Schema
 
@@ -40,6 +42,20 @@ class Pool:
     sites: tuple[str, ...]
     groups: Groups
     shape: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, schema: Schema, common: Common, centroids: Mapping[str, SiteCentroids]) -> Pool:
+        """The union of the sites' centroids; each keeps its mass in patients."""
+        parts = list(centroids.values())
+        return cls(
+            np.concatenate([part.masses for part in parts]),
+            np.concatenate([part.means for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.repeat(np.arange(len(parts)), [len(part.masses) for part in parts]),
+            tuple(centroids),
+            common.groups,
+            shape_within(Encoding.of(schema), common.margins, common.groups),
+        )
 
 
 def shape_within(encoding: Encoding, margins: Margins, groups: Groups) -> NDArray[np.float64]:

@@ -1,0 +1,41 @@
+"""What is released: finished centroids of a site, and what the sites of a study share between the rounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortmix.core.anonymize import Groups, Margins
+
+
+@dataclass(frozen=True, eq=False)
+class Common:
+    """What all sites of a study share after round 1; released."""
+
+    groups: Groups
+    margins: Margins
+
+
+@dataclass(frozen=True, eq=False)
+class SiteCentroids:
+    """Finished centroids of one site; released.
+
+    Attributes
+    ----------
+    masses : (K,) patients of each centroid, summing to N.
+    means : (K, G) histograms over the common groups, blocks side by side.
+    labels : (K, C) class distributions.
+    kind : "mixture" or "class" for each.
+    noise_std : standard deviation of the noise of one cell, in patients.
+    support_points : (S, G), support_labels : (S, C): kernel inducing points; S may be 0.
+    """
+
+    masses: NDArray[np.float64]
+    means: NDArray[np.float64]
+    labels: NDArray[np.float64]
+    kind: tuple[str, ...]
+    noise_std: float
+    support_points: NDArray[np.float64]
+    support_labels: NDArray[np.float64]

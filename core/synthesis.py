@@ -1,0 +1,150 @@
+"""`synthesize`: one table, no server. What a study does at a site and between sites, in one call."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from cohortmix.core import gdp, pipeline
+from cohortmix.core.budget import Budget, ResolvedBudget
+from cohortmix.core.centroids import Common, SiteCentroids
+from cohortmix.core.condensed import PooledSupport, centroid_table
+from cohortmix.core.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.records import Pool, draw
+from cohortmix.core.schema import Schema
+from cohortmix.core.table import InputError, TableSource
+from cohortmix.core.vault import Answer, MemoryMeter, Source, Vault
+
+MIN_PATIENTS = 50  # public threshold below which a site is refused
+SITE = "site"
+
+
+@dataclass(frozen=True, eq=False)
+class Release:
+    """A differentially private release of one table: everything in it may be published.
+
+    Attributes
+    ----------
+    schema : the data dictionary.
+    common, site : groups and margins; finished centroids and support points.
+    answers : the noised answers from which both were computed.
+    budget : mu, epsilon, delta.
+    patients : N.
+    noise : name of the noise source; "TEST" means that nothing here is private.
+    """
+
+    schema: Schema
+    common: Common
+    site: SiteCentroids
+    answers: tuple[Answer, ...]
+    budget: ResolvedBudget
+    patients: int
+    noise: str
+
+    @property
+    def centroids(self) -> pd.DataFrame:
+        """The condensed set; `core.condensed.centroid_table` has its columns."""
+        return centroid_table(self.schema, self.common, {SITE: self.site}).drop(columns="site")
+
+    @cached_property
+    def support(self) -> PooledSupport:
+        """The kernel inducing points, a classifier by themselves."""
+        return PooledSupport.of(self.schema, self.common, {SITE: self.site})
+
+    def records(self, n: int | None = None, seed: int = 0) -> pd.DataFrame:
+        """`n` synthetic rows (N by default) in the columns, types and units of the schema."""
+        pool = Pool.of(self.schema, self.common, {SITE: self.site})
+        return draw(pool, self.schema, self.patients if n is None else n, seed).drop(columns="site")
+
+    @property
+    def receipt(self) -> dict[str, Any]:
+        """What was asked of the records and what it cost, in plain data."""
+        mu2 = sum((answer.mu2 for answer in self.answers), Fraction(0))
+        kappa = sum(gdp.kappa(len(answer.values), answer.sigma) for answer in self.answers)
+        mu = float(mu2) ** 0.5
+        facts: dict[str, Any] = {
+            "schema_hash": self.schema.hash,
+            "unit": "patient",
+            "neighbours": "replace-one-patient",
+            "patients": self.patients,
+            "mu": mu,
+            "mu2": str(mu2),
+            "epsilon": gdp.epsilon_of(mu, self.budget.delta, kappa),
+            "delta": self.budget.delta,
+            "loose_delta": self.budget.loose,
+            "kappa": kappa,
+            "noise": self.noise,
+            "degraded_to_class_centroids": "mixture" not in self.site.kind,
+            "statements": [_statement(answer) for answer in self.answers],
+        }
+        return facts if self.noise != "TEST" else {"warning": "NOT PRIVATE: test noise", **facts}
+
+
+def synthesize(
+    table: pa.Table | pd.DataFrame | Source,
+    schema: Schema,
+    budget: Budget,
+    *,
+    noise: NoiseSource | None = None,
+    alpha: float = 0.5,
+) -> Release:
+    """A private synthetic version of one table.
+
+    Parameters
+    ----------
+    table : rows with the schema's columns (and its patient key); a DataFrame, a pyarrow Table or a `Source`.
+    schema : the confirmed data dictionary.
+    budget : what may be spent; delta is resolved against N when it is not given.
+    noise : OpenDP's exact discrete Gaussian by default.
+    alpha : of Eq. 6.
+
+    Returns
+    -------
+    Release
+
+    Raises
+    ------
+    InputError
+        A column is missing, or there are fewer than 50 patients.
+    SchemaError
+        A line of the schema is unconfirmed.
+    ValueError
+        The budget is impossible.
+
+    Guarantee
+    ---------
+    test_synthesize_costs_what_it_says. mu-GDP for the replacement of one patient, mu^2 = the sum over the
+    answers of their mu2 <= the budget's mu^2: only `Vault` answers depend on records. Public: the schema, N.
+    """
+    schema.require_confirmed()
+    needed = (*schema.columns, *([schema.patient_key] if schema.patient_key else []))
+    source = TableSource(table, needed) if isinstance(table, (pa.Table, pd.DataFrame)) else table
+    noise = noise or OpenDPNoise()
+    meter = MemoryMeter(Fraction(0))
+    vault = Vault(source, schema, noise, meter)
+    if vault.patients < MIN_PATIENTS:
+        raise InputError(f"{vault.patients} patients are too few: a release needs at least {MIN_PATIENTS}")
+    resolved = budget.resolve(vault.patients)
+    meter.limit = Fraction(resolved.mu) ** 2
+    plan = pipeline.Plan(schema, meter.limit, vault.patients, alpha=alpha)
+    own = pipeline.class_sums(vault, plan)
+    common = pipeline.common([plan], [own])
+    seed = hashlib.sha256(own.values.tobytes()).digest()
+    site = pipeline.centroids(vault, plan, common, own, seed)
+    return Release(schema, common, site, tuple(meter.answers.values()), resolved, vault.patients, noise.name)
+
+
+def _statement(answer: Answer) -> dict[str, Any]:
+    return {
+        "question": answer.question,
+        "dimension": len(answer.values),
+        "sensitivity2": str(answer.sensitivity2),
+        "sigma": str(answer.sigma),
+        "mu2": str(answer.mu2),
+    }
