@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,10 +17,17 @@ from rich.table import Table
 from cohortmix.client.check import check
 from cohortmix.client.data import open_all, open_table
 from cohortmix.client.draft import draft
+from cohortmix.client.output import require_free, write_release
 from cohortmix.client.progress import step
+from cohortmix.client.site import MIN_PATIENTS
+from cohortmix.core.budget import Budget
+from cohortmix.core.noise import OpenDPNoise
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError
-from cohortmix.core.vault import Source
+from cohortmix.core.vault import MemoryMeter, Source, Vault
+
+if TYPE_CHECKING:
+    from cohortmix.core.synthesis import Release
 
 DataFile = Annotated[Path, typer.Option("--data", help="A CSV or Parquet file, or a folder of Parquet files.")]
 SchemaFile = Annotated[Path, typer.Option("--schema", help="The data dictionary of the table, in YAML.")]
@@ -54,6 +64,44 @@ def evaluate(
     if json_file is not None:
         write_text(json_file, json.dumps(report, indent=2) + "\n")
     _print_figures(report)
+
+
+def synthesize(
+    data: DataFile,
+    schema: SchemaFile,
+    epsilon: Annotated[float, typer.Option(help="Privacy budget of each patient, above zero.")],
+    out: Annotated[Path, typer.Option(help="Folder for the release; it appears as a whole or not at all.")],
+    delta: Annotated[
+        float | None, typer.Option(help="By default min(1e-5, 1/(10 N)) for N patients; not above 1/(10 N).")
+    ] = None,
+    loose_delta: Annotated[
+        bool, typer.Option("--loose-delta", help="Permit a larger delta, to compare with published figures.")
+    ] = False,
+    rows: Annotated[int | None, typer.Option(min=1, help="Synthetic records to draw; N by default.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Repeatable test noise instead of the real one: NOT PRIVATE.")
+    ] = None,
+) -> None:
+    """Make a private synthetic version of one table, without any server."""
+    start, dictionary = monotonic(), read_schema(schema)
+    budget = budget_of(epsilon, delta, loose_delta)
+    require_free(out)
+    source = open_checked(data, dictionary)
+    _require_affordable(source, dictionary, budget)
+    with step("synthesizing"):
+        release = _release(source, dictionary, budget, seed)
+        records = release.records(rows)
+    summary = _summary(release, len(records), monotonic() - start)
+    write_release(out, release, records, summary)
+    _print_release(summary, out)
+
+
+def budget_of(epsilon: float, delta: float | None, loose_delta: bool) -> Budget:
+    """The budget of a command; InputError if it is impossible."""
+    try:
+        return Budget.from_epsilon(epsilon, delta, loose_delta=loose_delta)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def read_schema(path: Path) -> Schema:
@@ -109,6 +157,64 @@ def print_rows(console: Console, header: Sequence[str], rows: Sequence[Sequence[
 def figure(value: float | None, places: int = 3) -> str | None:
     """A figure of a report as text."""
     return None if value is None else f"{value:.{places}f}"
+
+
+def _require_affordable(source: Source, schema: Schema, budget: Budget) -> None:
+    """Raise InputError for too few patients, or a delta that is too large for them."""
+    patients = Vault(source, schema, OpenDPNoise(), MemoryMeter(Fraction(0))).patients
+    if patients < MIN_PATIENTS:
+        raise InputError(
+            f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}; "
+            f"{MIN_PATIENTS - patients} more would do"
+        )
+    try:
+        budget.resolve(patients)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _release(source: Source, schema: Schema, budget: Budget, seed: int | None) -> Release:
+    from cohortmix.core.synthesis import synthesize as release_of  # brings in JAX
+
+    if seed is None:
+        return release_of(source, schema, budget)
+    from cohortmix.core.noise_keyed import KeyedNoise  # only a command that asks for test noise imports it
+
+    return release_of(source, schema, budget, noise=KeyedNoise(seed))
+
+
+def _summary(release: Release, rows: int, seconds: float) -> dict[str, Any]:
+    receipt, schema = release.receipt, release.schema
+    warning = {"warning": receipt["warning"]} if "warning" in receipt else {}
+    return warning | {
+        "schema": {"name": schema.name, "hash": schema.hash, "target": schema.target},
+        "n": receipt["patients"],
+        "mu": receipt["mu"],
+        "epsilon": receipt["epsilon"],
+        "delta": receipt["delta"],
+        "loose_delta": receipt["loose_delta"],
+        "noise": receipt["noise"],
+        "centroids": len(release.site.masses),
+        "support": len(release.site.support_points),
+        "degraded_to_class_centroids": receipt["degraded_to_class_centroids"],
+        "rows": rows,
+        "seconds": round(seconds, 1),
+        "version": version("cohortmix"),
+    }
+
+
+def _print_release(summary: dict[str, Any], out: Path) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    if "warning" in summary:
+        console.print(summary["warning"], style="bold red")
+    figures = (summary["n"], f"{summary['mu']:.4g}", f"{summary['epsilon']:.4g}", f"{summary['delta']:.3g}")
+    header = ("N", "mu", "epsilon", "delta", "noise", "centroids", "records")
+    print_rows(console, header, [(*figures, summary["noise"], summary["centroids"], summary["rows"])])
+    if summary["loose_delta"]:
+        console.print("delta is above 1/(10 N): for comparisons with published figures only")
+    if summary["degraded_to_class_centroids"]:
+        console.print("too few patients for this budget: one centroid per class, without pairs of columns")
+    console.print(f"written to {out}")
 
 
 def _print_figures(report: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cohortmix.core.encoding import UNKNOWN, Encoding
-from cohortmix.core.noise import MIN_SIGMA, NoiseSource, ceil_sqrt
+from cohortmix.core.noise import MAX_SIGMA, MIN_SIGMA, NoiseSource, ceil_sqrt
 from cohortmix.core.schema import Schema, category_text
 
 MOMENT_UNIT = 1 << 14  # lattice steps of a cell of psi; a pair of cells counts MOMENT_UNIT^2
@@ -257,6 +257,8 @@ class Vault:
             if self.patients * largest << shift >= LIMIT:
                 raise OverflowError(f"{self.patients} patients are too many for mu={float(mu2) ** 0.5:.3g}")
             sigma, paid = ceil_sqrt(sigma2 * 4**shift), sensitivity2 * 4**shift
+            if sigma > MAX_SIGMA:
+                raise OverflowError(f"mu={float(mu2) ** 0.5:.3g} is too small: the noise would leave 62 bits")
             cost = Fraction(paid, sigma**2)
             self._meter.debit(index, question, cost)
             exact = self._sums(query) if isinstance(query, SumQuery) else self._moments(query)

@@ -57,6 +57,7 @@ app = typer.Typer(
     suggest_commands=False,
     pretty_exceptions_enable=False,
 )
+app.command()(client.synthesize)
 app.command()(client.evaluate)
 app.add_typer(client.schema_commands, name="schema")
 

@@ -27,6 +27,9 @@ def schema() -> Schema:
           AGE: {type: number, min: 16, max: 105, integer: true}
           SEX: {type: category, values: [F, M]}
           ILL: {type: category, values: [Y, N], missing: true}
+          SBP: {type: number, min: 70, max: 250}
+          SIDE: {type: category, values: [left, right, none]}
+          TYPE: {type: category, values: [A, B, C, D]}
           outcome: {type: category, values: [good, bad]}
         """
     )
@@ -46,6 +49,9 @@ def patients() -> Callable[[int], pd.DataFrame]:
                 "AGE": age,
                 "SEX": rng.choice(["F", "M"], n),
                 "ILL": np.where(rng.random(n) < 0.1, None, ill),
+                "SBP": rng.normal(150, 25, n).round(1).clip(70, 250),
+                "SIDE": rng.choice(["left", "right", "none"], n),
+                "TYPE": rng.choice(list("ABCD"), n),
                 "outcome": np.where(bad, "bad", "good"),
             }
         )
@@ -59,7 +65,7 @@ def found(tmp_path: Path, schema: Schema, patients: Callable[..., pd.DataFrame])
 
     def make(sizes: dict[str, int], folder: str = "consortium", **terms: Any) -> Consortium:
         tables = {name: _table(patients(size, seed)) for seed, (name, size) in enumerate(sizes.items())}
-        terms = {"budget": Budget.from_mu(0.15), "seed": 1, "min_sites": 1} | terms
+        terms = {"budget": Budget.from_mu(0.4), "seed": 1, "min_sites": 1} | terms
         return Consortium.found(tmp_path / folder, tables, schema, Terms(**terms))
 
     return make

@@ -10,7 +10,8 @@ from cohortmix.protocol.signing import Key
 from cohortmix.server.coordinator import NOT_ACCEPTED, Coordinator, TooFewSites, Verdict
 from cohortmix.server.store import Store
 
-LARGE, SMALL = 300, 60  # at mu = 0.15 the large ones fit a mixture, the small ones do not
+MU = 0.4  # of the consortia that `found` makes
+LARGE, SMALL = 300, 60  # the large ones fit a mixture then, the small ones do not
 
 
 def carry(consortium, coordinator, only=None):
@@ -45,8 +46,8 @@ def test_two_rounds_give_every_site_its_centroids_and_two_receipts(found):
         assert "mixture" in site.centroids.kind
         assert site.centroids.masses.sum() == pytest.approx(site.entry.patients)
         spent = total(signed.receipt for signed in site.receipts)
-        assert spent.mu == pytest.approx(0.15)
-        assert spent.mu <= 0.15
+        assert spent.mu == pytest.approx(MU)
+        assert spent.mu <= MU
 
 
 def test_a_site_too_small_for_a_mixture_spends_all_on_round_one_and_is_not_asked_again(found):
@@ -60,7 +61,7 @@ def test_a_site_too_small_for_a_mixture_spends_all_on_round_one_and_is_not_asked
     assert set(tiny.centroids.kind) == {"class"}
     assert tiny.centroids.masses.sum() == pytest.approx(SMALL)
     assert [signed.receipt.round for signed in tiny.receipts] == [1]
-    assert tiny.receipts[0].receipt.mu2 == pytest.approx(0.15**2)
+    assert tiny.receipts[0].receipt.mu2 == pytest.approx(MU**2)
 
 
 def test_a_site_that_misses_round_two_counts_with_its_class_centroids(found):
@@ -70,7 +71,7 @@ def test_a_site_that_misses_round_two_counts_with_its_class_centroids(found):
         coordinator.freeze()
         site = coordinator.finish().sites[0]
     assert set(site.centroids.kind) == {"class"}
-    assert total(signed.receipt for signed in site.receipts).mu == pytest.approx(0.15 * 0.15**0.5)
+    assert total(signed.receipt for signed in site.receipts).mu == pytest.approx(MU * 0.15**0.5)
 
 
 def test_a_duplicated_reply_is_not_counted_twice(found):
@@ -184,7 +185,7 @@ def test_a_lost_store_costs_the_sites_nothing(found, schema):
 
     assert from_scratch() == from_scratch()
     with consortium.site(0).opened() as site:
-        assert site._ledger.spent_mu2 == pytest.approx(0.15**2)
+        assert site._ledger.spent_mu2 == pytest.approx(MU**2)
 
 
 def test_the_freeze_waits_for_min_sites_and_happens_once(found):
@@ -241,5 +242,5 @@ def test_what_a_study_may_spend_is_what_its_sites_spent(found):
         carry(consortium, coordinator)
         coordinator.freeze()
         spent = [total(s.receipt for s in site.receipts).mu for site in coordinator.finish().sites]
-    assert spent == [pytest.approx(0.15)] * 2
-    assert gdp.compose(spent) == pytest.approx(0.15 * 2**0.5)
+    assert spent == [pytest.approx(MU)] * 2
+    assert gdp.compose(spent) == pytest.approx(MU * 2**0.5)

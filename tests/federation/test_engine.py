@@ -7,7 +7,7 @@ from cohortmix.core.budget import Budget
 from cohortmix.deploy.consortium import Terms
 from cohortmix.deploy.simulation import simulate
 
-TERMS = Terms(budget=Budget.from_mu(0.15), seed=1)
+TERMS = Terms(budget=Budget.from_mu(0.4), seed=1)
 
 
 def test_flowers_simulation_engine_gives_the_same_records(patients, schema):
