@@ -1,20 +1,16 @@
-"""What the pipeline of `core` takes and gives, on the wire: common groups, noised answers, centroids.
-
-The classes of `core` are imported where they are made, not above: whoever verifies a receipt needs no JAX.
-"""
+"""What the pipeline of `core` takes and gives, on the wire: common groups, noised answers, centroids."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import Annotated, Literal, cast
 
 from pydantic import Field, model_validator
 
+from cohortmix.core import centroids as core
+from cohortmix.core.anonymize import Margins
+from cohortmix.core.vault import Answer
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.fields import Array, BigInt, Exact, Hash, Ratio, Wire, exact
-
-if TYPE_CHECKING:
-    from cohortmix.core import pipeline
-    from cohortmix.core.vault import Answer
 
 CentroidKind = Literal["mixture", "class"]
 
@@ -32,8 +28,8 @@ class Common(Wire):
     s_a: Exact
 
     @classmethod
-    def of(cls, common: pipeline.Common) -> Common:
-        """Wrap the `Common` of `core.pipeline`."""
+    def of(cls, common: core.Common) -> Common:
+        """Wrap the `Common` of `core.centroids`."""
         margins = common.margins
         return cls(
             groups=common.groups,
@@ -42,12 +38,9 @@ class Common(Wire):
             s_a=exact(margins.s_a),
         )
 
-    def to_core(self) -> pipeline.Common:
-        """The `Common` of `core.pipeline`."""
-        from cohortmix.core import pipeline
-        from cohortmix.core.anonymize import Margins
-
-        return pipeline.Common(self.groups, Margins(self.cells.numpy(), self.masses.numpy(), float(self.s_a)))
+    def to_core(self) -> core.Common:
+        """The `Common` of `core.centroids`."""
+        return core.Common(self.groups, Margins(self.cells.numpy(), self.masses.numpy(), float(self.s_a)))
 
 
 class NoisedAnswer(Wire):
@@ -74,8 +67,6 @@ class NoisedAnswer(Wire):
 
     def to_core(self) -> Answer:
         """The `Answer` of `core.vault`."""
-        from cohortmix.core.vault import Answer
-
         return Answer(self.values.numpy(), self.sigma, self.unit, self.sensitivity2, self.mu2, self.question)
 
 
@@ -92,7 +83,7 @@ class ClassSums(Wire):
 
 
 class Centroids(Wire):
-    """Release of round 2: the finished centroids of a site and its support points (`core.pipeline`)."""
+    """Release of round 2: the finished centroids of a site and its support points (`core.centroids`)."""
 
     kind: Literal["centroids"] = "centroids"
     masses: Array
@@ -109,8 +100,8 @@ class Centroids(Wire):
         return sha256(self.plain())
 
     @classmethod
-    def of(cls, centroids: pipeline.SiteCentroids) -> Centroids:
-        """Wrap the `SiteCentroids` of `core.pipeline`."""
+    def of(cls, centroids: core.SiteCentroids) -> Centroids:
+        """Wrap the `SiteCentroids` of `core.centroids`."""
         return cls(
             masses=Array.of(centroids.masses),
             means=Array.of(centroids.means),
@@ -121,11 +112,9 @@ class Centroids(Wire):
             support_labels=Array.of(centroids.support_labels),
         )
 
-    def to_core(self) -> pipeline.SiteCentroids:
-        """The `SiteCentroids` of `core.pipeline`."""
-        from cohortmix.core import pipeline
-
-        return pipeline.SiteCentroids(
+    def to_core(self) -> core.SiteCentroids:
+        """The `SiteCentroids` of `core.centroids`."""
+        return core.SiteCentroids(
             masses=self.masses.numpy(),
             means=self.means.numpy(),
             labels=self.labels.numpy(),
