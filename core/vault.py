@@ -271,7 +271,7 @@ class Vault:
 
     def _sums(self, query: SumQuery) -> NDArray[np.int64]:
         total = np.zeros((self._encoding.label.size, query.width), dtype=np.int64)
-        for codes, label, parts in self._batches(query.width):
+        for codes, label, parts in self._batches(BATCH_NUMBERS // query.width):
             z = np.zeros((len(codes), query.width), dtype=np.int64)
             start = 0
             for block in query.blocks:
@@ -286,8 +286,7 @@ class Vault:
     def _moments(self, query: MomentQuery) -> NDArray[np.int64]:
         width, bound2 = sum(query.sizes), len(query.groups) * MOMENT_UNIT**2
         total = np.zeros((self._encoding.label.size, width, width), dtype=np.int64)
-        for codes, label, parts in self._batches(width):
-            assert len(codes) * bound2 <= EXACT  # the float64 product of integers is then exact
+        for codes, label, parts in self._batches(min(BATCH_NUMBERS // width, EXACT // bound2)):
             psi = np.zeros((len(codes), width), dtype=np.int64)
             start = 0
             for column, (slots, size) in enumerate(zip(query.groups, query.sizes, strict=True)):
@@ -297,20 +296,19 @@ class Vault:
             psi = clip_rows(psi, bound2) * root[:, None] // MOMENT_UNIT
             for c in range(len(total)):
                 rows = psi[label == c].astype(np.float64)
-                total[c] += (rows.T @ rows).astype(np.int64)
+                total[c] += (rows.T @ rows).astype(np.int64)  # exact: rows x B^2 <= 2^53
         return total[:, query.pairs].ravel()
 
-    def _batches(self, width: int) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]]:
-        """Cells, labels and number of parts m of the rows that count; at most BATCH_NUMBERS / width at once."""
+    def _batches(self, most: int) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]]:
+        """Cells, labels and number of parts m of the rows that count, at most `most` rows at once."""
         seen: Counter[str] = Counter()
         for batch in self._source.batches():
             features, label = self._encoding.codes(batch)
             parts = self._parts(batch, seen)
             keep = (label != UNKNOWN) & (parts > 0)
             features, label, parts = features[keep], label[keep], parts[keep]
-            step = max(1, BATCH_NUMBERS // width)
-            for first in range(0, len(label), step):
-                chunk = slice(first, first + step)
+            for first in range(0, len(label), max(1, most)):
+                chunk = slice(first, first + max(1, most))
                 yield features[chunk], label[chunk], parts[chunk]
 
     def _parts(self, batch: pa.RecordBatch, seen: Counter[str]) -> NDArray[np.int64]:

@@ -1,16 +1,25 @@
 """The commands of one hospital: what they print and write, and how they end."""
 
+import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+import yaml
+from rich.console import Console
 from typer.testing import CliRunner
 
+from cohortmix.client.output import FILES
+from cohortmix.client.progress import step
+from cohortmix.core.vault import BudgetExceeded
 from cohortmix.deploy.cli import app
 
 SCHEMA = """
@@ -59,6 +68,7 @@ def refused(*arguments: str, status: int = 2) -> str:
     return sentence[0]
 
 
+SYNTHESIZE = ("synthesize", "--data", "t.csv", "--schema", "s.yaml", "--epsilon", "3", "--out", "out")
 EVALUATE = ("evaluate", "--synthetic", "other.parquet", "--real", "t.csv", "--schema", "s.yaml")
 
 
@@ -130,6 +140,199 @@ def test_schema_draft_prints_a_schema_to_complete(folder: Path) -> None:
     assert err == ""
     (folder / "draft.yaml").write_text(out)
     assert "target: this key is required" in refused(*EVALUATE[:-1], "draft.yaml")
+
+
+def test_synthesize_writes_a_release_and_prints_what_it_cost(folder: Path) -> None:
+    out, _ = run(*SYNTHESIZE)
+    assert {path.name for path in (folder / "out").iterdir()} == FILES
+    receipt, summary = report(folder / "out/receipt.json"), report(folder / "out/summary.json")
+    assert (receipt["noise"], summary["noise"]) == ("opendp", "opendp")
+    assert receipt["epsilon"] == pytest.approx(3, rel=1e-6)
+    assert receipt["delta"] == 1e-5
+    assert receipt["mu"] == pytest.approx(sum(Fraction(each["mu2"]) for each in receipt["statements"]) ** 0.5)
+    assert (summary["n"], summary["rows"], summary["epsilon"]) == (300, 300, receipt["epsilon"])
+    header, figures = (line.split() for line in out.splitlines()[:2])
+    shown = dict(zip(header, figures, strict=True))
+    assert (shown["N"], shown["delta"], shown["noise"]) == ("300", "1e-05", "opendp")
+    assert shown["centroids"] == str(summary["centroids"])
+    assert "NOT PRIVATE" not in out
+
+    records = pd.read_parquet(folder / "out/records.parquet")
+    assert list(records.columns) == ["x", "sex", "y"]
+    assert records["x"].dropna().between(0, 10).all()
+    centroids = pd.read_parquet(folder / "out/centroids.parquet")
+    assert centroids["mass"].sum() == pytest.approx(300)
+    assert (centroids["kind"] != "support").sum() == summary["centroids"]
+
+
+def test_a_seed_repeats_a_run_and_marks_every_output(folder: Path) -> None:
+    shown = [run(*SYNTHESIZE[:-1], out, "--seed", "7", "--rows", "20")[0] for out in ("one", "two")]
+    assert all(text.startswith("NOT PRIVATE: test noise") for text in shown)
+    for name in ("receipt.json", "summary.json"):
+        assert report(folder / "one" / name)["warning"] == "NOT PRIVATE: test noise"
+        assert report(folder / "one" / name)["noise"] == "TEST"
+    for name in ("records.parquet", "centroids.parquet"):
+        one, two = (pq.read_table(folder / out / name) for out in ("one", "two"))
+        assert one.equals(two, check_metadata=True)
+        assert b"NOT PRIVATE: test noise" in one.schema.metadata[b"cohortmix"]
+    assert len(pd.read_parquet(folder / "one/records.parquet")) == 20
+    run(*SYNTHESIZE[:-1], "three", "--seed", "8", "--rows", "20")
+    assert not pq.read_table(folder / "three/centroids.parquet").equals(
+        pq.read_table(folder / "one/centroids.parquet")
+    )
+
+
+def test_a_table_too_small_for_pairs_of_columns_degrades_and_says_so(folder: Path) -> None:
+    cohort(60).to_csv("t.csv", index=False)
+    out, _ = run(*SYNTHESIZE[:5], "--epsilon", "0.2", "--out", "out", "--seed", "1")
+    assert "one centroid per class" in out
+    assert report(folder / "out/summary.json")["degraded_to_class_centroids"] is True
+    assert set(pd.read_parquet(folder / "out/centroids.parquet")["kind"]) == {"class"}
+
+
+def test_a_loose_delta_is_said_in_every_output(folder: Path) -> None:
+    out, _ = run(*SYNTHESIZE, "--delta", "0.003", "--loose-delta", "--seed", "1", "--rows", "5")
+    assert "delta is above 1/(10 N)" in out
+    assert report(folder / "out/receipt.json")["loose_delta"] is True
+    assert report(folder / "out/summary.json")["loose_delta"] is True
+    out, _ = run(*SYNTHESIZE, "--delta", "0.0003", "--loose-delta", "--seed", "1", "--rows", "5")
+    assert "1/(10 N)" not in out
+    assert report(folder / "out/summary.json")["loose_delta"] is False
+
+
+NOT_FAULTS: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
+    "no numeric column": (
+        SCHEMA.replace("  x: {type: number, min: 0, max: 10, missing: true}\n", ""),
+        lambda t: t,
+    ),
+    "no category column": (SCHEMA.replace("  sex: {type: category, values: [F, M]}\n", ""), lambda t: t),
+    "a constant column": (SCHEMA, lambda t: t.assign(x=1.0, sex="F")),
+    "a column missing everywhere": (SCHEMA, lambda t: t.assign(x=None, sex=None)),
+    "a class that nobody has": (SCHEMA.replace("[alive, dead]", "[alive, dead, unknown]"), lambda t: t),
+    "one class only": (SCHEMA, lambda t: t.assign(y="alive")),
+    "values outside, clipped": (SCHEMA, lambda t: t.assign(x=t["x"] * 3, sex=t["sex"].replace("M", "X"))),
+    "a column that nobody declared": (SCHEMA, lambda t: t.assign(note="...")),
+}
+
+
+@pytest.mark.parametrize("name", NOT_FAULTS)
+def test_what_is_no_fault_works(folder: Path, name: str) -> None:
+    schema, change = NOT_FAULTS[name]
+    (folder / "s.yaml").write_text(schema)
+    change(cohort()).to_csv("t.csv", index=False)
+    run(*SYNTHESIZE, "--seed", "1")
+    records = pd.read_parquet(folder / "out/records.parquet")
+    assert list(records.columns) == list(yaml.safe_load(schema)["columns"])
+    assert len(records) == 300
+
+
+def test_a_patient_counts_once_however_many_rows(folder: Path) -> None:
+    (folder / "s.yaml").write_text(SCHEMA.replace("target: y", "patient_key: id\ntarget: y"))
+    cohort().assign(id=[*range(100)] * 2 + [7] * 100).to_csv("t.csv", index=False)
+    run(*SYNTHESIZE, "--seed", "1")
+    assert report(folder / "out/summary.json")["n"] == 100
+    assert "200" not in (folder / "out/receipt.json").read_text().replace('"sigma"', "")[:400]
+    cohort().assign(id=[*range(49)] * 6 + [None] * 6).to_csv("t.csv", index=False)
+    sentence = refused(*SYNTHESIZE[:-1], "new", "--seed", "1")
+    assert "the table has 49 patients, a site needs at least 50; 1 more would do" in sentence
+
+
+BAD: dict[str, tuple[str, Callable[[], object], str]] = {
+    "a missing column": (SCHEMA, lambda: cohort().drop(columns="sex").to_csv("t.csv"), "missing column 'sex'"),
+    "a value outside its bounds": (
+        SCHEMA.replace("max: 10,", "max: 10, outside: refuse,"),
+        lambda: cohort().assign(x=[10.5, *[5.0] * 299]).to_csv("t.csv"),
+        "column 'x': a value is not a number in 0 to 10; correct the table, or declare `outside: clip`",
+    ),
+    "a value outside its categories": (
+        SCHEMA.replace("[F, M]", "[F, M], outside: refuse"),
+        lambda: cohort().assign(sex=["X", *["F"] * 299]).to_csv("t.csv"),
+        "column 'sex': a value is not one of the declared values 'F', 'M'",
+    ),
+    "a class that is not declared": (
+        SCHEMA,
+        lambda: cohort().assign(y=["lost", *["dead"] * 299]).to_csv("t.csv"),
+        "column 'y': the target holds a value that is not one of the declared values 'alive', 'dead'",
+    ),
+    "an unreadable file": (SCHEMA, lambda: Path("t.csv").write_bytes(b"x,sex,y\n1,\xff,dead\n"), "not UTF-8"),
+    "no file": (SCHEMA, lambda: Path("t.csv").unlink(), "there is no file 't.csv'"),
+    "an empty file": (SCHEMA, lambda: Path("t.csv").write_text(""), "'t.csv' is empty"),
+    "an empty table": (SCHEMA, lambda: cohort().iloc[:0].to_csv("t.csv"), "the table is empty"),
+    "an unknown key": (SCHEMA.replace("max: 10,", "max: 10, colour: red,"), str, "columns.x.colour: unknown key"),
+    "a number without bounds": (SCHEMA.replace("max: 10,", ""), str, "columns.x.max: this key is required"),
+    "one class": (SCHEMA.replace("[alive, dead]", "[alive]"), str, "target='y' declares one class"),
+    "an unconfirmed line": (SCHEMA.replace("max: 10,", "max: 10, confirmed: false,"), str, "not confirmed: x"),
+    "a site that is too small": (
+        SCHEMA,
+        lambda: cohort(31).to_csv("t.csv"),
+        "the table has 31 patients, a site needs at least 50; 19 more would do",
+    ),
+    "a folder that is not ours": (
+        SCHEMA,
+        lambda: (Path("out").mkdir(), Path("out/thesis.docx").touch()),
+        "'out' holds other files, such as 'thesis.docx'",
+    ),
+    "a file in place of the folder": (SCHEMA, lambda: Path("out").touch(), "'out' is a file; give a folder"),
+    "a folder that cannot be made": (
+        SCHEMA,
+        lambda: (Path("there").touch(), Path("out").symlink_to("there/out")),
+        "cannot write",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gets_one_sentence_and_nothing_is_written(folder: Path, name: str) -> None:
+    schema, prepare, sentence = BAD[name]
+    (folder / "s.yaml").write_text(schema)
+    prepare()
+    assert sentence in refused(*SYNTHESIZE, "--seed", "1")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--epsilon", "0"), "epsilon above zero; got epsilon=0.0"),
+        (("--epsilon", "-1"), "epsilon above zero"),
+        (("--epsilon", "nan"), "epsilon above zero"),
+        (("--epsilon", "inf"), "epsilon above zero"),
+        (("--delta", "0"), "delta must be a probability strictly between 0 and 1; got delta=0.0"),
+        (("--delta", "1", "--loose-delta"), "strictly between 0 and 1"),
+        (("--delta", "0.001"), "delta must be at most 1/(10 N) = 0.000333 for N = 300 patients"),
+        (("--epsilon", "much"), "Invalid value for '--epsilon'"),
+        (("--rows", "0"), "Invalid value for '--rows'"),
+        (("--schema", "none.yaml"), "cannot read the schema 'none.yaml'"),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_an_impossible_budget_or_option_gets_one_sentence(options: tuple[str, ...], sentence: str) -> None:
+    assert sentence in refused(*SYNTHESIZE, *options)
+
+
+def test_an_earlier_release_is_replaced_as_a_whole(folder: Path) -> None:
+    run(*SYNTHESIZE, "--seed", "1", "--rows", "5")
+    (folder / "out/receipt.json").unlink()
+    run(*SYNTHESIZE, "--seed", "1", "--rows", "6")
+    assert {path.name for path in (folder / "out").iterdir()} == FILES
+    assert sorted(path.name for path in folder.iterdir()) == ["other.parquet", "out", "s.yaml", "t.csv"]
+
+
+def test_progress_is_plain_in_a_log_and_not_on_standard_output(folder: Path) -> None:
+    out, err = run(*SYNTHESIZE, "--seed", "1")
+    assert err.splitlines() == ["checking the table ...", "synthesizing ..."]
+    assert "..." not in out
+    terminal = io.StringIO()
+    with step("working", Console(file=terminal, force_terminal=True)):
+        pass
+    assert "✓" in terminal.getvalue()
+
+
+def test_over_the_budget_ends_with_status_3(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def over(*_: object) -> None:
+        raise BudgetExceeded("spent mu=0.20, asked mu=0.15, cap mu=0.30")
+
+    monkeypatch.setattr("cohortmix.client.cli._release", over)
+    assert "spent mu=0.20, asked mu=0.15, cap mu=0.30" in refused(*SYNTHESIZE, status=3)
 
 
 def test_the_console_script_ends_with_the_status_and_one_sentence(folder: Path) -> None:
