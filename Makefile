@@ -1,0 +1,48 @@
+# Each target sets up what it needs: a virtual environment with exactly the locked packages.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+PACKAGES := core protocol client server deploy
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: demo test lint bench lock clean
+
+demo: $(READY)
+	$(BIN)/cohortmix demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(READY) .typing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=.typing $(BIN)/mypy $(foreach p,$(PACKAGES),-p cohortmix.$(p))
+
+bench: $(READY)
+	$(BIN)/python tests/benchmarks/bench.py
+
+# Resolve the dependencies anew. neural_tangents declares TensorFlow for a module that is never imported
+# (core/kernel.py); what only TensorFlow needs is left out, and the lock is installed without resolving.
+lock: $(READY)
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
+	awk '/^[^ ]/ {keep = !/sys_platform == .never./} keep' requirements.lock > requirements.tmp
+	mv requirements.tmp requirements.lock
+
+clean:
+	rm -rf $(VENV) .typing build *.egg-info
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \
+		f"cohortmix needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}; name another with make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -c 'import lightgbm' || { echo "LightGBM needs libgomp: on Debian, apt-get install libgomp1"; exit 1; }
+	touch $@
+
+# mypy reads the packages under their installed names.
+.typing:
+	mkdir -p $@/cohortmix
+	$(foreach p,$(PACKAGES),ln -sfn ../../$(p) $@/cohortmix/$(p);)
