@@ -66,7 +66,7 @@ class Margins:
     @property
     def pooled(self) -> NDArray[np.float64]:
         """(F,) distributions over all classes."""
-        return self.masses @ self.cells / self.masses.sum()
+        return np.asarray(self.masses @ self.cells / self.masses.sum())
 
 
 def sum_query(encoding: Encoding) -> SumQuery:
@@ -163,14 +163,18 @@ def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins |
         for c, mass in enumerate(masses):
             base = every if prior is None else prior.cells[c, block]
             own = sums.cells[c, block] / mass
-            between = _keep(np.bincount(runs, own), np.bincount(runs, base), (sums.s_a / mass) ** 2)
-            ratio = np.maximum(between, 0) / np.maximum(np.bincount(runs, base), 1e-12)
+            between = _keep(_by_run(runs, own), _by_run(runs, base), (sums.s_a / mass) ** 2)
+            ratio = np.maximum(between, 0) / np.maximum(_by_run(runs, base), 1e-12)
             shape = base * ratio[runs]
             for run in range(runs.max() + 1) if feature.coarse else ():
                 inside = runs == run
                 shape[inside] = _keep(own[inside], shape[inside], (sums.s_a / FINE / mass) ** 2)
             out[c, block] = simplex(shape)
     return Margins(out, masses, sums.s_a)
+
+
+def _by_run(runs: NDArray[np.int64], cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.bincount(runs, cells).astype(np.float64)
 
 
 def _keep(own: NDArray[np.float64], prior: NDArray[np.float64], variance: float) -> NDArray[np.float64]:

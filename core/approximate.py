@@ -220,7 +220,7 @@ def _advance(
     """CHUNK Adam steps of every active fit; and each fit's chi^2 before the last of them."""
     gradient = jax.vmap(jax.grad(_loss, has_aux=True), in_axes=(0, None, None))
 
-    def step(i: jax.Array, carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
+    def step(i: Any, carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
         moved, _ = carry
         slope, chi2 = gradient(_PARAMS(moved), floor, target)
         return _UPDATE(first + i, slope, moved), chi2

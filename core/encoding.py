@@ -64,13 +64,13 @@ class Cells:
         or no declared value counts as missing.
         """
         if self.edges is None:
-            return _each_distinct(array, self._category_code)
+            return _each_distinct(array, self._category_code).astype(np.int32)
         if isinstance(self.column, Number) and (
             pa.types.is_floating(array.type) or pa.types.is_integer(array.type)
         ):
             numbers = np.asarray(array.cast(pa.float64(), safe=False).fill_null(np.nan))
         else:
-            numbers = _each_distinct(array, self._number, np.float64, np.nan)
+            numbers = _each_distinct(array, self._number)
         found = np.searchsorted(np.asarray(self.edges), numbers, side="right")
         return np.where(np.isfinite(numbers), found, self.missing).astype(np.int32)
 
@@ -107,11 +107,11 @@ class Cells:
         left, right = self._ends(codes)
         u = rng.random(len(codes))
         if _whole(self.column):
-            return left + np.floor(u * (right - left + 1))
+            return np.asarray(left + np.floor(u * (right - left + 1)))
         if isinstance(self.column, Number) and self.column.transform == "log1p":
             inside = np.expm1(np.log1p(left) + u * (np.log1p(right) - np.log1p(left)))
             return np.clip(inside, left, right)
-        return left + u * (right - left)
+        return np.asarray(left + u * (right - left))
 
     def _category_code(self, value: object) -> int:
         assert isinstance(self.column, Category)
@@ -175,14 +175,12 @@ def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
-def _each_distinct(
-    array: pa.Array, rule: Callable[[object], float], dtype: type = np.int32, null: float | None = None
-) -> NDArray[np.int32]:
-    """`rule` applied to each distinct value once: the result of a cell depends on that cell alone."""
+def _each_distinct(array: pa.Array, rule: Callable[[object], float]) -> NDArray[np.float64]:
+    """`rule` applied to each distinct value once: the result for a cell depends on that cell alone."""
     coded = array.dictionary_encode()
     images = [rule(value) for value in coded.dictionary.to_pylist()]
-    table = np.asarray([*images, rule(None) if null is None else null], dtype=dtype)
-    return table[np.asarray(coded.indices.fill_null(len(images)))]
+    table = np.asarray([*images, rule(None)], dtype=np.float64)
+    return np.asarray(table[np.asarray(coded.indices.fill_null(len(images)))])
 
 
 def _edges(column: Number | Date) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from cohortmix.core.anonymize import Groups, Margins, blocks_of, grouped, membership
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.encoding import Cells, Encoding
-from cohortmix.core.schema import Schema
+from cohortmix.core.schema import Category, Schema
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,11 +104,13 @@ def draw(pool: Pool, schema: Schema, rows: int, seed: int) -> pd.DataFrame:
     _put_in_order(columns, schema)
     columns[schema.target] = np.asarray(schema.classes, dtype=object)[label]
     frame = pd.DataFrame({name: _typed(columns[name], schema, name) for name in schema.columns})
-    frame["site"] = pd.Categorical.from_codes(pool.site[k], list(pool.sites)).astype(str)
+    frame["site"] = pd.Series(np.asarray(pool.sites, dtype=object)[pool.site[k]], dtype="string")
     return frame
 
 
-def _pick(weights: NDArray[np.float64], rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+def _pick(
+    weights: NDArray[np.float64], rows: NDArray[np.integer[Any]], rng: np.random.Generator
+) -> NDArray[np.int64]:
     """One index per entry of `rows`, by the weights (R, m) of that row."""
     ends = np.cumsum(weights, axis=1)
     u = rng.random(len(rows)) * ends[rows, -1]
@@ -136,13 +139,11 @@ def _put_in_order(columns: dict[str, NDArray[np.object_]], schema: Schema) -> No
     """`after: OTHER`: a value before its predecessor is moved to it, and stays within its own bounds."""
     for name in schema.features:
         column = schema.columns[name]
-        earlier = getattr(column, "after", None)
-        if earlier is not None and earlier in columns:
-            pairs = zip(columns[name], columns[earlier], strict=True)
-            columns[name] = np.array(
-                [x if x is None or first is None else min(max(x, first), column.max) for x, first in pairs],
-                dtype=object,
-            )
+        if isinstance(column, Category) or column.after is None:
+            continue
+        for row, (value, first) in enumerate(zip(columns[name], columns[column.after], strict=True)):
+            if value is not None and first is not None and value < first:
+                columns[name][row] = min(first, column.max)
 
 
 def _typed(values: NDArray[np.object_], schema: Schema, name: str) -> pd.Series:
