@@ -110,7 +110,7 @@ class Cells:
             return np.asarray(left + np.floor(u * (right - left + 1)))
         if isinstance(self.column, Number) and self.column.transform == "log1p":
             inside = np.expm1(np.log1p(left) + u * (np.log1p(right) - np.log1p(left)))
-            return np.clip(inside, left, right)
+            return np.asarray(np.clip(inside, left, right))
         return np.asarray(left + u * (right - left))
 
     def _category_code(self, value: object) -> int:

@@ -101,6 +101,22 @@ def epsilon_of(mu: float, delta: float, kappa: float = 0.0) -> float:
     return float(brentq(excess, 0.0, upper, xtol=1e-300, rtol=1e-14))
 
 
+
+def epsilon_of_discrete(mu: float, delta: float, kappa: float) -> float:
+    """The smaller of two epsilons that both hold for discrete Gaussian answers of total mu and kappa.
+
+    From mu and kappa: `epsilon_of`; for a large mu there is none, since e^epsilon kappa outgrows delta. From
+    rho = mu^2/2, which is exact for the discrete Gaussian: epsilon = rho + 2 sqrt(rho log(1/delta)) (Bun and
+    Steinke 2016, Proposition 1.3).
+    """
+    rho = zcdp(mu)
+    concentrated = rho + 2 * math.sqrt(rho * -math.log(_checked_delta(delta)))
+    try:
+        return min(concentrated, epsilon_of(mu, delta, kappa))
+    except ValueError:
+        return concentrated
+
+
 def mu_of(epsilon: float, delta: float) -> float:
     """The largest mu for which mu-GDP implies (epsilon, delta)-DP: the inverse of `epsilon_of` in mu.
 

@@ -75,7 +75,7 @@ class Release:
             "patients": self.patients,
             "mu": mu,
             "mu2": str(mu2),
-            "epsilon": gdp.epsilon_of(mu, self.budget.delta, kappa),
+            "epsilon": gdp.epsilon_of_discrete(mu, self.budget.delta, kappa),
             "delta": self.budget.delta,
             "loose_delta": self.budget.loose,
             "kappa": kappa,

@@ -1,27 +1,30 @@
 """The two ways to run a study on one machine: calls in this process, or Flower's simulation engine (Ray).
 
-Both run the same ClientApp and ServerApp as a deployed study, over messages in bytes.
+Both run the ClientApp and ServerApp of a deployed study, over messages in bytes. The engine has a process of its
+own: Ray forks, which a process that has used JAX must not do, and changes the environment of whoever starts it.
 """
 
-import gc
-import logging
-import os
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
 from flwr.app import Context
 from flwr.common.constant import PARTITION_ID_KEY
-from flwr.simulation import run_simulation
 
 from cohortmix.client.app import relay
 from cohortmix.deploy.consortium import Consortium, SiteFolder
 from cohortmix.deploy.local_grid import LocalGrid
-from cohortmix.server.app import Progress, conduct, server_app
+from cohortmix.server.app import Progress, conduct
 
 Engine = Literal["process", "flower"]
+
+
+class EngineError(RuntimeError):
+    """Flower's simulation engine stopped before the study was over."""
 
 
 def run(consortium: Consortium, engine: Engine, progress: Progress | None = None) -> None:
@@ -36,51 +39,46 @@ def run(consortium: Consortium, engine: Engine, progress: Progress | None = None
     ------
     TooFewSites
         If fewer than min_sites answer round 1.
+    EngineError
+        If Flower's engine fails by itself; the study can be run again.
     """
-    _ENGINES[engine](consortium, progress)
+    _ENGINES[engine](consortium, progress or _say_nothing)
 
 
-def _in_process(consortium: Consortium, progress: Progress | None) -> None:
-    grid = LocalGrid(relay(partial(_connect, consortium)), len(consortium.study.study.sites))
+def connect(consortium: Consortium, context: Context) -> SiteFolder:
+    """The site of a simulated node."""
+    return consortium.site(int(context.node_config[PARTITION_ID_KEY]))
+
+
+def _in_process(consortium: Consortium, progress: Progress) -> None:
+    grid = LocalGrid(relay(partial(connect, consortium)), len(consortium.study.study.sites))
     with consortium.coordinator() as coordinator:
         conduct(grid, coordinator, progress)
 
 
-def _with_flower(consortium: Consortium, progress: Progress | None) -> None:
-    sites = len(consortium.study.study.sites)
-    workers = min(sites, os.cpu_count() or 1)
-    with _quiet():
-        run_simulation(
-            server_app(consortium.coordinator, progress),
-            relay(partial(_connect, consortium)),
-            num_supernodes=sites,
-            backend_config={
-                "init_args": {"num_cpus": workers, "log_to_driver": False, "logging_level": logging.ERROR},
-                "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-            },
-        )
+def _with_flower(consortium: Consortium, progress: Progress) -> None:
+    seed = [] if consortium.seed is None else [str(consortium.seed)]
+    command = [sys.executable, "-m", "cohortmix.deploy.flower_engine", str(consortium.root), *seed]
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as child,
+    ):
+        assert child.stdout is not None
+        for line in child.stdout:
+            progress(*json.loads(line))
+        if child.wait() != 0:
+            with consortium.coordinator() as coordinator:
+                coordinator.freeze()  # says so if sites are missing
+            log.seek(0)
+            last = (log.read().strip().splitlines() or ["it said nothing"])[-1]
+            raise EngineError(f"Flower's simulation engine stopped with status {child.returncode}: {last}")
 
 
-_ENGINES: dict[Engine, Callable[[Consortium, Progress | None], None]] = {
+_ENGINES: dict[Engine, Callable[[Consortium, Progress], None]] = {
     "process": _in_process,
     "flower": _with_flower,
 }
 
 
-def _connect(consortium: Consortium, context: Context) -> SiteFolder:
-    return consortium.site(int(context.node_config[PARTITION_ID_KEY]))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Flower's own progress is about nodes and actors; ours is about sites."""
-    logger = logging.getLogger("flwr")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            yield
-            gc.collect()  # Ray leaves the pipes of its servers to the collector: now, not in a caller's hands
-    finally:
-        logger.setLevel(level)
+def _say_nothing(event: str, done: int, total: int) -> None:
+    return None

@@ -16,7 +16,7 @@ from decimal import Decimal
 from fractions import Fraction
 from importlib.metadata import version
 
-from cohortmix.core.gdp import epsilon_of, zcdp
+from cohortmix.core.gdp import epsilon_of_discrete
 from cohortmix.protocol.fields import decimal_up, ratio_text
 from cohortmix.protocol.messages import (
     NEIGHBOURS,
@@ -63,18 +63,7 @@ class Total:
 
 
 def _epsilon(cost: Total, delta: Decimal) -> float:
-    """The smaller of two epsilons that both hold.
-
-    From mu and kappa: Corollary 1 of Dong, Roth and Su with kappa (`core.gdp`); for a large mu there is none,
-    since e^epsilon kappa outgrows delta. From rho = mu^2/2, which is exact for the discrete Gaussian:
-    epsilon = rho + 2 sqrt(rho log(1/delta)) (Bun and Steinke 2016, Proposition 1.3).
-    """
-    rho = zcdp(cost.mu)
-    concentrated = rho + 2 * math.sqrt(rho * -math.log(delta))
-    try:
-        return min(concentrated, epsilon_of(cost.mu, float(delta), float(cost.kappa)))
-    except ValueError:
-        return concentrated
+    return epsilon_of_discrete(cost.mu, float(delta), float(cost.kappa))
 
 
 def total(receipts: Iterable[Receipt]) -> Total:

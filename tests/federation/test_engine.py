@@ -2,10 +2,13 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from cohortmix.core.budget import Budget
 from cohortmix.deploy.consortium import Terms
+from cohortmix.deploy.engines import run
 from cohortmix.deploy.simulation import simulate
+from cohortmix.server.coordinator import TooFewSites
 
 TERMS = Terms(budget=Budget.from_mu(0.4), seed=1)
 
@@ -14,6 +17,14 @@ def test_flowers_simulation_engine_gives_the_same_records(patients, schema):
     events, few = [], (patients(420), schema, np.repeat(["a", "b", "c"], [300, 60, 60]), TERMS)
     with_flower = simulate(*few, engine="flower", progress=lambda *event: events.append(event))
     in_process = simulate(*few, engine="process")
-    assert {"round 1", "round 2"} <= {event for event, _, _ in events}
+    assert {("round 1", 3, 3), ("round 2", 1, 1)} <= set(events)
     pd.testing.assert_frame_equal(with_flower.records, in_process.records)
     assert with_flower.summary | {"seconds": None} == in_process.summary | {"seconds": None}
+
+
+def test_the_engine_passes_on_that_sites_are_missing(found):
+    consortium = found({"a": 60, "b": 60}, min_sites=2)
+    (consortium.site(1).folder / "policy.json").write_text("{}")
+    with pytest.raises(TooFewSites, match="1 of 2 sites answered round 1") as caught:
+        run(consortium, "flower")
+    assert [(entry.site, entry.code) for entry in caught.value.refusals] == [("b", "NOT_APPROVED")]
