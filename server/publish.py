@@ -23,13 +23,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cohortmix.core.anonymize import blocks_of
+from cohortmix.core.condensed import centroid_table
 from cohortmix.core.table import InputError
-from cohortmix.protocol.messages import encode
+from cohortmix.protocol.messages import TEST_WARNING, encode
 from cohortmix.protocol.receipts import Total, total
 from cohortmix.server.budget import consortium_mu
 from cohortmix.server.report import render
-from cohortmix.server.result import SiteResult, StudyResult
+from cohortmix.server.result import StudyResult
 
 FILES = frozenset({"pooled.parquet", "centroids.parquet", "study.json", "receipts", "summary.json", "report.html"})
 
@@ -95,20 +95,6 @@ def summarise(
     }
 
 
-def centroid_table(result: StudyResult) -> pa.Table:
-    """Every centroid and support point of the study, a row each.
-
-    Columns: `site`; `kind` (mixture, class or support); `mass` in patients and `noise_std`, the standard
-    deviation of the noise of one cell in patients, both null for a support point; `label`, the probabilities of
-    the classes; and for each feature of the schema a histogram over its groups. The metadata `cohortmix` name
-    the classes and give for each feature the group of every fine cell.
-    """
-    groups = dict(zip(result.schema.features, result.common.groups, strict=True))
-    meaning = {"classes": result.schema.classes, "groups": groups}
-    table = pa.concat_tables([_site_table(site, result) for site in result.sites])
-    return table.replace_schema_metadata({"cohortmix": json.dumps(meaning)})
-
-
 def publish(result: StudyResult, records: pd.DataFrame, summary: Mapping[str, Any], out: Path) -> None:
     """Write the files of a study into the folder `out`, which is replaced if it holds an earlier study.
 
@@ -119,14 +105,15 @@ def publish(result: StudyResult, records: pd.DataFrame, summary: Mapping[str, An
     """
     out = out.absolute()
     require_free(out)
-    centroids, page = centroid_table(result), render(dict(summary))
+    released = {site.entry.name: site.centroids for site in result.sites}
+    centroids, page = centroid_table(result.schema, result.common, released), render(summary)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
             folder = Path(scratch) / "new"
             (folder / "receipts").mkdir(parents=True)
-            records.to_parquet(folder / "pooled.parquet", index=False)
-            pq.write_table(centroids, folder / "centroids.parquet")
+            _write_parquet(folder / "pooled.parquet", records, result)
+            _write_parquet(folder / "centroids.parquet", centroids, result)
             (folder / "study.json").write_bytes(encode(result.study))
             for signed in (signed for site in result.sites for signed in site.receipts):
                 name = f"{signed.receipt.site}-{signed.receipt.round}.json"
@@ -149,21 +136,14 @@ def require_free(out: Path) -> None:
         raise InputError(f"{str(out)!r} holds other files, such as {others[0]!r}; give a new or empty folder")
 
 
-def _site_table(site: SiteResult, result: StudyResult) -> pa.Table:
-    c, support = site.centroids, len(site.centroids.support_points)
-    k = len(c.masses)
-    columns: dict[str, Any] = {
-        "site": pa.array([site.entry.name] * (k + support)),
-        "kind": pa.array([*c.kind, *["support"] * support]),
-        "mass": pa.array([*c.masses.tolist(), *[None] * support], pa.float64()),
-        "noise_std": pa.array([c.noise_std] * k + [None] * support, pa.float64()),
-        "label": _lists([*c.labels.tolist(), *c.support_labels.tolist()]),
-    }
-    sizes = [max(groups) + 1 for groups in result.common.groups]
-    for name, block in zip(result.schema.features, blocks_of(sizes), strict=True):
-        columns[name] = _lists([*c.means[:, block].tolist(), *c.support_points[:, block].tolist()])
-    return pa.table(columns)
-
-
-def _lists(rows: list[list[float]]) -> pa.Array:
-    return pa.array(rows, pa.list_(pa.float64()))
+def _write_parquet(path: Path, frame: pd.DataFrame, result: StudyResult) -> None:
+    """The table, and in its metadata `cohortmix` what it is: a file can be parted from its folder."""
+    spec = result.spec
+    facts = {"study": spec.hash, "mu": str(spec.mu), "delta": str(spec.delta), "noise": spec.noise}
+    if spec.noise == "TEST":
+        facts["warning"] = TEST_WARNING
+    if spec.loose_delta:
+        facts["loose_delta"] = "delta is above 1/(10 N): for comparisons with published figures only"
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    metadata = {**(table.schema.metadata or {}), b"cohortmix": json.dumps(facts).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), path)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cohortmix.core.pipeline import Common, SiteCentroids
+from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.schema import Schema
 from cohortmix.core.vault import Answer
 from cohortmix.protocol.messages import SignedReceipt, SignedStudy, SiteEntry, StudySpec
