@@ -1,0 +1,101 @@
+"""The public tables of the benchmarks, and five fixed splits of each.
+
+The tables are not part of the repository: COHORTMIX_DATA names their folder (`../shared/data` by default; each
+has a SOURCE.md with its origin). The splits are files, written once by `python datasets.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cohortmix.core.schema import Schema
+
+HERE = Path(__file__).parent
+DATA = Path(os.environ.get("COHORTMIX_DATA", HERE.parents[1] / "../shared/data"))
+SPLITS = 5
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A table, its schema, its sites (one name where it has none) and its held-out quarter."""
+
+    table: pd.DataFrame
+    schema: Schema
+    site: NDArray[np.str_]
+    held_out: NDArray[np.bool_]
+
+    @property
+    def train(self) -> pd.DataFrame:
+        """What the sites hold."""
+        return self.table[~self.held_out]
+
+    @property
+    def test(self) -> pd.DataFrame:
+        """What models are scored on."""
+        return self.table[self.held_out]
+
+
+def adult() -> tuple[pd.DataFrame, Schema, NDArray[np.str_]]:
+    """UCI Adult, official train rows."""
+    table = pd.read_parquet(DATA / "adult/adult.parquet").query("split == 'train'").reset_index(drop=True)
+    return table, _schema("adult"), np.full(len(table), "adult")
+
+
+def heart() -> tuple[pd.DataFrame, Schema, NDArray[np.str_]]:
+    """UCI heart disease, four hospitals; a cholesterol of 0 stands for missing (SOURCE.md)."""
+    table = pd.read_parquet(DATA / "heart_uci/heart_uci.parquet").reset_index(drop=True)
+    table["chol"] = table["chol"].where(table["chol"] != 0)
+    table["disease"] = np.where(table["num"] > 0, "disease", "healthy")
+    return table, _schema("heart"), table["site"].to_numpy(dtype=str)
+
+
+def stroke() -> tuple[pd.DataFrame, Schema, NDArray[np.str_]]:
+    """The stroke trial as the demo ships it, eight networks."""
+    folder = HERE.parents[1] / "deploy/demo"
+    table = pd.read_parquet(folder / "stroke.parquet")
+    return table, Schema.from_yaml((folder / "schema.yaml").read_text()), table["network"].to_numpy(dtype=str)
+
+
+LOADERS: dict[str, Callable[[], tuple[pd.DataFrame, Schema, NDArray[np.str_]]]] = {
+    "adult": adult,
+    "heart": heart,
+    "stroke": stroke,
+}
+
+
+def load(name: str, split: int) -> Dataset:
+    """A data set with its held-out quarter of one of the five splits."""
+    table, schema, site = LOADERS[name]()
+    packed = np.load(HERE / "splits" / f"{name}.npy")[split]
+    return Dataset(table, schema, site, np.unpackbits(packed, count=len(table)).astype(bool))
+
+
+def write_splits() -> None:
+    """Hold out a quarter of each site, by one seed per split; written once, then only read."""
+    for name, loader in LOADERS.items():
+        _, _, site = loader()
+        rows = [_quarter(site, seed) for seed in range(SPLITS)]
+        np.save(HERE / "splits" / f"{name}.npy", np.packbits(np.stack(rows), axis=1))
+
+
+def _quarter(site: NDArray[np.str_], seed: int) -> NDArray[np.bool_]:
+    rng, out = np.random.default_rng(seed), np.zeros(len(site), dtype=bool)
+    for name in dict.fromkeys(site.tolist()):
+        members = rng.permutation(np.flatnonzero(site == name))
+        out[members[: len(members) // 4]] = True
+    return out
+
+
+def _schema(name: str) -> Schema:
+    return Schema.from_yaml((HERE / "schemas" / f"{name}.yaml").read_text())
+
+
+if __name__ == "__main__":
+    write_splits()
