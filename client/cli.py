@@ -87,7 +87,13 @@ def synthesize(
     budget = budget_of(epsilon, delta, loose_delta)
     require_free(out)
     source = open_checked(data, dictionary)
-    _require_affordable(source, dictionary, budget)
+    patients = Vault(source, dictionary, OpenDPNoise(), MemoryMeter(Fraction(0))).patients
+    if patients < MIN_PATIENTS:
+        raise InputError(
+            f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}; "
+            f"{MIN_PATIENTS - patients} more would do"
+        )
+    require_affordable(budget, patients)
     with step("synthesizing"):
         release = _release(source, dictionary, budget, seed)
         records = release.records(rows)
@@ -100,6 +106,14 @@ def budget_of(epsilon: float, delta: float | None, loose_delta: bool) -> Budget:
     """The budget of a command; InputError if it is impossible."""
     try:
         return Budget.from_epsilon(epsilon, delta, loose_delta=loose_delta)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def require_affordable(budget: Budget, patients: int) -> None:
+    """Raise InputError for a delta that is too large for so many patients."""
+    try:
+        budget.resolve(patients)
     except ValueError as error:
         raise InputError(str(error)) from None
 
@@ -157,20 +171,6 @@ def print_rows(console: Console, header: Sequence[str], rows: Sequence[Sequence[
 def figure(value: float | None, places: int = 3) -> str | None:
     """A figure of a report as text."""
     return None if value is None else f"{value:.{places}f}"
-
-
-def _require_affordable(source: Source, schema: Schema, budget: Budget) -> None:
-    """Raise InputError for too few patients, or a delta that is too large for them."""
-    patients = Vault(source, schema, OpenDPNoise(), MemoryMeter(Fraction(0))).patients
-    if patients < MIN_PATIENTS:
-        raise InputError(
-            f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}; "
-            f"{MIN_PATIENTS - patients} more would do"
-        )
-    try:
-        budget.resolve(patients)
-    except ValueError as error:
-        raise InputError(str(error)) from None
 
 
 def _release(source: Source, schema: Schema, budget: Budget, seed: int | None) -> Release:

@@ -26,8 +26,8 @@ HEADER_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 22
 
 
-def open_table(path: Path | str, schema: Schema) -> Source:
-    """A file's columns that the schema names, and its patient key, as a source that can be read again.
+def open_table(path: Path | str, schema: Schema, also: Sequence[str] = ()) -> Source:
+    """A file's columns that the schema names, its patient key, and `also`, as a source that can be read again.
 
     Empty cells and the texts `NA`, `NaN` and `null` hold no value, unless the schema declares such a category.
 
@@ -37,7 +37,7 @@ def open_table(path: Path | str, schema: Schema) -> Source:
         If the file cannot be read (also later, from `batches`), or lacks a column or holds it twice.
     """
     path = Path(path)
-    names = (*schema.columns, *([schema.patient_key] if schema.patient_key else []))
+    names = tuple(dict.fromkeys((*schema.columns, *([schema.patient_key] if schema.patient_key else []), *also)))
     require_columns(column_names(path), names)
     return _Cleaned(_reader(path, names), schema)
 
@@ -101,9 +101,14 @@ class _Parquet:
         self._files = _parquet_files(path)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
+        types: list[pa.DataType] = []
         for path in self._files:
             with _readable(path), pq.ParquetFile(path) as file:
                 require_columns(file.schema_arrow.names, self.names)
+                own = [file.schema_arrow.field(name).type for name in self.names]
+                types = types or own
+                if own != types:
+                    raise InputError(f"{str(path)!r} has other column types than the folder's first file")
                 for batch in file.iter_batches(BATCH_ROWS, columns=list(self.names)):
                     yield batch.select(list(self.names))
 

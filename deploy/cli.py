@@ -17,6 +17,7 @@ from cohortmix.client import cli as client
 from cohortmix.core.schema import SchemaError
 from cohortmix.core.table import InputError
 from cohortmix.core.vault import BudgetExceeded
+from cohortmix.deploy import commands
 from cohortmix.protocol.receipts import ReceiptError
 
 STATUS: dict[type[Exception], int] = {
@@ -25,6 +26,8 @@ STATUS: dict[type[Exception], int] = {
     SchemaError: 2,
     ReceiptError: 2,
     BudgetExceeded: 3,
+    commands.StudyRefused: 3,
+    commands.StudyUnanswered: 4,
 }
 
 
@@ -59,6 +62,8 @@ app = typer.Typer(
 )
 app.command()(client.synthesize)
 app.command()(client.evaluate)
+app.command()(commands.simulate)
+app.command()(commands.verify)
 app.add_typer(client.schema_commands, name="schema")
 
 

@@ -150,6 +150,23 @@ def test_a_part_that_lacks_a_column_is_refused(tmp_path: Path) -> None:
         rows(open_table(tmp_path, SCHEMA))
 
 
+def test_parts_of_different_types_are_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"id": [1], "x": [5.0], "y": ["EU"]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.assign(x="5").to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(InputError, match=r"b.parquet' has other column types than the folder's first file"):
+        rows(open_table(tmp_path, SCHEMA))
+
+
+def test_other_columns_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "ward,id,x,y\nA,1,5,EU\nNA,1,5,EU\n")
+    source = open_table(path, SCHEMA, also=("ward", "x"))
+    assert source.names == ("x", "y", "id", "ward")
+    assert [row["ward"] for row in rows(source)] == ["A", None]
+    with pytest.raises(InputError, match="missing column 'bed'"):
+        open_table(path, SCHEMA, also=("bed",))
+
+
 def test_the_reader_does_not_bring_in_what_is_not_private() -> None:
     code = "import sys, cohortmix.client.data; print([m for m in sys.modules if m.startswith('cohortmix')])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

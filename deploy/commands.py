@@ -1,0 +1,189 @@
+"""Commands that need both sides of a consortium: `simulate` and `verify`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pyarrow as pa
+import typer
+from rich.console import Console
+
+from cohortmix.client.check import check
+from cohortmix.client.cli import (
+    DataFile,
+    SchemaFile,
+    budget_of,
+    figure,
+    print_rows,
+    read_schema,
+    require_affordable,
+)
+from cohortmix.client.data import open_table
+from cohortmix.client.progress import step, steps
+from cohortmix.core.table import InputError
+from cohortmix.deploy.split import Split
+from cohortmix.protocol.messages import TEST_WARNING, Code
+
+if TYPE_CHECKING:
+    from cohortmix.server.budget import Overlap
+
+TEST_FRACTION = 0.25
+
+
+def simulate(
+    data: DataFile,
+    schema: SchemaFile,
+    epsilon: Annotated[float, typer.Option(help="Privacy budget of each patient at each site, above zero.")],
+    out: Annotated[Path, typer.Option(help="Folder for the study; it appears as a whole or not at all.")],
+    site_column: Annotated[str | None, typer.Option(help="Column that names the site of each record.")] = None,
+    sites: Annotated[int | None, typer.Option(min=1, help="Split the patients at random into this many.")] = None,
+    skew: Annotated[
+        float | None, typer.Option(help="With --sites: the smaller, the more the sites differ in the target.")
+    ] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="By default min(1e-5, 1/(10 N)), N the patients of the largest site.")
+    ] = None,
+    loose_delta: Annotated[
+        bool, typer.Option("--loose-delta", help="Permit a larger delta, to compare with published figures.")
+    ] = False,
+    overlap: Annotated[
+        str, typer.Option(help="In how many sites a patient can be: disjoint, a number, or unknown.")
+    ] = "disjoint",
+    public_data: Annotated[
+        bool, typer.Option("--public-data", help="The records are public: compute figures on held-out ones.")
+    ] = False,
+    test_fraction: Annotated[
+        float | None, typer.Option(help=f"With --public-data: share of patients held out, {TEST_FRACTION}.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Repeatable split and test noise instead of the real one: NOT PRIVATE.")
+    ] = None,
+) -> None:
+    """Run a whole study on one machine: split a table into sites, federate, pool and publish."""
+    _require_consistent(site_column, sites, skew, public_data, test_fraction)
+    dictionary, budget, declared = read_schema(schema), budget_of(epsilon, delta, loose_delta), _overlap(overlap)
+    dictionary.require_confirmed()
+    source = open_table(data, dictionary, () if site_column is None else (site_column,))
+    with step("checking the table"):
+        check(source, dictionary)
+        table = pa.Table.from_batches(list(source.batches()))
+    dealt = random.SystemRandom().getrandbits(63) if seed is None else seed
+    fraction = (TEST_FRACTION if test_fraction is None else test_fraction) if public_data else None
+    parts = Split.of(table, dictionary, site_column, sites, skew, fraction, dealt)
+    require_affordable(budget, parts.largest)
+
+    from cohortmix.deploy.consortium import Terms  # these two bring in JAX and Flower
+    from cohortmix.deploy.simulation import simulate as run
+
+    terms = Terms(budget=budget, overlap=declared, seed=seed, public_data=public_data, name=dictionary.name)
+    with steps() as progress, told_apart():
+        finished = run(
+            parts.training, dictionary, parts.sites, terms, held_out=parts.held_out, out=out, progress=progress
+        )
+    print_study(finished.summary)
+    Console(soft_wrap=True, highlight=False).print(f"written to {out}")
+
+
+def verify(
+    paths: Annotated[list[Path], typer.Argument(metavar="DIR|RECEIPT...", help="Published folders or receipts.")],
+) -> None:
+    """Check the receipts of published studies: signatures, hash chains, and what they cost together."""
+    from cohortmix.deploy.verify import verify as verified
+
+    console = Console(soft_wrap=True, highlight=False)
+    for study in verified(paths):
+        spec = study.spec
+        if spec.noise == "TEST":
+            console.print(TEST_WARNING, style="bold red")
+        rows = [
+            (
+                site,
+                study.receipts[site][0].patients,
+                len(study.receipts[site]),
+                f"{cost.mu:.4g}",
+                cost.epsilon(spec.delta),
+            )
+            for site, cost in study.spent.items()
+        ]
+        print_rows(console, ("site", "N", "receipts", "mu", "epsilon"), rows)
+        console.print(
+            f"study {spec.name!r}: every receipt holds; one patient mu {study.consortium.mu:.4g} "
+            f"(overlap: {spec.overlap}), {study.consortium.worst:.4g} at worst; delta {spec.delta}"
+        )
+        console.print(f"signed by the coordinator {spec.coordinator_key}: compare it with the one you know")
+
+
+class StudyRefused(Exception):  # noqa: N818 (an answer, not a fault)
+    """A study stopped because sites refused it."""
+
+
+class StudyUnanswered(Exception):  # noqa: N818
+    """A study stopped because sites did not answer."""
+
+
+@contextmanager
+def told_apart() -> Iterator[None]:
+    """Tell a study that sites refused from one that they did not answer."""
+    from cohortmix.server.coordinator import TooFewSites
+
+    try:
+        yield
+    except TooFewSites as stopped:
+        refused = [refusal for refusal in stopped.refusals if refusal.code != Code.UNAVAILABLE]
+        if refused:
+            raise StudyRefused(f"{stopped}; {refused[0].site!r} says: {refused[0].sentence}") from None
+        raise StudyUnanswered(str(stopped)) from None
+
+
+def print_study(summary: dict[str, Any]) -> None:
+    """The table of a finished study, from its summary: a line per site, the pooled records, the ceiling."""
+    console = Console(soft_wrap=True, highlight=False)
+    if summary["noise"] == "TEST":
+        console.print(TEST_WARNING, style="bold red")
+    rows: list[tuple[object, ...]] = [
+        (
+            one["name"],
+            one["n"],
+            f"{one['mu']:.4g}",
+            f"{one['epsilon']:.4g}",
+            one["centroids"],
+            figure(one["own_auc"]),
+        )
+        for one in summary["sites"]
+    ]
+    whole, pooled = summary["consortium"], summary["pooled"]
+    patients = sum(one["n"] for one in summary["sites"])
+    cost = (f"{whole['mu']:.4g}", f"{whole['epsilon']:.4g}")
+    rows.append(("pooled synthetic", patients, *cost, pooled["centroids"], figure(pooled["auc"])))
+    if summary["ceiling_auc"] is not None:
+        rows.append(("pooled real (ceiling)", patients, None, None, None, figure(summary["ceiling_auc"])))
+    print_rows(console, ("site", "N", "mu", "epsilon", "centroids", "AUC"), rows)
+    console.print(
+        f"delta {whole['delta']:.3g}; overlap of sites: {summary['study']['overlap']}; "
+        f"if every patient were at every site: mu {whole['mu_worst']:.4g}"
+    )
+
+
+def _require_consistent(
+    site_column: str | None, sites: int | None, skew: float | None, public_data: bool, fraction: float | None
+) -> None:
+    if (site_column is None) == (sites is None):
+        raise InputError("say where a record belongs: give either --site-column or --sites")
+    if skew is not None and sites is None:
+        raise InputError("--skew needs --sites: records with a --site-column are not dealt out")
+    if fraction is not None and not public_data:
+        raise InputError("--test-fraction needs --public-data: figures on held-out records are not private")
+
+
+def _overlap(text: str) -> Overlap:
+    if text == "disjoint":
+        return "disjoint"
+    if text == "unknown":
+        return "unknown"
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise InputError(f"expected --overlap disjoint, unknown, or a whole number above zero; got {text!r}")

@@ -1,0 +1,137 @@
+"""Check published receipts with public keys alone: signatures, arithmetic, hash chains, composed budget."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from cohortmix.core.table import InputError
+from cohortmix.protocol import receipts
+from cohortmix.protocol.messages import MessageError, Receipt, SignedReceipt, SignedStudy, decode
+from cohortmix.protocol.receipts import ReceiptError, Total
+from cohortmix.protocol.signing import SignatureError, verify_study
+from cohortmix.protocol.study import StudySpec
+from cohortmix.server.budget import Composition, consortium_mu
+
+STUDY, RECEIPTS, SUMMARY = "study.json", "receipts", "summary.json"
+_ROUNDING = 1e-9  # of a mu that was printed as a decimal
+
+_M = TypeVar("_M", SignedStudy, SignedReceipt)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A study whose receipts hold.
+
+    Attributes
+    ----------
+    spec : what the stewards approved, under the coordinator's signature.
+    receipts : of each site, those that were given.
+    spent : of each site, what they cost together.
+    consortium : mu of one patient, for the declared overlap and the worst one.
+    """
+
+    spec: StudySpec
+    receipts: dict[str, tuple[Receipt, ...]]
+    spent: dict[str, Total]
+    consortium: Composition
+
+
+def verify(paths: Sequence[Path]) -> tuple[Verified, ...]:
+    """Check the receipts of published studies: folders of `publish`, or single receipts of theirs.
+
+    Receipts of one site from several studies are also checked against each other: two of them with one
+    predecessor mean that the site's ledger was set back.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, is no receipt, or has no study beside it.
+    ReceiptError
+        If a statement does not hold.
+    """
+    files: dict[Path, list[Path]] = defaultdict(list)
+    for path in paths:
+        for receipt in _receipt_files(path):
+            files[_study_file(receipt)].append(receipt.absolute())
+    studies = tuple(_verify_study(study, dict.fromkeys(of_study)) for study, of_study in files.items())
+    chains: dict[str, list[Receipt]] = defaultdict(list)
+    for each in studies:
+        for entry in each.spec.sites:
+            chains[f"{entry.name} {entry.key}"] += each.receipts.get(entry.name, ())
+    for chain in chains.values():
+        receipts.verify_chain(chain)
+    return studies
+
+
+def _verify_study(path: Path, files: Collection[Path]) -> Verified:
+    signed = _message(path, SignedStudy)
+    try:
+        verify_study(signed)
+    except SignatureError as error:
+        raise ReceiptError(f"{str(path)!r}: {error}") from None
+    spec, given = signed.study, defaultdict[str, list[Receipt]](list)
+    for file in files:
+        one = _message(file, SignedReceipt)
+        receipts.verify(one, spec)
+        given[one.receipt.site].append(one.receipt)
+    spent = {site: receipts.total(of_site) for site, of_site in given.items()}
+    for site, cost in spent.items():
+        if cost.mu2 > spec.mu2:
+            raise ReceiptError(f"site {site!r} spent mu={cost.mu:.6g}, the study approved mu={spec.mu}")
+    composed = consortium_mu([cost.mu for cost in spent.values()], spec.overlap)
+    if set(files) >= set(_receipt_files(path.parent)):
+        _check_summary(path.with_name(SUMMARY), spec, spent)
+    return Verified(spec, {site: tuple(of_site) for site, of_site in given.items()}, spent, composed)
+
+
+def _check_summary(path: Path, spec: StudySpec, spent: dict[str, Total]) -> None:
+    """The summary of a whole folder says what its receipts say."""
+    if not path.exists():
+        return
+    try:
+        summary = json.loads(path.read_bytes())
+        claims = {site["name"]: float(site["mu"]) for site in summary["sites"]}
+        study = summary["study"]["hash"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{str(path)!r} is not the summary of a study") from None
+    if study != spec.hash:
+        raise ReceiptError(f"the summary is of study {study[:12]}..., expected {spec.hash[:12]}...")
+    for site in claims.keys() | spent.keys():
+        claimed, cost = claims.get(site, 0.0), spent[site].mu if site in spent else 0.0
+        if not math.isclose(claimed, cost, rel_tol=_ROUNDING):
+            raise ReceiptError(f"the summary says mu={claimed:.6g} of site {site!r}, its receipts mu={cost:.6g}")
+
+
+def _receipt_files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise InputError(f"there is no file or folder {str(path)!r}")
+    if path.is_file():
+        return [path]
+    files = sorted((path if path.name == RECEIPTS else path / RECEIPTS).glob("*.json"))
+    if not files:
+        raise InputError(f"the folder {str(path)!r} holds no {RECEIPTS}/*.json")
+    return files
+
+
+def _study_file(receipt: Path) -> Path:
+    """The study beside a receipt's folder, or beside the receipt itself."""
+    for folder in (receipt.absolute().parent.parent, receipt.absolute().parent):
+        if (folder / STUDY).is_file():
+            return folder / STUDY
+    raise InputError(f"no {STUDY} beside {str(receipt)!r}: it names the public keys of the sites")
+
+
+def _message(path: Path, kind: type[_M]) -> _M:
+    try:
+        message = decode(path.read_bytes())
+    except (OSError, MessageError):
+        message = None
+    if not isinstance(message, kind):
+        raise InputError(f"{str(path)!r} cannot be read as a {kind.__name__.removeprefix('Signed').lower()}")
+    return message
