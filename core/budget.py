@@ -110,7 +110,7 @@ class Budget:
                 "figures, pass --loose-delta (loose_delta=True)."
             )
         mu, epsilon = self._both(delta)
-        return ResolvedBudget(mu=mu, epsilon=epsilon, delta=delta, loose=delta > largest)
+        return ResolvedBudget(mu=mu, epsilon=epsilon, delta=delta, loose=bool(delta > largest))
 
     def _both(self, delta: float) -> tuple[float, float]:
         if self.epsilon is not None:
