@@ -8,17 +8,16 @@ do not depend on the batch in which it is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import date
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cohortmix.core.schema import Category, Column, Date, Number, Schema, category_text
+from cohortmix.core.schema import Category, Column, Date, Number, Schema
+from cohortmix.core.table import bounds, category_codes, numbers
 
 EQUAL_CELLS = 100  # of a number's range; RECIPE: finer cells cost no noise, since groups merge them
 PER_DECADE = 4  # cells of the logarithmic grid around the origin, for skewed numbers
@@ -63,16 +62,13 @@ class Cells:
         Numbers outside their bounds fall into the end cells; what is no number (NaN and infinities as well)
         or no declared value counts as missing.
         """
-        if self.edges is None:
-            return _each_distinct(array, self._category_code).astype(np.int32)
-        if isinstance(self.column, Number) and (
-            pa.types.is_floating(array.type) or pa.types.is_integer(array.type)
-        ):
-            numbers = np.asarray(array.cast(pa.float64(), safe=False).fill_null(np.nan))
-        else:
-            numbers = _each_distinct(array, self._number)
-        found = np.searchsorted(np.asarray(self.edges), numbers, side="right")
-        return np.where(np.isfinite(numbers), found, self.missing).astype(np.int32)
+        column = self.column
+        if isinstance(column, Category):
+            found = category_codes(array, column)
+            return np.where(found >= 0, found, self.missing).astype(np.int32)
+        values = numbers(array, column)
+        found = np.searchsorted(np.asarray(self.edges), values, side="right")
+        return np.where(np.isnan(values), self.missing, found).astype(np.int32)
 
     def draw(self, codes: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.object_]:
         """A value for each cell: uniform within an interval, whole where the column is; None for missing."""
@@ -95,7 +91,8 @@ class Cells:
 
     def _ends(self, codes: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Both ends of each cell; of whole numbers, the first and the last in it."""
-        low, high = _bounds(self.column)
+        assert not isinstance(self.column, Category)
+        low, high = bounds(self.column)
         ends = np.concatenate([[low], np.asarray(self.edges), [high]])
         left, right = ends[codes], ends[codes + 1]
         if _whole(self.column):
@@ -112,20 +109,6 @@ class Cells:
             inside = np.expm1(np.log1p(left) + u * (np.log1p(right) - np.log1p(left)))
             return np.asarray(np.clip(inside, left, right))
         return np.asarray(left + u * (right - left))
-
-    def _category_code(self, value: object) -> int:
-        assert isinstance(self.column, Category)
-        texts = [category_text(known) for known in self.column.values]
-        text = None if value is None else category_text(value)
-        return texts.index(text) if text in texts else self.missing
-
-    def _number(self, value: object) -> float:
-        try:
-            if isinstance(self.column, Date):
-                return float(_day(value).toordinal())
-            return float(value) if isinstance(value, (int, float, Decimal)) else float(str(value))
-        except (ValueError, OverflowError):
-            return float("nan")
 
 
 @dataclass(frozen=True)
@@ -175,16 +158,8 @@ def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
-def _each_distinct(array: pa.Array, rule: Callable[[object], float]) -> NDArray[np.float64]:
-    """`rule` applied to each distinct value once: the result for a cell depends on that cell alone."""
-    coded = array.dictionary_encode()
-    images = [rule(value) for value in coded.dictionary.to_pylist()]
-    table = np.asarray([*images, rule(None)], dtype=np.float64)
-    return np.asarray(table[np.asarray(coded.indices.fill_null(len(images)))])
-
-
 def _edges(column: Number | Date) -> tuple[float, ...]:
-    low, high = _bounds(column)
+    low, high = bounds(column)
     count = column.knots or EQUAL_CELLS
     if isinstance(column, Number) and column.transform == "log1p":
         edges = np.expm1(np.linspace(np.log1p(low), np.log1p(high), count + 1))
@@ -215,18 +190,5 @@ def _runs(values: int, size: int) -> tuple[int, ...] | None:
     return (*runs.tolist(), *([COARSE] if size > values else []))
 
 
-def _bounds(column: Column) -> tuple[float, float]:
-    assert not isinstance(column, Category)
-    if isinstance(column, Date):
-        return float(column.min.toordinal()), float(column.max.toordinal())
-    return column.min, column.max
-
-
 def _whole(column: Column) -> bool:
     return isinstance(column, Date) or (isinstance(column, Number) and column.integer)
-
-
-def _day(value: object) -> date:
-    if isinstance(value, datetime):
-        return value.date()
-    return value if isinstance(value, date) else date.fromisoformat(str(value).strip()[:10])

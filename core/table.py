@@ -107,11 +107,11 @@ def is_text(kind: pa.DataType) -> bool:
 def numbers(array: pa.Array, column: Column) -> NDArray[np.float64]:
     """Each entry as a number, a date as its proleptic ordinal (days), shape (n,); NaN if it is none."""
     if isinstance(column, Date):
-        return _each_distinct(array, _ordinal)
+        return _each_distinct(array, _ordinal, np.nan)
     if pa.types.is_floating(array.type) or pa.types.is_integer(array.type):
         found = np.asarray(array.cast(pa.float64(), safe=False).fill_null(np.nan))
         return np.where(np.isfinite(found), found, np.nan)
-    return _each_distinct(array, _number)
+    return _each_distinct(array, _number, np.nan)
 
 
 def bounds(column: Number | Date) -> tuple[float, float]:
@@ -124,14 +124,33 @@ def bounds(column: Number | Date) -> tuple[float, float]:
 def category_codes(array: pa.Array, column: Category) -> NDArray[np.int64]:
     """Position of each entry among the declared values, shape (n,); -1 if it is none of them."""
     codes = {category_text(value): code for code, value in enumerate(column.values)}
-    found = _each_distinct(array, lambda value: codes.get(category_text(value), -1), null=-1)
-    return found.astype(np.int64)
+    return _each_distinct(array, lambda value: codes.get(category_text(value), -1), -1).astype(np.int64)
 
 
-def _each_distinct(array: pa.Array, rule: Callable[[object], float], null: float = np.nan) -> NDArray[np.float64]:
+def python_values(array: pa.Array) -> list[object]:
+    """Each entry as Python holds it, None where it cannot: a day after the year 9999, bytes that are no UTF-8.
+
+    One such cell must not stop the reading of the others.
+    """
+    try:
+        return list(array.to_pylist())
+    except (OverflowError, ValueError):
+        return [_python_value(entry) for entry in array]
+
+
+def _python_value(entry: pa.Scalar) -> object:
+    try:
+        return entry.as_py()
+    except (OverflowError, ValueError):
+        return None
+
+
+def _each_distinct(array: pa.Array, rule: Callable[[object], float], nothing: float) -> NDArray[np.float64]:
+    """`rule` applied to each distinct value once: the result for a cell depends on that cell alone."""
     coded = array.dictionary_encode()
-    images = np.array([rule(value) for value in coded.dictionary.to_pylist()] + [null], dtype=np.float64)
-    return images[np.asarray(coded.indices.fill_null(len(images) - 1), dtype=np.int64)]
+    images = [nothing if value is None else rule(value) for value in python_values(coded.dictionary)]
+    table = np.array([*images, nothing], dtype=np.float64)
+    return np.asarray(table[np.asarray(coded.indices.fill_null(len(images)))])
 
 
 def _number(value: object) -> float:
@@ -157,5 +176,10 @@ def _from_pandas(series: pd.Series[Any]) -> pa.Array:
     kind = series.dtype
     if pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_datetime64_dtype(kind):
         return pa.array(series.copy(), from_pandas=True)
-    texts = [None if null else str(value) for value, null in zip(series, series.isna(), strict=True)]
+    texts = [None if null else _text(value) for value, null in zip(series, series.isna(), strict=True)]
     return pa.array(texts, type=pa.string())
+
+
+def _text(value: object) -> str:
+    """A truth value as `category_text` has it: a null elsewhere in its column may not change how it reads."""
+    return category_text(bool(value)) if isinstance(value, bool | np.bool_) else str(value)
