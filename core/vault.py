@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from cohortmix.core.encoding import UNKNOWN, Encoding
 from cohortmix.core.noise import MAX_SIGMA, MIN_SIGMA, NoiseSource, ceil_sqrt
 from cohortmix.core.schema import Schema, category_text
+from cohortmix.core.table import NULL_TEXTS, python_values
 
 MOMENT_UNIT = 1 << 14  # lattice steps of a cell of psi; a pair of cells counts MOMENT_UNIT^2
 EXACT = 1 << 53  # float64 holds every integer up to here
@@ -220,7 +221,7 @@ class Vault:
         weighted 1/m, convexity), so replacing one patient moves the answer by at most sqrt(2) B: mu-GDP with
         mu^2 = 2 B^2 / sigma^2. Public: the query, N.
         """
-        _check_frozen(query, SumQuery)
+        _check_query(query, SumQuery, self._encoding.sizes)
         if self.patients * query.bound2 >= LIMIT:
             raise OverflowError(f"{self.patients} patients x {len(query.blocks)} blocks are too many for 62 bits")
         largest = max([block.weight for block in query.blocks] + [query.label_weight])
@@ -236,7 +237,7 @@ class Vault:
         enter as psi / sqrt(m): replacing one patient moves the answer by at most sqrt(Q(Q-1)). Public: the
         query, N.
         """
-        _check_frozen(query, MomentQuery)
+        _check_query(query, MomentQuery, self._encoding.sizes)
         q, unit = len(query.groups), MOMENT_UNIT**2
         if q < 2:
             raise ValueError(f"a second moment needs two features or more, got {q}")
@@ -247,6 +248,8 @@ class Vault:
     ) -> Answer:
         """Pay, compute, add noise, store, and only then read."""
         index, self._asked = self._asked, self._asked + 1
+        if mu2 <= 0:
+            raise ValueError(f"expected a budget above zero, got mu^2={mu2}")
         question = question_hash(query, self._schema)
         stored = self._meter.load(index)
         if stored is None:
@@ -318,9 +321,12 @@ class Vault:
         cap = self._schema.max_rows_per_patient
         parts = np.zeros(batch.num_rows, dtype=np.int64)
         for row, key in enumerate(_keys(batch, self._schema)):
-            if key is not None and seen[key] < cap:
+            if key is None:
+                continue
+            m = min(self._rows_of[key], cap)  # as first counted: a table that grew gives nobody more weight
+            if seen[key] < m:
                 seen[key] += 1
-                parts[row] = min(self._rows_of[key], cap)
+                parts[row] = m
         return parts
 
     def __repr__(self) -> str:
@@ -333,7 +339,8 @@ class Vault:
 def clip_rows(z: NDArray[np.int64], bound2: int) -> NDArray[np.int64]:
     """Scale rows with sum z^2 > bound2 down to it, in integers, truncating towards zero; shape kept.
 
-    The factor is isqrt(bound2) / ceil(sqrt(sum z^2)), rounded down twice, so the bound holds exactly.
+    The factor is isqrt(bound2) / ceil(sqrt(sum z^2)), rounded down twice, so the bound holds exactly. A row's
+    sum z^2 must be below 2^63, which the vault's own rows are: they have at most one weight per block.
     """
     norm2 = (z * z).sum(axis=1)
     over = np.flatnonzero(norm2 > bound2)
@@ -365,9 +372,28 @@ def _put(block: NDArray[np.int64], codes: NDArray[np.int32], slots: tuple[int, .
     block[rows, slot[rows]] = value
 
 
-def _check_frozen(query: object, kind: type) -> None:
-    if type(query) is not kind:  # a subclass could carry code
+def _check_query(query: object, kind: type, sizes: tuple[int, ...]) -> None:
+    """A query is data down to its integers (a subclass could carry code), and maps every cell of a feature.
+
+    A cell without a slot would show itself as an error, and only for a record that has it.
+    """
+    if type(query) is not kind:
         raise TypeError(f"expected a {kind.__name__}, got {type(query).__name__}; queries are frozen descriptions")
+    blocks = query.blocks if isinstance(query, SumQuery) else ()
+    groups = query.groups if isinstance(query, MomentQuery) else ()
+    weights = (query.label_weight, query.unit) if isinstance(query, SumQuery) else ()
+    if any(type(block) is not Block for block in blocks):
+        raise TypeError("expected a Block for each feature; queries are frozen descriptions")
+    maps = [*((block.column, block.slots) for block in blocks), *enumerate(groups)]
+    if any(type(each) is not tuple for each in (blocks, groups, *(slots for _, slots in maps))):
+        raise TypeError("expected tuples; queries are frozen descriptions")
+    numbers = [number for column, slots in maps for number in (column, *slots)]
+    if any(type(number) is not int or number < 0 for number in numbers):
+        raise ValueError("columns and slots are integers of 0 or more")
+    if any(type(weight) is not int or weight < 1 for weight in (*weights, *(block.weight for block in blocks))):
+        raise ValueError("weights and the unit are integers above 0")
+    if any(column >= len(sizes) or len(slots) != sizes[column] for column, slots in maps):
+        raise ValueError(f"the query maps other cells than the schema has; its features have {sizes} cells")
 
 
 def _rows_of_patients(source: Source, schema: Schema) -> Counter[str] | None:
@@ -381,6 +407,10 @@ def _rows_of_patients(source: Source, schema: Schema) -> Counter[str] | None:
 
 
 def _keys(batch: pa.RecordBatch, schema: Schema) -> list[str | None]:
-    coded = batch.column(schema.patient_key).dictionary_encode()
-    texts = [category_text(value) or None for value in coded.dictionary.to_pylist()]
+    column = batch.column(schema.patient_key)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    coded = column.dictionary_encode()
+    keys = [None if value is None else category_text(value) for value in python_values(coded.dictionary)]
+    texts = [None if key is None or key.lower() in NULL_TEXTS else key for key in keys]
     return [None if code is None else texts[code] for code in coded.indices.to_pylist()]
