@@ -7,8 +7,9 @@ the schema (`with`, `after`, bounds, whole numbers, declared values) hold in eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from cohortmix.core.anonymize import Groups, Margins, blocks_of, grouped, membership
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.encoding import Cells, Encoding
-from cohortmix.core.schema import Category, Schema
+from cohortmix.core.schema import SITE, Column, Number, Schema
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +105,7 @@ def draw(pool: Pool, schema: Schema, rows: int, seed: int) -> pd.DataFrame:
     _put_in_order(columns, schema)
     columns[schema.target] = np.asarray(schema.classes, dtype=object)[label]
     frame = pd.DataFrame({name: _typed(columns[name], schema, name) for name in schema.columns})
-    frame["site"] = pd.Series(np.asarray(pool.sites, dtype=object)[pool.site[k]], dtype="string")
+    frame[SITE] = pd.Series(np.asarray(pool.sites, dtype=object)[pool.site[k]], dtype="string")
     return frame
 
 
@@ -118,12 +119,16 @@ def _pick(
 
 
 def _pair_missing(codes: dict[str, NDArray[np.int32]], encoding: Encoding) -> None:
-    """`with: OTHER`: the later column follows the other one's missingness."""
-    by_name = {cells.name: cells for cells in encoding.features}
-    for cells in encoding.features:
-        partner = by_name.get(cells.column.with_ or "")
-        if partner is not None:
-            _follow(codes[cells.name], cells, codes[partner.name] == partner.missing)
+    """`with: OTHER`: columns that are joined by it, at any remove, are missing where the first of them is."""
+    features = encoding.features
+    first = {cells.name: position for position, cells in enumerate(features)}
+    for cells in features:
+        joined = {first[cells.name], first[cells.column.with_ or cells.name]}
+        first |= {name: min(joined) for name, position in first.items() if position in joined}
+    for position, cells in enumerate(features):
+        leader = features[first[cells.name]]
+        if first[cells.name] != position:
+            _follow(codes[cells.name], cells, codes[leader.name] == leader.missing)
 
 
 def _follow(codes: NDArray[np.int32], cells: Cells, absent: NDArray[np.bool_]) -> None:
@@ -136,14 +141,19 @@ def _follow(codes: NDArray[np.int32], cells: Cells, absent: NDArray[np.bool_]) -
 
 
 def _put_in_order(columns: dict[str, NDArray[np.object_]], schema: Schema) -> None:
-    """`after: OTHER`: a value before its predecessor is moved to it, and stays within its own bounds."""
-    for name in schema.features:
-        column = schema.columns[name]
-        if isinstance(column, Category) or column.after is None:
-            continue
-        for row, (value, first) in enumerate(zip(columns[name], columns[column.after], strict=True)):
-            if value is not None and first is not None and value < first:
-                columns[name][row] = min(first, column.max)
+    """`after: OTHER`: a value before a predecessor is moved to it, or both to the last value that it may have."""
+    for name in sorted(schema.features, key=lambda each: len(schema.predecessors(each))):
+        column: Any = schema.columns[name]
+        for earlier in schema.predecessors(name):
+            for row, (value, before) in enumerate(zip(columns[name], columns[earlier], strict=True)):
+                if value is not None and before is not None and value < before:
+                    moved = min(_rounded(before, column, ceil), _rounded(column.max, column, floor))
+                    columns[name][row] = moved
+                    columns[earlier][row] = min(before, _rounded(moved, schema.columns[earlier], floor))
+
+
+def _rounded(value: Any, column: Column, rounding: Callable[[float], int]) -> Any:
+    return rounding(value) if isinstance(column, Number) and column.integer else value
 
 
 def _typed(values: NDArray[np.object_], schema: Schema, name: str) -> pd.Series:

@@ -11,11 +11,13 @@ import hashlib
 import json
 import re
 from datetime import date
+from math import ceil, floor
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+SITE = "site"  # the column of a pooled record that names where it is from
 MOST_FAULTS = 5  # of a schema that are named at once
 
 
@@ -31,6 +33,8 @@ def category_text(value: object) -> str:
     """
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 1e16 and -0.0 read as the whole numbers that they are
     text = str(value).strip()
     return _WHOLE.sub(r"\1", text)
 
@@ -66,6 +70,8 @@ class Number(_Column):
             raise ValueError(f"expected min < max, got min={self.min:g}, max={self.max:g}")
         if self.transform == "log1p" and self.min <= -1:
             raise ValueError(f"transform log1p needs min > -1, got min={self.min:g}")
+        if self.integer and ceil(self.min) > floor(self.max):
+            raise ValueError(f"no whole number lies between min={self.min:g} and max={self.max:g}")
         return self
 
 
@@ -136,6 +142,10 @@ class Schema(BaseModel):
         for name, column in self.columns.items():
             _check_partner(self, name, "with", column.with_)
             _check_partner(self, name, "after", getattr(column, "after", None))
+        for name in self.columns:
+            _check_order(self, name)
+        if SITE in self.columns:
+            raise ValueError(f"column {SITE!r}: this name is kept for the site of a record; rename the column")
         return self
 
     @classmethod
@@ -181,6 +191,15 @@ class Schema(BaseModel):
     def features(self) -> tuple[str, ...]:
         """The columns other than the target, D of them, in the schema's order."""
         return tuple(name for name in self.columns if name != self.target)
+
+    def predecessors(self, name: str) -> tuple[str, ...]:
+        """The columns that `name` comes after, the nearest first."""
+        chain: list[str] = []
+        earlier = getattr(self.columns[name], "after", None)
+        while earlier is not None and earlier not in chain:
+            chain.append(earlier)
+            earlier = getattr(self.columns[earlier], "after", None)
+        return tuple(chain)
 
     def require_confirmed(self) -> None:
         """Raise SchemaError unless a person has confirmed each line."""
@@ -232,6 +251,16 @@ def _check_partner(schema: Schema, name: str, key: str, partner: str | None) -> 
         raise ValueError(f"column {name!r}: with={partner!r} needs `missing: true` on both columns")
     if key == "after" and schema.columns[partner].type != schema.columns[name].type:
         raise ValueError(f"column {name!r}: after={partner!r} must name a column of the same type")
+
+
+def _check_order(schema: Schema, name: str) -> None:
+    later: Any = schema.columns[name]
+    for partner in schema.predecessors(name):
+        earlier: Any = schema.columns[partner]  # of the same type
+        if partner == name:
+            raise ValueError(f"column {name!r}: after={later.after!r} leads back to the column itself")
+        if later.max < earlier.min:
+            raise ValueError(f"column {name!r} ends before {partner!r} begins, and cannot come after it")
 
 
 def _sentence(fault: Any) -> str:

@@ -17,12 +17,11 @@ from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.condensed import PooledSupport, centroid_table
 from cohortmix.core.noise import NoiseSource, OpenDPNoise
 from cohortmix.core.records import Pool, draw
-from cohortmix.core.schema import Schema
+from cohortmix.core.schema import SITE, Schema
 from cohortmix.core.table import InputError, TableSource
 from cohortmix.core.vault import Answer, MemoryMeter, Source, Vault
 
 MIN_PATIENTS = 50  # public threshold below which a site is refused
-SITE = "site"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +49,7 @@ class Release:
     @property
     def centroids(self) -> pd.DataFrame:
         """The condensed set; `core.condensed.centroid_table` has its columns."""
-        return centroid_table(self.schema, self.common, {SITE: self.site}).drop(columns="site")
+        return centroid_table(self.schema, self.common, {SITE: self.site}).drop(columns=SITE)
 
     @cached_property
     def support(self) -> PooledSupport:
@@ -60,7 +59,7 @@ class Release:
     def records(self, n: int | None = None, seed: int = 0) -> pd.DataFrame:
         """`n` synthetic rows (N by default) in the columns, types and units of the schema."""
         pool = Pool.of(self.schema, self.common, {SITE: self.site})
-        return draw(pool, self.schema, self.patients if n is None else n, seed).drop(columns="site")
+        return draw(pool, self.schema, self.patients if n is None else n, seed).drop(columns=SITE)
 
     @property
     def receipt(self) -> dict[str, Any]:
