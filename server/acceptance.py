@@ -18,7 +18,7 @@ def check_release(signed: SignedRelease, request: Request, schema: Schema) -> No
     if isinstance(signed.release, ClassSums):
         _check_sums(signed.release, schema)
     else:
-        _check_centroids(signed.release, request, schema)
+        _check_centroids(signed.release, request, schema, signed.receipt.patients)
 
 
 def _check_sums(sums: ClassSums, schema: Schema) -> None:
@@ -28,10 +28,14 @@ def _check_sums(sums: ClassSums, schema: Schema) -> None:
     _expect("shape", (encoding.label.size * query.width,), sums.answer.values.shape)
 
 
-def _check_centroids(centroids: Centroids, request: Request, schema: Schema) -> None:
+def _check_centroids(centroids: Centroids, request: Request, schema: Schema, patients: int) -> None:
+    """On the common groups and the schema's classes, and no more mass than the site has patients."""
     assert request.common is not None  # a request of round 2 has it
     _expect("groups", sum(max(groups) + 1 for groups in request.common.groups), centroids.means.shape[1])
     _expect("classes", len(schema.classes), centroids.labels.shape[1])
+    parts = [part.numpy() for part in (centroids.masses, centroids.means, centroids.labels)]
+    _expect("negative numbers", 0, sum(int((part < 0).sum()) for part in parts))
+    _expect("mass", patients, round(float(parts[0].sum())))
 
 
 def _expect(name: str, expected: object, came: object) -> None:

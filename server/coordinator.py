@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Literal, TypeVar
 
 from cohortmix.core import pipeline
+from cohortmix.core.centroids import Common as CommonFacts
 from cohortmix.core.pipeline import Plan
 from cohortmix.core.schema import Schema
 from cohortmix.core.vault import Answer
@@ -210,7 +211,7 @@ class Coordinator:
         kept = self._store.common()
         return None if kept is None else Common.model_validate_json(kept)
 
-    def _result(self, entry: SiteEntry, sums: Answer, common: pipeline.Common) -> SiteResult:
+    def _result(self, entry: SiteEntry, sums: Answer, common: CommonFacts) -> SiteResult:
         given = [releases[entry.name] for round in (1, 2) if entry.name in (releases := self._releases(round))]
         last = given[-1].release
         centroids = (

@@ -56,8 +56,16 @@ def summarise(
     """The content of summary.json; a figure that was not measured is None.
 
     Budgets are those of the receipts: what was spent, not what was allowed.
+
+    Raises
+    ------
+    ValueError
+        If there are figures on real records of a study that does not declare them public.
     """
-    figures, spec = figures or Figures(), result.spec
+    spec = result.spec
+    if figures is not None and not spec.public_data:
+        raise ValueError("figures on real records are not private: expected them for public data only")
+    figures = figures or Figures()
     spent = [total(signed.receipt for signed in site.receipts) for site in result.sites]
     mu, worst = consortium_mu([each.mu for each in spent], spec.overlap)
     together = Total(Fraction(mu) ** 2, sum((each.kappa for each in spent), Fraction(0)))

@@ -1,10 +1,23 @@
 """A study step by step, with real sites and no network: bytes are carried by hand."""
 
+from decimal import Decimal
+
 import pytest
 
+from cohortmix.client.ledger import Ledger
 from cohortmix.core import gdp
 from cohortmix.protocol.fields import Array
-from cohortmix.protocol.messages import ClassSums, Code, Refusal, SignedRelease, SignedRequest, decode, encode
+from cohortmix.protocol.messages import (
+    Centroids,
+    ClassSums,
+    Code,
+    NoisedAnswer,
+    Refusal,
+    SignedRelease,
+    SignedRequest,
+    decode,
+    encode,
+)
 from cohortmix.protocol.receipts import GENESIS, issue, total
 from cohortmix.protocol.signing import Key
 from cohortmix.server.coordinator import NOT_ACCEPTED, Coordinator, TooFewSites, Verdict
@@ -125,6 +138,32 @@ def test_a_release_that_does_not_fit_the_study_is_refused_though_its_site_signed
         assert coordinator.accept("tiny", reply) is Verdict.ACCEPTED
 
 
+@pytest.mark.parametrize("change", [None, "masses", "means", "labels", "more mass"])
+def test_centroids_that_cannot_be_pooled_are_refused_though_their_site_signed_them(found, change):
+    consortium = found({"ITAL": LARGE})
+    with consortium.coordinator() as coordinator:
+        carry(consortium, coordinator)
+        coordinator.freeze()
+        site = coordinator.finish().sites[0]
+        good = Centroids.of(site.centroids)
+        changes = {
+            None: {},
+            "masses": {"masses": Array.of(site.centroids.masses * [-1, 1])},
+            "means": {"means": Array.of(site.centroids.means - 0.5)},
+            "labels": {"labels": Array.of(-site.centroids.labels)},
+            "more mass": {"masses": Array.of(site.centroids.masses * 2)},
+        }
+        centroids = good.model_copy(update=changes[change])
+        request = decode(coordinator.requests()["ITAL"])
+        assert isinstance(request, SignedRequest)
+        answers = {"second moments": NoisedAnswer.of(site.sums)}
+        previous = site.receipts[0].receipt.hash
+        signed = issue(key_of(consortium, 0), "ITAL", request.request, centroids, answers, LARGE, previous)
+        expected = Verdict.ACCEPTED if change is None else Verdict.REFUSED
+        assert coordinator.accept("ITAL", encode(signed)) is expected
+        assert len(coordinator.finish().sites[0].receipts) == (2 if change is None else 1)
+
+
 @pytest.mark.parametrize("reply", [b"", b"{}", b"not JSON", b'{"protocol":2}'])
 def test_what_is_no_message_is_refused_and_noted(found, reply):
     with found({"tiny": SMALL}).coordinator() as coordinator:
@@ -184,8 +223,9 @@ def test_a_lost_store_costs_the_sites_nothing(found, schema):
         return requests, replies
 
     assert from_scratch() == from_scratch()
-    with consortium.site(0).opened() as site:
-        assert site._ledger.spent_mu2 == pytest.approx(MU**2)
+    ledger = Ledger(consortium.site(0).folder / "ledger.sqlite", Decimal(1))
+    assert ledger.spent_mu2 == pytest.approx(MU**2)
+    ledger.close()
 
 
 def test_the_freeze_waits_for_min_sites_and_happens_once(found):

@@ -1,12 +1,14 @@
 """Flower's simulation engine, for once: processes of their own, and the same study."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from cohortmix.core.budget import Budget
 from cohortmix.deploy.consortium import Terms
-from cohortmix.deploy.engines import run
+from cohortmix.deploy.engines import EngineError, run
 from cohortmix.deploy.simulation import simulate
 from cohortmix.server.coordinator import TooFewSites
 
@@ -22,9 +24,13 @@ def test_flowers_simulation_engine_gives_the_same_records(patients, schema):
     assert with_flower.summary | {"seconds": None} == in_process.summary | {"seconds": None}
 
 
-def test_the_engine_passes_on_that_sites_are_missing(found):
+def test_an_engine_that_stops_is_told_from_sites_that_are_missing(found, monkeypatch):
     consortium = found({"a": 60, "b": 60}, min_sites=2)
-    (consortium.site(1).folder / "policy.json").write_text("{}")
-    with pytest.raises(TooFewSites, match="1 of 2 sites answered round 1") as caught:
+    monkeypatch.setattr("sys.executable", shutil.which("false"))
+    with pytest.raises(TooFewSites, match="0 of 2 sites answered round 1"):
         run(consortium, "flower")
-    assert [(entry.site, entry.code) for entry in caught.value.refusals] == [("b", "NOT_APPROVED")]
+    run(consortium, "process")
+    with pytest.raises(EngineError, match="stopped with status 1: it said nothing"):
+        run(consortium, "flower")
+    with consortium.coordinator() as coordinator:
+        assert len(coordinator.finish().sites) == 2, "what was answered stays"
