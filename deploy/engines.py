@@ -27,7 +27,11 @@ class EngineError(RuntimeError):
     """Flower's simulation engine stopped before the study was over."""
 
 
-def run(consortium: Consortium, engine: Engine, progress: Progress | None = None) -> None:
+def silent(event: str, done: int, total: int) -> None:
+    """The progress of whoever does not want to know."""
+
+
+def run(consortium: Consortium, engine: Engine, progress: Progress = silent) -> None:
     """Take the consortium's study from where it stands to the end of round 2; the answers are in its store.
 
     Parameters
@@ -42,7 +46,7 @@ def run(consortium: Consortium, engine: Engine, progress: Progress | None = None
     EngineError
         If Flower's engine fails by itself; the study can be run again.
     """
-    _ENGINES[engine](consortium, progress or _say_nothing)
+    _ENGINES[engine](consortium, progress)
 
 
 def connect(consortium: Consortium, context: Context) -> SiteFolder:
@@ -78,7 +82,3 @@ _ENGINES: dict[Engine, Callable[[Consortium, Progress], None]] = {
     "process": _in_process,
     "flower": _with_flower,
 }
-
-
-def _say_nothing(event: str, done: int, total: int) -> None:
-    return None

@@ -21,7 +21,7 @@ from cohortmix.core import records
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, TableSource
 from cohortmix.deploy.consortium import Consortium, Terms
-from cohortmix.deploy.engines import Engine, run
+from cohortmix.deploy.engines import Engine, run, silent
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.fields import Name
 from cohortmix.server.app import Progress
@@ -59,7 +59,7 @@ def simulate(
     rows: int | None = None,
     out: Path | None = None,
     engine: Engine = "process",
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Simulation:
     """Run a study over the rows of one table, each of which belongs to a site.
 
@@ -82,7 +82,7 @@ def simulate(
     TooFewSites
         If fewer than `terms.min_sites` answer round 1.
     """
-    tell, start = progress or _say_nothing, time.monotonic()
+    start = time.monotonic()
     if held_out is not None and not terms.public_data:
         raise InputError("figures on held-out records are for public data only; declare it with --public-data")
     if out is not None:
@@ -90,17 +90,17 @@ def simulate(
     tables = _split(table, schema, sites)
     with TemporaryDirectory(prefix="cohortmix-") as root:
         consortium = Consortium.found(Path(root), tables, schema, terms)
-        tell("sites", len(tables), len(tables))
+        progress("sites", len(tables), len(tables))
         run(consortium, engine, progress)
         with consortium.coordinator() as coordinator:
             result = coordinator.finish()
     drawn = _draw(result, rows)
-    tell("pool", 1, 1)
-    figures = None if held_out is None else _figures(drawn, held_out, tables, schema, tell)
+    progress("pool", 1, 1)
+    figures = None if held_out is None else _figures(drawn, held_out, tables, schema, progress)
     summary = summarise(result, len(drawn), round(time.monotonic() - start, 1), figures)
     if out is not None:
         publish(result, drawn, summary, out)
-        tell("publish", 1, 1)
+        progress("publish", 1, 1)
     return Simulation(result, drawn, summary)
 
 
@@ -132,7 +132,7 @@ def _draw(result: StudyResult, rows: int | None) -> pd.DataFrame:
 
 
 def _figures(
-    drawn: pd.DataFrame, held_out: Table, tables: dict[str, pa.Table], schema: Schema, tell: Progress
+    drawn: pd.DataFrame, held_out: Table, tables: dict[str, pa.Table], schema: Schema, progress: Progress
 ) -> Figures:
     """The same model trained on each site's own records, on the synthetic and on all real ones."""
     from cohortmix.core.evaluate import read, train_synthetic_test_real  # brings in LightGBM
@@ -141,13 +141,9 @@ def _figures(
     own: dict[str, float | None] = {}
     for done, (name, table) in enumerate(tables.items()):
         own[name] = train_synthetic_test_real(table, test, schema)
-        tell("evaluate", done + 1, total)
+        progress("evaluate", done + 1, total)
     pooled = train_synthetic_test_real(drawn, test, schema)
-    tell("evaluate", total - 1, total)
+    progress("evaluate", total - 1, total)
     ceiling = train_synthetic_test_real(pa.concat_tables(tables.values()), test, schema)
-    tell("evaluate", total, total)
+    progress("evaluate", total, total)
     return Figures(own, pooled, ceiling)
-
-
-def _say_nothing(event: str, done: int, total: int) -> None:
-    return None

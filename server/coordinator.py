@@ -124,9 +124,15 @@ class Coordinator:
             check_release(message, self._asked(site, message.receipt.round), self._schema)
         except (MessageError, ReceiptError) as error:
             return self.refuse(site, NOT_ACCEPTED, str(error))
-        self._silent.discard(site)
-        new = self._store.keep_reply(site, message.receipt.round, message.receipt.hash, reply)
-        return Verdict.ACCEPTED if new else Verdict.KNOWN
+        round = message.receipt.round
+        if self._store.keep_reply(site, round, message.receipt.hash, reply):
+            self._silent.discard(site)
+            return Verdict.ACCEPTED
+        if self._store.replies(round)[site] == reply:
+            return Verdict.KNOWN
+        second = "a second release for one request; the first one counts. Was the site's ledger set back?"
+        self._store.keep_refusal(RefusalEntry(site, round, NOT_ACCEPTED, second))
+        return Verdict.REFUSED
 
     def refuse(self, site: str, code: str, sentence: str) -> Verdict:
         """Note that this run need not wait for the site, and why."""

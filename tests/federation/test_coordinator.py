@@ -98,6 +98,25 @@ def test_a_duplicated_reply_is_not_counted_twice(found):
         assert coordinator.finish().common.margins.masses.sum() == pytest.approx(SMALL)
 
 
+def test_a_second_draw_for_one_request_does_not_count_and_is_noted(found):
+    consortium = found({"tiny": SMALL}, seed=None)
+    with consortium.coordinator() as coordinator:
+        request = coordinator.requests()["tiny"]
+        first = consortium.site(0).answer(request)
+        for file in consortium.site(0).folder.glob("ledger.sqlite*"):
+            file.unlink()
+        second = consortium.site(0).answer(request)
+        assert first != second
+        assert coordinator.accept("tiny", first) is Verdict.ACCEPTED
+        assert coordinator.accept("tiny", second) is Verdict.REFUSED
+        coordinator.freeze()
+        result = coordinator.finish()
+    signed = decode(first)
+    assert isinstance(signed, SignedRelease)
+    assert [signed.receipt for signed in result.sites[0].receipts] == [signed.receipt]
+    assert ["ledger set back" in entry.sentence for entry in result.refusals] == [True]
+
+
 def test_a_reply_signed_by_another_site_is_refused(found):
     consortium = found({"tiny": SMALL, "wee": SMALL + 1})
     with consortium.coordinator() as coordinator:
