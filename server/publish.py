@@ -114,7 +114,7 @@ def publish(result: StudyResult, records: pd.DataFrame, summary: Mapping[str, An
     out = out.absolute()
     require_free(out)
     released = {site.entry.name: site.centroids for site in result.sites}
-    centroids, page = centroid_table(result.schema, result.common, released), render(summary)
+    centroids, page = centroid_table(result.schema, result.common, released), _page(result, summary)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
@@ -142,6 +142,16 @@ def require_free(out: Path) -> None:
     others = sorted({path.name for path in out.iterdir()} - FILES) if out.exists() else []
     if others:
         raise InputError(f"{str(out)!r} holds other files, such as {others[0]!r}; give a new or empty folder")
+
+
+def _page(result: StudyResult, summary: Mapping[str, Any]) -> str:
+    released = {site.entry.name: site.centroids for site in result.sites}
+    return render(
+        summary,
+        noise_std={name: centroids.noise_std for name, centroids in released.items()},
+        class_only=[name for name, centroids in released.items() if "mixture" not in centroids.kind],
+        absent=[entry.name for entry in result.spec.sites if entry.name not in released],
+    )
 
 
 def _write_parquet(path: Path, frame: pd.DataFrame, result: StudyResult) -> None:

@@ -1,0 +1,55 @@
+"""Numbers and lists as a reader expects them in a sentence or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things.
+
+    >>> count(1, "site"), count(4689, "patient")
+    ('1 site', '4,689 patients')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a row.
+
+    >>> listed(["UK", "ITAL", "NORW"])
+    'UK, ITAL and NORW'
+    """
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def digits(value: float) -> str:
+    """Three significant digits, trailing zeros among them.
+
+    >>> digits(1.0), digits(0.26805), digits(123.4)
+    ('1.00', '0.268', '123')
+    """
+    return f"{value:#.3g}".removesuffix(".")
+
+
+def percent(share: float, places: int = 1) -> str:
+    """A share of one as a percentage.
+
+    >>> percent(0.0843)
+    '8.4\\xa0%'
+    """
+    return f"{100 * share:.{places}f}\u00a0%"
+
+
+def power_of_ten(value: float) -> str:
+    """A small number with two significant digits.
+
+    >>> power_of_ten(1e-5), power_of_ten(2.13e-5)
+    ('10⁻⁵', '2.1\\xa0×\\xa010⁻⁵')
+    """
+    mantissa, power = f"{value:.1e}".split("e")
+    times = "" if mantissa == "1.0" else f"{float(mantissa):g}\u00a0×\u00a0"
+    return f"{times}10{str(int(power)).translate(_SUPERSCRIPT)}"
