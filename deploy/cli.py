@@ -18,6 +18,7 @@ from cohortmix.core.schema import SchemaError
 from cohortmix.core.table import InputError
 from cohortmix.core.vault import BudgetExceeded
 from cohortmix.deploy import commands
+from cohortmix.deploy.tour import demo
 from cohortmix.protocol.receipts import ReceiptError
 
 STATUS: dict[type[Exception], int] = {
@@ -62,6 +63,7 @@ app = typer.Typer(
 )
 app.command()(client.synthesize)
 app.command()(client.evaluate)
+app.command()(demo)
 app.command()(commands.simulate)
 app.command()(commands.verify)
 app.add_typer(client.schema_commands, name="schema")

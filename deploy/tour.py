@@ -1,0 +1,190 @@
+"""The tour: eight national stroke networks pool what they know, on one machine, with Flower's simulation engine.
+
+The records are those of the International Stroke Trial, public and bundled; see demo/NOTICE.md.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from cohortmix.client.cli import figure
+from cohortmix.client.progress import steps
+from cohortmix.core import gdp
+from cohortmix.core.budget import Budget
+from cohortmix.core.schema import Schema
+from cohortmix.deploy.commands import told_apart
+from cohortmix.protocol.messages import TEST_WARNING
+from cohortmix.server.plot import gain
+
+if TYPE_CHECKING:
+    from cohortmix.deploy.engines import Engine
+    from cohortmix.deploy.simulation import Simulation
+
+DATA = Path(__file__).with_name("demo")
+NETWORKS = ("UK", "ITAL", "SWIT", "POLA", "NETH", "SWED", "AUSL", "NORW")
+EPSILON, DELTA = 1.0, 1e-5
+FALSE_ALARMS = 0.05
+STEPS = {
+    "sites": "1 hospitals",
+    "round 1": "2 release, round 1",
+    "round 2": "2 release, round 2",
+    "pool": "3 pool",
+    "evaluate": "4 evaluation",
+}
+"""What each event of `simulate` belongs to, in order."""
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the study; an earlier study in it is replaced.")] = Path(
+        "cohortmix-demo"
+    ),
+    seed: Annotated[
+        int | None, typer.Option(help="Repeatable test noise instead of the real one: NOT PRIVATE.")
+    ] = None,
+) -> None:
+    """Four steps on a real trial of eight stroke networks: simulate, release, pool, evaluate."""
+    print_results(tour(out, seed), out)
+
+
+def tour(out: Path, seed: int | None = None, engine: Engine = "flower") -> Simulation:
+    """Run the study of the demo, and say on standard error how it goes.
+
+    Raises
+    ------
+    InputError
+        If `out` cannot be used; nothing is written then.
+    """
+    from cohortmix.deploy.consortium import Terms  # these two bring in JAX and Flower
+    from cohortmix.deploy.simulation import simulate
+
+    schema, (table, held_out) = Schema.from_yaml((DATA / "schema.yaml").read_text("utf-8")), tables()
+    networks = table.column("network").to_pylist()
+    budget = Budget.from_epsilon(EPSILON, DELTA)
+    terms = Terms(budget=budget, name="International Stroke Trial", seed=seed, public_data=True)
+    patients = {name: networks.count(name) for name in NETWORKS}
+    _print_plan(patients, held_out.num_rows)
+    with steps() as report, told_apart():
+        progress = _by_step(report, _totals(schema, tuple(patients.values())))
+        return simulate(
+            table, schema, networks, terms, held_out=held_out, out=out, engine=engine, progress=progress
+        )
+
+
+def tables() -> tuple[pa.Table, pa.Table]:
+    """What the networks hold, and a quarter of each that is held out; always the same patients."""
+    trial, rng = pq.read_table(DATA / "stroke.parquet"), np.random.default_rng(0)
+    kept, held_out = [], []
+    for name in NETWORKS:
+        patients = trial.filter(pc.equal(trial["network"], name))
+        order, quarter = rng.permutation(len(patients)), round(len(patients) / 4)
+        held_out.append(patients.take(np.sort(order[:quarter])))
+        kept.append(patients.take(np.sort(order[quarter:])))
+    return pa.concat_tables(kept), pa.concat_tables(held_out)
+
+
+def print_results(finished: Simulation, out: Path) -> None:
+    """One table of what each network has on its own and what all have together, and what it means."""
+    console, summary = Console(highlight=False, markup=False, soft_wrap=True), finished.summary
+    if summary["noise"] == "TEST":
+        console.print(TEST_WARNING, style="bold red")
+    console.print(_table(summary))
+    class_only = [site.entry.name for site in finished.result.sites if "mixture" not in site.centroids.kind]
+    for sentence in _sentences(summary, class_only):
+        console.print(f"- {sentence}")
+    console.print(
+        f"\nFor people: {out / 'report.html'}; for machines: pooled.parquet, centroids.parquet, summary.json"
+    )
+    console.print(f"To check receipts and budget: cohortmix verify {shlex.quote(str(out))}")
+    console.print(
+        "Data: International Stroke Trial (Sandercock, Niewada, Czlonkowska 2011, doi:10.7488/ds/104), ODC-By 1.0",
+        style="dim",
+    )
+
+
+def _totals(schema: Schema, patients: Sequence[int]) -> dict[str, int]:
+    """How much there is to do in each step; all of it is public beforehand."""
+    from cohortmix.core.pipeline import Plan
+
+    mu2 = Fraction(gdp.mu_of(EPSILON, DELTA)) ** 2
+    second = sum(Plan(schema, mu2, n).fits_mixture for n in patients)
+    sites = len(patients)
+    return {"sites": sites, "round 1": sites, "round 2": second, "pool": 1, "evaluate": sites + 2}
+
+
+def _by_step(
+    report: Callable[[str, int, int], None], totals: Mapping[str, int]
+) -> Callable[[str, int, int], None]:
+    """Tell events by the names of `STEPS`; the next one begins when one is over."""
+
+    def progress(event: str, done: int, total: int) -> None:
+        if event not in STEPS:
+            return
+        report(STEPS[event], done, total)
+        coming = list(STEPS)[list(STEPS).index(event) + 1 :]
+        if done == total and coming:
+            report(STEPS[coming[0]], 0, totals[coming[0]])
+
+    return progress
+
+
+def _print_plan(patients: Mapping[str, int], held_out: int) -> None:
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    hold = ", ".join(f"{name} {n:,}" for name, n in patients.items())
+    mu = gdp.mu_of(EPSILON, DELTA)
+    console.print("Eight national stroke networks make one synthetic cohort, and no record leaves its network.\n")
+    console.print(f"1 hospitals   patients: {hold}")
+    console.print(f"2 release     each network spends epsilon {EPSILON:g} at delta {DELTA:g}, that is mu {mu:.3f}")
+    console.print("3 pool        the coordinator merges what was released and draws synthetic records")
+    console.print(f"4 evaluation  on {held_out:,} other patients, a quarter of each network\n")
+
+
+def _table(summary: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold")
+    for at, name in enumerate(("trained on", "N", "mu", "epsilon", "AUC", "gain by pooling")):
+        table.add_column(name, justify="right" if at else "left")
+    pooled, whole = summary["pooled"]["auc"], summary["consortium"]
+    for site in summary["sites"]:
+        more = gain(site["own_auc"], pooled)
+        shown = f"+{more:.3f}" if more > 0 else ""
+        table.add_row(f"{site['name']} records", *_costs(site, site["n"]), figure(site["own_auc"]), shown)
+    patients = sum(site["n"] for site in summary["sites"])
+    table.add_section()
+    table.add_row("pooled synthetic cohort", *_costs(whole, patients), figure(pooled), style="bold")
+    table.add_row("pooled real records", f"{patients:,}", "-", "-", figure(summary["ceiling_auc"]))
+    return table
+
+
+def _costs(budget: Mapping[str, Any], patients: int) -> tuple[str, str, str]:
+    return f"{patients:,}", f"{budget['mu']:.3f}", f"{budget['epsilon']:.2f}"
+
+
+def _sentences(summary: Mapping[str, Any], class_only: Sequence[str]) -> list[str]:
+    """What the table means."""
+    sites, pooled, mu = summary["sites"], summary["pooled"]["auc"], summary["consortium"]["mu"]
+    ahead = sum(gain(site["own_auc"], pooled) > 0 for site in sites)
+    found = gdp.detection_rate(mu, FALSE_ALARMS)
+    sentences = [
+        f"{ahead} of {len(sites)} networks predict better from the pooled synthetic cohort than from their own "
+        "real records.",
+        "AUC: how often a patient who died or stayed dependent is ranked above one who did not; 0.5 is chance.",
+        f"An attacker who knows every other record and is allowed {FALSE_ALARMS:.0%} false alarms finds at most "
+        f"{found:.1%} of the members; guessing finds {FALSE_ALARMS:.0%}.",
+        f"This counts on every patient being in one network only; if all were in all of them, mu would be "
+        f"{summary['consortium']['mu_worst']:.3f}.",
+    ]
+    if class_only:
+        sentences.append(f"Too few patients for more than one centroid per class: {', '.join(class_only)}.")
+    return sentences

@@ -1,0 +1,172 @@
+"""The demo: its data are what the notice says, and the tour ends with a table, the files and a verified study."""
+
+import io
+import json
+from collections import Counter
+from contextlib import redirect_stderr
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from cohortmix.client.check import check
+from cohortmix.core.schema import Number, Schema
+from cohortmix.core.table import InputError, TableSource
+from cohortmix.deploy.simulation import Simulation
+from cohortmix.deploy.tour import DATA, NETWORKS, STEPS, print_results, tables, tour
+from cohortmix.deploy.verify import verify
+from cohortmix.server.publish import FILES
+
+PATIENTS = dict(zip(NETWORKS, (4689, 2578, 1223, 566, 535, 472, 446, 394), strict=True))
+BANNER = "NOT PRIVATE: test noise"
+
+
+class Tour(NamedTuple):
+    """A tour that was made, its folder, and what it said on the way."""
+
+    simulated: Simulation
+    out: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def schema() -> Schema:
+    return Schema.from_yaml((DATA / "schema.yaml").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def trial() -> pa.Table:
+    return pq.read_table(DATA / "stroke.parquet")
+
+
+def test_the_data_are_small_and_come_with_their_notice() -> None:
+    assert (DATA / "stroke.parquet").stat().st_size < 1_000_000
+    notice = (DATA / "NOTICE.md").read_text("utf-8")
+    for said in ("ODC-By", "10.7488/ds/104", "Sandercock", "What was changed", "public"):
+        assert said in notice
+
+
+def test_the_table_holds_the_schemas_columns_and_the_network(trial: pa.Table, schema: Schema) -> None:
+    schema.require_confirmed()
+    assert trial.column_names == [*schema.features, "network", "outcome"]
+    assert schema.patient_key is None
+    assert schema.classes == ("recovered", "dead_or_dependent")
+    assert all(column.description for column in schema.columns.values())
+    assert [name for name, column in schema.columns.items() if column.missing] == ["RATRIAL", "RHEP24", "RASP3"]
+
+
+def test_every_value_is_within_its_bounds_and_a_wrong_one_is_noticed(trial: pa.Table, schema: Schema) -> None:
+    strict = {name: column.model_copy(update={"outside": "refuse"}) for name, column in schema.columns.items()}
+    strict_schema = schema.model_copy(update={"columns": strict})
+    check(TableSource(trial), strict_schema)
+    for name, column in schema.columns.items():
+        if isinstance(column, Number):
+            low, high = pc.min_max(trial[name]).as_py().values()
+            assert column.min <= low < high <= column.max
+    changed = trial.set_column(trial.column_names.index("AGE"), "AGE", pa.array([106] * len(trial)))
+    with pytest.raises(InputError, match="AGE"):
+        check(TableSource(changed), strict_schema)
+
+
+def test_only_the_columns_that_may_miss_hold_nulls_and_no_text_is_blank(trial: pa.Table, schema: Schema) -> None:
+    holes = {name for name in trial.column_names if trial[name].null_count}
+    assert holes == {name for name, column in schema.columns.items() if column.missing}
+    texts = [name for name in trial.column_names if trial[name].type == pa.string()]
+    assert not any(pc.any(pc.equal(pc.utf8_trim_whitespace(trial[name]), "")).as_py() for name in texts)
+
+
+def test_a_quarter_of_each_network_is_held_out_and_no_patient_is_on_both_sides(trial: pa.Table) -> None:
+    kept, held_out = tables()
+    assert Counter(kept["network"].to_pylist()) == PATIENTS
+    assert list(dict.fromkeys(kept["network"].to_pylist())) == list(NETWORKS)
+    for name, n in Counter(trial["network"].to_pylist()).items():
+        assert n - PATIENTS[name] == round(n / 4)
+    rows = [tuple(row.values()) for row in pa.concat_tables([kept, held_out]).to_pylist()]
+    assert Counter(rows) == Counter(tuple(row.values()) for row in trial.to_pylist())
+
+
+def test_the_same_patients_are_held_out_each_time() -> None:
+    assert all(once.equals(again) for once, again in zip(tables(), tables(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Tour:
+    """The whole tour with test noise, one network after the other in this process."""
+    out, said = tmp_path_factory.mktemp("demo") / "out", io.StringIO()
+    with redirect_stderr(said):
+        simulated = tour(out, seed=1, engine="process")
+    return Tour(simulated, out, said.getvalue())
+
+
+def test_pooling_helps_small_networks_and_stays_below_the_ceiling(finished: Tour) -> None:
+    summary = finished.simulated.summary
+    assert {site["name"]: site["n"] for site in summary["sites"]} == PATIENTS
+    assert {round(site["mu"], 3) for site in summary["sites"]} == {0.268}
+    assert all(site["epsilon"] <= 1.000001 for site in summary["sites"])
+    own, pooled = {site["name"]: site["own_auc"] for site in summary["sites"]}, summary["pooled"]["auc"]
+    assert max(own["POLA"], own["NETH"], own["AUSL"]) < pooled < summary["ceiling_auc"]
+    assert pooled > 0.76
+
+
+def test_the_files_of_the_tour_say_that_its_noise_is_a_test(finished: Tour) -> None:
+    simulated, out, _ = finished
+    assert {path.name for path in out.iterdir()} == FILES
+    assert BANNER in (out / "report.html").read_text("utf-8")
+    assert json.loads((out / "summary.json").read_text())["noise"] == "TEST"
+    receipts = [json.loads(path.read_bytes()) for path in (out / "receipts").iterdir()]
+    assert all(BANNER in json.dumps(receipt) for receipt in receipts)
+    assert len(pd.read_parquet(out / "pooled.parquet")) == sum(PATIENTS.values()) == len(simulated.records)
+
+
+def test_the_receipts_of_the_tour_hold(finished: Tour) -> None:
+    (study,) = verify([finished.out])
+    assert set(study.receipts) == set(NETWORKS)
+    assert study.consortium.mu == pytest.approx(0.268, abs=1e-3)
+
+
+def test_the_table_marks_the_networks_that_gain(finished: Tour, capsys: pytest.CaptureFixture[str]) -> None:
+    simulated, out, _ = finished
+    print_results(simulated, out)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == BANNER
+    pooled = simulated.summary["pooled"]["auc"]
+    for site in simulated.summary["sites"]:
+        cells = next(line for line in lines if line.split()[:1] == [site["name"]]).split()
+        assert cells[2:6] == [f"{site['n']:,}", "0.268", "1.00", f"{site['own_auc']:.3f}"]
+        assert (len(cells) == 7) == (round(site["own_auc"], 3) < round(pooled, 3))
+    assert any(line.split()[:2] == ["pooled", "synthetic"] and f"{pooled:.3f}" in line for line in lines)
+    assert any(f"cohortmix verify {out}" in line for line in lines)
+    assert any("finds at most 8.4% of the members" in line for line in lines)
+
+
+def test_real_noise_is_not_called_a_test(finished: Tour, capsys: pytest.CaptureFixture[str]) -> None:
+    simulated, out, _ = finished
+    print_results(replace(simulated, summary=simulated.summary | {"noise": "opendp"}), out)
+    assert BANNER not in capsys.readouterr().out
+
+
+def test_the_tour_says_what_it_is_about_to_do_and_ends_each_step(finished: Tour) -> None:
+    plan, _, progress = finished.said.partition("\n1 hospitals:")
+    assert "UK 4,689, ITAL 2,578" in plan
+    assert "epsilon 1 at delta 1e-05, that is mu 0.268" in plan
+    lines = f"1 hospitals:{progress}".splitlines()
+    last = {line.partition(":")[0]: line for line in lines}
+    assert list(last) == list(STEPS.values())
+    for line in last.values():
+        done, _, total = line.split()[-3:]
+        assert done == total
+    for step in list(STEPS.values())[1:]:  # each is shown from its beginning, with what will be its end
+        first = next(line for line in lines if line.startswith(step))
+        assert first.split()[-3:] == ["0", "of", last[step].split()[-1]]
+
+
+def test_other_peoples_files_stay(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("do not lose this")
+    with pytest.raises(InputError, match=r"thesis\.tex"):
+        tour(tmp_path, engine="process")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
