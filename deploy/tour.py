@@ -159,7 +159,7 @@ def _table(summary: Mapping[str, Any]) -> Table:
     for site in summary["sites"]:
         more = gain(site["own_auc"], pooled)
         shown = f"+{more:.3f}" if more > 0 else ""
-        table.add_row(f"{site['name']} records", *_costs(site, site["n"]), figure(site["own_auc"]), shown)
+        table.add_row(f"{site['name']} real records", *_costs(site, site["n"]), figure(site["own_auc"]), shown)
     patients = sum(site["n"] for site in summary["sites"])
     table.add_section()
     table.add_row("pooled synthetic cohort", *_costs(whole, patients), figure(pooled), style="bold")
@@ -178,7 +178,7 @@ def _sentences(summary: Mapping[str, Any], class_only: Sequence[str]) -> list[st
     found = gdp.detection_rate(mu, FALSE_ALARMS)
     sentences = [
         f"{ahead} of {len(sites)} networks predict better from the pooled synthetic cohort than from their own "
-        "real records.",
+        "real records; a gain below about 0.01 can be chance.",
         "AUC: how often a patient who died or stayed dependent is ranked above one who did not; 0.5 is chance.",
         f"An attacker who knows every other record and is allowed {FALSE_ALARMS:.0%} false alarms finds at most "
         f"{found:.1%} of the members; guessing finds {FALSE_ALARMS:.0%}.",

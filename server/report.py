@@ -96,8 +96,8 @@ def _usefulness(summary: Mapping[str, Any]) -> Html:
             "p",
             f"A model trained on the pooled synthetic records reaches an AUC of {pooled:.3f} on real patients "
             f"whom no model has seen. For {ahead} of {count(len(own), 'site')} this is better than a model "
-            "trained on the site’s own real records. With all real records in one place it would be "
-            f"{ceiling:.3f}.",
+            "trained on the site’s own real records, though a small gain can be chance. With all real records in "
+            f"one place it would be {ceiling:.3f}.",
         ),
         _figure(
             auc_plot(summary),
@@ -172,7 +172,7 @@ def _sites(summary: Mapping[str, Any], measured: bool) -> Html:
     header = ("Site", "Patients", "µ", "ε", "Centroids", *(("Own AUC", "Gain") if measured else ()))
     note = f"ε holds with δ\u00a0=\u00a0{power_of_ten(whole['delta'])}."
     if measured:
-        note = f"Gain: by how much the pooled synthetic records do better; a small one can be chance. {note}"
+        note = f"Gain: by how much the pooled synthetic records do better than a site’s own real ones. {note}"
     return element(
         "section",
         element("h2", "The sites"),

@@ -137,8 +137,8 @@ def test_the_table_marks_the_networks_that_gain(finished: Tour, capsys: pytest.C
     pooled = simulated.summary["pooled"]["auc"]
     for site in simulated.summary["sites"]:
         cells = next(line for line in lines if line.split()[:1] == [site["name"]]).split()
-        assert cells[2:6] == [f"{site['n']:,}", "0.268", "1.00", f"{site['own_auc']:.3f}"]
-        assert (len(cells) == 7) == (round(site["own_auc"], 3) < round(pooled, 3))
+        assert cells[3:7] == [f"{site['n']:,}", "0.268", "1.00", f"{site['own_auc']:.3f}"]
+        assert (len(cells) == 8) == (round(site["own_auc"], 3) < round(pooled, 3))
     assert any(line.split()[:2] == ["pooled", "synthetic"] and f"{pooled:.3f}" in line for line in lines)
     assert any(f"cohortmix verify {out}" in line for line in lines)
     assert any("finds at most 8.4% of the members" in line for line in lines)
