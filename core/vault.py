@@ -407,10 +407,7 @@ def _rows_of_patients(source: Source, schema: Schema) -> Counter[str] | None:
 
 
 def _keys(batch: pa.RecordBatch, schema: Schema) -> list[str | None]:
-    column = batch.column(schema.patient_key)
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    coded = column.dictionary_encode()
+    coded = batch.column(schema.patient_key).dictionary_encode()
     keys = [None if value is None else category_text(value) for value in python_values(coded.dictionary)]
     texts = [None if key is None or key.lower() in NULL_TEXTS else key for key in keys]
     return [None if code is None else texts[code] for code in coded.indices.to_pylist()]
