@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PACKAGES := core protocol client server deploy
 export OMP_NUM_THREADS ?= 2
+export FLWR_TELEMETRY_ENABLED = 0
+export RAY_USAGE_STATS_ENABLED = 0
 
 .PHONY: demo test lint bench lock clean
 

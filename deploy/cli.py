@@ -18,6 +18,7 @@ from cohortmix.core.schema import SchemaError
 from cohortmix.core.table import InputError
 from cohortmix.core.vault import BudgetExceeded
 from cohortmix.deploy import commands
+from cohortmix.deploy.faults import EngineError
 from cohortmix.deploy.tour import demo
 from cohortmix.protocol.receipts import ReceiptError
 
@@ -29,6 +30,7 @@ STATUS: dict[type[Exception], int] = {
     BudgetExceeded: 3,
     commands.StudyRefused: 3,
     commands.StudyUnanswered: 4,
+    EngineError: 4,
 }
 
 

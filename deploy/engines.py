@@ -17,14 +17,11 @@ from flwr.common.constant import PARTITION_ID_KEY
 
 from cohortmix.client.app import relay
 from cohortmix.deploy.consortium import Consortium, SiteFolder
+from cohortmix.deploy.faults import EngineError
 from cohortmix.deploy.local_grid import LocalGrid
 from cohortmix.server.app import Progress, conduct
 
 Engine = Literal["process", "flower"]
-
-
-class EngineError(RuntimeError):
-    """Flower's simulation engine stopped before the study was over."""
 
 
 def silent(event: str, done: int, total: int) -> None:

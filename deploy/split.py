@@ -104,7 +104,7 @@ def skewed(
 
 
 def held_out(patient: NDArray[np.int64], site: NDArray[np.str_], fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Which records (n,) are held out: the same fraction of the patients of each site, rounded down.
+    """Which records (n,) are held out: the same fraction of the patients of each site, rounded.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def held_out(patient: NDArray[np.int64], site: NDArray[np.str_], fraction: float
     rng, out = np.random.default_rng(seed), np.zeros(_count(patient), dtype=bool)
     for name in dict.fromkeys(site.tolist()):
         members = rng.permutation(np.unique(patient[site == name]))
-        out[members[: int(fraction * len(members))]] = True
+        out[members[: round(fraction * len(members))]] = True
     return out[patient]
 
 

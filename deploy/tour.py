@@ -26,6 +26,7 @@ from cohortmix.core import gdp
 from cohortmix.core.budget import Budget
 from cohortmix.core.schema import Schema
 from cohortmix.deploy.commands import told_apart
+from cohortmix.deploy.split import held_out
 from cohortmix.protocol.messages import TEST_WARNING
 from cohortmix.server.plot import gain
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 DATA = Path(__file__).with_name("demo")
 NETWORKS = ("UK", "ITAL", "SWIT", "POLA", "NETH", "SWED", "AUSL", "NORW")
 EPSILON, DELTA = 1.0, 1e-5
+TEST_FRACTION = 0.25
 FALSE_ALARMS = 0.05
 STEPS = {
     "sites": "1 hospitals",
@@ -70,29 +72,24 @@ def tour(out: Path, seed: int | None = None, engine: Engine = "flower") -> Simul
     from cohortmix.deploy.consortium import Terms  # these two bring in JAX and Flower
     from cohortmix.deploy.simulation import simulate
 
-    schema, (table, held_out) = Schema.from_yaml((DATA / "schema.yaml").read_text("utf-8")), tables()
+    schema, (table, test) = Schema.from_yaml((DATA / "schema.yaml").read_text("utf-8")), tables()
     networks = table.column("network").to_pylist()
     budget = Budget.from_epsilon(EPSILON, DELTA)
     terms = Terms(budget=budget, name="International Stroke Trial", seed=seed, public_data=True)
     patients = {name: networks.count(name) for name in NETWORKS}
-    _print_plan(patients, held_out.num_rows)
+    _print_plan(patients, test.num_rows)
     with steps() as report, told_apart():
         progress = _by_step(report, _totals(schema, tuple(patients.values())))
-        return simulate(
-            table, schema, networks, terms, held_out=held_out, out=out, engine=engine, progress=progress
-        )
+        return simulate(table, schema, networks, terms, held_out=test, out=out, engine=engine, progress=progress)
 
 
 def tables() -> tuple[pa.Table, pa.Table]:
     """What the networks hold, and a quarter of each that is held out; always the same patients."""
-    trial, rng = pq.read_table(DATA / "stroke.parquet"), np.random.default_rng(0)
-    kept, held_out = [], []
-    for name in NETWORKS:
-        patients = trial.filter(pc.equal(trial["network"], name))
-        order, quarter = rng.permutation(len(patients)), round(len(patients) / 4)
-        held_out.append(patients.take(np.sort(order[:quarter])))
-        kept.append(patients.take(np.sort(order[quarter:])))
-    return pa.concat_tables(kept), pa.concat_tables(held_out)
+    trial = pq.read_table(DATA / "stroke.parquet")
+    trial = pa.concat_tables([trial.filter(pc.equal(trial["network"], name)) for name in NETWORKS])
+    names = np.array(trial.column("network").to_pylist())
+    quarter = held_out(np.arange(len(names)), names, TEST_FRACTION, seed=0)
+    return trial.filter(pa.array(~quarter)), trial.filter(pa.array(quarter))
 
 
 def print_results(finished: Simulation, out: Path) -> None:

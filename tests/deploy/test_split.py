@@ -46,7 +46,7 @@ def test_the_same_fraction_of_each_site_is_held_out(
     assert together(patient, out)
     for name in np.unique(names):
         here = names == name
-        assert len(np.unique(patient[here & out])) == int(fraction * len(np.unique(patient[here])))
+        assert len(np.unique(patient[here & out])) == round(fraction * len(np.unique(patient[here])))
 
 
 def spread(concentration: float) -> float:
