@@ -110,7 +110,9 @@ def choose_support(targets: ArrayLike, target_labels: ArrayLike, *, size: int, s
     x, y = np.asarray(targets, np.float64), np.asarray(target_labels, np.float64)
     _check_pair(x, y)
     _check_size(size, len(x))
-    joint = np.hstack([x, y * np.sqrt((x**2).sum(axis=1).mean())])
+    joint = np.hstack([x, y * np.sqrt((x**2).sum(axis=1).mean())]).round(
+        6
+    )  # equal records, whatever their sums' order
     distinct = len(np.unique(joint, axis=0))
     assigned = KMeans(min(size, distinct), n_init=1, random_state=seed).fit(joint).labels_
     members = (assigned == np.unique(assigned)[:, None]).astype(np.float64)
