@@ -19,8 +19,7 @@ from cohortmix.client.data import open_all, open_table
 from cohortmix.client.draft import draft
 from cohortmix.client.output import require_free, write_release
 from cohortmix.client.progress import step
-from cohortmix.client.site import MIN_PATIENTS
-from cohortmix.core.budget import Budget
+from cohortmix.core.budget import MIN_PATIENTS, Budget
 from cohortmix.core.noise import OpenDPNoise
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError

@@ -16,6 +16,7 @@ from cohortmix.client.ledger import Ledger, RequestConflict
 from cohortmix.client.policy import Policy, Refused
 from cohortmix.client.reservation import Reservation
 from cohortmix.core import pipeline
+from cohortmix.core.budget import MIN_PATIENTS
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.noise import NoiseSource
 from cohortmix.core.schema import Schema
@@ -40,9 +41,6 @@ from cohortmix.protocol.messages import (
 )
 from cohortmix.protocol.receipts import issue
 from cohortmix.protocol.signing import Key, SignatureError, verify_request
-
-MIN_PATIENTS = 50
-"""Public threshold: a site with fewer patients takes part in no study."""
 
 MAX_GROUPS = 2000
 """Most groups that a coordinator may ask for; the second moment has their square."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from cohortmix.core import gdp
 
 DEFAULT_DELTA = 1e-5
+MIN_PATIENTS = 50
+"""Public threshold: a site with fewer patients makes no release."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from cohortmix.core import gdp, pipeline
-from cohortmix.core.budget import Budget, ResolvedBudget
+from cohortmix.core.budget import MIN_PATIENTS, Budget, ResolvedBudget
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.condensed import PooledSupport, centroid_table
 from cohortmix.core.noise import NoiseSource, OpenDPNoise
@@ -20,8 +20,6 @@ from cohortmix.core.records import Pool, draw
 from cohortmix.core.schema import SITE, Schema
 from cohortmix.core.table import InputError, TableSource
 from cohortmix.core.vault import Answer, MemoryMeter, Source, Vault
-
-MIN_PATIENTS = 50  # public threshold below which a site is refused
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,8 +22,8 @@ from pydantic import ValidationError
 from cohortmix.client.data import open_table
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.policy import Policy
-from cohortmix.client.site import MIN_PATIENTS, Site
-from cohortmix.core.budget import Budget
+from cohortmix.client.site import Site
+from cohortmix.core.budget import MIN_PATIENTS, Budget
 from cohortmix.core.noise import NoiseSource, OpenDPNoise
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.schema import Schema

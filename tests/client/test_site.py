@@ -15,8 +15,9 @@ import pytest
 
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.policy import Policy
-from cohortmix.client.site import MAX_GROUPS, MIN_PATIENTS, Site
+from cohortmix.client.site import MAX_GROUPS, Site
 from cohortmix.core import pipeline
+from cohortmix.core.budget import MIN_PATIENTS
 from cohortmix.core.noise import NoiseSource, OpenDPNoise
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.schema import Schema, SchemaError
