@@ -92,12 +92,12 @@ class Cells:
     def _ends(self, codes: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Both ends of each cell; of whole numbers, the first and the last in it."""
         assert not isinstance(self.column, Category)
-        low, high = bounds(self.column)
+        low, high = _limits(self.column)
         ends = np.concatenate([[low], np.asarray(self.edges), [high]])
         left, right = ends[codes], ends[codes + 1]
         if _whole(self.column):
             left = np.ceil(left)
-            return left, np.maximum(np.where(codes == len(ends) - 2, np.floor(high), np.ceil(right) - 1), left)
+            return left, np.where(codes == len(ends) - 2, high, np.ceil(right) - 1)
         return left, np.where(right == np.nextafter(left, np.inf), left, right)
 
     def _uniform(self, codes: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -105,10 +105,11 @@ class Cells:
         u = rng.random(len(codes))
         if _whole(self.column):
             return np.asarray(left + np.floor(u * (right - left + 1)))
+        inside = left + u * (right - left)
         if isinstance(self.column, Number) and self.column.transform == "log1p":
             inside = np.expm1(np.log1p(left) + u * (np.log1p(right) - np.log1p(left)))
-            return np.asarray(np.clip(inside, left, right))
-        return np.asarray(left + u * (right - left))
+        last = np.nextafter(right, -np.inf)  # the edge itself lies in the next cell
+        return np.asarray(np.clip(inside, left, np.maximum(left, last)))
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
 
 
 def _edges(column: Number | Date) -> tuple[float, ...]:
-    low, high = bounds(column)
+    low, high = _limits(column)
     count = column.knots or EQUAL_CELLS
     if isinstance(column, Number) and column.transform == "log1p":
         edges = np.expm1(np.linspace(np.log1p(low), np.log1p(high), count + 1))
@@ -167,6 +168,9 @@ def _edges(column: Number | Date) -> tuple[float, ...]:
         edges = np.linspace(low, high, count + 1)
         if isinstance(column, Number) and not column.knots:
             edges = np.concatenate([edges, _log_grid(low, high)])
+    # Machines differ in the last bits of a logarithm or a power; sites of a study must have the same cells.
+    edges = np.array([float(f"{edge:.13g}") for edge in edges])
+    edges[[0, count]] = low, high
     if _whole(column):
         edges = np.ceil(edges) - 0.5
     elif low <= 0 < high and not column.knots:
@@ -188,6 +192,12 @@ def _runs(values: int, size: int) -> tuple[int, ...] | None:
         return None
     runs = np.arange(values) * COARSE // values
     return (*runs.tolist(), *([COARSE] if size > values else []))
+
+
+def _limits(column: Number | Date) -> tuple[float, float]:
+    """The declared bounds; of whole numbers, the first and the last one within them."""
+    low, high = bounds(column)
+    return (float(np.ceil(low)), float(np.floor(high))) if _whole(column) else (low, high)
 
 
 def _whole(column: Column) -> bool:
