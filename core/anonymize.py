@@ -138,13 +138,17 @@ def read_sums(encoding: Encoding, estimate: NDArray[np.float64], s_a: float) -> 
 
 
 def group_variance(encoding: Encoding, groups: Groups, s_a: float) -> NDArray[np.float64]:
-    """Variance of the patients in each group (G,): a run is known to s_A^2, its parts to s_A^2/0.49 a cell."""
+    """Variance that a mixture's fit takes for the patients in each group (G,), in patients^2.
+
+    s_A^2 for each run, or each cell of a feature without runs, that a group touches. A part of a run has up to
+    2.04 s_A^2 a cell; taking margins for that uncertain measured no better.
+    """
     out = []
     for feature, of in zip(encoding.features, groups, strict=True):
-        sizes = np.zeros((max(of) + 1, 1 + max(feature.coarse or of)))
-        for cell, group in enumerate(of):
-            sizes[group, (feature.coarse or of)[cell]] += 1 / FINE**2 if feature.coarse else 1
-        out.append(s_a**2 * (np.minimum(sizes, 1) if feature.coarse else sizes).sum(axis=1))
+        runs = np.asarray(feature.coarse or range(feature.size))
+        touched = np.zeros((max(of) + 1, runs.max() + 1), dtype=bool)
+        touched[np.asarray(of), runs] = True
+        out.append(s_a**2 * touched.sum(axis=1))
     return np.concatenate(out)
 
 
@@ -155,7 +159,7 @@ def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins |
     then the part within each run, is kept by the factor 1 - noise / observed (James, Stein 1961). The prior of
     a site's class is the same class of all sites (`prior`), or else all classes together.
     """
-    masses = patients * simplex(sums.masses / patients, floor=1 / patients)
+    masses = class_masses(sums, patients)
     out = np.empty_like(sums.cells)
     for feature, block in zip(encoding.features, blocks_of(encoding.sizes), strict=True):
         runs = np.asarray(feature.coarse or range(feature.size))
@@ -173,6 +177,12 @@ def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins |
     return Margins(out, masses, sums.s_a)
 
 
+def class_masses(sums: ClassSums, patients: int) -> NDArray[np.float64]:
+    """(C,) patients per class, summing to `patients`: at least one in each, or half an equal share."""
+    floor = min(1 / patients, 0.5 / len(sums.masses))
+    return patients * simplex(sums.masses / patients, floor)
+
+
 def _by_run(runs: NDArray[np.int64], cells: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.bincount(runs, cells).astype(np.float64)
 
@@ -185,9 +195,9 @@ def _keep(own: NDArray[np.float64], prior: NDArray[np.float64], variance: float)
     return prior + difference * max(0.0, 1 - explained / square if square else 0.0)
 
 
-def choose_groups(encoding: Encoding, margins: Margins, s_b: float) -> Groups:
-    """Merge fine cells until a group holds sqrt(s_B / n) of the patients; values of released margins only."""
-    smallest = max(sqrt(s_b / float(margins.masses.sum())), LARGEST_GROUP)
+def choose_groups(encoding: Encoding, margins: Margins, smallest: float) -> Groups:
+    """Merge fine cells until a group holds this share of the patients; values of released margins only."""
+    smallest = max(smallest, LARGEST_GROUP)
     blocks = blocks_of(encoding.sizes)
     return tuple(
         _merge_values(margins.pooled[block], max(smallest / 4, 1 / 400))

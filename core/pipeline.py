@@ -22,6 +22,7 @@ from cohortmix.core.schema import Schema
 from cohortmix.core.vault import Answer, MomentQuery, Vault
 
 SUPPORT, TARGETS = 50, 10_000  # inducing points; records drawn from the mixture that they learn from
+ROOM = 2  # components of l_min patients per class, for a site to measure answer B
 RARE = 4  # a class below this many s_B, and below a tenth of the patients, gets one centroid
 RARE_SHARE = 0.1
 
@@ -53,8 +54,11 @@ class Plan:
 
     @property
     def fits_mixture(self) -> bool:
-        """False where not one component of l_min patients finds room: the whole budget then goes to A."""
-        return approximate.l_min(self.s_b) <= self.patients
+        """False where there is no room for ROOM components per class: the whole budget then goes to A.
+
+        With fewer, a mixture says hardly more than class centroids do, and those are less noisy without B.
+        """
+        return ROOM * len(self.schema.classes) * approximate.l_min(self.s_b) <= self.patients
 
     @property
     def mu2_sums(self) -> Fraction:
@@ -78,9 +82,10 @@ def common(plans: Sequence[Plan], answers: Sequence[Answer]) -> Common:
     patients = sum(plan.patients for plan in plans)
     total, s_a = anonymize.add_answers(answers)
     margins = anonymize.project(anonymize.read_sums(encoding, total, s_a), encoding, patients)
-    fitting = [plan for plan in plans if plan.fits_mixture] or plans
-    s_b = sqrt(sum(plan.s_b**2 for plan in fitting))
-    return Common(anonymize.choose_groups(encoding, margins, min(s_b, patients)), margins)
+    s_b = sqrt(sum(plan.s_b**2 for plan in plans if plan.fits_mixture))
+    # A pair of groups, or a group where no site has room for pairs, then holds as many patients as its noise.
+    smallest = sqrt(s_b / patients) if s_b > 0 else s_a / patients
+    return Common(anonymize.choose_groups(encoding, margins, smallest), margins)
 
 
 def centroids(vault: Vault, plan: Plan, common: Common, own: Answer, seed: bytes) -> SiteCentroids:
@@ -108,7 +113,7 @@ def approximate_and_adapt(plan: Plan, common: Common, own: Answer, answer: Answe
     by_class = class_centroids(plan, common, own)
     rare = (by_class.masses < RARE * plan.s_b) & (by_class.masses < RARE_SHARE * plan.patients)
     k = approximate.components(by_class.masses[~rare].sum(), plan.s_b)
-    if k < (~rare).sum():
+    if k < max(1, (~rare).sum()):
         return by_class
     target = moments(plan, common, own, answer, np.flatnonzero(~rare))
     mixture = approximate.fit(target, k=k, fits=approximate.fits_of(k), seed=int(rng.integers(2**31)))
@@ -150,12 +155,11 @@ def moments(
     pairs = np.zeros((len(plan.schema.classes), *query.pairs.shape))
     pairs[:, query.pairs] = answer.estimate.reshape(len(pairs), -1)
     variance = anonymize.group_variance(encoding, common.groups, own.std)
-    masses = plan.patients * anonymize.simplex(sums.masses / plan.patients, floor=1 / plan.patients)
     return approximate.Moments(
         (pairs + pairs.transpose(0, 2, 1))[classes],
         answer.std,
         anonymize.grouped(sums.cells, encoding.sizes, common.groups)[classes],
         np.sqrt(variance),
-        masses[classes],
+        anonymize.class_masses(sums, plan.patients)[classes],
         query.sizes,
     )
