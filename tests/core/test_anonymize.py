@@ -1,0 +1,357 @@
+"""Answers A and B: what is asked, how the estimates are read, and how fine cells become groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import pairwise
+from math import sqrt
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from cohortmix.core import Schema
+from cohortmix.core.anonymize import (
+    FINE,
+    LARGEST_GROUP,
+    UNIT,
+    ClassSums,
+    Groups,
+    Margins,
+    add_answers,
+    answer_a,
+    answer_b,
+    blocks_of,
+    choose_groups,
+    class_masses,
+    group_variance,
+    grouped,
+    membership,
+    noise_a,
+    noise_b,
+    project,
+    read_sums,
+    simplex,
+    sum_query,
+)
+from cohortmix.core.encoding import Encoding
+from cohortmix.core.noise_keyed import KeyedNoise
+from cohortmix.core.vault import MemoryMeter, Vault
+
+SCHEMA = Schema.from_yaml(
+    """
+name: three
+target: outcome
+columns:
+  age: {type: number, min: 0, max: 99, integer: true, missing: true}
+  sex: {type: category, values: [F, M, other], missing: true}
+  dose: {type: number, min: 0, max: 1, knots: 16}
+  outcome: {type: category, values: [well, ill]}
+"""
+)
+ENCODING = Encoding.of(SCHEMA)
+AGE, SEX, DOSE = blocks_of(ENCODING.sizes)
+N, MU2 = 4000, 0.5
+
+
+class Rows:
+    names = tuple(SCHEMA.columns)
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.batch = batch
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        yield self.batch
+
+
+def cohort(seed: int = 0, n: int = N) -> pa.RecordBatch:
+    """The ill are older, and more of them are men; a tenth of the ages is missing."""
+    rng = np.random.default_rng(seed)
+    ill = rng.random(n) < 0.3
+    age = np.clip(rng.normal(np.where(ill, 70, 45), 15, n), 0, 99).round()
+    sex = np.where(rng.random(n) < np.where(ill, 0.7, 0.5), "M", "F")
+    return pa.record_batch(
+        {
+            "age": pa.array(age, mask=rng.random(n) < 0.1),
+            "sex": sex,
+            "dose": rng.beta(2, 5, n),
+            "outcome": np.where(ill, "ill", "well"),
+        }
+    )
+
+
+BATCH = cohort()
+
+
+def counts(batch: pa.RecordBatch = BATCH) -> NDArray[np.float64]:
+    """True patients per class and fine cell, (C, F)."""
+    features, label = ENCODING.codes(batch)
+    hot = np.concatenate([np.eye(size)[features[:, j]] for j, size in enumerate(ENCODING.sizes)], axis=1)
+    return np.stack([hot[label == c].sum(axis=0) for c in range(2)])
+
+
+def estimate(cells: NDArray[np.float64], s_a: float = 0.0, seed: int = 0) -> NDArray[np.float64]:
+    """What a vault would answer for these counts, in patients; in plain numpy."""
+    parts: list[NDArray[np.float64]] = []
+    for feature, block in zip(ENCODING.features, blocks_of(ENCODING.sizes), strict=True):
+        if feature.coarse is not None:
+            runs = np.eye(max(feature.coarse) + 1)[list(feature.coarse)]
+            parts += [cells[:, block] @ runs, cells[:, block] * FINE]
+        else:
+            parts.append(cells[:, block])
+    parts.append(cells[:, SEX].sum(axis=1, keepdims=True) * sqrt(3 / 4))
+    exact = np.concatenate(parts, axis=1)
+    return np.asarray(exact + s_a * np.random.default_rng(seed).standard_normal(exact.shape)).ravel()
+
+
+# What is asked
+
+
+def test_a_record_has_the_norm_of_the_recipe() -> None:
+    """R^2 = 1.49 for a number with runs, 1 for another column, and D/4 for the class."""
+    assert ENCODING.features[2].coarse is not None
+    assert sum_query(ENCODING).bound2 / UNIT**2 == pytest.approx(1.49 + 1 + 1.49 + 3 / 4, rel=1e-6)
+
+
+def test_noise_can_be_told_before_asking() -> None:
+    vault = Vault(Rows(BATCH), SCHEMA, KeyedNoise(1), MemoryMeter(Fraction(10)))
+    a = answer_a(vault, ENCODING, Fraction(MU2))
+    b = answer_b(vault, tuple((0,) * size for size in ENCODING.sizes), Fraction(MU2))
+    assert a.std == pytest.approx(noise_a(ENCODING, MU2), rel=1e-6)
+    assert b.std == pytest.approx(noise_b(3, MU2), rel=1e-6)
+    assert noise_b(3, MU2) == pytest.approx(sqrt(6 / MU2))
+
+
+def test_the_vault_answers_in_the_order_that_is_read() -> None:
+    vault = Vault(Rows(BATCH), SCHEMA, KeyedNoise(1), MemoryMeter(Fraction(10**9)))
+    answer = answer_a(vault, ENCODING, Fraction(10**6))
+    np.testing.assert_allclose(answer.estimate, estimate(counts()), atol=6 * answer.std)
+    assert answer.std < 0.01
+
+
+def test_answers_add_and_so_do_their_variances() -> None:
+    one, other = (
+        answer_a(
+            Vault(Rows(BATCH), SCHEMA, KeyedNoise(seed), MemoryMeter(Fraction(10))), ENCODING, Fraction(mu2, 100)
+        )
+        for seed, mu2 in ((1, 9), (2, 16))
+    )
+    total, std = add_answers([one, other])
+    np.testing.assert_array_equal(total, one.estimate + other.estimate)
+    assert std == pytest.approx(sqrt(one.std**2 + other.std**2))
+
+
+# How it is read
+
+
+def test_exact_answers_are_read_as_the_counts() -> None:
+    sums = read_sums(ENCODING, estimate(counts()), 1.0)
+    np.testing.assert_allclose(sums.cells, counts(), atol=1e-9)
+    np.testing.assert_allclose(sums.masses, counts()[:, SEX].sum(axis=1), rtol=1e-5)  # sqrt(D/4) is on the lattice
+
+
+def test_runs_and_fine_cells_are_read_by_least_squares() -> None:
+    """The oracle: numpy's least squares over both measurements, each divided by its own noise."""
+    noisy = estimate(counts(), s_a=20.0, seed=1)
+    sums = read_sums(ENCODING, noisy, 20.0)
+    start = 0
+    for feature, block in zip(ENCODING.features, (AGE, SEX, DOSE), strict=True):
+        size = feature.size
+        runs = np.eye(max(feature.coarse) + 1)[list(feature.coarse)].T if feature.coarse else np.zeros((0, size))
+        design = np.concatenate([runs, np.eye(size) * (FINE if feature.coarse else 1)])
+        measured = noisy.reshape(2, -1)[:, start : start + len(design)]
+        start += len(design)
+        for c in range(2):
+            best = np.linalg.lstsq(design, measured[c], rcond=None)[0]
+            np.testing.assert_allclose(sums.cells[c, block], best, atol=1e-8)
+
+
+def test_estimates_are_unbiased_and_as_noisy_as_they_say() -> None:
+    runs = 400
+    found = [read_sums(ENCODING, estimate(counts(), 10.0, seed), 10.0) for seed in range(runs)]
+    cells, masses = np.stack([f.cells for f in found]), np.stack([f.masses for f in found])
+    sigma = np.sqrt(found[0].variance)
+    assert np.abs((cells.mean(axis=0) - counts()) / (sigma / sqrt(runs))).max() < 5
+    ratio = cells.std(axis=0) / sigma
+    assert ratio[:, SEX] == pytest.approx(np.ones((2, 4)), abs=0.2)
+    assert 0.8 < ratio[:, AGE].mean() < 1  # below: the runs know something of their cells
+    assert masses.std(axis=0) == pytest.approx(np.full(2, found[0].masses_std), rel=0.2)
+    assert found[0].masses_std == pytest.approx(10 / sqrt(3 / 4), rel=1e-6)
+
+
+# Distributions
+
+
+def project_one_by_one(x: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
+    """The nearest point of the simplex by bisection on its one multiplier."""
+    low, high = x.min() - 2, x.max() + 2
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if np.maximum(x - middle, floor).sum() > 1 else (low, middle)
+    return np.asarray(np.maximum(x - low, floor))
+
+
+VECTORS = st.lists(st.floats(-5, 5), min_size=1, max_size=12).map(np.array)
+
+
+@given(VECTORS, st.floats(0, 0.9))
+def test_the_projection_is_the_nearest_distribution(x: NDArray[np.float64], share: float) -> None:
+    floor = share / len(x)
+    found = simplex(x, floor)
+    assert found.sum() == pytest.approx(1, abs=1e-9)
+    assert found.min() >= floor - 1e-12
+    np.testing.assert_allclose(found, project_one_by_one(x, floor), atol=1e-9)
+
+
+def test_a_distribution_is_its_own_projection() -> None:
+    p = np.random.default_rng(0).dirichlet(np.ones(7))
+    np.testing.assert_allclose(simplex(p), p, atol=1e-15)
+    np.testing.assert_allclose(simplex(p + 3), p, atol=1e-12)
+
+
+def true_margins() -> NDArray[np.float64]:
+    return np.asarray(counts() / counts()[:, SEX].sum(axis=1, keepdims=True))
+
+
+def test_without_noise_the_margins_are_the_shares() -> None:
+    margins = project(read_sums(ENCODING, estimate(counts()), 1e-9), ENCODING, N)
+    np.testing.assert_allclose(margins.cells, true_margins(), atol=1e-6)
+    np.testing.assert_allclose(margins.masses, counts()[:, SEX].sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(margins.pooled, counts().sum(axis=0) / N, atol=1e-6)
+
+
+@pytest.mark.parametrize("s_a", [1.0, 30.0, 1000.0])
+def test_margins_are_distributions_however_strong_the_noise(s_a: float) -> None:
+    margins = project(read_sums(ENCODING, estimate(counts(), s_a), s_a), ENCODING, N)
+    for block in (AGE, SEX, DOSE):
+        np.testing.assert_allclose(margins.cells[:, block].sum(axis=1), 1)
+    assert margins.cells.min() >= 0
+    assert margins.masses.sum() == pytest.approx(N)
+    assert margins.masses.min() >= 1 - 1e-9
+
+
+@pytest.mark.parametrize("s_a", [10.0, 30.0, 100.0])
+def test_shrinkage_brings_margins_nearer_to_the_truth(s_a: float) -> None:
+    """Against the same estimates merely projected, in mean squared distance over several draws."""
+    shrunk, plain = 0.0, 0.0
+    for seed in range(5):
+        sums = read_sums(ENCODING, estimate(counts(), s_a, seed), s_a)
+        margins = project(sums, ENCODING, N)
+        for c, block in [(c, block) for c in range(2) for block in (AGE, SEX, DOSE)]:
+            raw = simplex(sums.cells[c, block] / margins.masses[c])
+            shrunk += float(((margins.cells[c, block] - true_margins()[c, block]) ** 2).sum())
+            plain += float(((raw - true_margins()[c, block]) ** 2).sum())
+    assert shrunk < 0.8 * plain
+
+
+def test_pure_noise_is_shrunk_to_the_prior() -> None:
+    """A site far below its noise gets the classes of all sites, or else all classes together; 2 sd leave some."""
+    prior, kept, alike = Margins(true_margins(), np.array([100.0, 100.0]), 1.0), [], []
+    for seed in range(20):
+        noisy = read_sums(ENCODING, estimate(true_margins() * 100, 1000.0, seed), 1000.0)
+        shrunk, alone = project(noisy, ENCODING, 200, prior).cells, project(noisy, ENCODING, 200).cells
+        for block in (AGE, SEX, DOSE):
+            kept += [np.allclose(shrunk[c, block], true_margins()[c, block]) for c in range(2)]
+            alike.append(np.allclose(alone[0, block], alone[1, block]))
+    assert np.mean(kept) > 0.8
+    assert np.mean(alike) > 0.6
+
+
+def test_clear_margins_leave_their_prior() -> None:
+    prior = Margins(true_margins()[::-1], np.array([100.0, 100.0]), 1.0)
+    clear = project(read_sums(ENCODING, estimate(counts()), 1e-9), ENCODING, N, prior).cells
+    np.testing.assert_allclose(clear[:, SEX], true_margins()[:, SEX], atol=1e-6)
+
+
+def test_each_class_has_a_patient_where_there_are_enough() -> None:
+    def masses(values: list[float], patients: int) -> NDArray[np.float64]:
+        found = np.array(values)
+        return class_masses(ClassSums(np.empty((0, 0)), np.empty(0), found, 1.0, 1.0), patients)
+
+    np.testing.assert_allclose(masses([99.0, -40.0, 11.0], 100), [93.5, 1, 5.5])
+    np.testing.assert_allclose(masses([30.0, 70.0], 100), [30, 70])
+    many = masses([0.0] * 60, 50)  # more classes than patients
+    np.testing.assert_allclose(many, np.full(60, 50 / 60))
+
+
+# Groups
+
+
+def margins_of(age: NDArray[np.float64], sex: list[float]) -> Margins:
+    dose = np.full(16, 1 / 16)
+    cells = np.concatenate([age / age.sum(), np.array(sex), dose])
+    return Margins(np.stack([cells, cells]), np.array([50.0, 50.0]), 1.0)
+
+
+AGES = st.lists(st.floats(0, 1).map(lambda u: u**4), min_size=ENCODING.sizes[0], max_size=ENCODING.sizes[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(AGES, st.floats(0.001, 1.0))
+def test_groups_are_a_partition_in_order(age: list[float], smallest: float) -> None:
+    margins = margins_of(np.array(age) + 1e-9, [0.5, 0.3, 0.1, 0.1])
+    groups = choose_groups(ENCODING, margins, smallest)
+    for of, size in zip(groups, ENCODING.sizes, strict=True):
+        assert len(of) == size
+        assert set(of) == set(range(max(of) + 1))
+    for feature, of, block in zip(ENCODING.features, groups, (AGE, SEX, DOSE), strict=True):
+        if feature.coarse is None:
+            continue
+        values = of[:-1] if feature.missing >= 0 else of
+        assert all(later - earlier in (0, 1) for earlier, later in pairwise(values))
+        assert feature.missing < 0 or (of[-1] not in values)  # missing stays by itself
+        mass = margins.pooled[block]
+        for group in range(max(values)):  # all but the last group are no larger than they need be
+            inside = [cell for cell, g in enumerate(values) if g == group]
+            assert mass[inside[:-1]].sum() < max(smallest, LARGEST_GROUP)
+
+
+def test_single_heavy_cells_stay_by_themselves() -> None:
+    age = np.full(ENCODING.sizes[0], 0.02)
+    age[[30, 60]] = 1.0
+    of = choose_groups(ENCODING, margins_of(age, [0.25] * 4), 0.2)[0]
+    assert [of.count(of[atom]) for atom in (30, 60)] == [1, 1]
+    assert of[29] < of[30] < of[31] < of[60] < of[61] < of[-1]
+
+
+def test_rare_values_share_the_last_group() -> None:
+    uniform = np.ones(ENCODING.sizes[0])
+    assert choose_groups(ENCODING, margins_of(uniform, [0.9, 0.06, 0.03, 0.01]), 0.2)[1] == (0, 1, 2, 2)
+    assert choose_groups(ENCODING, margins_of(uniform, [0.03, 0.9, 0.01, 0.06]), 0.2)[1] == (2, 0, 2, 1)
+    assert choose_groups(ENCODING, margins_of(uniform, [0.9, 0.06, 0.05, 0.01]), 0.2)[1] == (0, 1, 2, 3)
+
+
+def test_less_noise_gives_finer_groups_down_to_a_limit() -> None:
+    margins = margins_of(np.ones(ENCODING.sizes[0]), [0.25] * 4)
+    sizes = [max(choose_groups(ENCODING, margins, smallest)[0]) for smallest in (1.0, 0.3, 0.1, 1e-6)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1] <= 1 / LARGEST_GROUP
+
+
+GROUPS: Groups = tuple(tuple(cell * 4 // size for cell in range(size)) for size in ENCODING.sizes)
+
+
+def test_grouped_sums_the_cells_of_each_group() -> None:
+    found = grouped(counts(), ENCODING.sizes, GROUPS)
+    parts = []
+    for block, of in zip((AGE, SEX, DOSE), GROUPS, strict=True):
+        parts += [counts()[:, block][:, np.array(of) == g].sum(axis=1) for g in range(max(of) + 1)]
+    np.testing.assert_array_equal(found, np.stack(parts, axis=1))
+
+
+def test_every_cell_is_member_of_one_group_of_its_feature() -> None:
+    member = membership(ENCODING.sizes, GROUPS)
+    assert member.shape == (sum(ENCODING.sizes), 12)
+    np.testing.assert_array_equal(member.sum(axis=1), 1)
+    np.testing.assert_array_equal(member[SEX].sum(axis=1), member[SEX, 4:8].sum(axis=1))
+
+
+def test_the_variance_of_a_group_counts_the_runs_that_it_touches() -> None:
+    feature = ENCODING.features[0]
+    assert feature.coarse is not None
+    by_run = (feature.coarse, (0, 0, 1, 2), (0, 1) * 8)
+    np.testing.assert_allclose(group_variance(ENCODING, by_run, 3.0), 9 * np.array([*[1] * 9, 2, 1, 1, 8, 8]))
