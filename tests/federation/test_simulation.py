@@ -16,7 +16,7 @@ from cohortmix.protocol.messages import SignedReceipt, SignedStudy, decode
 from cohortmix.protocol.receipts import verify
 from cohortmix.server.publish import FILES, Figures, publish, summarise
 
-TERMS = Terms(budget=Budget.from_epsilon(1.5), seed=1)
+TERMS = Terms(budget=Budget.from_epsilon(3.0), seed=1)
 SITES = np.repeat(["ITAL", "NORW", "tiny"], [300, 60, 60])
 
 
@@ -108,7 +108,7 @@ def test_summary_has_exactly_the_keys_of_the_contract(finished):
     assert summary["noise"] == "TEST"
     assert summary["study"]["overlap"] == 2
     mu = summary["sites"][0]["mu"]
-    assert summary["sites"][0]["epsilon"] == pytest.approx(1.5, abs=1e-4)
+    assert summary["sites"][0]["epsilon"] == pytest.approx(3.0, abs=1e-4)
     assert summary["consortium"]["mu"] == pytest.approx(mu * 2**0.5)
     assert summary["consortium"]["mu_worst"] == pytest.approx(mu * 3**0.5)
     figures = [summary["ceiling_auc"], summary["pooled"]["auc"], *(site["own_auc"] for site in summary["sites"])]
