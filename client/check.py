@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cohortmix.core.schema import Category, Column, Date, Number, Schema
 from cohortmix.core.table import (
     InputError,
+    Source,
     bounds,
     category_codes,
     is_null,
@@ -24,7 +25,6 @@ from cohortmix.core.table import (
     quoted,
     require_columns,
 )
-from cohortmix.core.vault import Source
 
 
 def check(source: Source, schema: Schema) -> None:

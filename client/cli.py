@@ -20,10 +20,11 @@ from cohortmix.client.draft import draft
 from cohortmix.client.output import require_free, write_release
 from cohortmix.client.progress import step
 from cohortmix.core.budget import MIN_PATIENTS, Budget
+from cohortmix.core.meter import MemoryMeter
 from cohortmix.core.noise import OpenDPNoise
 from cohortmix.core.schema import Schema
-from cohortmix.core.table import InputError
-from cohortmix.core.vault import MemoryMeter, Source, Vault
+from cohortmix.core.table import InputError, Source
+from cohortmix.core.vault import Vault
 
 if TYPE_CHECKING:
     from cohortmix.core.synthesis import Release

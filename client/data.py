@@ -17,8 +17,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from cohortmix.core.schema import Schema
-from cohortmix.core.table import BATCH_ROWS, InputError, plain, require_columns
-from cohortmix.core.vault import Source
+from cohortmix.core.table import BATCH_ROWS, InputError, Source, plain, require_columns
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
 PARQUET_SUFFIXES = (".parquet", ".pq")

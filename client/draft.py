@@ -16,8 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from cohortmix.core.schema import Date, Number
-from cohortmix.core.table import InputError, is_null, is_text, numbers, plain
-from cohortmix.core.vault import Source
+from cohortmix.core.table import InputError, Source, is_null, is_text, numbers, plain
 
 BANNER = """\
 # A draft, made from records on this machine: names and types are guesses, everything else is a gap.

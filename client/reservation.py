@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from cohortmix.client.database import Database
-from cohortmix.core.vault import Answer, BudgetExceeded
+from cohortmix.core.meter import Answer, BudgetExceeded
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import ratio_text
 from cohortmix.protocol.messages import NoisedAnswer

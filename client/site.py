@@ -18,9 +18,11 @@ from cohortmix.client.reservation import Reservation
 from cohortmix.core import pipeline
 from cohortmix.core.budget import MIN_PATIENTS
 from cohortmix.core.encoding import Encoding
+from cohortmix.core.meter import BudgetExceeded, MemoryMeter
 from cohortmix.core.noise import NoiseSource
 from cohortmix.core.schema import Schema
-from cohortmix.core.vault import BudgetExceeded, MemoryMeter, Source, Vault
+from cohortmix.core.table import Source
+from cohortmix.core.vault import Vault
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.messages import (
     Centroids,

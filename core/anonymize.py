@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.encoding import Cells, Encoding
+from cohortmix.core.meter import Answer
+from cohortmix.core.query import Block, MomentQuery, SumQuery
 from cohortmix.core.schema import Category
-from cohortmix.core.vault import Answer, Block, MomentQuery, SumQuery, Vault
+from cohortmix.core.vault import Vault
 
 UNIT = 1 << 20  # lattice steps per patient of answer A
 FINE = 0.7  # weight of a fine cell beside the run that holds it

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from cohortmix.core.schema import Category, Column, Date, Number, Schema, category_text
 from cohortmix.core.table import (
     InputError,
+    Source,
     TableSource,
     bounds,
     category_codes,
@@ -27,7 +28,6 @@ from cohortmix.core.table import (
     require_columns,
 )
 from cohortmix.core.target import Target
-from cohortmix.core.vault import Source
 
 CELLS = 10  # of a number's range, where marginals are compared
 FOLDS = 4  # of the cross-validation that gives the ceiling

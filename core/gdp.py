@@ -101,7 +101,6 @@ def epsilon_of(mu: float, delta: float, kappa: float = 0.0) -> float:
     return float(brentq(excess, 0.0, upper, xtol=1e-300, rtol=1e-14))
 
 
-
 def epsilon_of_discrete(mu: float, delta: float, kappa: float) -> float:
     """The smaller of two epsilons that both hold for discrete Gaussian answers of total mu and kappa.
 

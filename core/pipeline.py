@@ -18,8 +18,10 @@ from cohortmix.core import anonymize, approximate, records
 from cohortmix.core.adapt import adapt, choose_support
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.encoding import Encoding, one_hot
+from cohortmix.core.meter import Answer
+from cohortmix.core.query import MomentQuery
 from cohortmix.core.schema import Schema
-from cohortmix.core.vault import Answer, MomentQuery, Vault
+from cohortmix.core.vault import Vault
 
 SUPPORT, TARGETS = 50, 10_000  # inducing points; records drawn from the mixture that they learn from
 ROOM = 2  # components of l_min patients per class, for a site to measure answer B

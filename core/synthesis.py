@@ -15,11 +15,12 @@ from cohortmix.core import gdp, pipeline
 from cohortmix.core.budget import MIN_PATIENTS, Budget, ResolvedBudget
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.condensed import PooledSupport, centroid_table
+from cohortmix.core.meter import Answer, MemoryMeter
 from cohortmix.core.noise import NoiseSource, OpenDPNoise
 from cohortmix.core.records import Pool, draw
 from cohortmix.core.schema import SITE, Schema
-from cohortmix.core.table import InputError, TableSource
-from cohortmix.core.vault import Answer, MemoryMeter, Source, Vault
+from cohortmix.core.table import InputError, Source, TableSource
+from cohortmix.core.vault import Vault
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,17 @@ from cohortmix.core.schema import Category, Column, Date, Number, category_text
 
 BATCH_ROWS = 65_536
 NULL_TEXTS = ("", "na", "nan", "null")  # how files write "no value", in any case of letters
+
+
+class Source(Protocol):
+    """A table that can be read again: the same rows in the same order each time."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its columns."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Its rows."""
 
 
 class InputError(ValueError):

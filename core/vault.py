@@ -10,180 +10,27 @@ on a lattice, its norm is checked and clipped in integers, and sums of integers 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from math import isqrt
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from cohortmix.core.encoding import UNKNOWN, Encoding
+from cohortmix.core.meter import Answer, BudgetExceeded, Meter
 from cohortmix.core.noise import MAX_SIGMA, MIN_SIGMA, NoiseSource, ceil_sqrt
+from cohortmix.core.query import Block, MomentQuery, SumQuery, question_hash
 from cohortmix.core.schema import Schema, category_text
-from cohortmix.core.table import NULL_TEXTS, python_values
+from cohortmix.core.table import NULL_TEXTS, Source, python_values
 
 MOMENT_UNIT = 1 << 14  # lattice steps of a cell of psi; a pair of cells counts MOMENT_UNIT^2
 EXACT = 1 << 53  # float64 holds every integer up to here
 LIMIT = 1 << 62  # bound on every integer that is summed
 BATCH_NUMBERS = 1 << 24  # entries of a batch's lattice matrix
-
-
-@dataclass(frozen=True)
-class Block:
-    """One-hot block of a `SumQuery`: feature `column`, its fine cells mapped to slots, and its weight.
-
-    `slots[cell]` is the slot of a fine cell; `weight` is in lattice steps.
-    """
-
-    column: int
-    slots: tuple[int, ...]
-    weight: int
-
-    @property
-    def size(self) -> int:
-        """Number of slots."""
-        return max(self.slots) + 1
-
-
-@dataclass(frozen=True)
-class SumQuery:
-    """Sum over patients of z = onehot(y) (x) [weighted one-hot blocks, label_weight].
-
-    Weights are in lattice steps; `unit` steps are one patient.
-    """
-
-    blocks: tuple[Block, ...]
-    label_weight: int
-    unit: int
-
-    @property
-    def bound2(self) -> int:
-        """B^2, the largest squared norm of a record's z, in steps^2."""
-        return sum(block.weight**2 for block in self.blocks) + self.label_weight**2
-
-    @property
-    def width(self) -> int:
-        """Entries per class: every block's slots, then the label mass."""
-        return sum(block.size for block in self.blocks) + 1
-
-
-@dataclass(frozen=True)
-class MomentQuery:
-    """Sum over patients of psi psi^T within each class, upper off-diagonal blocks only.
-
-    `groups[j][cell]` is the group of a fine cell of feature j; psi has one one-hot block per feature.
-    """
-
-    groups: tuple[tuple[int, ...], ...]
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Groups per feature; their sum is G."""
-        return tuple(max(groups) + 1 for groups in self.groups)
-
-    @property
-    def pairs(self) -> NDArray[np.bool_]:
-        """(G, G), true where row and column belong to two features, the row's coming first."""
-        feature = np.repeat(np.arange(len(self.groups)), self.sizes)
-        return feature[:, None] < feature[None, :]
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """One noised answer; everything in it is public.
-
-    Attributes
-    ----------
-    values : (d,) int64, exact sum plus noise, in noise steps.
-    sigma : standard deviation of the noise, in noise steps.
-    unit : noise steps per patient: `values / unit` estimates the sum.
-    sensitivity2 : squared L2 sensitivity, in noise steps^2.
-    mu2 : sensitivity2 / sigma^2, what it cost.
-    question : SHA-256 of the query.
-    """
-
-    values: NDArray[np.int64]
-    sigma: int
-    unit: int
-    sensitivity2: int
-    mu2: Fraction
-    question: str
-
-    @property
-    def estimate(self) -> NDArray[np.float64]:
-        """The sums in patients, unbiased."""
-        return self.values / self.unit
-
-    @property
-    def std(self) -> float:
-        """Standard deviation of each estimate, in patients."""
-        return self.sigma / self.unit
-
-
-class Source(Protocol):
-    """A table that can be read again: the same rows in the same order each time."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Its columns."""
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Its rows."""
-
-
-class BudgetExceeded(Exception):  # noqa: N818 (the field's own word)
-    """A question would cost more than what is left."""
-
-
-class Meter(Protocol):
-    """Where answers are paid for and kept; a site's ledger implements it, `MemoryMeter` for one process.
-
-    `index` counts the questions of one request. An answer is durable before anything reads it: a re-run
-    then finds it here and draws only what is missing.
-    """
-
-    def load(self, index: int) -> Answer | None:
-        """The answer already stored under this index."""
-
-    def debit(self, index: int, question: str, mu2: Fraction) -> None:
-        """Pay; once per index. Raises BudgetExceeded over the limit or for another question."""
-
-    def store(self, index: int, answer: Answer) -> None:
-        """Make an answer durable."""
-
-
-class MemoryMeter:
-    """A meter for one process, with a limit on the sum of mu^2."""
-
-    def __init__(self, limit: Fraction) -> None:
-        self.limit = limit
-        self.answers: dict[int, Answer] = {}
-        self._paid: dict[int, tuple[str, Fraction]] = {}
-
-    @property
-    def spent(self) -> Fraction:
-        """Sum of mu^2 so far."""
-        return sum((mu2 for _, mu2 in self._paid.values()), Fraction(0))
-
-    def load(self, index: int) -> Answer | None:
-        return self.answers.get(index)
-
-    def debit(self, index: int, question: str, mu2: Fraction) -> None:
-        if index in self._paid and self._paid[index] != (question, mu2):
-            raise BudgetExceeded(f"question {index} was already paid for and differs; start a new request")
-        if index not in self._paid and self.spent + mu2 > self.limit:
-            spent, asked, cap = (float(x) ** 0.5 for x in (self.spent, mu2, self.limit))
-            raise BudgetExceeded(f"spent mu={spent:.4g}, asked mu={asked:.4g}, cap mu={cap:.4g}")
-        self._paid[index] = (question, mu2)
-
-    def store(self, index: int, answer: Answer) -> None:
-        self.answers[index] = answer
 
 
 class Vault:
@@ -352,17 +199,6 @@ def clip_rows(z: NDArray[np.int64], bound2: int) -> NDArray[np.int64]:
         length = isqrt(int(norm2[row]) - 1) + 1
         z[row] = np.sign(z[row]) * (np.abs(z[row]) * bound // length)
     return z
-
-
-def question_hash(query: SumQuery | MomentQuery, schema: Schema) -> str:
-    """SHA-256 of what is asked, of which schema."""
-    blocks = [[b.column, list(b.slots), b.weight] for b in query.blocks] if isinstance(query, SumQuery) else []
-    plain = (
-        ["sum", blocks, query.label_weight, query.unit]
-        if isinstance(query, SumQuery)
-        else ["second moment", [list(groups) for groups in query.groups]]
-    )
-    return hashlib.sha256(json.dumps([schema.hash, plain], separators=(",", ":")).encode()).hexdigest()
 
 
 def _put(block: NDArray[np.int64], codes: NDArray[np.int32], slots: tuple[int, ...], value: int) -> None:

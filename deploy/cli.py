@@ -14,9 +14,9 @@ import typer
 from typer.core import TyperGroup
 
 from cohortmix.client import cli as client
+from cohortmix.core.meter import BudgetExceeded
 from cohortmix.core.schema import SchemaError
 from cohortmix.core.table import InputError
-from cohortmix.core.vault import BudgetExceeded
 from cohortmix.deploy import commands
 from cohortmix.deploy.faults import EngineError
 from cohortmix.deploy.tour import demo

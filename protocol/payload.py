@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from cohortmix.core import centroids as core
 from cohortmix.core.anonymize import Margins
-from cohortmix.core.vault import Answer
+from cohortmix.core.meter import Answer
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.fields import Array, BigInt, Exact, Hash, Ratio, Wire, exact
 

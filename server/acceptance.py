@@ -2,8 +2,8 @@
 
 from cohortmix.core.anonymize import sum_query
 from cohortmix.core.encoding import Encoding
+from cohortmix.core.query import question_hash
 from cohortmix.core.schema import Schema
-from cohortmix.core.vault import question_hash
 from cohortmix.protocol.messages import Centroids, ClassSums, Request, SignedRelease
 from cohortmix.protocol.receipts import ReceiptError, verify_release
 

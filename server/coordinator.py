@@ -14,9 +14,9 @@ from typing import Literal, TypeVar
 
 from cohortmix.core import pipeline
 from cohortmix.core.centroids import Common as CommonFacts
+from cohortmix.core.meter import Answer
 from cohortmix.core.pipeline import Plan
 from cohortmix.core.schema import Schema
-from cohortmix.core.vault import Answer
 from cohortmix.protocol.canonical import canonical, sha256
 from cohortmix.protocol.messages import (
     Centroids,

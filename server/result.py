@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from cohortmix.core.centroids import Common, SiteCentroids
+from cohortmix.core.meter import Answer
 from cohortmix.core.schema import Schema
-from cohortmix.core.vault import Answer
 from cohortmix.protocol.messages import SignedReceipt, SignedStudy, SiteEntry, StudySpec
 from cohortmix.server.store import RefusalEntry
 

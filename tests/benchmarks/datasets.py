@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cohortmix.core.schema import Schema
+from cohortmix.deploy.split import held_out
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("COHORTMIX_DATA", HERE.parents[1] / "../shared/data"))
@@ -81,16 +82,8 @@ def write_splits() -> None:
     """Hold out a quarter of each site, by one seed per split; written once, then only read."""
     for name, loader in LOADERS.items():
         _, _, site = loader()
-        rows = [_quarter(site, seed) for seed in range(SPLITS)]
+        rows = [held_out(np.arange(len(site)), site, 0.25, seed) for seed in range(SPLITS)]
         np.save(HERE / "splits" / f"{name}.npy", np.packbits(np.stack(rows), axis=1))
-
-
-def _quarter(site: NDArray[np.str_], seed: int) -> NDArray[np.bool_]:
-    rng, out = np.random.default_rng(seed), np.zeros(len(site), dtype=bool)
-    for name in dict.fromkeys(site.tolist()):
-        members = rng.permutation(np.flatnonzero(site == name))
-        out[members[: len(members) // 4]] = True
-    return out
 
 
 def _schema(name: str) -> Schema:

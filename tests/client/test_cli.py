@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from cohortmix.client.output import FILES
 from cohortmix.client.progress import step
-from cohortmix.core.vault import BudgetExceeded
+from cohortmix.core.meter import BudgetExceeded
 from cohortmix.deploy.cli import app
 
 SCHEMA = """

@@ -12,8 +12,7 @@ import pytest
 
 from cohortmix.client.data import column_names, open_all, open_table
 from cohortmix.core.schema import Schema
-from cohortmix.core.table import InputError
-from cohortmix.core.vault import Source
+from cohortmix.core.table import InputError, Source
 
 SCHEMA = Schema.from_yaml("""
 name: t

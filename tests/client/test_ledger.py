@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from cohortmix.client.ledger import Ledger, RequestConflict
 from cohortmix.client.reservation import LedgerError, Reservation
-from cohortmix.core.vault import Answer, BudgetExceeded
+from cohortmix.core.meter import Answer, BudgetExceeded
 from cohortmix.protocol.messages import (
     ClassSums,
     NoisedAnswer,
@@ -252,7 +252,7 @@ from decimal import Decimal
 from fractions import Fraction
 import numpy as np
 from cohortmix.client.ledger import Ledger
-from cohortmix.core.vault import Answer
+from cohortmix.core.meter import Answer
 
 reserved = Ledger(sys.argv[1], Decimal("0.3")).reserve(
     "a" * 64, "request-1", "c" * 64, Fraction("0.25") ** 2, Fraction(100)

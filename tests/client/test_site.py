@@ -21,8 +21,7 @@ from cohortmix.core.budget import MIN_PATIENTS
 from cohortmix.core.noise import NoiseSource, OpenDPNoise
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.schema import Schema, SchemaError
-from cohortmix.core.table import TableSource
-from cohortmix.core.vault import Source
+from cohortmix.core.table import Source, TableSource
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
     Centroids,

@@ -39,8 +39,9 @@ from cohortmix.core.anonymize import (
     sum_query,
 )
 from cohortmix.core.encoding import Encoding
+from cohortmix.core.meter import MemoryMeter
 from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.vault import MemoryMeter, Vault
+from cohortmix.core.vault import Vault
 
 SCHEMA = Schema.from_yaml(
     """
@@ -323,6 +324,22 @@ def test_rare_values_share_the_last_group() -> None:
     assert choose_groups(ENCODING, margins_of(uniform, [0.9, 0.06, 0.03, 0.01]), 0.2)[1] == (0, 1, 2, 2)
     assert choose_groups(ENCODING, margins_of(uniform, [0.03, 0.9, 0.01, 0.06]), 0.2)[1] == (2, 0, 2, 1)
     assert choose_groups(ENCODING, margins_of(uniform, [0.9, 0.06, 0.05, 0.01]), 0.2)[1] == (0, 1, 2, 3)
+
+
+def test_a_single_rare_value_keeps_its_place() -> None:
+    assert choose_groups(ENCODING, margins_of(np.ones(ENCODING.sizes[0]), [0.01, 0.4, 0.4, 0.19]), 0.2)[1] == (
+        0,
+        1,
+        2,
+        3,
+    )
+
+
+def test_what_is_left_at_the_end_joins_the_group_before() -> None:
+    age = np.ones(ENCODING.sizes[0])
+    age[-9:-1] = 0.02  # the last values; then the cell for missing
+    of = choose_groups(ENCODING, margins_of(age, [0.25] * 4), 0.2)[0]
+    assert of[-2] == of[-10] == of[-1] - 1
 
 
 def test_less_noise_gives_finer_groups_down_to_a_limit() -> None:

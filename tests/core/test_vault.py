@@ -20,20 +20,11 @@ from numpy.typing import NDArray
 from cohortmix.core import Schema, vault
 from cohortmix.core.anonymize import sum_query
 from cohortmix.core.encoding import Encoding
+from cohortmix.core.meter import Answer, BudgetExceeded, MemoryMeter
 from cohortmix.core.noise import MAX_SIGMA, MIN_SIGMA
 from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.vault import (
-    MOMENT_UNIT,
-    Answer,
-    Block,
-    BudgetExceeded,
-    MemoryMeter,
-    MomentQuery,
-    SumQuery,
-    Vault,
-    clip_rows,
-    question_hash,
-)
+from cohortmix.core.query import Block, MomentQuery, SumQuery, question_hash
+from cohortmix.core.vault import MOMENT_UNIT, Vault, clip_rows
 
 SCHEMA = Schema.from_yaml(
     """

@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 from cohortmix.core import Budget, Schema
 from cohortmix.core.anonymize import sum_query
 from cohortmix.core.encoding import Encoding
+from cohortmix.core.meter import Answer, MemoryMeter
 from cohortmix.core.noise_keyed import KeyedNoise
+from cohortmix.core.query import Block, MomentQuery, SumQuery
 from cohortmix.core.synthesis import Release, synthesize
 from cohortmix.core.table import TableSource
-from cohortmix.core.vault import Answer, Block, MemoryMeter, MomentQuery, SumQuery, Vault
+from cohortmix.core.vault import Vault
 
 CAP = 4
 SCHEMA = Schema.from_yaml(

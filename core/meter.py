@@ -1,0 +1,91 @@
+"""Meters: where noised answers are paid for and kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """One noised answer; everything in it is public.
+
+    Attributes
+    ----------
+    values : (d,) int64, exact sum plus noise, in noise steps.
+    sigma : standard deviation of the noise, in noise steps.
+    unit : noise steps per patient: `values / unit` estimates the sum.
+    sensitivity2 : squared L2 sensitivity, in noise steps^2.
+    mu2 : sensitivity2 / sigma^2, what it cost.
+    question : SHA-256 of the query.
+    """
+
+    values: NDArray[np.int64]
+    sigma: int
+    unit: int
+    sensitivity2: int
+    mu2: Fraction
+    question: str
+
+    @property
+    def estimate(self) -> NDArray[np.float64]:
+        """The sums in patients, unbiased."""
+        return self.values / self.unit
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of each estimate, in patients."""
+        return self.sigma / self.unit
+
+
+class BudgetExceeded(Exception):  # noqa: N818 (the field's own word)
+    """A question would cost more than what is left."""
+
+
+class Meter(Protocol):
+    """Where answers are paid for and kept; a site's ledger implements it, `MemoryMeter` for one process.
+
+    `index` counts the questions of one request. An answer is durable before anything reads it: a re-run
+    then finds it here and draws only what is missing.
+    """
+
+    def load(self, index: int) -> Answer | None:
+        """The answer already stored under this index."""
+
+    def debit(self, index: int, question: str, mu2: Fraction) -> None:
+        """Pay; once per index. Raises BudgetExceeded over the limit or for another question."""
+
+    def store(self, index: int, answer: Answer) -> None:
+        """Make an answer durable."""
+
+
+class MemoryMeter:
+    """A meter for one process, with a limit on the sum of mu^2."""
+
+    def __init__(self, limit: Fraction) -> None:
+        self.limit = limit
+        self.answers: dict[int, Answer] = {}
+        self._paid: dict[int, tuple[str, Fraction]] = {}
+
+    @property
+    def spent(self) -> Fraction:
+        """Sum of mu^2 so far."""
+        return sum((mu2 for _, mu2 in self._paid.values()), Fraction(0))
+
+    def load(self, index: int) -> Answer | None:
+        return self.answers.get(index)
+
+    def debit(self, index: int, question: str, mu2: Fraction) -> None:
+        if index in self._paid and self._paid[index] != (question, mu2):
+            raise BudgetExceeded(f"question {index} was already paid for and differs; start a new request")
+        if index not in self._paid and self.spent + mu2 > self.limit:
+            spent, asked, cap = (float(x) ** 0.5 for x in (self.spent, mu2, self.limit))
+            raise BudgetExceeded(f"spent mu={spent:.4g}, asked mu={asked:.4g}, cap mu={cap:.4g}")
+        self._paid[index] = (question, mu2)
+
+    def store(self, index: int, answer: Answer) -> None:
+        self.answers[index] = answer
