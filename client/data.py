@@ -1,7 +1,8 @@
 """Readers: a CSV or Parquet file, or a folder of Parquet files, as a source of record batches.
 
-Only the schema's columns and the patient key are read. A CSV file is read as text, cell by cell: a reader that
-infers the type of a column would let one record change how all others are read.
+Only the schema's columns and the patient key are handed on. A CSV file is read as text, cell by cell: a reader
+that infers the type of a column would let one record change how all others are read. All its columns are looked
+at, since a quotation mark that is left open in any of them swallows the records that follow.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 HEADER_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 22
+LINE_END = r"[\r\n]"
 
 
 def open_table(path: Path | str, schema: Schema, also: Sequence[str] = ()) -> Source:
@@ -72,7 +74,8 @@ class _Cleaned:
 class _Csv:
     def __init__(self, path: Path, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._path, self._delimiter = path, _csv_header(path)[1]
+        self._path = path
+        self._header, self._delimiter = _csv_header(path)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         with (
@@ -82,16 +85,23 @@ class _Csv:
                 read_options=pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
                 parse_options=pacsv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True),
                 convert_options=pacsv.ConvertOptions(
-                    include_columns=list(self.names),
-                    column_types={name: pa.string() for name in self.names},
+                    # Bytes need not be UTF-8: what is not handed on may be in any encoding.
+                    column_types={
+                        name: pa.string() if name in self.names else pa.binary() for name in self._header
+                    },
                     strings_can_be_null=False,
                 ),
             ) as reader,
         ):
+            if reader.schema.names != self._header:  # then a column of another name would have a guessed type
+                raise InputError(f"{str(self._path)!r}: the column names are not on one line; write them on one")
             for batch in reader:
-                if any(pc.any(pc.match_substring(cells, "\n")).as_py() for cells in batch.columns):
-                    raise InputError(f"{str(self._path)!r}: a cell spans several lines; is a quotation mark open?")
-                yield batch
+                if any(pc.any(pc.match_substring_regex(cells, LINE_END)).as_py() for cells in batch.columns):
+                    raise InputError(
+                        f"{str(self._path)!r}: a cell spans several lines; is a quotation mark open? "
+                        "If the text is meant so, remove its column or the line breaks in it"
+                    )
+                yield batch.select(list(self.names))
 
 
 class _Parquet:
