@@ -192,5 +192,10 @@ def _from_pandas(series: pd.Series[Any]) -> pa.Array:
 
 
 def _text(value: object) -> str:
-    """A truth value as `category_text` has it: a null elsewhere in its column may not change how it reads."""
-    return category_text(bool(value)) if isinstance(value, bool | np.bool_) else str(value)
+    """A truth value or a float as `category_text` has it in a column of its own type: -0.0 is 0, 1e16 is whole.
+
+    A null or a text elsewhere in its column may not change how it reads.
+    """
+    if isinstance(value, bool | np.bool_):
+        return category_text(bool(value))
+    return category_text(float(value)) if isinstance(value, float | np.floating) else str(value)

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cohortmix.core.encoding import Cells
-from cohortmix.core.schema import Category, Date, Number
+from cohortmix.core.schema import Category, Date, Number, category_text
 from cohortmix.core.table import (
     BATCH_ROWS,
     InputError,
@@ -57,6 +57,31 @@ def test_a_data_frame_keeps_its_values_and_its_holes() -> None:
         None,
     ]
     assert numbers(next(source.batches()).column("day"), DAY)[0] == pd.Timestamp("1991-02-03").toordinal()
+
+
+@given(st.floats(allow_nan=False), st.sampled_from([np.float64, np.float32, float]))
+@example(-0.0, float)
+@example(1e16, np.float64)
+@example(-1e22, float)
+@example(0.1, np.float32)
+def test_a_float_reads_the_same_beside_a_text(number: float, kind: type[float]) -> None:
+    """A text elsewhere in the column makes it one of objects; what the float says stays."""
+    with np.errstate(over="ignore"):
+        value = kind(number)
+    alone = next(TableSource(pd.DataFrame({"x": [value]})).batches()).column("x")
+    beside = next(TableSource(pd.DataFrame({"x": [value, "text"]}, dtype=object)).batches()).column("x")
+    assert category_text(beside[0].as_py()) == category_text(alone[0].as_py())
+    np.testing.assert_array_equal(numbers(beside, AGE)[:1], numbers(alone, AGE))
+
+
+@pytest.mark.parametrize(("number", "code"), [(-0.0, 0), (0.0, 0), (1e16, 1), (1.0, 2), (0.5, -1), (1e15, -1)])
+def test_a_float_is_the_category_that_it_writes(number: float, code: int) -> None:
+    column = Category(type="category", values=("0", "10000000000000000", "1"))
+    for cells in ([number], [number, "text"], [number, None], [number, True]):
+        (batch,) = TableSource(pd.DataFrame({"x": pd.Series(cells, dtype=object)})).batches()
+        assert category_codes(batch.column("x"), column)[0] == code
+    (batch,) = TableSource(pd.DataFrame({"x": [number]})).batches()
+    assert category_codes(batch.column("x"), column).tolist() == [code]
 
 
 def test_a_data_frame_is_copied() -> None:
