@@ -60,11 +60,12 @@ def summarise(
     Raises
     ------
     ValueError
-        If there are figures on real records of a study that does not declare them public.
+        If there are figures on real records, or a running time, which grows with the number of rows, of a
+        study that does not declare its records public.
     """
     spec = result.spec
-    if figures is not None and not spec.public_data:
-        raise ValueError("figures on real records are not private: expected them for public data only")
+    if not spec.public_data and (figures is not None or seconds is not None):
+        raise ValueError("figures and times on real records are not private: expected them for public data only")
     figures = figures or Figures()
     spent = [total(signed.receipt for signed in site.receipts) for site in result.sites]
     mu, worst = consortium_mu([each.mu for each in spent], spec.overlap)

@@ -108,6 +108,17 @@ def test_without_public_data_no_figure_on_records_is_computed(folder: Path) -> N
     assert "ceiling" not in out
 
 
+def test_the_running_time_is_published_of_public_data_only(folder: Path, published: Path) -> None:
+    """It grows with the number of rows, and only the number of patients is public."""
+    assert report(published / "summary.json")["seconds"] > 0
+    assert "seconds" in (published / "report.html").read_text("utf-8")
+    run(*SIMULATE, "--sites", "2")
+    assert report(folder / "out/summary.json")["seconds"] is None
+    assert "seconds" not in (folder / "out/report.html").read_text("utf-8")
+    run("synthesize", *SIMULATE[1:7], "--out", "one", "--seed", "1")
+    assert report(folder / "one/summary.json")["seconds"] is None
+
+
 def test_rows_of_nobody_and_a_skew_work(folder: Path) -> None:
     cohort().assign(id=[*range(390), *[None] * 10]).to_csv("t.csv", index=False)
     run(*SIMULATE, "--sites", "2", "--skew", "5")

@@ -113,6 +113,7 @@ def test_summary_has_exactly_the_keys_of_the_contract(finished):
     assert summary["consortium"]["mu_worst"] == pytest.approx(mu * 3**0.5)
     figures = [summary["ceiling_auc"], summary["pooled"]["auc"], *(site["own_auc"] for site in summary["sites"])]
     assert all(0 < figure <= 1 for figure in figures)
+    assert summary["seconds"] > 0
 
 
 def test_a_figure_that_was_not_measured_is_null(finished):
@@ -163,8 +164,10 @@ def test_the_real_noise_source_is_the_default(table, schema):
     assert len(simulated.records) == 30
     receipts = [signed.receipt for site in simulated.result.sites for signed in site.receipts]
     assert all(receipt.private and receipt.warning is None for receipt in receipts)
-    with pytest.raises(ValueError, match="public data only"):
-        summarise(simulated.result, rows=30, figures=Figures(pooled_auc=0.8))
+    assert simulated.summary["seconds"] is None
+    for not_private in ({"figures": Figures(pooled_auc=0.8)}, {"seconds": 1.0}):
+        with pytest.raises(ValueError, match="public data only"):
+            summarise(simulated.result, rows=30, **not_private)
 
 
 @pytest.mark.parametrize(
