@@ -120,7 +120,8 @@ def _name(site: object) -> str:
         return _NAME.validate_python(str(site).strip())
     except ValidationError:
         raise InputError(
-            f"{str(site)!r} cannot name a site: use at most 64 letters, digits, and ' ', '.', '-' or '_' between"
+            "the site column: a value cannot name a site; use at most 64 letters, digits, and ' ', '.', '-' or "
+            "'_' between"
         ) from None
 
 

@@ -154,6 +154,14 @@ def test_a_record_without_a_site_is_named_by_its_column() -> None:
     assert "column 'ward': a record has no site" in refused(*SIMULATE, "--site-column", "ward")
 
 
+@pytest.mark.usefixtures("folder")
+def test_a_value_that_cannot_name_a_site_is_not_repeated() -> None:
+    cohort().assign(ward=["Jane Doe; HIV+", *["A"] * 399]).to_csv("t.csv", index=False)
+    sentence = refused(*SIMULATE, "--site-column", "ward")
+    assert "the site column: a value cannot name a site; use at most 64 letters" in sentence
+    assert not any(part in sentence for part in ("Jane", "Doe", "HIV"))
+
+
 @pytest.mark.parametrize(
     ("codes", "status"),
     [(("OVER_BUDGET", "UNAVAILABLE"), 3), (("NOT_APPROVED",), 3), (("UNAVAILABLE",), 4), ((), 4)],

@@ -175,7 +175,7 @@ def test_the_real_noise_source_is_the_default(table, schema):
     [
         ({"sites": ["a"] * 49 + ["b"] * 71}, "site 'a' has 49 patients, a site needs at least 50"),
         ({"sites": ["a"] * 119}, "a site for each of the 120 rows, got 119"),
-        ({"sites": ["a/b"] * 120}, "'a/b' cannot name a site"),
+        ({"sites": ["a/b"] * 120}, "the site column: a value cannot name a site"),
         ({"terms": replace(TERMS, min_sites=3)}, "min_sites"),
         ({"terms": replace(TERMS, overlap=0)}, "no such study is possible"),
         ({"table": pd.DataFrame({"AGE": [1]})}, "SEX"),
@@ -187,4 +187,5 @@ def test_bad_input_gets_one_sentence_and_nothing_is_written(table, schema, tmp_p
     with pytest.raises(InputError, match=message) as caught:
         simulate(given.pop("table"), schema, given.pop("sites"), given.pop("terms"), out=tmp_path / "out", **given)
     assert "\n" not in str(caught.value)
+    assert "a/b" not in str(caught.value)
     assert not list(tmp_path.iterdir())
