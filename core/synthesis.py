@@ -19,7 +19,7 @@ from cohortmix.core.meter import Answer, MemoryMeter
 from cohortmix.core.noise import NOT_PRIVATE, NoiseSource, OpenDPNoise
 from cohortmix.core.records import Pool, draw
 from cohortmix.core.schema import SITE, Schema
-from cohortmix.core.table import InputError, Source, TableSource
+from cohortmix.core.table import InputError, Source, TableSource, require_exact_key
 from cohortmix.core.vault import Vault
 
 
@@ -133,6 +133,7 @@ def synthesize(
     schema.require_confirmed()
     needed = (*schema.columns, *([schema.patient_key] if schema.patient_key else []))
     source = TableSource(table, needed) if isinstance(table, (pa.Table, pd.DataFrame)) else table
+    require_exact_key(source, schema.patient_key)
     noise = noise or OpenDPNoise()
     meter = MemoryMeter(Fraction(0))
     vault = Vault(source, schema, noise, meter)

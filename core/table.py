@@ -79,6 +79,23 @@ def require_columns(have: Sequence[str], need: Sequence[str]) -> None:
         raise InputError(f"the table has two columns named {quoted(twice)}; rename one of them")
 
 
+def require_exact_key(source: Source, key: str | None) -> None:
+    """Raise InputError if the patient key is a column of floats too large to tell whole numbers apart.
+
+    pandas reads whole numbers as floats as soon as one of them is null, and large ones then merge patients.
+    """
+    for batch in source.batches() if key is not None else ():
+        keys = plain(batch.column(key))
+        if not pa.types.is_floating(keys.type):
+            return
+        values = np.abs(np.asarray(keys)[~is_null(keys)])
+        if (values >= 2.0 ** (np.finfo(values.dtype).nmant + 1)).any():  # 2^53 for float64
+            raise InputError(
+                f"the patient key {key!r} is a column of floats, and too large for them to tell patients apart; "
+                "read the file with pyarrow, or make the key text"
+            )
+
+
 def quoted(names: Sequence[str], most: int = 12) -> str:
     """Names as text for a message: `'AGE', 'SEX' and 9 more`."""
     shown = ", ".join(repr(name) for name in names[:most])

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cohortmix.core.budget import Budget
 from cohortmix.core.encoding import Cells
-from cohortmix.core.schema import Category, Date, Number, category_text
+from cohortmix.core.schema import Category, Date, Number, Schema, category_text
 from cohortmix.core.table import (
     BATCH_ROWS,
     InputError,
@@ -19,6 +20,7 @@ from cohortmix.core.table import (
     numbers,
     plain,
     require_columns,
+    require_exact_key,
 )
 
 AGE = Number(type="number", min=16, max=105)
@@ -105,6 +107,65 @@ def test_only_the_asked_columns_are_kept_and_each_must_be_there_once() -> None:
     with pytest.raises(InputError, match="two columns named 'a'"):
         TableSource(pd.DataFrame([[1, 2]], columns=["a", "a"]))
     require_columns(["a", "a", "b"], ["b"])
+
+
+LARGE = 10**17
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pd.Series([LARGE, LARGE + 1, None]),  # float64: pandas has merged two patients here
+        pd.Series([1.0, -float(2**53), None]),
+        pd.Series([1, 2**24], dtype="float32"),
+        pd.Series([1, np.inf]),
+        pd.array([float(LARGE), None], dtype="Float64"),
+    ],
+)
+def test_a_key_of_floats_that_may_merge_patients_is_refused(keys: pd.Series) -> None:
+    with pytest.raises(InputError, match=r"'id' is a column of floats.* read the file with pyarrow") as caught:
+        require_exact_key(TableSource(pd.DataFrame({"id": keys})), "id")
+    assert str(LARGE) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pd.Series([1, 2**53 - 1, None]),
+        pd.Series([1, 2**24 - 1], dtype="float32"),
+        pd.Series([LARGE, LARGE + 1]),
+        pd.array([LARGE, None], dtype="Int64"),
+        pd.Series([str(LARGE), "1e300", None]),
+        pd.Series([None, None], dtype=float),
+    ],
+)
+def test_a_key_that_tells_patients_apart_passes(keys: pd.Series) -> None:
+    source = TableSource(pd.DataFrame({"id": keys, "x": [float(LARGE)] * len(keys)}))
+    require_exact_key(source, "id")
+    require_exact_key(source, None)
+
+
+def test_a_key_is_looked_at_in_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cohortmix.core.table.BATCH_ROWS", 2)
+    with pytest.raises(InputError, match="column of floats"):
+        require_exact_key(TableSource(pa.table({"id": [1.0, 2.0, float(LARGE)]})), "id")
+
+
+def test_synthesize_refuses_merged_patients_before_it_counts_them() -> None:
+    from cohortmix.core.synthesis import synthesize  # brings in JAX
+
+    schema = Schema.from_yaml(
+        "{name: t, patient_key: id, target: y, columns: "
+        "{x: {type: number, min: 0, max: 1}, y: {type: category, values: [a, b]}}}"
+    )
+    frame = pd.DataFrame({"id": [LARGE + i for i in range(49)], "x": 0.5, "y": "a"})
+    merged = pd.concat([frame, frame.assign(id=None)]).astype({"id": float})
+    for table in (frame, frame.astype({"id": str}), pa.Table.from_pandas(frame)):
+        with pytest.raises(InputError, match="49 patients are too few"):
+            synthesize(table, schema, Budget.from_epsilon(1.0))
+    for table in (merged, pa.Table.from_pandas(merged), TableSource(merged)):
+        with pytest.raises(InputError, match="column of floats"):
+            synthesize(table, schema, Budget.from_epsilon(1.0))
 
 
 def test_texts_that_say_no_value_are_null_unless_declared() -> None:
