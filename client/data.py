@@ -44,11 +44,12 @@ def open_table(path: Path | str, schema: Schema, also: Sequence[str] = ()) -> So
 
 
 def open_all(path: Path | str) -> Source:
-    """All columns of a file, for a first look at a table that has no schema yet; errors as `open_table`."""
+    """All columns of a file, for a first look at a table that has no schema yet; their names are not judged.
+
+    Errors as `open_table`, but for columns.
+    """
     path = Path(path)
-    names = column_names(path)
-    require_columns(names, names)
-    return _reader(path, names)
+    return _reader(path, column_names(path))
 
 
 def column_names(path: Path) -> list[str]:

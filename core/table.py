@@ -70,8 +70,13 @@ class TableSource:
 
 
 def require_columns(have: Sequence[str], need: Sequence[str]) -> None:
-    """Raise InputError unless each needed column is there exactly once."""
+    """Raise InputError unless each needed column is there exactly once.
+
+    Where none is there, what stands in their place may be the first record: it is not printed.
+    """
     absent = [name for name in need if name not in have]
+    if absent and len(absent) == len(need):
+        raise InputError(f"the table has none of the columns {quoted(need)}: has the file a header line?")
     if absent:
         raise InputError(f"missing column {quoted(absent)}: the table has {quoted(have)}")
     twice = [name for name in dict.fromkeys(need) if list(have).count(name) > 1]

@@ -168,6 +168,16 @@ def test_synthesize_refuses_merged_patients_before_it_counts_them() -> None:
             synthesize(table, schema, Budget.from_epsilon(1.0))
 
 
+def test_names_are_listed_only_where_one_of_them_is_a_column() -> None:
+    """With none of the columns there, a first record may stand in place of the header."""
+    with pytest.raises(InputError, match=r"none of the columns 'a', 'b': has the file a header line\?") as caught:
+        require_columns(["Smith0", "40", "HIV positive"], ["a", "b"])
+    assert not any(value in str(caught.value) for value in ("Smith0", "40", "HIV"))
+    with pytest.raises(InputError, match="missing column 'b': the table has 'a', 'c'"):
+        require_columns(["a", "c"], ["a", "b"])
+    require_columns(["a"], [])
+
+
 def test_texts_that_say_no_value_are_null_unless_declared() -> None:
     array = pa.array(["NA", " NaN ", "null", "", None, "EU", "nab"])
     assert is_null(plain(array)).tolist() == [True, True, True, True, True, False, False]
