@@ -136,6 +136,30 @@ def test_a_value_is_moved_no_further_than_to_its_predecessor() -> None:
     assert all(d in (np.ceil(h), 10) for d, h in zip(moved["days"], moved["hours"], strict=True))
 
 
+def test_a_chain_holds_through_a_whole_number() -> None:
+    """`end` comes after `visits`, which is rounded up to come after `start`."""
+    schema = Schema.from_yaml(
+        """
+name: chain
+target: outcome
+columns:
+  end: {type: number, min: 0, max: 12, after: visits}
+  visits: {type: number, min: 0, max: 12, integer: true, after: start}
+  start: {type: number, min: 0, max: 11}
+  outcome: {type: category, values: [well, ill]}
+"""
+    )
+    sizes = Encoding.of(schema).sizes
+    groups = tuple(tuple(range(size)) for size in sizes)
+    even = np.concatenate([np.full(size, 1 / size) for size in sizes])[None]
+    none = np.zeros((0, sum(sizes))), np.zeros((0, 2))
+    centroids = SiteCentroids(np.ones(1), even, np.full((1, 2), 0.5), ("class",), 1.0, *none)
+    shared = Common(groups, Margins(np.repeat(even, 2, axis=0), np.ones(2), 1.0))
+    rows = draw(Pool.of(schema, shared, {"north": centroids}), schema, 300, 0)
+    assert (rows["end"] >= rows["visits"]).all()
+    assert (rows["visits"] >= rows["start"]).all()
+
+
 def test_a_pair_takes_its_values_from_other_drawn_rows() -> None:
     rows = draw(pool(), SCHEMA, 500, 2)
     present = ~holds_no_value(rows["unit"])
