@@ -8,6 +8,7 @@ at, since a quotation mark that is left open in any of them swallows the records
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,10 +150,10 @@ def _parquet_files(path: Path) -> list[Path]:
 def _csv_header(path: Path) -> tuple[list[str], str]:
     """Column names and the delimiter: the one of `,` `;` and tab that gives the most names."""
     with _readable(path), pa.input_stream(str(path), compression="detect") as stream:
-        line = stream.read(HEADER_BYTES).decode("utf-8-sig", errors="ignore").partition("\n")[0].rstrip("\r")
-    if not line.strip():
-        raise InputError(f"{str(path)!r} is empty: expected a line of column names and a line per record")
-    splits = {delimiter: next(csv.reader([line], delimiter=delimiter)) for delimiter in ",;\t"}
+        line = re.split(LINE_END, stream.read(HEADER_BYTES).decode("utf-8-sig", errors="ignore"), maxsplit=1)[0]
+        if not line.strip():
+            raise InputError(f"{str(path)!r} is empty: expected a line of column names and a line per record")
+        splits = {delimiter: next(csv.reader([line], delimiter=delimiter)) for delimiter in ",;\t"}
     delimiter = max(splits, key=lambda each: len(splits[each]))
     return splits[delimiter], delimiter
 

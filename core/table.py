@@ -110,7 +110,7 @@ def quoted(names: Sequence[str], most: int = 12) -> str:
 def plain(array: pa.Array, column: Column | None = None) -> pa.Array:
     """The array without dictionary encoding, and with nulls where a text says that there is no value.
 
-    A category that declares such a text (`values: [EU, NA]`) keeps it.
+    A category that declares such a text (`values: [EU, NA]`) keeps it. A text that is no UTF-8 is no value.
     """
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
@@ -120,11 +120,20 @@ def plain(array: pa.Array, column: Column | None = None) -> pa.Array:
         array = array.cast(pa.string())
     if not is_text(array.type):
         return array
+    array = _valid(array)
     nothing = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(array)), value_set=_like(array, NULL_TEXTS))
     if isinstance(column, Category):
         declared = pc.is_in(pc.utf8_trim_whitespace(array), value_set=_like(array, column.values))
         nothing = pc.and_not(nothing, declared)
     return pc.if_else(nothing, pa.scalar(None, array.type), array)
+
+
+def _valid(array: pa.Array) -> pa.Array:
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        return pa.array(python_values(array), type=array.type)
+    return array
 
 
 def is_null(array: pa.Array) -> NDArray[np.bool_]:

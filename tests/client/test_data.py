@@ -66,6 +66,7 @@ def test_texts_that_say_no_value_are_null_unless_declared(tmp_path: Path) -> Non
     [
         ("t.csv", "id,x,y\n1,5,EU\n"),
         ("crlf.csv", "id,x,y\r\n1,5,EU\r\n"),
+        ("cr.csv", "id,x,y\r1,5,EU\r"),
         ("mark.csv", b"\xef\xbb\xbfid,x,y\n1,5,EU\n"),
         ("semicolon.csv", "id;x;y\n1;5;EU\n"),
         ("quoted.csv", '"a, b, c, d";id;x;y\n"1, 2";1;5;EU\n'),
@@ -80,7 +81,7 @@ def test_csv_as_it_comes(tmp_path: Path, name: str, content: str | bytes) -> Non
     assert rows(open_table(write(tmp_path / name, content), SCHEMA)) == [{"x": "5", "y": "EU", "id": "1"}]
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
 @pytest.mark.parametrize("header", ["id,x,note,y", "note,x,id,y", "note,y,x,id"])
 @pytest.mark.parametrize("between", [0, 1, 50])
 def test_a_quotation_mark_left_open_deletes_nobody(tmp_path: Path, header: str, end: str, between: int) -> None:
@@ -123,6 +124,14 @@ def test_parquet_file_and_folder(tmp_path: Path) -> None:
     assert rows(open_table(folder, SCHEMA)) == expected
 
 
+def test_one_text_that_is_no_utf8_does_not_make_a_parquet_file_unreadable(tmp_path: Path) -> None:
+    raw = pa.array([b"EU", b"E\xffU", b" NA", None], pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    pq.write_table(pa.table({"id": texts, "x": [1, 2, 3, 4], "y": texts}), tmp_path / "t.parquet")
+    expected = [("EU", "EU"), (None, None), (None, " NA"), (None, None)]
+    assert [(row["id"], row["y"]) for row in rows(open_table(tmp_path / "t.parquet", SCHEMA))] == expected
+
+
 def test_a_large_table_comes_in_bounded_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cohortmix.client.data.BATCH_ROWS", 1000)
     monkeypatch.setattr("cohortmix.client.data.BLOCK_BYTES", 10_000)
@@ -148,6 +157,7 @@ def test_a_large_table_comes_in_bounded_batches(tmp_path: Path, monkeypatch: pyt
         ("t.csv", b"id,x,y\n1,5,\xe9SECRET\n", "its text is not UTF-8"),
         ("t.csv", 'id,x,y\n1,5,"SECRET\n2,6,EU\n', "a cell spans several lines"),
         ("t.csv", 'id,x,y,"a\nb"\n1,5,EU,SECRET\n', "the column names are not on one line"),
+        ("t.csv", "SECRET" * 30_000, "cannot be read as CSV: the file is damaged"),
         ("t.csv.gz", "id,x,y\n1,5,SECRET\n", "cannot be read as CSV: the file is damaged"),
         ("t.parquet", "id,x,y\n1,5,SECRET\n", "cannot be read as Parquet: the file is damaged"),
         ("t.xlsx", "id,x,y\n1,5,SECRET\n", "neither a .csv nor a .parquet file"),

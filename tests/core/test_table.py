@@ -196,6 +196,14 @@ def test_encoded_and_wide_texts_are_made_plain() -> None:
         assert plain(array).to_pylist() == ["F", None]
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
+def test_a_text_that_is_no_utf8_is_no_value_and_changes_no_other(kind: pa.DataType) -> None:
+    raw = pa.array([b"F", b"\xffF", b" NA ", b"M\xc3\xbc", None], pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    for array in (texts.cast(kind), texts.dictionary_encode(), pa.chunked_array([texts[:2], texts[2:]])):
+        assert plain(array).to_pylist() == ["F", None, None, "Mü", None]
+
+
 def test_numbers_read_what_is_a_number_and_nothing_else() -> None:
     texts = pa.array(["7", " 7.0 ", "+7", "7e0", "seven", "<7", "inf", None, "7,0"])
     expected = [7, 7, 7, 7, np.nan, np.nan, np.nan, np.nan, np.nan]
