@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 DataFile = Annotated[Path, typer.Option("--data", help="A CSV or Parquet file, or a folder of Parquet files.")]
 SchemaFile = Annotated[Path, typer.Option("--schema", help="The data dictionary of the table, in YAML.")]
 
+MAX_EPSILON = 1e6  # beyond both, sums or noise would leave the 62 bits in which the vault is exact
+MIN_MU = 1e-6
+
 schema_commands = typer.Typer(help="The data dictionary of a table.")
 
 
@@ -109,11 +112,15 @@ def budget_of(epsilon: float, delta: float | None, loose_delta: bool) -> Budget:
 
 
 def require_affordable(budget: Budget, patients: int) -> None:
-    """Raise InputError for a delta that is too large for so many patients."""
+    """Raise InputError for a delta too large for so many patients, or a budget too far from 1 to be exact."""
+    if budget.epsilon is not None and budget.epsilon > MAX_EPSILON:
+        raise InputError(f"epsilon={budget.epsilon:g} protects nobody: expected at most {MAX_EPSILON:g}")
     try:
-        budget.resolve(patients)
+        mu = budget.resolve(patients).mu
     except ValueError as error:
         raise InputError(str(error)) from None
+    if mu < MIN_MU:
+        raise InputError(f"this budget is mu={mu:.3g}, expected mu >= {MIN_MU:g}; raise epsilon or delta")
 
 
 def read_schema(path: Path) -> Schema:
