@@ -117,7 +117,7 @@ def approximate_and_adapt(plan: Plan, common: Common, own: Answer, answer: Answe
     by_class = class_centroids(plan, common, own)
     rare = (by_class.masses < RARE * plan.s_b) & (by_class.masses < RARE_SHARE * plan.patients)
     k = approximate.components(by_class.masses[~rare].sum(), plan.s_b)
-    if k < max(1, (~rare).sum()):
+    if k < (~rare).sum():
         return by_class
     target = moments(plan, common, own, answer, np.flatnonzero(~rare))
     mixture = approximate.fit(target, k=k, fits=approximate.fits_of(k), seed=int(rng.integers(2**31)))
