@@ -14,7 +14,6 @@ import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from cohortmix.core.condensed import centroid_table
 from cohortmix.core.table import InputError
 from cohortmix.protocol.messages import TEST_WARNING, encode
 from cohortmix.protocol.receipts import Total, total
-from cohortmix.server.budget import consortium_mu
+from cohortmix.server.costs import costs
 from cohortmix.server.report import render
 from cohortmix.server.result import StudyResult
 
@@ -55,7 +54,7 @@ def summarise(
 ) -> dict[str, Any]:
     """The content of summary.json; a figure that was not measured is None.
 
-    Budgets are those of the receipts: what was spent, not what was allowed.
+    Budgets are what the published files cost (`costs`), not what was allowed.
 
     Raises
     ------
@@ -67,30 +66,16 @@ def summarise(
     if not spec.public_data and (figures is not None or seconds is not None):
         raise ValueError("figures and times on real records are not private: expected them for public data only")
     figures = figures or Figures()
-    spent = [total(signed.receipt for signed in site.receipts) for site in result.sites]
-    mu, worst = consortium_mu([each.mu for each in spent], spec.overlap)
-    together = Total(Fraction(mu) ** 2, sum((each.kappa for each in spent), Fraction(0)))
-    delta = float(spec.delta)
-    return {
-        "study": {"name": spec.name, "hash": spec.hash, "target": spec.target, "overlap": spec.overlap},
-        "consortium": {
-            "mu": mu,
-            "epsilon": float(together.epsilon(spec.delta)),
-            "delta": delta,
-            "mu_worst": worst,
-        },
+    follows = costs(spec, _spent(result))
+    return follows | {
         "sites": [
-            {
-                "name": site.entry.name,
-                "n": site.entry.patients,
-                "mu": cost.mu,
-                "epsilon": float(cost.epsilon(spec.delta)),
-                "delta": delta,
+            cost
+            | {
                 "centroids": len(site.centroids.masses),
                 "mass": float(site.centroids.masses.sum()),
                 "own_auc": figures.own_auc.get(site.entry.name),
             }
-            for site, cost in zip(result.sites, spent, strict=True)
+            for site, cost in zip(result.sites, follows["sites"], strict=True)
         ],
         "pooled": {
             "rows": rows,
@@ -98,7 +83,6 @@ def summarise(
             "auc": figures.pooled_auc,
         },
         "ceiling_auc": figures.ceiling_auc,
-        "noise": spec.noise,
         "seconds": seconds,
         "version": version("cohortmix"),
     }
@@ -143,6 +127,11 @@ def require_free(out: Path) -> None:
     others = sorted({path.name for path in out.iterdir()} - FILES) if out.exists() else []
     if others:
         raise InputError(f"{str(out)!r} holds other files, such as {others[0]!r}; give a new or empty folder")
+
+
+def _spent(result: StudyResult) -> dict[str, Total]:
+    """What each site's published receipts cost."""
+    return {site.entry.name: total(signed.receipt for signed in site.receipts) for site in result.sites}
 
 
 def _page(result: StudyResult, summary: Mapping[str, Any]) -> str:

@@ -226,25 +226,56 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a receipt of another site": (
         lambda at: shutil.copy(at / "receipts/B-1.json", at / "receipts/A-1.json"),
-        "its receipts mu=0",
+        "sites: the summary says ['A', 'B'], study and receipts say ['B']",
     ),
     "a study with swapped keys": (
         lambda at: changed(at / "study.json", others_key),
         "the signature is not by key",
     ),
-    "a receipt that was left out": (lambda at: (at / "receipts/A-1.json").unlink(), "its receipts mu=0"),
-    "a summary that claims less": (
-        lambda at: changed(at / "summary.json", lambda one: one["sites"][0].update(mu=0.001)),
-        "the summary says mu=0.001 of site 'A'",
+    "a receipt that was left out": (
+        lambda at: (at / "receipts/A-1.json").unlink(),
+        "study and receipts say ['B']",
     ),
     "a summary of another study": (
         lambda at: changed(at / "summary.json", lambda one: one["study"].update(hash="0" * 64)),
-        "the summary is of study 000000000000...",
+        "hash of study: the summary says '000",
+    ),
+    "a summary that names a site twice": (
+        lambda at: changed(at / "summary.json", lambda one: one["sites"].append(one["sites"][0])),
+        "sites: the summary says ['A', 'A', 'B']",
+    ),
+    "a summary of real noise": (
+        lambda at: changed(at / "summary.json", lambda one: one.update(noise="opendp")),
+        "noise: the summary says 'opendp', study and receipts say 'TEST'",
     ),
     "no summary at all": (lambda at: (at / "summary.json").write_text("{}"), "is not the summary of a study"),
     "no receipts": (lambda at: shutil.rmtree(at / "receipts"), "holds no receipts/*.json"),
     "no study": (lambda at: (at / "study.json").unlink(), "no study.json beside"),
     "no JSON": (lambda at: (at / "receipts/A-1.json").write_text("?"), "cannot be read as a receipt"),
+}
+
+
+def falsified(part: str, key: str, value: object) -> tuple[Callable[[Path], object], str]:
+    def change(summary: dict[str, Any]) -> None:
+        (summary["sites"][0] if part == "site 'A'" else summary[part])[key] = value
+
+    return lambda at: changed(at / "summary.json", change), f"{key} of {part}: the summary says {value!r}, study"
+
+
+TAMPERED |= {
+    f"a false {key} of {part}": falsified(part, key, value)
+    for part, key, value in (
+        ("site 'A'", "n", 76),
+        ("site 'A'", "mu", 0.001),
+        ("site 'A'", "epsilon", 0.05),
+        ("site 'A'", "delta", 1e-7),
+        ("consortium", "mu", 0.001),
+        ("consortium", "epsilon", 0.05),
+        ("consortium", "delta", 1e-7),
+        ("consortium", "mu_worst", float("nan")),
+        ("study", "overlap", "disjoint"),
+        ("study", "target", "x"),
+    )
 }
 
 
