@@ -111,7 +111,11 @@ def _check_summary(path: Path, spec: StudySpec, spent: dict[str, Total]) -> None
 def _claims(summary: dict[str, Any]) -> dict[str, object]:
     """What a summary says of noise, study, sites and budget, by name."""
     sites = summary["sites"]
-    claims = {"noise": summary["noise"], "sites": sorted(site["name"] for site in sites)}
+    claims = {
+        "noise": summary["noise"],
+        "warning": summary.get("warning"),
+        "sites": sorted(site["name"] for site in sites),
+    }
     parts = {part: summary[part] for part in ("study", "consortium")}
     parts |= {f"site {site['name']!r}": {key: site[key] for key in _OF_SITE} for site in sites}
     return claims | {f"{key} of {part}": value for part, facts in parts.items() for key, value in facts.items()}

@@ -1,4 +1,4 @@
-"""What a published study cost.
+"""What a published study cost, and what its readers are warned of.
 
 All of it follows from the signed study and the published receipts, so that anyone can compute it again.
 """
@@ -9,9 +9,18 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from cohortmix.protocol.messages import StudySpec
+from cohortmix.protocol.messages import TEST_WARNING, StudySpec
 from cohortmix.protocol.receipts import Total
 from cohortmix.server.budget import consortium_mu
+
+LOOSE_WARNING = "loose delta: above 1/(10 N), for comparisons with published figures only"
+"""What every output says of a study whose delta is above 1/(10 N) of its largest site."""
+
+
+def warning(spec: StudySpec) -> dict[str, str]:
+    """The entry `warning` of every output of this study; none if there is nothing to warn of."""
+    said = [TEST_WARNING] * (spec.noise == "TEST") + [LOOSE_WARNING] * spec.loose_delta
+    return {"warning": "; ".join(said)} if said else {}
 
 
 def costs(spec: StudySpec, spent: Mapping[str, Total]) -> dict[str, Any]:
@@ -29,6 +38,7 @@ def costs(spec: StudySpec, spent: Mapping[str, Total]) -> dict[str, Any]:
     together = Total(Fraction(mu) ** 2, sum((cost.kappa for cost in spent.values()), Fraction(0)))
     patients = {entry.name: entry.patients for entry in spec.sites}
     return {
+        **warning(spec),
         "study": {"name": spec.name, "hash": spec.hash, "target": spec.target, "overlap": spec.overlap},
         "consortium": {
             "mu": mu,

@@ -24,9 +24,9 @@ import pyarrow.parquet as pq
 
 from cohortmix.core.condensed import centroid_table
 from cohortmix.core.table import InputError
-from cohortmix.protocol.messages import TEST_WARNING, encode
+from cohortmix.protocol.messages import encode
 from cohortmix.protocol.receipts import Total, total
-from cohortmix.server.costs import costs
+from cohortmix.server.costs import costs, warning
 from cohortmix.server.report import render
 from cohortmix.server.result import StudyResult
 
@@ -148,10 +148,7 @@ def _write_parquet(path: Path, frame: pd.DataFrame, result: StudyResult) -> None
     """The table, and in its metadata `cohortmix` what it is: a file can be parted from its folder."""
     spec = result.spec
     facts = {"study": spec.hash, "mu": str(spec.mu), "delta": str(spec.delta), "noise": spec.noise}
-    if spec.noise == "TEST":
-        facts["warning"] = TEST_WARNING
-    if spec.loose_delta:
-        facts["loose_delta"] = "delta is above 1/(10 N): for comparisons with published figures only"
+    facts |= warning(spec)
     table = pa.Table.from_pandas(frame, preserve_index=False)
     metadata = {**(table.schema.metadata or {}), b"cohortmix": json.dumps(facts).encode()}
     pq.write_table(table.replace_schema_metadata(metadata), path)

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cohortmix.core.gdp import advantage, detection_rate, epsilon_of
-from cohortmix.protocol.messages import TEST_WARNING
 from cohortmix.server.html import Html, element, join
 from cohortmix.server.plot import auc_plot, gain, patients_plot
 from cohortmix.server.style import STYLE
@@ -61,18 +60,11 @@ def render(
 
 def _opening(summary: Mapping[str, Any]) -> Html:
     sites, rows = count(len(summary["sites"]), "site"), count(summary["pooled"]["rows"], "synthetic record")
-    warning = element(
-        "p",
-        element("strong", TEST_WARNING),
-        ". The noise of this run follows from a seed: whoever knows that can take it away. For tests only.",
-        class_="warning",
-        role="alert",
-    )
     return element(
         "header",
         element("p", "Report of a cohortmix study", class_="eyebrow"),
         element("h1", summary["study"]["name"]),
-        warning if summary["noise"] == "TEST" else NOTHING,
+        _warning(summary),
         element(
             "p",
             f"{sites} with {count(_patients(summary), 'patient')} took part, and no record left its site. Each "
@@ -83,6 +75,14 @@ def _opening(summary: Mapping[str, Any]) -> Html:
             class_="lead",
         ),
     )
+
+
+def _warning(summary: Mapping[str, Any]) -> Html:
+    if "warning" not in summary:
+        return NOTHING
+    seed = " The noise of this run follows from a seed: whoever knows that can take it away. For tests only."
+    text = f".{seed}" if summary["noise"] == "TEST" else "."
+    return element("p", element("strong", summary["warning"]), text, class_="warning", role="alert")
 
 
 def _usefulness(summary: Mapping[str, Any]) -> Html:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -117,6 +118,23 @@ def test_the_running_time_is_published_of_public_data_only(folder: Path, publish
     assert "seconds" not in (folder / "out/report.html").read_text("utf-8")
     run("synthesize", *SIMULATE[1:7], "--out", "one", "--seed", "1")
     assert report(folder / "one/summary.json")["seconds"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "loose"), [(("--delta", "0.003", "--loose-delta"), True), (("--delta", "0.0001"), False)]
+)
+def test_test_noise_and_a_loose_delta_are_said_in_every_output(
+    folder: Path, options: tuple[str, ...], loose: bool
+) -> None:
+    out, _ = run(*SIMULATE, "--sites", "2", *options)
+    summary, checked = report(folder / "out/summary.json"), run("verify", "out")[0]
+    parquet = [
+        pq.read_schema(folder / "out" / name).metadata[b"cohortmix"].decode()
+        for name in ("pooled.parquet", "centroids.parquet")
+    ]
+    for said in (summary["warning"], out, checked, (folder / "out/report.html").read_text("utf-8"), *parquet):
+        assert "NOT PRIVATE: test noise" in said
+        assert ("loose delta: above 1/(10 N)" in said) == loose
 
 
 def test_rows_of_nobody_and_a_skew_work(folder: Path) -> None:
@@ -239,6 +257,10 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a summary of another study": (
         lambda at: changed(at / "summary.json", lambda one: one["study"].update(hash="0" * 64)),
         "hash of study: the summary says '000",
+    ),
+    "a summary without its warning": (
+        lambda at: changed(at / "summary.json", lambda one: one.pop("warning")),
+        "warning: the summary says None, study and receipts say 'NOT PRIVATE: test noise'",
     ),
     "a summary that names a site twice": (
         lambda at: changed(at / "summary.json", lambda one: one["sites"].append(one["sites"][0])),

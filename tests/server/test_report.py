@@ -144,11 +144,19 @@ def test_risk_follows_from_mu_for_the_declared_overlap_and_the_worst_one(summary
 
 def test_test_noise_is_named_and_real_noise_is_not(summary):
     assert BANNER not in render(summary)
-    summary["noise"] = "TEST"
+    summary |= {"noise": "TEST", "warning": BANNER}
     page = Page(render(summary))
     assert BANNER in page.texts
     assert page.of_class("warning") == ["p"]
     assert "none of this holds" in page.text
+
+
+def test_a_loose_delta_is_a_banner_of_its_own(summary):
+    assert Page(render(summary)).of_class("warning") == []
+    page = Page(render(summary | {"warning": "loose delta: above"}))
+    assert page.of_class("warning") == ["p"]
+    assert "loose delta: above" in page.texts
+    assert "seed" not in page.text
 
 
 def test_limits_name_the_sites_that_gave_less_or_nothing(summary):
