@@ -138,6 +138,7 @@ def _page(result: StudyResult, summary: Mapping[str, Any]) -> str:
     released = {site.entry.name: site.centroids for site in result.sites}
     return render(
         summary,
+        float(sum(cost.kappa for cost in _spent(result).values())),
         noise_std={name: centroids.noise_std for name, centroids in released.items()},
         class_only=[name for name, centroids in released.items() if "mixture" not in centroids.kind],
         absent=[entry.name for entry in result.spec.sites if entry.name not in released],

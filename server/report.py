@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cohortmix.core.gdp import advantage, detection_rate, epsilon_of
+from cohortmix.core.gdp import advantage, detection_rate, epsilon_of_discrete
 from cohortmix.server.html import Html, element, join
 from cohortmix.server.plot import auc_plot, gain, patients_plot
 from cohortmix.server.style import STYLE
@@ -23,6 +23,7 @@ NOTHING = Html("")
 
 def render(
     summary: Mapping[str, Any],
+    kappa: float,
     *,
     noise_std: Mapping[str, float] | None = None,
     class_only: Sequence[str] = (),
@@ -33,6 +34,7 @@ def render(
     Parameters
     ----------
     summary : as `publish.summarise` makes it; a figure that is None was not measured.
+    kappa : total variation between the noise of all receipts together and an exactly Gaussian one.
     noise_std : standard deviation of the noise of one released count, in patients, by site.
     class_only : sites whose centroids are one mean for each class, without pairs of columns.
     absent : sites of the study that have released nothing.
@@ -42,7 +44,7 @@ def render(
         "main",
         _opening(summary),
         _usefulness(summary) if measured else _contribution(summary, noise_std or {}),
-        _risk(summary),
+        _risk(summary, kappa),
         _sites(summary, measured),
         _limits(summary, class_only, absent),
         _terms(measured),
@@ -126,12 +128,13 @@ def _contribution(summary: Mapping[str, Any], noise_std: Mapping[str, float]) ->
     )
 
 
-def _risk(summary: Mapping[str, Any]) -> Html:
+def _risk(summary: Mapping[str, Any], kappa: float) -> Html:
     whole = summary["consortium"]
     mu, worst = whole["mu"], whole["mu_worst"]
+    of_all = epsilon_of_discrete(worst, whole["delta"], kappa)
     cases = (
         (f"As declared: {_overlap(summary['study']['overlap'])}", mu, whole["epsilon"]),
-        ("At worst: every patient has records at every site", worst, epsilon_of(worst, whole["delta"])),
+        ("At worst: every patient has records at every site", worst, of_all),
     )
     rows = [
         (text, digits(each), digits(epsilon), *(percent(detection_rate(each, a)) for a in FALSE_ALARMS))
