@@ -223,7 +223,8 @@ def _origin(summary: Mapping[str, Any]) -> Html:
         "footer",
         element(
             "p",
-            "Every site signed a receipt of what it spent. To check signatures, sums and budget: ",
+            "Every site signed receipts of what the published files cost; what it spent on answers that never "
+            "arrived stands in its own ledger. To check signatures, sums and budget: ",
             element("code", "cohortmix verify"),
             " with the folder of this file.",
         ),

@@ -184,6 +184,12 @@ def test_a_delta_above_a_tenth_of_a_patient_is_named(summary, delta, loose):
     assert ("δ is above 1/(10 N)" in Page(render(summary, KAPPA)).text) == loose
 
 
+def test_receipts_are_of_what_was_published(summary):
+    text = Page(render(summary, KAPPA)).text
+    assert "receipts of what the published files cost" in text
+    assert "receipt of what it spent" not in text
+
+
 def test_names_cannot_become_markup(summary):
     clean = Page(render(summary, KAPPA, class_only=["NORW"], absent=["SPAI"]))
     summary["study"]["name"] = summary["study"]["target"] = summary["sites"][0]["name"] = HOSTILE
