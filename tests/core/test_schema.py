@@ -85,6 +85,16 @@ def test_values_are_taken_as_typed() -> None:
         (MINIMAL.replace("max: 1}", "max: 1, with: x}"), "with='x' must name another column"),
         (MINIMAL.replace("max: 1}", "max: 1, with: y}"), "needs `missing: true` on both"),
         (MINIMAL.replace("max: 1}", "max: 1, after: y}"), "a column of the same type"),
+        (
+            MINIMAL.replace("max: 1}", "max: 1, after: z}\n  z: {type: number, min: 0, max: 1, after: x}"),
+            "column 'x': after='z' leads back to the column itself",
+        ),
+        (
+            MINIMAL.replace("max: 1}", "max: 1, after: z}\n  z: {type: number, min: 2, max: 3}"),
+            "column 'x' ends before 'z' begins",
+        ),
+        (MINIMAL.replace("max: 1}", "max: 1}\n  site: {type: number, min: 0, max: 1}"), "this name is kept"),
+        (MINIMAL.replace("min: 0, max: 1", "min: 0.2, max: 0.8, integer: true"), "no whole number lies between"),
         (MINIMAL.replace("type: number", "type: colour"), "columns.x"),
         (MINIMAL.replace("type: number, ", ""), "columns.x: type is required"),
         (MINIMAL.replace("name: t\n", ""), "name: this key is required"),
@@ -124,6 +134,21 @@ def test_a_schema_cannot_be_changed() -> None:
 @given(st.integers(-(10**6), 10**6), st.integers(0, 4))
 def test_a_whole_number_reads_the_same_however_it_is_written(number: int, zeros: int) -> None:
     assert category_text(f" {number}.{'0' * zeros} ") == category_text(number) == str(number)
+
+
+def test_a_float_reads_as_the_whole_number_that_it_is() -> None:
+    """A null elsewhere turns a column of integers into floats: no value may read otherwise for that."""
+    for number in (0, -7, 10**16, 2**60):
+        assert category_text(float(number)) == category_text(number) == str(number)
+    assert category_text(-0.0) == "0"
+    assert category_text(1e300) == str(int(1e300))
+    assert [category_text(x) for x in (0.5, float("inf"), float("nan"))] == ["0.5", "inf", "nan"]
+
+
+def test_predecessors_are_the_chain_of_after() -> None:
+    text = MINIMAL.replace("max: 1}", "max: 1, after: z}\n  z: {type: number, min: 0, max: 1, after: v}")
+    schema = Schema.from_yaml(text + "  v: {type: number, min: 0, max: 1}\n")
+    assert [schema.predecessors(name) for name in ("x", "z", "v", "y")] == [("z", "v"), ("v",), (), ()]
 
 
 @pytest.mark.parametrize(
