@@ -1,0 +1,168 @@
+"""Does the guarantee hold? Record and replay on neighbours, and a lower bound on mu from draws.
+
+For public tables: an audit looks at exact answers. It speaks of the mechanism, at one version of it, and never
+of a release that somebody else made.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations
+from math import sqrt
+
+import pyarrow as pa
+
+from cohortmix.core import pipeline
+from cohortmix.core.anonymize import Groups, sum_query
+from cohortmix.core.budget import MIN_PATIENTS, Budget
+from cohortmix.core.encoding import Encoding
+from cohortmix.core.lower_bound import RUNS, LowerBound, log_likelihood_ratios, lower_bound
+from cohortmix.core.meter import Answer
+from cohortmix.core.neighbours import MANY_ROWS, Cohort, at_random, worst
+from cohortmix.core.noise import NoiseSource
+from cohortmix.core.query import MomentQuery
+from cohortmix.core.replay import Mechanism, Queries, Replays, Run, ask, distance2, run
+from cohortmix.core.schema import Schema
+from cohortmix.core.synthesis import Release, synthesize
+from cohortmix.core.table import InputError
+
+MU = Fraction(3, 10)  # the claim that is audited
+RANDOM_PAIRS = 200
+WHOLE = ("label flip", "outlier far from everything", f"{MANY_ROWS} rows")
+"""The neighbours on which all three steps run; on the others, the vault alone answers the same questions."""
+PAIRED = 6  # features of the second moment of which noise is drawn: Q(Q-1) numbers of each draw differ
+PARTS = ("whole pipelines", "random pairs", "noise drawn")
+"""What is reported, in order."""
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found.
+
+    Attributes
+    ----------
+    patients : N of the table.
+    whole, named, at_random : replays of all three steps on worst pairs, and of the vault alone on all worst
+        pairs and on random ones.
+    furthest : the worst pair whose answers lie furthest apart.
+    bound : on mu of the vault's answers about that pair.
+    """
+
+    patients: int
+    whole: Replays
+    named: Replays
+    at_random: Replays
+    furthest: str
+    bound: LowerBound
+
+    @property
+    def violations(self) -> tuple[str, ...]:
+        """A sentence for each; none where the guarantee was not seen to fail."""
+        found = [text for each in (self.whole, self.named, self.at_random) for text in each.violations]
+        if not self.bound.holds:
+            found.append(f"claimed mu {self.bound.claimed:.4g}, measured at least {self.bound.measured:.4g}")
+        return tuple(found)
+
+
+def audit(
+    cohort: Cohort,
+    noise: NoiseSource,
+    *,
+    mu: Fraction = MU,
+    random_pairs: int = RANDOM_PAIRS,
+    whole: Sequence[str] = WHOLE,
+    runs: int = RUNS,
+    seed: int = 0,
+    report: Report = lambda part, done, total: None,
+) -> Audit:
+    """Audit the mechanism on a public table.
+
+    Parameters
+    ----------
+    cohort : at least 50 patients; all their exact answers are looked at.
+    noise : the source that is audited with the vault.
+    mu : of the budget.
+    random_pairs, whole : how many random neighbours; on which named ones the whole pipeline runs.
+    runs : draws a side for the lower bound.
+    seed : of the choice of patients, replacements and pairs.
+    report : told part, done and total.
+
+    Raises
+    ------
+    InputError
+        If there are too few patients for a release.
+    """
+    if len(cohort.patients) < MIN_PATIENTS:
+        raise InputError(f"{len(cohort.patients)} patients are too few: a release needs at least {MIN_PATIENTS}")
+    rng = random.Random(seed)
+    patient = rng.choice(cohort.patients)
+    tables = {name: cohort.replaced(patient, records) for name, records in worst(cohort, patient).items()}
+    recorded = run(_pipeline(cohort.table, cohort.schema, mu), noise)
+    report(PARTS[0], 1, len(whole) + 1)
+    steps = Replays()
+    for done, name in enumerate(whole, start=2):
+        steps.compare(name, recorded, run(_pipeline(tables[name], cohort.schema, mu), noise, recorded))
+        report(PARTS[0], done, len(whole) + 1)
+
+    groups = _groups(cohort, mu, recorded)
+    asked = _vault_on(cohort.schema, _queries(cohort.schema, groups, mu), noise)
+    as_it_is = asked(cohort.table)
+    versions = {name: asked(table, as_it_is) for name, table in tables.items()}
+    named, at_chance = Replays(), Replays()
+    for first, second in combinations(versions, 2):
+        named.compare(f"{first} / {second}", versions[first], versions[second])
+    for pair in range(random_pairs):
+        neighbour = asked(cohort.replaced(*at_random(cohort, rng)), as_it_is)
+        at_chance.compare(f"random pair {pair}", as_it_is, neighbour)
+        report(PARTS[1], pair + 1, random_pairs)
+
+    first, second = max(combinations(versions, 2), key=lambda pair: _moved(versions[pair[0]], versions[pair[1]]))
+    asked = _vault_on(cohort.schema, _queries(cohort.schema, groups[:PAIRED], mu), noise)
+    bound = _bound(asked(tables[first]), asked(tables[second]), noise, runs, report)
+    return Audit(len(cohort.patients), steps, named, at_chance, f"{first} / {second}", bound)
+
+
+def _bound(one: Run, other: Run, noise: NoiseSource, runs: int, report: Report) -> LowerBound:
+    sides = log_likelihood_ratios(
+        one.entries, other.entries, noise, runs, lambda done, total: report(PARTS[2], done, total)
+    )
+    return lower_bound(*sides, sqrt(sum(answer.mu2 for answer in one.answers)))
+
+
+def _pipeline(table: pa.Table, schema: Schema, mu: Fraction) -> Mechanism:
+    def mechanism(noise: NoiseSource) -> tuple[Sequence[Answer], Release]:
+        release = synthesize(table, schema, Budget.from_mu(float(mu)), noise=noise)
+        return release.answers, release
+
+    return mechanism
+
+
+def _vault_on(schema: Schema, queries: Queries, noise: NoiseSource) -> Callable[..., Run]:
+    """The vault alone, asked the same about any table; a second run replays the first."""
+
+    def asked(table: pa.Table, replayed: Run | None = None) -> Run:
+        return run(lambda tape: (ask(table, schema, queries, tape), None), noise, replayed)
+
+    return asked
+
+
+def _groups(cohort: Cohort, mu: Fraction, recorded: Run) -> Groups:
+    """What the second question of a release is about: it follows from the first released answer."""
+    plan = pipeline.Plan(cohort.schema, mu**2, len(cohort.patients))
+    return pipeline.common([plan], recorded.answers[:1]).groups
+
+
+def _queries(schema: Schema, groups: Groups, mu: Fraction) -> Queries:
+    """Both questions, at half of mu^2 each; a fault of either then shows in the bound."""
+    return (sum_query(Encoding.of(schema)), mu**2 / 2), (MomentQuery(groups), mu**2 / 2)
+
+
+def _moved(one: Run, other: Run) -> float:
+    """mu^2 of the attack that tells two runs apart."""
+    pairs = zip(one.entries, other.entries, strict=False)
+    return sum(distance2(a.exact, b.exact) / a.sigma**2 for a, b in pairs)
