@@ -7,7 +7,7 @@ of a release that somebody else made.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
@@ -38,6 +38,10 @@ PARTS = ("whole pipelines", "random pairs", "noise drawn")
 """What is reported, in order."""
 
 Report = Callable[[str, int, int], None]
+
+
+def _silent(part: str, done: int, total: int) -> None:
+    """Report to nobody."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def audit(
     whole: Sequence[str] = WHOLE,
     runs: int = RUNS,
     seed: int = 0,
-    report: Report = lambda part, done, total: None,
+    report: Report = _silent,
 ) -> Audit:
     """Audit the mechanism on a public table.
 
@@ -95,43 +99,76 @@ def audit(
     Raises
     ------
     InputError
-        If there are too few patients for a release.
+        If there is no release of this table, for want of patients or otherwise.
     """
     if len(cohort.patients) < MIN_PATIENTS:
         raise InputError(f"{len(cohort.patients)} patients are too few: a release needs at least {MIN_PATIENTS}")
     rng = random.Random(seed)
     patient = rng.choice(cohort.patients)
     tables = {name: cohort.replaced(patient, records) for name, records in worst(cohort, patient).items()}
-    recorded = run(_pipeline(cohort.table, cohort.schema, mu), noise)
-    report(PARTS[0], 1, len(whole) + 1)
-    steps = Replays()
-    for done, name in enumerate(whole, start=2):
-        steps.compare(name, recorded, run(_pipeline(tables[name], cohort.schema, mu), noise, recorded))
-        report(PARTS[0], done, len(whole) + 1)
-
+    recorded, steps = replay_steps(cohort, {name: tables[name] for name in whole}, mu, noise, report)
     groups = _groups(cohort, mu, recorded)
-    asked = _vault_on(cohort.schema, _queries(cohort.schema, groups, mu), noise)
-    as_it_is = asked(cohort.table)
-    versions = {name: asked(table, as_it_is) for name, table in tables.items()}
-    named, at_chance = Replays(), Replays()
-    for first, second in combinations(versions, 2):
-        named.compare(f"{first} / {second}", versions[first], versions[second])
-    for pair in range(random_pairs):
-        neighbour = asked(cohort.replaced(*at_random(cohort, rng)), as_it_is)
-        at_chance.compare(f"random pair {pair}", as_it_is, neighbour)
-        report(PARTS[1], pair + 1, random_pairs)
-
-    first, second = max(combinations(versions, 2), key=lambda pair: _moved(versions[pair[0]], versions[pair[1]]))
-    asked = _vault_on(cohort.schema, _queries(cohort.schema, groups[:PAIRED], mu), noise)
-    bound = _bound(asked(tables[first]), asked(tables[second]), noise, runs, report)
-    return Audit(len(cohort.patients), steps, named, at_chance, f"{first} / {second}", bound)
+    both = queries(cohort.schema, groups, mu)
+    named, furthest = replay_worst(tables, cohort.schema, both, noise)
+    at_chance = replay_random(cohort, both, noise, random_pairs, rng, report)
+    few = queries(cohort.schema, groups[:PAIRED], mu)
+    one, other = (run(_vault(tables[name], cohort.schema, few), noise) for name in furthest)
+    bound = measure(one, other, noise, runs, report)
+    return Audit(len(cohort.patients), steps, named, at_chance, " / ".join(furthest), bound)
 
 
-def _bound(one: Run, other: Run, noise: NoiseSource, runs: int, report: Report) -> LowerBound:
+def replay_steps(
+    cohort: Cohort, neighbours: Mapping[str, pa.Table], mu: Fraction, noise: NoiseSource, report: Report = _silent
+) -> tuple[Run, Replays]:
+    """All three steps on the table and, given its released answers, on neighbours; the first run is returned."""
+    recorded, replays = run(_pipeline(cohort.table, cohort.schema, mu), noise), Replays()
+    if recorded.fault is not None:
+        raise InputError(f"there is no release of this table to audit: {recorded.fault}")
+    report(PARTS[0], 1, len(neighbours) + 1)
+    for done, (name, table) in enumerate(neighbours.items(), start=2):
+        replays.compare(name, recorded, run(_pipeline(table, cohort.schema, mu), noise, recorded))
+        report(PARTS[0], done, len(neighbours) + 1)
+    return recorded, replays
+
+
+def replay_worst(
+    tables: Mapping[str, pa.Table], schema: Schema, asked: Queries, noise: NoiseSource
+) -> tuple[Replays, tuple[str, str]]:
+    """The vault alone on tables that all differ in one patient, each against each; the furthest pair's names."""
+    versions: dict[str, Run] = {}
+    for name, table in tables.items():
+        versions[name] = run(_vault(table, schema, asked), noise, next(iter(versions.values()), None))
+    replays, furthest = Replays(), (Fraction(-1), ("", ""))
+    for one, other in combinations(versions, 2):
+        replays.compare(f"{one} / {other}", versions[one], versions[other])
+        moved = _moved(versions[one], versions[other])
+        furthest = max(furthest, (moved, (one, other)), key=lambda each: each[0])
+    return replays, furthest[1]
+
+
+def replay_random(
+    cohort: Cohort, asked: Queries, noise: NoiseSource, pairs: int, rng: random.Random, report: Report = _silent
+) -> Replays:
+    """The vault alone on the table and on random neighbours."""
+    recorded, replays = run(_vault(cohort.table, cohort.schema, asked), noise), Replays()
+    for pair in range(pairs):
+        table = cohort.replaced(*at_random(cohort, rng))
+        replays.compare(f"random pair {pair}", recorded, run(_vault(table, cohort.schema, asked), noise, recorded))
+        report(PARTS[1], pair + 1, pairs)
+    return replays
+
+
+def measure(one: Run, other: Run, noise: NoiseSource, runs: int, report: Report = _silent) -> LowerBound:
+    """A lower bound on mu of the questions that two runs asked, against what they paid."""
     sides = log_likelihood_ratios(
         one.entries, other.entries, noise, runs, lambda done, total: report(PARTS[2], done, total)
     )
     return lower_bound(*sides, sqrt(sum(answer.mu2 for answer in one.answers)))
+
+
+def queries(schema: Schema, groups: Groups, mu: Fraction) -> Queries:
+    """Both questions, at half of mu^2 each; a fault of either then shows in the bound."""
+    return (sum_query(Encoding.of(schema)), mu**2 / 2), (MomentQuery(groups), mu**2 / 2)
 
 
 def _pipeline(table: pa.Table, schema: Schema, mu: Fraction) -> Mechanism:
@@ -142,13 +179,8 @@ def _pipeline(table: pa.Table, schema: Schema, mu: Fraction) -> Mechanism:
     return mechanism
 
 
-def _vault_on(schema: Schema, queries: Queries, noise: NoiseSource) -> Callable[..., Run]:
-    """The vault alone, asked the same about any table; a second run replays the first."""
-
-    def asked(table: pa.Table, replayed: Run | None = None) -> Run:
-        return run(lambda tape: (ask(table, schema, queries, tape), None), noise, replayed)
-
-    return asked
+def _vault(table: pa.Table, schema: Schema, asked: Queries) -> Mechanism:
+    return lambda noise: (ask(table, schema, asked, noise), None)
 
 
 def _groups(cohort: Cohort, mu: Fraction, recorded: Run) -> Groups:
@@ -157,12 +189,7 @@ def _groups(cohort: Cohort, mu: Fraction, recorded: Run) -> Groups:
     return pipeline.common([plan], recorded.answers[:1]).groups
 
 
-def _queries(schema: Schema, groups: Groups, mu: Fraction) -> Queries:
-    """Both questions, at half of mu^2 each; a fault of either then shows in the bound."""
-    return (sum_query(Encoding.of(schema)), mu**2 / 2), (MomentQuery(groups), mu**2 / 2)
-
-
-def _moved(one: Run, other: Run) -> float:
+def _moved(one: Run, other: Run) -> Fraction:
     """mu^2 of the attack that tells two runs apart."""
     pairs = zip(one.entries, other.entries, strict=False)
-    return sum(distance2(a.exact, b.exact) / a.sigma**2 for a, b in pairs)
+    return sum((Fraction(distance2(a.exact, b.exact), a.sigma**2) for a, b in pairs), Fraction(0))

@@ -57,9 +57,7 @@ class Cohort:
         known = sorted({key for key in keys if key is not None})
         chosen = set(random.Random(seed).sample(known, min(most, len(known))))
         if len(chosen) < 2:
-            raise InputError(
-                f"an audit replaces one patient among others: expected two or more, got {len(chosen)}"
-            )
+            raise InputError(f"expected two patients or more, one of them to be replaced; got {len(chosen)}")
         columns = {name: _texts(rows.column(name)) for name in schema.columns}
         table = pa.table({**columns, KEY: pa.array(keys, type=pa.string())})
         table = table.filter(pa.array([key in chosen for key in keys]))

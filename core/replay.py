@@ -147,7 +147,9 @@ class Replays:
             moved = distance2(a.exact, b.exact)
             self.reached[at] = max(self.reached.get(at, 0.0), moved / paid.sensitivity2)
             if moved > paid.sensitivity2:
-                self._violated(name, f"question {at} moved by {moved / paid.sensitivity2:.4g} sensitivity^2")
+                self._violated(
+                    name, f"question {at} moved by {moved / paid.sensitivity2:.4g} of its sensitivity^2"
+                )
         for text in differences(one, other):
             self._violated(name, text)
 
