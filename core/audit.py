@@ -31,7 +31,13 @@ from cohortmix.core.table import InputError
 
 MU = Fraction(3, 10)  # the claim that is audited
 RANDOM_PAIRS = 200
-WHOLE = ("label flip", "outlier far from everything", f"{MANY_ROWS} rows")
+WHOLE = (
+    "label flip",
+    "outlier far from everything",
+    "between two clusters",
+    f"{MANY_ROWS} rows",
+    "missing everywhere",
+)
 """The neighbours on which all three steps run; on the others, the vault alone answers the same questions."""
 PAIRED = 6  # features of the second moment of which noise is drawn: Q(Q-1) numbers of each draw differ
 PARTS = ("whole pipelines", "random pairs", "noise drawn")
@@ -50,7 +56,7 @@ class Audit:
 
     Attributes
     ----------
-    patients : N of the table.
+    patients, noise : N of the table; name of the noise source.
     whole, named, at_random : replays of all three steps on worst pairs, and of the vault alone on all worst
         pairs and on random ones.
     furthest : the worst pair whose answers lie furthest apart.
@@ -58,6 +64,7 @@ class Audit:
     """
 
     patients: int
+    noise: str
     whole: Replays
     named: Replays
     at_random: Replays
@@ -85,6 +92,9 @@ def audit(
     report: Report = _silent,
 ) -> Audit:
     """Audit the mechanism on a public table.
+
+    The lower bound is on both questions of a release together, at half of mu^2 each; the second one is asked
+    about the first PAIRED features, so that its noise can be drawn thousands of times.
 
     Parameters
     ----------
@@ -114,7 +124,7 @@ def audit(
     few = queries(cohort.schema, groups[:PAIRED], mu)
     one, other = (run(_vault(tables[name], cohort.schema, few), noise) for name in furthest)
     bound = measure(one, other, noise, runs, report)
-    return Audit(len(cohort.patients), steps, named, at_chance, " / ".join(furthest), bound)
+    return Audit(len(cohort.patients), noise.name, steps, named, at_chance, " / ".join(furthest), bound)
 
 
 def replay_steps(

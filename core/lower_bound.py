@@ -51,7 +51,7 @@ class LowerBound:
 
     @property
     def holds(self) -> bool:
-        """False where the mechanism was seen to give less privacy than claimed."""
+        """False where less privacy was seen than claimed; by chance with probability 1 - confidence at most."""
         return self.measured <= self.claimed
 
     @property

@@ -42,7 +42,8 @@ def audit(
 ) -> None:
     """Test the guarantee on a public table: replays on neighbours, and a lower bound on mu.
 
-    An audit looks at exact answers, so the table must be public. Exit status 1: the guarantee was seen to fail.
+    An audit looks at exact answers, so the table must be public. Exit status 1: the guarantee was seen to fail
+    (of the lower bound this can be chance, at most one time in twenty).
     """
     source, dictionary = _public_table(data, schema)
 
@@ -67,6 +68,7 @@ def summary(found: Audit, schema: Schema) -> dict[str, Any]:
         "measured_on": "public data",
         "schema": {"name": schema.name, "hash": schema.hash},
         "patients": found.patients,
+        "noise": found.noise,
         "replays": {
             "whole_pipeline": _replays(found.whole),
             "vault_worst_pairs": _replays(found.named),

@@ -28,10 +28,17 @@ from cohortmix.core.audit import (
     replay_worst,
 )
 from cohortmix.core.encoding import Encoding
-from cohortmix.core.lower_bound import RUNS, attainable, clopper_pearson, lower_bound, runs_needed
+from cohortmix.core.lower_bound import (
+    RUNS,
+    attainable,
+    clopper_pearson,
+    log_likelihood_ratios,
+    lower_bound,
+    runs_needed,
+)
 from cohortmix.core.meter import Answer, MemoryMeter
 from cohortmix.core.neighbours import KEY, MANY_ROWS, Cohort, at_random, worst
-from cohortmix.core.noise import NoiseSource
+from cohortmix.core.noise import NoiseSource, OpenDPNoise
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.replay import Mechanism, Replays, Run, ask, differences, distance2, fingerprint, run
 from cohortmix.core.table import InputError, TableSource
@@ -127,6 +134,22 @@ def test_the_measured_mu_is_near_the_claim_and_not_above_it(tables: dict[str, pa
     assert 0.8 * bound.claimed <= bound.measured <= bound.claimed
     assert bound.enough
     assert bound.holds
+
+
+def test_the_statistic_of_real_noise_has_its_law(tables: dict[str, pa.Table], cohort: Cohort) -> None:
+    """N(0, mu^2) about D and N(mu^2, mu^2) about D'; within five standard errors."""
+    one, other = (asked_of(tables[name], cohort) for name in ("as it is", "label flip"))
+    runs, mu2 = 400, float(sum((answer.mu2 for answer in one.answers), Fraction(0)))
+    share = sum(
+        Fraction(distance2(a.exact, b.exact), a.sigma**2) for a, b in zip(one.entries, other.entries, strict=True)
+    )
+    expected = float(share)  # below mu^2 where a record has fewer numbers than it may have
+    assert 0.5 * mu2 < expected <= mu2
+    for statistic, mean in zip(
+        log_likelihood_ratios(one.entries, other.entries, OpenDPNoise(), runs), (0.0, expected), strict=True
+    ):
+        assert abs(statistic.mean() - mean) < 5 * (expected / runs) ** 0.5
+        assert abs(statistic.var() / expected - 1) < 5 * (2 / runs) ** 0.5
 
 
 # Planted faults.
