@@ -381,6 +381,14 @@ def test_a_cohort_reads_as_its_table_does(cohort: Cohort) -> None:
         Cohort.of(TableSource(table().slice(0, 1)), SCHEMA, most=50)
 
 
+def test_a_table_with_one_feature_is_audited_too() -> None:
+    columns = {name: SCHEMA.columns[name] for name in ("age", "outcome")}
+    one = Cohort.of(TableSource(table()), SCHEMA.model_copy(update={"columns": columns}), most=60)
+    found = audit(one, NOISE, random_pairs=5, whole=("label flip",), runs=300)
+    assert found.violations == ()
+    assert set(found.named.reached) == {0}
+
+
 def test_an_audit_says_when_there_is_no_release(cohort: Cohort) -> None:
     few = Cohort.of(TableSource(table()), SCHEMA, most=20)
     with pytest.raises(InputError, match="20 patients are too few"):
