@@ -22,9 +22,11 @@ from cohortmix.core.replay import Entry
 CONFIDENCE = 0.95
 RUNS = 24_000  # draws a side
 TIGHT = 0.8  # of the claim: what enough runs have to be able to show
-CHOOSING = 6  # one in so many runs chooses the threshold; the others are counted at it
-CANDIDATES = (0.005, 0.5, 0.995)
-"""Thresholds, as quantiles: the middle shows most of a Gaussian, the ends show a leak that is rare."""
+PLACING = 12  # one in so many runs places the thresholds; the errors are counted on the others
+QUANTILES = np.array([0.5, 0.005, 0.995])
+"""Thresholds: the middle shows most of a Gaussian, the ends show a leak that is rare."""
+SHARES = np.array([0.9, 0.05, 0.05])
+"""Of 1 - confidence, for each of them (union bound)."""
 DRAW_NUMBERS = 1 << 16  # per call of the noise source
 
 
@@ -36,7 +38,7 @@ class LowerBound:
     ----------
     claimed : mu that was paid.
     measured : a mu that the mechanism cannot be below, at this confidence; 0 where nothing was seen.
-    confidence, runs : of the bound; draws a side, one in CHOOSING of which chose the threshold.
+    confidence, runs : of the bound; draws a side, one in PLACING of which placed the thresholds.
     fpr, fnr : upper confidence bounds on the attack's false alarms and misses.
     attainable : what so many runs show of a claim that is tight.
     """
@@ -68,8 +70,8 @@ def lower_bound(
 ) -> LowerBound:
     """Bound mu from a statistic under D and under D', larger under D'.
 
-    The threshold is the best one on the first runs, and the errors are counted at it on all others: it is fixed
-    before they are looked at, so each rate has an exact Clopper-Pearson bound. The two share 1 - confidence.
+    The largest of the bounds at the thresholds. These are placed by the first runs, and their errors are counted
+    on all others: each rate has an exact Clopper-Pearson bound, and a union bound joins them.
 
     Parameters
     ----------
@@ -79,30 +81,28 @@ def lower_bound(
     Raises
     ------
     ValueError
-        If the sides differ in length or have fewer than CHOOSING draws, or the confidence is not in (0, 1).
+        If the sides differ in length or have fewer than PLACING draws, or the confidence is not in (0, 1).
     """
     runs = len(null)
-    if len(alternative) != runs or runs < CHOOSING:
+    if len(alternative) != runs or runs < PLACING:
         raise ValueError(
-            f"expected equally many draws a side, {CHOOSING} or more; got {runs} and {len(alternative)}"
+            f"expected equally many draws a side, {PLACING} or more; got {runs} and {len(alternative)}"
         )
     if not 0 < confidence < 1:
         raise ValueError(f"expected a confidence in (0, 1), got confidence={confidence}")
-    first = runs // CHOOSING
-    candidates = np.quantile(np.concatenate([null[:first], alternative[:first]]), CANDIDATES)
-    best = np.argmax(_mu(*_rates(null[:first], alternative[:first], candidates, confidence)))
-    fpr, fnr = _rates(null[first:], alternative[first:], candidates[[best]], confidence)
-    measured = max(0.0, float(_mu(fpr, fnr)[0]))
-    return LowerBound(
-        claimed, measured, confidence, runs, float(fpr[0]), float(fnr[0]), attainable(claimed, runs, confidence)
-    )
+    first = runs // PLACING
+    thresholds = np.quantile(np.concatenate([null[:first], alternative[:first]]), QUANTILES)
+    fpr, fnr = _rates(null[first:], alternative[first:], thresholds, (1 - confidence) * SHARES / 2)
+    best = np.argmax(_mu(fpr, fnr))
+    measured, shown = max(0.0, float(_mu(fpr, fnr)[best])), attainable(claimed, runs, confidence)
+    return LowerBound(claimed, measured, confidence, runs, float(fpr[best]), float(fnr[best]), shown)
 
 
 def attainable(mu: float, runs: int, confidence: float = CONFIDENCE) -> float:
     """The bound that `runs` draws a side of a mechanism that is exactly mu-GDP give at the median."""
-    counted = runs - runs // CHOOSING
+    counted = runs - runs // PLACING
     errors = np.array([round(counted * float(ndtr(-mu / 2)))])
-    rate = clopper_pearson(errors, counted, (1 - confidence) / 2)
+    rate = clopper_pearson(errors, counted, (1 - confidence) * SHARES[0] / 2)
     return max(0.0, float(_mu(rate, rate)[0]))
 
 
@@ -147,17 +147,21 @@ def log_likelihood_ratios(
     return sides[0], sides[1]
 
 
-def clopper_pearson(errors: NDArray[np.int64], runs: int, level: float) -> NDArray[np.float64]:
+def clopper_pearson(
+    errors: NDArray[np.int64], runs: int, level: NDArray[np.float64] | float
+) -> NDArray[np.float64]:
     """Upper confidence bounds on a probability, each false with probability `level` at most."""
     bound = betaincinv(errors + 1, np.maximum(runs - errors, 1), 1 - level)
     return np.where(errors >= runs, 1.0, bound)
 
 
 def _rates(
-    null: NDArray[np.float64], alternative: NDArray[np.float64], at: NDArray[np.float64], confidence: float
+    null: NDArray[np.float64],
+    alternative: NDArray[np.float64],
+    at: NDArray[np.float64],
+    level: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Upper bounds on false alarms and misses of the tests "above the threshold"."""
-    level = (1 - confidence) / 2
     false_alarms = len(null) - np.searchsorted(np.sort(null), at, side="right")
     misses = np.searchsorted(np.sort(alternative), at, side="right")
     return clopper_pearson(false_alarms, len(null), level), clopper_pearson(misses, len(alternative), level)
