@@ -24,6 +24,7 @@ from cohortmix.core.table import (
     plain,
     quoted,
     require_columns,
+    require_exact_key,
 )
 
 
@@ -40,6 +41,7 @@ def check(source: Source, schema: Schema) -> None:
         With one sentence that names the column and what was declared, and no value of a record.
     """
     require_columns(source.names, (*schema.columns, *([schema.patient_key] if schema.patient_key else [])))
+    require_exact_key(source, schema.patient_key)
     seen = {name: _Seen() for name in schema.columns}
     rows = 0
     for batch in source.batches():

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
 
 DataFile = Annotated[Path, typer.Option("--data", help="A CSV or Parquet file, or a folder of Parquet files.")]
 SchemaFile = Annotated[Path, typer.Option("--schema", help="The data dictionary of the table, in YAML.")]
+
+MAX_EPSILON = 1e6  # beyond both, sums or noise would leave the 62 bits in which the vault is exact
+MIN_MU = 1e-6
 
 schema_commands = typer.Typer(help="The data dictionary of a table.")
 
@@ -83,8 +85,7 @@ def synthesize(
     ] = None,
 ) -> None:
     """Make a private synthetic version of one table, without any server."""
-    start, dictionary = monotonic(), read_schema(schema)
-    budget = budget_of(epsilon, delta, loose_delta)
+    dictionary, budget = read_schema(schema), budget_of(epsilon, delta, loose_delta)
     require_free(out)
     source = open_checked(data, dictionary)
     patients = Vault(source, dictionary, OpenDPNoise(), MemoryMeter(Fraction(0))).patients
@@ -97,7 +98,7 @@ def synthesize(
     with step("synthesizing"):
         release = _release(source, dictionary, budget, seed)
         records = release.records(rows)
-    summary = _summary(release, len(records), monotonic() - start)
+    summary = _summary(release, len(records))
     write_release(out, release, records, summary)
     _print_release(summary, out)
 
@@ -111,11 +112,15 @@ def budget_of(epsilon: float, delta: float | None, loose_delta: bool) -> Budget:
 
 
 def require_affordable(budget: Budget, patients: int) -> None:
-    """Raise InputError for a delta that is too large for so many patients."""
+    """Raise InputError for a delta too large for so many patients, or a budget too far from 1 to be exact."""
+    if budget.epsilon is not None and budget.epsilon > MAX_EPSILON:
+        raise InputError(f"epsilon={budget.epsilon:g} protects nobody: expected at most {MAX_EPSILON:g}")
     try:
-        budget.resolve(patients)
+        mu = budget.resolve(patients).mu
     except ValueError as error:
         raise InputError(str(error)) from None
+    if mu < MIN_MU:
+        raise InputError(f"this budget is mu={mu:.3g}, expected mu >= {MIN_MU:g}; raise epsilon or delta")
 
 
 def read_schema(path: Path) -> Schema:
@@ -183,7 +188,7 @@ def _release(source: Source, schema: Schema, budget: Budget, seed: int | None) -
     return release_of(source, schema, budget, noise=KeyedNoise(seed))
 
 
-def _summary(release: Release, rows: int, seconds: float) -> dict[str, Any]:
+def _summary(release: Release, rows: int) -> dict[str, Any]:
     receipt, schema = release.receipt, release.schema
     warning = {"warning": receipt["warning"]} if "warning" in receipt else {}
     return warning | {
@@ -198,7 +203,7 @@ def _summary(release: Release, rows: int, seconds: float) -> dict[str, Any]:
         "support": len(release.site.support_points),
         "degraded_to_class_centroids": receipt["degraded_to_class_centroids"],
         "rows": rows,
-        "seconds": round(seconds, 1),
+        "seconds": None,  # it grows with the number of rows, which is not public
         "version": version("cohortmix"),
     }
 

@@ -1,12 +1,14 @@
 """Readers: a CSV or Parquet file, or a folder of Parquet files, as a source of record batches.
 
-Only the schema's columns and the patient key are read. A CSV file is read as text, cell by cell: a reader that
-infers the type of a column would let one record change how all others are read.
+Only the schema's columns and the patient key are handed on. A CSV file is read as text, cell by cell: a reader
+that infers the type of a column would let one record change how all others are read. All its columns are looked
+at, since a quotation mark that is left open in any of them swallows the records that follow.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 HEADER_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 22
+LINE_END = r"[\r\n]"
 
 
 def open_table(path: Path | str, schema: Schema, also: Sequence[str] = ()) -> Source:
@@ -42,11 +45,12 @@ def open_table(path: Path | str, schema: Schema, also: Sequence[str] = ()) -> So
 
 
 def open_all(path: Path | str) -> Source:
-    """All columns of a file, for a first look at a table that has no schema yet; errors as `open_table`."""
+    """All columns of a file, for a first look at a table that has no schema yet; their names are not judged.
+
+    Errors as `open_table`, but for columns.
+    """
     path = Path(path)
-    names = column_names(path)
-    require_columns(names, names)
-    return _reader(path, names)
+    return _reader(path, column_names(path))
 
 
 def column_names(path: Path) -> list[str]:
@@ -72,7 +76,8 @@ class _Cleaned:
 class _Csv:
     def __init__(self, path: Path, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._path, self._delimiter = path, _csv_header(path)[1]
+        self._path = path
+        self._header, self._delimiter = _csv_header(path)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         with (
@@ -82,16 +87,23 @@ class _Csv:
                 read_options=pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
                 parse_options=pacsv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True),
                 convert_options=pacsv.ConvertOptions(
-                    include_columns=list(self.names),
-                    column_types={name: pa.string() for name in self.names},
+                    # Bytes need not be UTF-8: what is not handed on may be in any encoding.
+                    column_types={
+                        name: pa.string() if name in self.names else pa.binary() for name in self._header
+                    },
                     strings_can_be_null=False,
                 ),
             ) as reader,
         ):
+            if reader.schema.names != self._header:  # then a column of another name would have a guessed type
+                raise InputError(f"{str(self._path)!r}: the column names are not on one line; write them on one")
             for batch in reader:
-                if any(pc.any(pc.match_substring(cells, "\n")).as_py() for cells in batch.columns):
-                    raise InputError(f"{str(self._path)!r}: a cell spans several lines; is a quotation mark open?")
-                yield batch
+                if any(pc.any(pc.match_substring_regex(cells, LINE_END)).as_py() for cells in batch.columns):
+                    raise InputError(
+                        f"{str(self._path)!r}: a cell spans several lines; is a quotation mark open? "
+                        "If the text is meant so, remove its column or the line breaks in it"
+                    )
+                yield batch.select(list(self.names))
 
 
 class _Parquet:
@@ -138,10 +150,10 @@ def _parquet_files(path: Path) -> list[Path]:
 def _csv_header(path: Path) -> tuple[list[str], str]:
     """Column names and the delimiter: the one of `,` `;` and tab that gives the most names."""
     with _readable(path), pa.input_stream(str(path), compression="detect") as stream:
-        line = stream.read(HEADER_BYTES).decode("utf-8-sig", errors="ignore").partition("\n")[0].rstrip("\r")
-    if not line.strip():
-        raise InputError(f"{str(path)!r} is empty: expected a line of column names and a line per record")
-    splits = {delimiter: next(csv.reader([line], delimiter=delimiter)) for delimiter in ",;\t"}
+        line = re.split(LINE_END, stream.read(HEADER_BYTES).decode("utf-8-sig", errors="ignore"), maxsplit=1)[0]
+        if not line.strip():
+            raise InputError(f"{str(path)!r} is empty: expected a line of column names and a line per record")
+        splits = {delimiter: next(csv.reader([line], delimiter=delimiter)) for delimiter in ",;\t"}
     delimiter = max(splits, key=lambda each: len(splits[each]))
     return splits[delimiter], delimiter
 

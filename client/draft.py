@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,7 @@ BANNER = """\
 # Then set `confirmed: true` on each line that a person has checked.
 """
 
+_LETTER = re.compile(r"[^\W\d_]")  # of any script
 _ANY_NUMBER = Number(type="number", min=0, max=1)
 _ANY_DATE = Date.model_validate({"type": "date", "min": "2000-01-01", "max": "2000-01-02"})
 
@@ -44,8 +45,9 @@ def draft(source: Source, name: str) -> str:
     Raises
     ------
     InputError
-        If the table cannot be read, has no record, or has one column only.
+        If the table cannot be read, has no record, has one column only, or has no distinct name for each.
     """
+    _require_names(source.names)
     seen = {column: _Seen() for column in source.names}
     rows = 0
     for batch in source.batches():
@@ -57,6 +59,17 @@ def draft(source: Source, name: str) -> str:
     if len(seen) < 2:
         raise InputError(f"the table has {len(seen)} column; a schema needs a target and one more column")
     return BANNER + "\n".join(_lines(name, seen)) + "\n"
+
+
+def _require_names(names: Sequence[str]) -> None:
+    """Refuse, and print nothing of, what looks like a record in place of the column names."""
+    texts = pa.array(names, pa.string())
+    value = ~np.isnan(numbers(texts, _ANY_NUMBER)) | ~np.isnan(numbers(texts, _ANY_DATE))
+    if value.any() or len(set(names)) < len(names) or not all(_LETTER.search(name) for name in names):
+        raise InputError(
+            "expected a name for each column, got an empty one, a number, a date, or a name twice; "
+            "has the file a header line? If it has, give each column a name of its own"
+        )
 
 
 def _lines(name: str, seen: dict[str, _Seen]) -> Iterator[str]:

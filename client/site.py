@@ -142,7 +142,7 @@ class Site:
     def _check_study(self, study: StudySpec) -> None:
         if (study.schema_hash, study.target) != (self._schema.hash, self._schema.target):
             raise Refused(Code.UNKNOWN_COLUMN, "The study's schema is not the one that this site serves.")
-        if study.noise != self._noise.name:
+        if study.noise != self._noise.name or self._noise.private == (study.noise == "TEST"):
             raise Refused(
                 Code.NOT_APPROVED, f"This site's noise source is {self._noise.name!r}, the study's is not."
             )

@@ -20,6 +20,10 @@ VALUE_LIMIT: Final = 2**62
 _DOUBLE_BITS: Final = 53
 
 
+NOT_PRIVATE: Final = "NOT PRIVATE: test noise"
+"""What every output says that rests on a source which gives no privacy."""
+
+
 class NoiseSource(Protocol):
     """Adds Gaussian noise to a vector of integers."""
 

@@ -40,6 +40,7 @@ class Plan:
     patients : N of the site.
     share : of mu2, for answer A; the rest is for answer B.
     alpha : of Eq. 6.
+    support : S, the number of inducing points.
     """
 
     schema: Schema
@@ -47,6 +48,7 @@ class Plan:
     patients: int
     share: Fraction = Fraction(15, 100)
     alpha: float = 0.5
+    support: int = SUPPORT
 
     @property
     def s_b(self) -> float:
@@ -115,7 +117,7 @@ def approximate_and_adapt(plan: Plan, common: Common, own: Answer, answer: Answe
     by_class = class_centroids(plan, common, own)
     rare = (by_class.masses < RARE * plan.s_b) & (by_class.masses < RARE_SHARE * plan.patients)
     k = approximate.components(by_class.masses[~rare].sum(), plan.s_b)
-    if k < max(1, (~rare).sum()):
+    if k < (~rare).sum():
         return by_class
     target = moments(plan, common, own, answer, np.flatnonzero(~rare))
     mixture = approximate.fit(target, k=k, fits=approximate.fits_of(k), seed=int(rng.integers(2**31)))
@@ -141,7 +143,7 @@ def _adapt(
     groups = records.draw_groups(mixture.weights, mixture.means, sizes, TARGETS, rng)[1]
     x = one_hot(groups, sizes)
     y = approximate.posterior(mixture, x)
-    start = choose_support(x, y, size=SUPPORT, seed=int(rng.integers(2**31)))
+    start = choose_support(x, y, size=plan.support, seed=int(rng.integers(2**31)))
     blocks = anonymize.blocks_of(sizes)
     adapted = adapt(*start, x, y, blocks=blocks, alpha=plan.alpha, seed=int(rng.integers(2**31)))
     return adapted.support.points, adapted.support.labels

@@ -119,16 +119,22 @@ def _pick(
 
 
 def _pair_missing(codes: dict[str, NDArray[np.int32]], encoding: Encoding) -> None:
-    """`with: OTHER`: columns that are joined by it, at any remove, are missing where the first of them is."""
-    features = encoding.features
-    first = {cells.name: position for position, cells in enumerate(features)}
-    for cells in features:
-        joined = {first[cells.name], first[cells.column.with_ or cells.name]}
-        first |= {name: min(joined) for name, position in first.items() if position in joined}
-    for position, cells in enumerate(features):
-        leader = features[first[cells.name]]
-        if first[cells.name] != position:
-            _follow(codes[cells.name], cells, codes[leader.name] == leader.missing)
+    """`with: OTHER`: a column is missing where the last one of its chain of partners is."""
+    by_name = {cells.name: cells for cells in encoding.features}
+    for name, cells in by_name.items():
+        leader = by_name[_last_partner(name, by_name)]
+        if leader is not cells:
+            _follow(codes[name], cells, codes[leader.name] == leader.missing)
+
+
+def _last_partner(name: str, by_name: Mapping[str, Cells]) -> str:
+    """Where a chain of `with` ends; the same one for all columns of a circle."""
+    chain = [name]
+    while (partner := by_name[chain[-1]].column.with_) is not None:
+        if partner in chain:
+            return min(chain[chain.index(partner) :])
+        chain.append(partner)
+    return chain[-1]
 
 
 def _follow(codes: NDArray[np.int32], cells: Cells, absent: NDArray[np.bool_]) -> None:

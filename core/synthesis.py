@@ -16,10 +16,10 @@ from cohortmix.core.budget import MIN_PATIENTS, Budget, ResolvedBudget
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.condensed import PooledSupport, centroid_table
 from cohortmix.core.meter import Answer, MemoryMeter
-from cohortmix.core.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.noise import NOT_PRIVATE, NoiseSource, OpenDPNoise
 from cohortmix.core.records import Pool, draw
 from cohortmix.core.schema import SITE, Schema
-from cohortmix.core.table import InputError, Source, TableSource
+from cohortmix.core.table import InputError, Source, TableSource, require_exact_key
 from cohortmix.core.vault import Vault
 
 
@@ -34,7 +34,8 @@ class Release:
     answers : the noised answers from which both were computed.
     budget : mu, epsilon, delta.
     patients : N.
-    noise : name of the noise source; "TEST" means that nothing here is private.
+    noise : name of the noise source.
+    private : whether it was a source of privacy; if not, every output says so.
     """
 
     schema: Schema
@@ -44,11 +45,12 @@ class Release:
     budget: ResolvedBudget
     patients: int
     noise: str
+    private: bool
 
     @property
     def centroids(self) -> pd.DataFrame:
         """The condensed set; `core.condensed.centroid_table` has its columns."""
-        return centroid_table(self.schema, self.common, {SITE: self.site}).drop(columns=SITE)
+        return self._marked(centroid_table(self.schema, self.common, {SITE: self.site}).drop(columns=SITE))
 
     @cached_property
     def support(self) -> PooledSupport:
@@ -58,7 +60,8 @@ class Release:
     def records(self, n: int | None = None, seed: int = 0) -> pd.DataFrame:
         """`n` synthetic rows (N by default) in the columns, types and units of the schema."""
         pool = Pool.of(self.schema, self.common, {SITE: self.site})
-        return draw(pool, self.schema, self.patients if n is None else n, seed).drop(columns=SITE)
+        rows = draw(pool, self.schema, self.patients if n is None else n, seed)
+        return self._marked(rows.drop(columns=SITE))
 
     @property
     def receipt(self) -> dict[str, Any]:
@@ -81,7 +84,12 @@ class Release:
             "degraded_to_class_centroids": "mixture" not in self.site.kind,
             "statements": [_statement(answer) for answer in self.answers],
         }
-        return facts if self.noise != "TEST" else {"warning": "NOT PRIVATE: test noise", **facts}
+        return facts if self.private else {"warning": NOT_PRIVATE, **facts}
+
+    def _marked(self, frame: pd.DataFrame) -> pd.DataFrame:
+        if not self.private:
+            frame.attrs["warning"] = NOT_PRIVATE
+        return frame
 
 
 def synthesize(
@@ -91,6 +99,7 @@ def synthesize(
     *,
     noise: NoiseSource | None = None,
     alpha: float = 0.5,
+    support: int = pipeline.SUPPORT,
 ) -> Release:
     """A private synthetic version of one table.
 
@@ -101,6 +110,7 @@ def synthesize(
     budget : what may be spent; delta is resolved against N when it is not given.
     noise : OpenDP's exact discrete Gaussian by default.
     alpha : of Eq. 6.
+    support : S, the number of kernel inducing points.
 
     Returns
     -------
@@ -123,6 +133,7 @@ def synthesize(
     schema.require_confirmed()
     needed = (*schema.columns, *([schema.patient_key] if schema.patient_key else []))
     source = TableSource(table, needed) if isinstance(table, (pa.Table, pd.DataFrame)) else table
+    require_exact_key(source, schema.patient_key)
     noise = noise or OpenDPNoise()
     meter = MemoryMeter(Fraction(0))
     vault = Vault(source, schema, noise, meter)
@@ -130,12 +141,13 @@ def synthesize(
         raise InputError(f"{vault.patients} patients are too few: a release needs at least {MIN_PATIENTS}")
     resolved = budget.resolve(vault.patients)
     meter.limit = Fraction(resolved.mu) ** 2
-    plan = pipeline.Plan(schema, meter.limit, vault.patients, alpha=alpha)
+    plan = pipeline.Plan(schema, meter.limit, vault.patients, alpha=alpha, support=support)
     own = pipeline.class_sums(vault, plan)
     common = pipeline.common([plan], [own])
     seed = hashlib.sha256(own.values.tobytes()).digest()
     site = pipeline.centroids(vault, plan, common, own, seed)
-    return Release(schema, common, site, tuple(meter.answers.values()), resolved, vault.patients, noise.name)
+    answers = tuple(meter.answers.values())
+    return Release(schema, common, site, answers, resolved, vault.patients, noise.name, noise.private)
 
 
 def _statement(answer: Answer) -> dict[str, Any]:

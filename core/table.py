@@ -70,13 +70,35 @@ class TableSource:
 
 
 def require_columns(have: Sequence[str], need: Sequence[str]) -> None:
-    """Raise InputError unless each needed column is there exactly once."""
+    """Raise InputError unless each needed column is there exactly once.
+
+    Where none is there, what stands in their place may be the first record: it is not printed.
+    """
     absent = [name for name in need if name not in have]
+    if absent and len(absent) == len(need):
+        raise InputError(f"the table has none of the columns {quoted(need)}: has the file a header line?")
     if absent:
         raise InputError(f"missing column {quoted(absent)}: the table has {quoted(have)}")
     twice = [name for name in dict.fromkeys(need) if list(have).count(name) > 1]
     if twice:
         raise InputError(f"the table has two columns named {quoted(twice)}; rename one of them")
+
+
+def require_exact_key(source: Source, key: str | None) -> None:
+    """Raise InputError if the patient key is a column of floats too large to tell whole numbers apart.
+
+    pandas reads whole numbers as floats as soon as one of them is null, and large ones then merge patients.
+    """
+    for batch in source.batches() if key is not None else ():
+        keys = plain(batch.column(key))
+        if not pa.types.is_floating(keys.type):
+            return
+        values = np.abs(np.asarray(keys)[~is_null(keys)])
+        if (values >= 2.0 ** (np.finfo(values.dtype).nmant + 1)).any():  # 2^53 for float64
+            raise InputError(
+                f"the patient key {key!r} is a column of floats, and too large for them to tell patients apart; "
+                "read the file with pyarrow, or make the key text"
+            )
 
 
 def quoted(names: Sequence[str], most: int = 12) -> str:
@@ -88,7 +110,7 @@ def quoted(names: Sequence[str], most: int = 12) -> str:
 def plain(array: pa.Array, column: Column | None = None) -> pa.Array:
     """The array without dictionary encoding, and with nulls where a text says that there is no value.
 
-    A category that declares such a text (`values: [EU, NA]`) keeps it.
+    A category that declares such a text (`values: [EU, NA]`) keeps it. A text that is no UTF-8 is no value.
     """
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
@@ -98,11 +120,20 @@ def plain(array: pa.Array, column: Column | None = None) -> pa.Array:
         array = array.cast(pa.string())
     if not is_text(array.type):
         return array
+    array = _valid(array)
     nothing = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(array)), value_set=_like(array, NULL_TEXTS))
     if isinstance(column, Category):
         declared = pc.is_in(pc.utf8_trim_whitespace(array), value_set=_like(array, column.values))
         nothing = pc.and_not(nothing, declared)
     return pc.if_else(nothing, pa.scalar(None, array.type), array)
+
+
+def _valid(array: pa.Array) -> pa.Array:
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        return pa.array(python_values(array), type=array.type)
+    return array
 
 
 def is_null(array: pa.Array) -> NDArray[np.bool_]:
@@ -192,5 +223,10 @@ def _from_pandas(series: pd.Series[Any]) -> pa.Array:
 
 
 def _text(value: object) -> str:
-    """A truth value as `category_text` has it: a null elsewhere in its column may not change how it reads."""
-    return category_text(bool(value)) if isinstance(value, bool | np.bool_) else str(value)
+    """A truth value or a float as `category_text` has it in a column of its own type: -0.0 is 0, 1e16 is whole.
+
+    A null or a text elsewhere in its column may not change how it reads.
+    """
+    if isinstance(value, bool | np.bool_):
+        return category_text(bool(value))
+    return category_text(float(value)) if isinstance(value, float | np.floating) else str(value)

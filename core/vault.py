@@ -69,8 +69,8 @@ class Vault:
         mu^2 = 2 B^2 / sigma^2. Public: the query, N.
         """
         _check_query(query, SumQuery, self._encoding.sizes)
-        if self.patients * query.bound2 >= LIMIT:
-            raise OverflowError(f"{self.patients} patients x {len(query.blocks)} blocks are too many for 62 bits")
+        if query.bound2 >= LIMIT:
+            raise OverflowError(f"the weights of {len(query.blocks)} blocks are too large for 62 bits")
         largest = max([block.weight for block in query.blocks] + [query.label_weight])
         return self._answer(query, query.unit, 2 * query.bound2, largest, mu2)
 

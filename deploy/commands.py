@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +26,7 @@ from cohortmix.client.data import open_table
 from cohortmix.client.progress import step, steps
 from cohortmix.core.table import InputError
 from cohortmix.deploy.split import Split
-from cohortmix.protocol.messages import TEST_WARNING, Code
+from cohortmix.protocol.messages import Code
 
 if TYPE_CHECKING:
     from cohortmix.server.budget import Overlap
@@ -93,12 +93,12 @@ def verify(
 ) -> None:
     """Check the receipts of published studies: signatures, hash chains, and what they cost together."""
     from cohortmix.deploy.verify import verify as verified
+    from cohortmix.server.costs import warning
 
     console = Console(soft_wrap=True, highlight=False)
     for study in verified(paths):
         spec = study.spec
-        if spec.noise == "TEST":
-            console.print(TEST_WARNING, style="bold red")
+        print_warning(console, warning(spec))
         rows = [
             (
                 site,
@@ -139,11 +139,16 @@ def told_apart() -> Iterator[None]:
         raise StudyUnanswered(str(stopped)) from None
 
 
+def print_warning(console: Console, summary: Mapping[str, Any]) -> None:
+    """The line that stands above everything else, where there is something to warn of."""
+    if "warning" in summary:
+        console.print(summary["warning"], style="bold red")
+
+
 def print_study(summary: dict[str, Any]) -> None:
     """The table of a finished study, from its summary: a line per site, the pooled records, the ceiling."""
     console = Console(soft_wrap=True, highlight=False)
-    if summary["noise"] == "TEST":
-        console.print(TEST_WARNING, style="bold red")
+    print_warning(console, summary)
     rows: list[tuple[object, ...]] = [
         (
             one["name"],

@@ -97,7 +97,8 @@ def simulate(
     drawn = _draw(result, rows)
     progress("pool", 1, 1)
     figures = None if held_out is None else _figures(drawn, held_out, tables, schema, progress)
-    summary = summarise(result, len(drawn), round(time.monotonic() - start, 1), figures)
+    seconds = round(time.monotonic() - start, 1) if terms.public_data else None
+    summary = summarise(result, len(drawn), seconds, figures)
     if out is not None:
         publish(result, drawn, summary, out)
         progress("publish", 1, 1)
@@ -119,7 +120,8 @@ def _name(site: object) -> str:
         return _NAME.validate_python(str(site).strip())
     except ValidationError:
         raise InputError(
-            f"{str(site)!r} cannot name a site: use at most 64 letters, digits, and ' ', '.', '-' or '_' between"
+            "the site column: a value cannot name a site; use at most 64 letters, digits, and ' ', '.', '-' or "
+            "'_' between"
         ) from None
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cohortmix.core.table import InputError
 from cohortmix.protocol import receipts
@@ -17,9 +17,11 @@ from cohortmix.protocol.receipts import ReceiptError, Total
 from cohortmix.protocol.signing import SignatureError, verify_study
 from cohortmix.protocol.study import StudySpec
 from cohortmix.server.budget import Composition, consortium_mu
+from cohortmix.server.costs import costs
 
 STUDY, RECEIPTS, SUMMARY = "study.json", "receipts", "summary.json"
-_ROUNDING = 1e-9  # of a mu that was printed as a decimal
+_OF_SITE = ("name", "n", "mu", "epsilon", "delta")
+_ROUNDING = 1e-9  # relative; the arithmetic of another machine can differ in the last digits
 
 _M = TypeVar("_M", SignedStudy, SignedReceipt)
 
@@ -91,21 +93,38 @@ def _verify_study(path: Path, files: Collection[Path]) -> Verified:
 
 
 def _check_summary(path: Path, spec: StudySpec, spent: dict[str, Total]) -> None:
-    """The summary of a whole folder says what its receipts say."""
+    """The summary of a whole folder says what its study and receipts say."""
     if not path.exists():
         return
     try:
-        summary = json.loads(path.read_bytes())
-        claims = {site["name"]: float(site["mu"]) for site in summary["sites"]}
-        study = summary["study"]["hash"]
-    except (OSError, ValueError, KeyError, TypeError):
+        said = _claims(json.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{str(path)!r} is not the summary of a study") from None
-    if study != spec.hash:
-        raise ReceiptError(f"the summary is of study {study[:12]}..., expected {spec.hash[:12]}...")
-    for site in claims.keys() | spent.keys():
-        claimed, cost = claims.get(site, 0.0), spent[site].mu if site in spent else 0.0
-        if not math.isclose(claimed, cost, rel_tol=_ROUNDING):
-            raise ReceiptError(f"the summary says mu={claimed:.6g} of site {site!r}, its receipts mu={cost:.6g}")
+    holds = _claims(costs(spec, spent))
+    for claim in holds | said:
+        if not _agree(said.get(claim), holds.get(claim)):
+            raise ReceiptError(
+                f"{claim}: the summary says {said.get(claim)!r}, study and receipts say {holds.get(claim)!r}"
+            )
+
+
+def _claims(summary: dict[str, Any]) -> dict[str, object]:
+    """What a summary says of noise, study, sites and budget, by name."""
+    sites = summary["sites"]
+    claims = {
+        "noise": summary["noise"],
+        "warning": summary.get("warning"),
+        "sites": sorted(site["name"] for site in sites),
+    }
+    parts = {part: summary[part] for part in ("study", "consortium")}
+    parts |= {f"site {site['name']!r}": {key: site[key] for key in _OF_SITE} for site in sites}
+    return claims | {f"{key} of {part}": value for part, facts in parts.items() for key, value in facts.items()}
+
+
+def _agree(said: object, holds: object) -> bool:
+    if isinstance(said, int | float) and isinstance(holds, float):
+        return math.isclose(said, holds, rel_tol=_ROUNDING)
+    return said == holds
 
 
 def _receipt_files(path: Path) -> list[Path]:

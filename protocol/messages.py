@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from cohortmix.core.noise import NOT_PRIVATE
 from cohortmix.protocol.canonical import canonical, sha256
 from cohortmix.protocol.fields import BigInt, Exact, Hash, Name, PublicKey, Ratio, Signature, Version, Wire
 from cohortmix.protocol.payload import Centroids, ClassSums, Common, NoisedAnswer, Release
@@ -33,7 +34,7 @@ PROTOCOL = 1
 MAX_BYTES = 64 * 2**20
 """Longest message that is read."""
 
-TEST_WARNING = "NOT PRIVATE: test noise"
+TEST_WARNING = NOT_PRIVATE
 """What every output says that was made with the keyed noise source."""
 
 

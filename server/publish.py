@@ -14,7 +14,6 @@ import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,9 @@ import pyarrow.parquet as pq
 
 from cohortmix.core.condensed import centroid_table
 from cohortmix.core.table import InputError
-from cohortmix.protocol.messages import TEST_WARNING, encode
+from cohortmix.protocol.messages import encode
 from cohortmix.protocol.receipts import Total, total
-from cohortmix.server.budget import consortium_mu
+from cohortmix.server.costs import costs, warning
 from cohortmix.server.report import render
 from cohortmix.server.result import StudyResult
 
@@ -55,41 +54,28 @@ def summarise(
 ) -> dict[str, Any]:
     """The content of summary.json; a figure that was not measured is None.
 
-    Budgets are those of the receipts: what was spent, not what was allowed.
+    Budgets are what the published files cost (`costs`), not what was allowed.
 
     Raises
     ------
     ValueError
-        If there are figures on real records of a study that does not declare them public.
+        If there are figures on real records, or a running time, which grows with the number of rows, of a
+        study that does not declare its records public.
     """
     spec = result.spec
-    if figures is not None and not spec.public_data:
-        raise ValueError("figures on real records are not private: expected them for public data only")
+    if not spec.public_data and (figures is not None or seconds is not None):
+        raise ValueError("figures and times on real records are not private: expected them for public data only")
     figures = figures or Figures()
-    spent = [total(signed.receipt for signed in site.receipts) for site in result.sites]
-    mu, worst = consortium_mu([each.mu for each in spent], spec.overlap)
-    together = Total(Fraction(mu) ** 2, sum((each.kappa for each in spent), Fraction(0)))
-    delta = float(spec.delta)
-    return {
-        "study": {"name": spec.name, "hash": spec.hash, "target": spec.target, "overlap": spec.overlap},
-        "consortium": {
-            "mu": mu,
-            "epsilon": float(together.epsilon(spec.delta)),
-            "delta": delta,
-            "mu_worst": worst,
-        },
+    follows = costs(spec, _spent(result))
+    return follows | {
         "sites": [
-            {
-                "name": site.entry.name,
-                "n": site.entry.patients,
-                "mu": cost.mu,
-                "epsilon": float(cost.epsilon(spec.delta)),
-                "delta": delta,
+            cost
+            | {
                 "centroids": len(site.centroids.masses),
                 "mass": float(site.centroids.masses.sum()),
                 "own_auc": figures.own_auc.get(site.entry.name),
             }
-            for site, cost in zip(result.sites, spent, strict=True)
+            for site, cost in zip(result.sites, follows["sites"], strict=True)
         ],
         "pooled": {
             "rows": rows,
@@ -97,7 +83,6 @@ def summarise(
             "auc": figures.pooled_auc,
         },
         "ceiling_auc": figures.ceiling_auc,
-        "noise": spec.noise,
         "seconds": seconds,
         "version": version("cohortmix"),
     }
@@ -144,10 +129,16 @@ def require_free(out: Path) -> None:
         raise InputError(f"{str(out)!r} holds other files, such as {others[0]!r}; give a new or empty folder")
 
 
+def _spent(result: StudyResult) -> dict[str, Total]:
+    """What each site's published receipts cost."""
+    return {site.entry.name: total(signed.receipt for signed in site.receipts) for site in result.sites}
+
+
 def _page(result: StudyResult, summary: Mapping[str, Any]) -> str:
     released = {site.entry.name: site.centroids for site in result.sites}
     return render(
         summary,
+        float(sum(cost.kappa for cost in _spent(result).values())),
         noise_std={name: centroids.noise_std for name, centroids in released.items()},
         class_only=[name for name, centroids in released.items() if "mixture" not in centroids.kind],
         absent=[entry.name for entry in result.spec.sites if entry.name not in released],
@@ -158,10 +149,7 @@ def _write_parquet(path: Path, frame: pd.DataFrame, result: StudyResult) -> None
     """The table, and in its metadata `cohortmix` what it is: a file can be parted from its folder."""
     spec = result.spec
     facts = {"study": spec.hash, "mu": str(spec.mu), "delta": str(spec.delta), "noise": spec.noise}
-    if spec.noise == "TEST":
-        facts["warning"] = TEST_WARNING
-    if spec.loose_delta:
-        facts["loose_delta"] = "delta is above 1/(10 N): for comparisons with published figures only"
+    facts |= warning(spec)
     table = pa.Table.from_pandas(frame, preserve_index=False)
     metadata = {**(table.schema.metadata or {}), b"cohortmix": json.dumps(facts).encode()}
     pq.write_table(table.replace_schema_metadata(metadata), path)

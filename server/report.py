@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cohortmix.core.gdp import advantage, detection_rate, epsilon_of
-from cohortmix.protocol.messages import TEST_WARNING
+from cohortmix.core.gdp import advantage, detection_rate, epsilon_of_discrete
 from cohortmix.server.html import Html, element, join
 from cohortmix.server.plot import auc_plot, gain, patients_plot
 from cohortmix.server.style import STYLE
@@ -24,6 +23,7 @@ NOTHING = Html("")
 
 def render(
     summary: Mapping[str, Any],
+    kappa: float,
     *,
     noise_std: Mapping[str, float] | None = None,
     class_only: Sequence[str] = (),
@@ -34,6 +34,7 @@ def render(
     Parameters
     ----------
     summary : as `publish.summarise` makes it; a figure that is None was not measured.
+    kappa : total variation between the noise of all receipts together and an exactly Gaussian one.
     noise_std : standard deviation of the noise of one released count, in patients, by site.
     class_only : sites whose centroids are one mean for each class, without pairs of columns.
     absent : sites of the study that have released nothing.
@@ -43,7 +44,7 @@ def render(
         "main",
         _opening(summary),
         _usefulness(summary) if measured else _contribution(summary, noise_std or {}),
-        _risk(summary),
+        _risk(summary, kappa),
         _sites(summary, measured),
         _limits(summary, class_only, absent),
         _terms(measured),
@@ -61,18 +62,11 @@ def render(
 
 def _opening(summary: Mapping[str, Any]) -> Html:
     sites, rows = count(len(summary["sites"]), "site"), count(summary["pooled"]["rows"], "synthetic record")
-    warning = element(
-        "p",
-        element("strong", TEST_WARNING),
-        ". The noise of this run follows from a seed: whoever knows that can take it away. For tests only.",
-        class_="warning",
-        role="alert",
-    )
     return element(
         "header",
         element("p", "Report of a cohortmix study", class_="eyebrow"),
         element("h1", summary["study"]["name"]),
-        warning if summary["noise"] == "TEST" else NOTHING,
+        _warning(summary),
         element(
             "p",
             f"{sites} with {count(_patients(summary), 'patient')} took part, and no record left its site. Each "
@@ -83,6 +77,14 @@ def _opening(summary: Mapping[str, Any]) -> Html:
             class_="lead",
         ),
     )
+
+
+def _warning(summary: Mapping[str, Any]) -> Html:
+    if "warning" not in summary:
+        return NOTHING
+    seed = " The noise of this run follows from a seed: whoever knows that can take it away. For tests only."
+    text = f".{seed}" if summary["noise"] == "TEST" else "."
+    return element("p", element("strong", summary["warning"]), text, class_="warning", role="alert")
 
 
 def _usefulness(summary: Mapping[str, Any]) -> Html:
@@ -126,12 +128,13 @@ def _contribution(summary: Mapping[str, Any], noise_std: Mapping[str, float]) ->
     )
 
 
-def _risk(summary: Mapping[str, Any]) -> Html:
+def _risk(summary: Mapping[str, Any], kappa: float) -> Html:
     whole = summary["consortium"]
     mu, worst = whole["mu"], whole["mu_worst"]
+    of_all = epsilon_of_discrete(worst, whole["delta"], kappa)
     cases = (
         (f"As declared: {_overlap(summary['study']['overlap'])}", mu, whole["epsilon"]),
-        ("At worst: every patient has records at every site", worst, epsilon_of(worst, whole["delta"])),
+        ("At worst: every patient has records at every site", worst, of_all),
     )
     rows = [
         (text, digits(each), digits(epsilon), *(percent(detection_rate(each, a)) for a in FALSE_ALARMS))

@@ -16,6 +16,5 @@ def few_steps() -> Iterator[None]:
         for name, value in {"STEPS": 100, "MORE_STEPS": 100, "CENTROIDS": 60, "LARGEST_FITS": 3}.items():
             patch.setattr(approximate, name, value)
         patch.setattr(pipeline, "TARGETS", 500)
-        patch.setattr(pipeline, "SUPPORT", 10)
         patch.setattr(pipeline, "adapt", partial(adapt, steps=20))
         yield

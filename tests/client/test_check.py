@@ -58,6 +58,8 @@ def faults(table: pd.DataFrame, schema: Schema = SCHEMA) -> str:
         GOOD.assign(sex=None, ward=None, age=None, day=None),
         GOOD.assign(y="alive"),  # classes that nobody has
         GOOD.assign(surplus="not read"),
+        GOOD.assign(id=10**17 + GOOD["id"]),
+        GOOD.assign(id=[None, *range(59)]),
         one("lab", 1e9),  # outside: clip
         one("lab", "<5"),
         one("ward", "Z"),
@@ -77,6 +79,7 @@ def test_what_is_no_fault_passes(table: pd.DataFrame) -> None:
         (GOOD.drop(columns="id"), "missing column 'id'"),
         (GOOD.iloc[:0], "the table is empty"),
         (GOOD.assign(id=None), "the table is empty: it holds no record with a value of 'id'"),
+        (GOOD.assign(id=[None, *(10**17 + i for i in range(59))]), "key 'id' is a column of floats"),
         (one("age", 106.5), "column 'age': a value is not a number in 16 to 105;"),
         (one("age", 15.9), "column 'age': a value is not"),
         (one("age", "unknown"), "column 'age': a value is not a number"),

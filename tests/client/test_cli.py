@@ -143,6 +143,16 @@ def test_schema_draft_prints_a_schema_to_complete(folder: Path) -> None:
     assert "target: this key is required" in refused(*EVALUATE[:-1], "draft.yaml")
 
 
+def test_a_file_without_a_header_line_gets_a_sentence_without_its_records(folder: Path) -> None:
+    for header in ("Smith0,40,HIV positive", "Smith0,Smith0,HIV positive"):
+        (folder / "t.csv").write_text(f"{header}\nSmith1,50,HIV negative\n")
+        for command in (SYNTHESIZE, EVALUATE, ("schema", "draft", "--data", "t.csv")):
+            sentence = refused(*command)
+            assert "has the file a header line?" in sentence
+            assert "Smith" not in sentence
+            assert "HIV" not in sentence
+
+
 def test_synthesize_writes_a_release_and_prints_what_it_cost(folder: Path) -> None:
     out, _ = run(*SYNTHESIZE)
     assert {path.name for path in (folder / "out").iterdir()} == FILES
@@ -309,6 +319,9 @@ def test_bad_input_gets_one_sentence_and_nothing_is_written(folder: Path, name: 
         (("--epsilon", "-1"), "epsilon above zero"),
         (("--epsilon", "nan"), "epsilon above zero"),
         (("--epsilon", "inf"), "epsilon above zero"),
+        (("--epsilon", "1e300"), "epsilon=1e+300 protects nobody: expected at most 1e+06"),
+        (("--epsilon", "1000001"), "protects nobody"),
+        (("--epsilon", "1e-30", "--delta", "1e-30"), "expected mu >= 1e-06; raise epsilon or delta"),
         (("--delta", "0"), "delta must be a probability strictly between 0 and 1; got delta=0.0"),
         (("--delta", "1", "--loose-delta"), "strictly between 0 and 1"),
         (("--delta", "0.001"), "delta must be at most 1/(10 N) = 0.000333 for N = 300 patients"),
@@ -320,6 +333,12 @@ def test_bad_input_gets_one_sentence_and_nothing_is_written(folder: Path, name: 
 @pytest.mark.usefixtures("folder")
 def test_an_impossible_budget_or_option_gets_one_sentence(options: tuple[str, ...], sentence: str) -> None:
     assert sentence in refused(*SYNTHESIZE, *options)
+
+
+@pytest.mark.parametrize("options", [("--epsilon", "1e6"), ("--epsilon", "3e-6", "--delta", "1e-7")])
+@pytest.mark.usefixtures("folder")
+def test_a_budget_at_the_limits_is_exact(options: tuple[str, ...]) -> None:
+    run(*CHEAP, *options)
 
 
 def test_an_earlier_release_is_replaced_as_a_whole(folder: Path) -> None:

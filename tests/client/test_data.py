@@ -66,18 +66,47 @@ def test_texts_that_say_no_value_are_null_unless_declared(tmp_path: Path) -> Non
     [
         ("t.csv", "id,x,y\n1,5,EU\n"),
         ("crlf.csv", "id,x,y\r\n1,5,EU\r\n"),
+        ("cr.csv", "id,x,y\r1,5,EU\r"),
         ("mark.csv", b"\xef\xbb\xbfid,x,y\n1,5,EU\n"),
         ("semicolon.csv", "id;x;y\n1;5;EU\n"),
         ("quoted.csv", '"a, b, c, d";id;x;y\n"1, 2";1;5;EU\n'),
         ("tab.tsv", "id\tx\ty\n1\t5\tEU\n"),
         ("T.CSV", "id,x,y\n1,5,EU"),
         ("packed.csv.gz", gzip.compress(b"id,x,y\n1,5,EU\n")),
-        ("note.csv", 'id,note,x,y\n1,"two\nlines",5,EU\n'),
+        ("note.csv", b'id,note,x,y\n1,"caf\xe9, ""au lait""",5,EU\n'),
         ("other_names.csv", "id,x,y,größe\n1,5,EU,\n"),
     ],
 )
 def test_csv_as_it_comes(tmp_path: Path, name: str, content: str | bytes) -> None:
     assert rows(open_table(write(tmp_path / name, content), SCHEMA)) == [{"x": "5", "y": "EU", "id": "1"}]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+@pytest.mark.parametrize("header", ["id,x,note,y", "note,x,id,y", "note,y,x,id"])
+@pytest.mark.parametrize("between", [0, 1, 50])
+def test_a_quotation_mark_left_open_deletes_nobody(tmp_path: Path, header: str, end: str, between: int) -> None:
+    """One record may not swallow those that follow, also from a column that is not read: all come, or none."""
+
+    def line(**cells: str) -> str:
+        return ",".join(cells[name] for name in header.split(","))
+
+    def file(note: str) -> Path:
+        others = [line(id=str(i), x="6", note="b", y="EU") for i in range(between)]
+        first, last = line(id="99", x="3", note=note, y="EU"), line(id="90", x="7", note='"quoted"', y="EU")
+        return write(tmp_path / "t.csv", end.join([header, first, *others, last, ""]))
+
+    read = rows(open_table(file('"closed"'), SCHEMA))
+    assert [row["id"] for row in read] == ["99", *(str(i) for i in range(between)), "90"]
+    with pytest.raises(InputError, match="a cell spans several lines; is a quotation mark open"):
+        rows(open_table(file('"open'), SCHEMA))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_a_text_of_several_lines_is_refused_with_what_to_do(tmp_path: Path, end: str) -> None:
+    path = write(tmp_path / "t.csv", f'id,note,x,y\n1,"SECRET{end}lines",5,EU\n')
+    with pytest.raises(InputError, match="remove its column or the line breaks in it") as caught:
+        rows(open_table(path, SCHEMA))
+    assert "SECRET" not in str(caught.value)
 
 
 def test_parquet_file_and_folder(tmp_path: Path) -> None:
@@ -93,6 +122,14 @@ def test_parquet_file_and_folder(tmp_path: Path) -> None:
     frame.iloc[:1].to_parquet(folder / "a.parquet")
     frame.iloc[1:][["y", "x", "id"]].to_parquet(folder / "b.parquet")
     assert rows(open_table(folder, SCHEMA)) == expected
+
+
+def test_one_text_that_is_no_utf8_does_not_make_a_parquet_file_unreadable(tmp_path: Path) -> None:
+    raw = pa.array([b"EU", b"E\xffU", b" NA", None], pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    pq.write_table(pa.table({"id": texts, "x": [1, 2, 3, 4], "y": texts}), tmp_path / "t.parquet")
+    expected = [("EU", "EU"), (None, None), (None, " NA"), (None, None)]
+    assert [(row["id"], row["y"]) for row in rows(open_table(tmp_path / "t.parquet", SCHEMA))] == expected
 
 
 def test_a_large_table_comes_in_bounded_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,11 +150,14 @@ def test_a_large_table_comes_in_bounded_batches(tmp_path: Path, monkeypatch: pyt
     ("name", "content", "sentence"),
     [
         ("t.csv", "id,x\n1,5\n", "missing column 'y': the table has 'id', 'x'"),
+        ("t.csv", "SECRET,40,HIV\nb,5,EU\n", "none of the columns 'x', 'y', 'id': has the file a header line?"),
         ("t.csv", "id,x,y,y\n1,5,EU,EU\n", "two columns named 'y'"),
         ("t.csv", "", "is empty: expected a line of column names"),
         ("t.csv", "id,x,y\n1,5,EU\n2,SECRET\n", "a line has another number of cells than the header"),
         ("t.csv", b"id,x,y\n1,5,\xe9SECRET\n", "its text is not UTF-8"),
         ("t.csv", 'id,x,y\n1,5,"SECRET\n2,6,EU\n', "a cell spans several lines"),
+        ("t.csv", 'id,x,y,"a\nb"\n1,5,EU,SECRET\n', "the column names are not on one line"),
+        ("t.csv", "SECRET" * 30_000, "cannot be read as CSV: the file is damaged"),
         ("t.csv.gz", "id,x,y\n1,5,SECRET\n", "cannot be read as CSV: the file is damaged"),
         ("t.parquet", "id,x,y\n1,5,SECRET\n", "cannot be read as Parquet: the file is damaged"),
         ("t.xlsx", "id,x,y\n1,5,SECRET\n", "neither a .csv nor a .parquet file"),

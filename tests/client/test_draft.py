@@ -1,11 +1,13 @@
 """`schema draft`: names and types, no value of a record, and not usable before a person has completed it."""
 
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
+from cohortmix.client.data import open_all
 from cohortmix.client.draft import draft
 from cohortmix.core.schema import Schema, SchemaError
 from cohortmix.core.table import InputError, TableSource
@@ -85,3 +87,32 @@ def test_it_is_refused_until_a_person_has_completed_and_confirmed_it() -> None:
 def test_a_table_without_a_schema(table: pd.DataFrame, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         drafted(table)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Smith0", "40", "HIV positive"),
+        ("Smith0", "4.0e1", "HIV positive"),
+        ("Smith0", "7,5", "HIV positive"),
+        ("Smith0", "1991-02-03", "HIV positive"),
+        ("Smith0", "1991-02-03T10:00", "HIV positive"),
+        ("Smith0", "03.02.1991", "HIV positive"),
+        ("Smith0", "", "HIV positive"),
+        ("Smith0", " ", "HIV positive"),
+        ("Smith0", "Smith0", "HIV positive"),
+    ],
+)
+def test_a_record_in_place_of_the_header_is_refused_and_not_printed(tmp_path: Path, names: list[str]) -> None:
+    path = tmp_path / "t.csv"
+    pd.DataFrame([names, names]).to_csv(path, header=False, index=False)
+    with pytest.raises(InputError, match=r"has the file a header line\?") as caught:
+        draft(open_all(path), "t")
+    assert not any(name in str(caught.value) for name in names if name.strip())
+
+
+def test_names_with_digits_and_of_any_script_are_names(tmp_path: Path) -> None:
+    names = ["x40", "40 m", "größe", "年齢", "1991-visit", "NA", "inf"]
+    path = tmp_path / "t.csv"
+    pd.DataFrame([range(len(names))], columns=names).to_csv(path, index=False)
+    assert list(yaml.load(draft(open_all(path), "t"), yaml.BaseLoader)["columns"]) == names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,6 +121,42 @@ def test_a_fit_stops_where_the_noise_begins() -> None:
     target = moments(planted(), s_b=100.0, noise=True)
     found = fit(target, k=3, fits=3, seed=0)
     assert ((found.chi2 > 0.5) & (found.chi2 < 1.2)).all()
+
+
+def chunks_of(monkeypatch: pytest.MonkeyPatch, target: Moments, k: int) -> int:
+    """How often a fit takes CHUNK steps; at most 400 of them, and 800 where it is far from its target."""
+    calls, advance = [], approximate._advance
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(1)
+        return advance(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(approximate, "_advance", counted)
+        patch.setattr(approximate, "MORE_STEPS", 800)
+        fit(target, k=k, fits=3, seed=0)
+    return len(calls)
+
+
+def test_steps_end_with_the_noise_and_go_on_where_it_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    reached, noise = moments(planted(), s_b=1e6), moments(planted(), s_b=100.0, noise=True)
+    assert chunks_of(monkeypatch, reached, k=3) * approximate.CHUNK < 400
+    assert chunks_of(monkeypatch, noise, k=3) * approximate.CHUNK == 400  # chi^2 near one is noise
+    assert chunks_of(monkeypatch, moments(planted()), k=1) * approximate.CHUNK == 800  # and far above, a poor fit
+
+
+def test_the_class_margins_are_matched_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where pairs say little, answer A still does."""
+    monkeypatch.setattr(approximate, "ENOUGH", 0.0)
+    exact = moments(planted())
+    target = Moments(exact.pairs, 1000.0, exact.margins, np.full(16, 10.0), exact.masses, SIZES)
+    found = fit(target, k=3, fits=3, seed=0)
+    reached = np.einsum("k,kc,kg->cg", found.weights, found.labels, found.means)
+    np.testing.assert_allclose(reached, exact.margins, atol=0.02 * N)
+    rough = Moments(exact.pairs, 1000.0, exact.margins, np.full(16, 1e6), exact.masses, SIZES)
+    other = fit(rough, k=3, fits=3, seed=0)
+    missed = np.einsum("k,kc,kg->cg", other.weights, other.labels, other.means) - exact.margins
+    assert np.abs(missed).max() > 0.02 * N
 
 
 def test_centroids_are_distributions_and_masses_are_patients() -> None:

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cohortmix.core.budget import Budget
 from cohortmix.core.encoding import Cells
-from cohortmix.core.schema import Category, Date, Number
+from cohortmix.core.schema import Category, Date, Number, Schema, category_text
 from cohortmix.core.table import (
     BATCH_ROWS,
     InputError,
@@ -19,6 +20,7 @@ from cohortmix.core.table import (
     numbers,
     plain,
     require_columns,
+    require_exact_key,
 )
 
 AGE = Number(type="number", min=16, max=105)
@@ -59,6 +61,31 @@ def test_a_data_frame_keeps_its_values_and_its_holes() -> None:
     assert numbers(next(source.batches()).column("day"), DAY)[0] == pd.Timestamp("1991-02-03").toordinal()
 
 
+@given(st.floats(allow_nan=False), st.sampled_from([np.float64, np.float32, float]))
+@example(-0.0, float)
+@example(1e16, np.float64)
+@example(-1e22, float)
+@example(0.1, np.float32)
+def test_a_float_reads_the_same_beside_a_text(number: float, kind: type[float]) -> None:
+    """A text elsewhere in the column makes it one of objects; what the float says stays."""
+    with np.errstate(over="ignore"):
+        value = kind(number)
+    alone = next(TableSource(pd.DataFrame({"x": [value]})).batches()).column("x")
+    beside = next(TableSource(pd.DataFrame({"x": [value, "text"]}, dtype=object)).batches()).column("x")
+    assert category_text(beside[0].as_py()) == category_text(alone[0].as_py())
+    np.testing.assert_array_equal(numbers(beside, AGE)[:1], numbers(alone, AGE))
+
+
+@pytest.mark.parametrize(("number", "code"), [(-0.0, 0), (0.0, 0), (1e16, 1), (1.0, 2), (0.5, -1), (1e15, -1)])
+def test_a_float_is_the_category_that_it_writes(number: float, code: int) -> None:
+    column = Category(type="category", values=("0", "10000000000000000", "1"))
+    for cells in ([number], [number, "text"], [number, None], [number, True]):
+        (batch,) = TableSource(pd.DataFrame({"x": pd.Series(cells, dtype=object)})).batches()
+        assert category_codes(batch.column("x"), column)[0] == code
+    (batch,) = TableSource(pd.DataFrame({"x": [number]})).batches()
+    assert category_codes(batch.column("x"), column).tolist() == [code]
+
+
 def test_a_data_frame_is_copied() -> None:
     frame = pd.DataFrame({"x": [1.0, 2.0]})
     source = TableSource(frame)
@@ -82,6 +109,75 @@ def test_only_the_asked_columns_are_kept_and_each_must_be_there_once() -> None:
     require_columns(["a", "a", "b"], ["b"])
 
 
+LARGE = 10**17
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pd.Series([LARGE, LARGE + 1, None]),  # float64: pandas has merged two patients here
+        pd.Series([1.0, -float(2**53), None]),
+        pd.Series([1, 2**24], dtype="float32"),
+        pd.Series([1, np.inf]),
+        pd.array([float(LARGE), None], dtype="Float64"),
+    ],
+)
+def test_a_key_of_floats_that_may_merge_patients_is_refused(keys: pd.Series) -> None:
+    with pytest.raises(InputError, match=r"'id' is a column of floats.* read the file with pyarrow") as caught:
+        require_exact_key(TableSource(pd.DataFrame({"id": keys})), "id")
+    assert str(LARGE) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pd.Series([1, 2**53 - 1, None]),
+        pd.Series([1, 2**24 - 1], dtype="float32"),
+        pd.Series([LARGE, LARGE + 1]),
+        pd.array([LARGE, None], dtype="Int64"),
+        pd.Series([str(LARGE), "1e300", None]),
+        pd.Series([None, None], dtype=float),
+    ],
+)
+def test_a_key_that_tells_patients_apart_passes(keys: pd.Series) -> None:
+    source = TableSource(pd.DataFrame({"id": keys, "x": [float(LARGE)] * len(keys)}))
+    require_exact_key(source, "id")
+    require_exact_key(source, None)
+
+
+def test_a_key_is_looked_at_in_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cohortmix.core.table.BATCH_ROWS", 2)
+    with pytest.raises(InputError, match="column of floats"):
+        require_exact_key(TableSource(pa.table({"id": [1.0, 2.0, float(LARGE)]})), "id")
+
+
+def test_synthesize_refuses_merged_patients_before_it_counts_them() -> None:
+    from cohortmix.core.synthesis import synthesize  # brings in JAX
+
+    schema = Schema.from_yaml(
+        "{name: t, patient_key: id, target: y, columns: "
+        "{x: {type: number, min: 0, max: 1}, y: {type: category, values: [a, b]}}}"
+    )
+    frame = pd.DataFrame({"id": [LARGE + i for i in range(49)], "x": 0.5, "y": "a"})
+    merged = pd.concat([frame, frame.assign(id=None)]).astype({"id": float})
+    for table in (frame, frame.astype({"id": str}), pa.Table.from_pandas(frame)):
+        with pytest.raises(InputError, match="49 patients are too few"):
+            synthesize(table, schema, Budget.from_epsilon(1.0))
+    for table in (merged, pa.Table.from_pandas(merged), TableSource(merged)):
+        with pytest.raises(InputError, match="column of floats"):
+            synthesize(table, schema, Budget.from_epsilon(1.0))
+
+
+def test_names_are_listed_only_where_one_of_them_is_a_column() -> None:
+    """With none of the columns there, a first record may stand in place of the header."""
+    with pytest.raises(InputError, match=r"none of the columns 'a', 'b': has the file a header line\?") as caught:
+        require_columns(["Smith0", "40", "HIV positive"], ["a", "b"])
+    assert not any(value in str(caught.value) for value in ("Smith0", "40", "HIV"))
+    with pytest.raises(InputError, match="missing column 'b': the table has 'a', 'c'"):
+        require_columns(["a", "c"], ["a", "b"])
+    require_columns(["a"], [])
+
+
 def test_texts_that_say_no_value_are_null_unless_declared() -> None:
     array = pa.array(["NA", " NaN ", "null", "", None, "EU", "nab"])
     assert is_null(plain(array)).tolist() == [True, True, True, True, True, False, False]
@@ -98,6 +194,14 @@ def test_encoded_and_wide_texts_are_made_plain() -> None:
         pa.chunked_array([["F"], ["NA"]]),
     ):
         assert plain(array).to_pylist() == ["F", None]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
+def test_a_text_that_is_no_utf8_is_no_value_and_changes_no_other(kind: pa.DataType) -> None:
+    raw = pa.array([b"F", b"\xffF", b" NA ", b"M\xc3\xbc", None], pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    for array in (texts.cast(kind), texts.dictionary_encode(), pa.chunked_array([texts[:2], texts[2:]])):
+        assert plain(array).to_pylist() == ["F", None, None, "Mü", None]
 
 
 def test_numbers_read_what_is_a_number_and_nothing_else() -> None:

@@ -261,7 +261,7 @@ def lattice(weight: int) -> SumQuery:
 @pytest.mark.parametrize(
     ("ask", "fault"),
     [
-        (lambda v: v.noisy_sum(lattice(1 << 31), MU2), "too many for 62 bits"),
+        (lambda v: v.noisy_sum(lattice(1 << 31), MU2), "too large for 62 bits"),
         (lambda v: v.noisy_sum(lattice(1), Fraction(1 << 80)), "patients are too many for mu"),
         (lambda v: v.noisy_second_moment(MOMENTS, Fraction(1 << 80)), "patients are too many for mu"),
         (lambda v: v.noisy_sum(lattice(1), Fraction(1, 1 << 120)), "too small"),
@@ -277,12 +277,17 @@ def test_what_would_leave_62_bits_is_refused_unpaid(ask: Callable[[Vault], Answe
     assert meter.spent == 0
 
 
-def test_just_below_the_limit_it_answers() -> None:
-    patients = open_vault(Rows(table())).patients
-    weight = isqrt(((1 << 62) - 1) // patients)
-    assert open_vault(Rows(table())).noisy_sum(lattice(weight), MU2).values.sum() > weight
-    with pytest.raises(OverflowError):
+def test_just_below_the_limits_it_answers() -> None:
+    """Of the weights, and of the sum over all patients."""
+    weight = isqrt((1 << 62) - 1)
+    open_vault(Rows(table())).noisy_sum(lattice(weight), MU2)
+    with pytest.raises(OverflowError, match="for 62 bits"):
         open_vault(Rows(table())).noisy_sum(lattice(weight + 1), MU2)
+    largest = next(shift for shift in range(200) if open_vault(Rows(table())).patients << shift + 1 >= 1 << 62)
+    mu2 = Fraction(2, MIN_SIGMA**2) * 4**largest  # needs this shift, and no more
+    assert open_vault(Rows(table()), limit=1 << 99).noisy_sum(lattice(1), mu2).unit == 1 << largest
+    with pytest.raises(OverflowError, match="patients are too many"):
+        open_vault(Rows(table()), limit=1 << 99).noisy_sum(lattice(1), 4 * mu2)
 
 
 @dataclass(frozen=True)

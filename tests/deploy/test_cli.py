@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -108,6 +109,34 @@ def test_without_public_data_no_figure_on_records_is_computed(folder: Path) -> N
     assert "ceiling" not in out
 
 
+def test_the_running_time_is_published_of_public_data_only(folder: Path, published: Path) -> None:
+    """It grows with the number of rows, and only the number of patients is public."""
+    assert report(published / "summary.json")["seconds"] > 0
+    assert "seconds" in (published / "report.html").read_text("utf-8")
+    run(*SIMULATE, "--sites", "2")
+    assert report(folder / "out/summary.json")["seconds"] is None
+    assert "seconds" not in (folder / "out/report.html").read_text("utf-8")
+    run("synthesize", *SIMULATE[1:7], "--out", "one", "--seed", "1")
+    assert report(folder / "one/summary.json")["seconds"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "loose"), [(("--delta", "0.003", "--loose-delta"), True), (("--delta", "0.0001"), False)]
+)
+def test_test_noise_and_a_loose_delta_are_said_in_every_output(
+    folder: Path, options: tuple[str, ...], loose: bool
+) -> None:
+    out, _ = run(*SIMULATE, "--sites", "2", *options)
+    summary, checked = report(folder / "out/summary.json"), run("verify", "out")[0]
+    parquet = [
+        pq.read_schema(folder / "out" / name).metadata[b"cohortmix"].decode()
+        for name in ("pooled.parquet", "centroids.parquet")
+    ]
+    for said in (summary["warning"], out, checked, (folder / "out/report.html").read_text("utf-8"), *parquet):
+        assert "NOT PRIVATE: test noise" in said
+        assert ("loose delta: above 1/(10 N)" in said) == loose
+
+
 def test_rows_of_nobody_and_a_skew_work(folder: Path) -> None:
     cohort().assign(id=[*range(390), *[None] * 10]).to_csv("t.csv", index=False)
     run(*SIMULATE, "--sites", "2", "--skew", "5")
@@ -141,6 +170,14 @@ def test_wrong_usage_gets_one_sentence(options: tuple[str, ...], sentence: str) 
 def test_a_record_without_a_site_is_named_by_its_column() -> None:
     cohort().assign(ward=["NA", *["A"] * 399]).to_csv("t.csv", index=False)
     assert "column 'ward': a record has no site" in refused(*SIMULATE, "--site-column", "ward")
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_value_that_cannot_name_a_site_is_not_repeated() -> None:
+    cohort().assign(ward=["Jane Doe; HIV+", *["A"] * 399]).to_csv("t.csv", index=False)
+    sentence = refused(*SIMULATE, "--site-column", "ward")
+    assert "the site column: a value cannot name a site; use at most 64 letters" in sentence
+    assert not any(part in sentence for part in ("Jane", "Doe", "HIV"))
 
 
 @pytest.mark.parametrize(
@@ -207,25 +244,60 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a receipt of another site": (
         lambda at: shutil.copy(at / "receipts/B-1.json", at / "receipts/A-1.json"),
-        "its receipts mu=0",
+        "sites: the summary says ['A', 'B'], study and receipts say ['B']",
     ),
     "a study with swapped keys": (
         lambda at: changed(at / "study.json", others_key),
         "the signature is not by key",
     ),
-    "a receipt that was left out": (lambda at: (at / "receipts/A-1.json").unlink(), "its receipts mu=0"),
-    "a summary that claims less": (
-        lambda at: changed(at / "summary.json", lambda one: one["sites"][0].update(mu=0.001)),
-        "the summary says mu=0.001 of site 'A'",
+    "a receipt that was left out": (
+        lambda at: (at / "receipts/A-1.json").unlink(),
+        "study and receipts say ['B']",
     ),
     "a summary of another study": (
         lambda at: changed(at / "summary.json", lambda one: one["study"].update(hash="0" * 64)),
-        "the summary is of study 000000000000...",
+        "hash of study: the summary says '000",
+    ),
+    "a summary without its warning": (
+        lambda at: changed(at / "summary.json", lambda one: one.pop("warning")),
+        "warning: the summary says None, study and receipts say 'NOT PRIVATE: test noise'",
+    ),
+    "a summary that names a site twice": (
+        lambda at: changed(at / "summary.json", lambda one: one["sites"].append(one["sites"][0])),
+        "sites: the summary says ['A', 'A', 'B']",
+    ),
+    "a summary of real noise": (
+        lambda at: changed(at / "summary.json", lambda one: one.update(noise="opendp")),
+        "noise: the summary says 'opendp', study and receipts say 'TEST'",
     ),
     "no summary at all": (lambda at: (at / "summary.json").write_text("{}"), "is not the summary of a study"),
     "no receipts": (lambda at: shutil.rmtree(at / "receipts"), "holds no receipts/*.json"),
     "no study": (lambda at: (at / "study.json").unlink(), "no study.json beside"),
     "no JSON": (lambda at: (at / "receipts/A-1.json").write_text("?"), "cannot be read as a receipt"),
+}
+
+
+def falsified(part: str, key: str, value: object) -> tuple[Callable[[Path], object], str]:
+    def change(summary: dict[str, Any]) -> None:
+        (summary["sites"][0] if part == "site 'A'" else summary[part])[key] = value
+
+    return lambda at: changed(at / "summary.json", change), f"{key} of {part}: the summary says {value!r}, study"
+
+
+TAMPERED |= {
+    f"a false {key} of {part}": falsified(part, key, value)
+    for part, key, value in (
+        ("site 'A'", "n", 76),
+        ("site 'A'", "mu", 0.001),
+        ("site 'A'", "epsilon", 0.05),
+        ("site 'A'", "delta", 1e-7),
+        ("consortium", "mu", 0.001),
+        ("consortium", "epsilon", 0.05),
+        ("consortium", "delta", 1e-7),
+        ("consortium", "mu_worst", float("nan")),
+        ("study", "overlap", "disjoint"),
+        ("study", "target", "x"),
+    )
 }
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from cohortmix.core.gdp import advantage, detection_rate, epsilon_of
+from cohortmix.core.gdp import advantage, detection_rate, epsilon_of, epsilon_of_discrete
 from cohortmix.server.html import element
 from cohortmix.server.plot import gain
 from cohortmix.server.report import render
 
 SITES = [("UK", 4689, 0.7823), ("ITAL", 2578, 0.7722), ("NORW", 394, 0.7384)]
 BANNER = "NOT PRIVATE: test noise"
+KAPPA = 1e-19
 HOSTILE = '<script>alert("x")</script>&amp;\'"'
 
 
@@ -90,7 +91,7 @@ class Page(HTMLParser):
 
 
 def test_a_public_study_shows_what_was_measured(summary):
-    page = Page(render(summary))
+    page = Page(render(summary, KAPPA))
     assert page.row("UK") == ["UK", "4,689", "0.268", "1.00", "40", "0.782"]
     assert page.row("NORW") == ["NORW", "394", "0.268", "1.00", "40", "0.738", "+0.034"]
     assert page.row("Pooled synthetic") == ["Pooled synthetic", "7,661", "0.268", "1.00", "120", "0.772"]
@@ -100,7 +101,7 @@ def test_a_public_study_shows_what_was_measured(summary):
 
 
 def test_the_plot_of_a_public_study_has_a_dot_for_each_site_and_two_lines(summary):
-    page = Page(render(summary))
+    page = Page(render(summary, KAPPA))
     assert (page.of_class("dot full"), page.of_class("dot")) == (["circle"], ["circle"] * 2)
     assert (page.of_class("pooled"), page.of_class("ceiling")) == (["line"], ["line"])
     x = {attributes["class"]: float(attributes["x1"]) for tag, attributes in page.elements if tag == "line"}
@@ -109,7 +110,7 @@ def test_the_plot_of_a_public_study_has_a_dot_for_each_site_and_two_lines(summar
 
 
 def test_a_study_of_patients_shows_no_figure_on_real_records(deployed):
-    page = Page(render(deployed, noise_std={"UK": 87.0, "ITAL": 87.0, "NORW": 28.4}))
+    page = Page(render(deployed, KAPPA, noise_std={"UK": 87.0, "ITAL": 87.0, "NORW": 28.4}))
     assert page.row("NORW") == ["NORW", "394", "0.268", "1.00", "40"]
     for absent in ("AUC", "Gain", "All real records", "public", "None"):
         assert absent not in page.text
@@ -121,7 +122,7 @@ def test_a_study_of_patients_shows_no_figure_on_real_records(deployed):
 
 def test_a_site_whose_own_model_was_not_measured_is_a_dash(summary):
     summary["sites"][2]["own_auc"] = None
-    page = Page(render(summary))
+    page = Page(render(summary, KAPPA))
     assert page.row("NORW")[-1] == "–"
     assert "not measured" in page.text
     assert "For 0 of 2 sites" in page.text
@@ -130,7 +131,7 @@ def test_a_site_whose_own_model_was_not_measured_is_a_dash(summary):
 @pytest.mark.parametrize("overlap", ["disjoint", "unknown", 2])
 def test_risk_follows_from_mu_for_the_declared_overlap_and_the_worst_one(summary, overlap):
     summary["study"]["overlap"] = overlap
-    page = Page(render(summary))
+    page = Page(render(summary, KAPPA))
     declared = next(cells for cells in page.cells if cells[0].startswith("As declared"))
     worst = next(cells for cells in page.cells if cells[0].startswith("At worst"))
     for cells, mu in ((declared, 0.268), (worst, 0.464)):
@@ -142,20 +143,37 @@ def test_risk_follows_from_mu_for_the_declared_overlap_and_the_worst_one(summary
     assert in_words[overlap] in declared[0]
 
 
+@pytest.mark.parametrize(("mu", "differs"), [(0.464, False), (8.0, True)])
+def test_epsilon_at_worst_counts_the_kappa_of_the_receipts(summary, mu, differs):
+    """e^epsilon kappa outgrows delta where mu is large: there the Gaussian epsilon claims too little."""
+    summary["consortium"]["mu_worst"] = mu
+    worst = next(cells for cells in Page(render(summary, KAPPA)).cells if cells[0].startswith("At worst"))
+    assert float(worst[2]) == pytest.approx(epsilon_of_discrete(mu, 1e-5, KAPPA), rel=5e-3)
+    assert (float(worst[2]) > 1.01 * epsilon_of(mu, 1e-5)) == differs
+
+
 def test_test_noise_is_named_and_real_noise_is_not(summary):
-    assert BANNER not in render(summary)
-    summary["noise"] = "TEST"
-    page = Page(render(summary))
+    assert BANNER not in render(summary, KAPPA)
+    summary |= {"noise": "TEST", "warning": BANNER}
+    page = Page(render(summary, KAPPA))
     assert BANNER in page.texts
     assert page.of_class("warning") == ["p"]
     assert "none of this holds" in page.text
 
 
+def test_a_loose_delta_is_a_banner_of_its_own(summary):
+    assert Page(render(summary, KAPPA)).of_class("warning") == []
+    page = Page(render(summary | {"warning": "loose delta: above"}, KAPPA))
+    assert page.of_class("warning") == ["p"]
+    assert "loose delta: above" in page.texts
+    assert "seed" not in page.text
+
+
 def test_limits_name_the_sites_that_gave_less_or_nothing(summary):
-    text = Page(render(summary, class_only=["ITAL", "NORW"], absent=["SPAI"])).text
+    text = Page(render(summary, KAPPA, class_only=["ITAL", "NORW"], absent=["SPAI"])).text
     assert "ITAL and NORW released one centroid for each class" in text
     assert "nothing came from SPAI" in text
-    text = Page(render(summary)).text
+    text = Page(render(summary, KAPPA)).text
     assert "Reduced" not in text
     assert "Missing" not in text
 
@@ -163,13 +181,13 @@ def test_limits_name_the_sites_that_gave_less_or_nothing(summary):
 @pytest.mark.parametrize(("delta", "loose"), [(1e-5, False), (1 / 46_890, False), (1e-4, True)])
 def test_a_delta_above_a_tenth_of_a_patient_is_named(summary, delta, loose):
     summary["consortium"]["delta"] = delta
-    assert ("δ is above 1/(10 N)" in Page(render(summary)).text) == loose
+    assert ("δ is above 1/(10 N)" in Page(render(summary, KAPPA)).text) == loose
 
 
 def test_names_cannot_become_markup(summary):
-    clean = Page(render(summary, class_only=["NORW"], absent=["SPAI"]))
+    clean = Page(render(summary, KAPPA, class_only=["NORW"], absent=["SPAI"]))
     summary["study"]["name"] = summary["study"]["target"] = summary["sites"][0]["name"] = HOSTILE
-    text = render(summary, class_only=[HOSTILE], absent=[HOSTILE])
+    text = render(summary, KAPPA, class_only=[HOSTILE], absent=[HOSTILE])
     page = Page(text)
     assert [tag for tag, _ in page.elements] == [tag for tag, _ in clean.elements]
     assert "script" not in {tag for tag, _ in page.elements}
@@ -184,14 +202,14 @@ def test_attributes_cannot_be_left():
 
 
 def test_nothing_is_loaded_from_elsewhere(summary):
-    text = render(summary)
+    text = render(summary, KAPPA)
     assert not re.search(r"https?:|url\(|@import|<script|<link|<img| src=", text)
     assert len(text.encode()) < 50_000
 
 
 def test_rendering_changes_nothing_in_the_summary(summary):
     before = copy.deepcopy(summary)
-    render(summary)
+    render(summary, KAPPA)
     assert summary == before
 
 
@@ -208,15 +226,15 @@ def test_the_plot_stays_in_its_frame(summary, sites, pooled, ceiling):
     one = summary["sites"][0]
     summary["sites"] = [one | {"name": f"site {number}", "own_auc": auc} for number, auc in enumerate(sites)]
     summary["pooled"]["auc"], summary["ceiling_auc"] = pooled, ceiling
-    _require_inside(Page(render(summary)))
+    _require_inside(Page(render(summary, KAPPA)))
 
 
 @pytest.mark.parametrize(("patients", "noise"), [((50,), 0.01), ((51, 2_000_000), 90.0), ((99, 100, 101), 5000.0)])
 def test_the_plot_of_patients_stays_in_its_frame(deployed, patients, noise):
     one = deployed["sites"][0]
     deployed["sites"] = [one | {"name": f"site {number}", "n": n} for number, n in enumerate(patients)]
-    _require_inside(Page(render(deployed, noise_std={"site 0": noise})))
-    _require_inside(Page(render(deployed)))
+    _require_inside(Page(render(deployed, KAPPA, noise_std={"site 0": noise})))
+    _require_inside(Page(render(deployed, KAPPA)))
 
 
 def _require_inside(page: Page) -> None:

@@ -1,0 +1,60 @@
+"""What a published study cost, and what its readers are warned of.
+
+All of it follows from the signed study and the published receipts, so that anyone can compute it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from cohortmix.protocol.messages import TEST_WARNING, StudySpec
+from cohortmix.protocol.receipts import Total
+from cohortmix.server.budget import consortium_mu
+
+LOOSE_WARNING = "loose delta: above 1/(10 N), for comparisons with published figures only"
+"""What every output says of a study whose delta is above 1/(10 N) of its largest site."""
+
+
+def warning(spec: StudySpec) -> dict[str, str]:
+    """The entry `warning` of every output of this study; none if there is nothing to warn of."""
+    said = [TEST_WARNING] * (spec.noise == "TEST") + [LOOSE_WARNING] * spec.loose_delta
+    return {"warning": "; ".join(said)} if said else {}
+
+
+def costs(spec: StudySpec, spent: Mapping[str, Total]) -> dict[str, Any]:
+    """The entries of summary.json that a study and its receipts determine.
+
+    Budgets are what the published files cost. A site may have spent more, on an answer that never arrived or
+    was not accepted; its own ledger counts that.
+
+    Parameters
+    ----------
+    spent : by site of the study, at least one, the total of its published receipts.
+    """
+    delta = float(spec.delta)
+    mu, worst = consortium_mu([cost.mu for cost in spent.values()], spec.overlap)
+    together = Total(Fraction(mu) ** 2, sum((cost.kappa for cost in spent.values()), Fraction(0)))
+    patients = {entry.name: entry.patients for entry in spec.sites}
+    return {
+        **warning(spec),
+        "study": {"name": spec.name, "hash": spec.hash, "target": spec.target, "overlap": spec.overlap},
+        "consortium": {
+            "mu": mu,
+            "epsilon": float(together.epsilon(spec.delta)),
+            "delta": delta,
+            "mu_worst": worst,
+        },
+        "sites": [
+            {
+                "name": name,
+                "n": patients[name],
+                "mu": cost.mu,
+                "epsilon": float(cost.epsilon(spec.delta)),
+                "delta": delta,
+            }
+            for name, cost in spent.items()
+        ],
+        "noise": spec.noise,
+    }
