@@ -1,7 +1,7 @@
-"""The command `cohortmix`: puts the commands of all parts together, and ends each with one of four statuses.
+"""The command `cohortmix`: puts the commands of all parts together, and ends each with one of five statuses.
 
-0 done; 2 wrong usage or input, with one sentence on standard error and nothing written; 3 refused by policy or
-budget; 4 a site did not answer.
+0 done; 1 an audit saw the guarantee fail; 2 wrong usage or input, with one sentence on standard error and nothing
+written; 3 refused by policy or budget; 4 a site did not answer.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cohortmix.core.meter import BudgetExceeded
 from cohortmix.core.schema import SchemaError
 from cohortmix.core.table import InputError
 from cohortmix.deploy import commands
+from cohortmix.deploy.audit import audit
 from cohortmix.deploy.faults import EngineError
 from cohortmix.deploy.tour import demo
 from cohortmix.protocol.receipts import ReceiptError
@@ -68,6 +69,7 @@ app.command()(client.evaluate)
 app.command()(demo)
 app.command()(commands.simulate)
 app.command()(commands.verify)
+app.command()(audit)
 app.add_typer(client.schema_commands, name="schema")
 
 

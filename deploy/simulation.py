@@ -14,17 +14,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from cohortmix.client.check import check
 from cohortmix.core import records
-from cohortmix.core.schema import Schema
+from cohortmix.core.schema import Schema, category_text
 from cohortmix.core.table import InputError, TableSource
 from cohortmix.deploy.consortium import Consortium, Terms
 from cohortmix.deploy.engines import Engine, run, silent
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.fields import Name
 from cohortmix.server.app import Progress
+from cohortmix.server.budget import Overlap
 from cohortmix.server.pool import pool
 from cohortmix.server.publish import Figures, publish, require_free, summarise
 from cohortmix.server.result import StudyResult
@@ -87,7 +89,7 @@ def simulate(
         raise InputError("figures on held-out records are for public data only; declare it with --public-data")
     if out is not None:
         require_free(out)
-    tables = _split(table, schema, sites)
+    tables = _split(table, schema, sites, terms.overlap)
     with TemporaryDirectory(prefix="cohortmix-") as root:
         consortium = Consortium.found(Path(root), tables, schema, terms)
         progress("sites", len(tables), len(tables))
@@ -105,14 +107,29 @@ def simulate(
     return Simulation(result, drawn, summary)
 
 
-def _split(table: Table, schema: Schema, sites: Sequence[object]) -> dict[str, pa.Table]:
+def _split(table: Table, schema: Schema, sites: Sequence[object], overlap: Overlap) -> dict[str, pa.Table]:
     """The rows of each site, by name in the order of the table; the schema's columns and the patient key only."""
     source = TableSource(table, (*schema.columns, *([schema.patient_key] if schema.patient_key else [])))
     check(source, schema)
     whole, names = pa.Table.from_batches(list(source.batches())), np.array([_name(site) for site in sites])
     if len(names) != whole.num_rows:
         raise InputError(f"expected a site for each of the {whole.num_rows} rows, got {len(names)}")
+    _check_overlap(whole, names, schema, overlap)
     return {str(name): whole.filter(pa.array(names == name)) for name in dict.fromkeys(names)}
+
+
+def _check_overlap(table: pa.Table, names: NDArray[np.str_], schema: Schema, overlap: Overlap) -> None:
+    """Whoever holds all tables can see whether patients have records at more sites than the study declares."""
+    if schema.patient_key is None or overlap == "unknown":
+        return
+    keys = [None if key is None else category_text(key) for key in table.column(schema.patient_key).to_pylist()]
+    sites = pd.DataFrame({"key": keys, "site": names}).dropna().groupby("key")["site"].nunique()
+    most = int(sites.max()) if len(sites) else 0
+    if most > (1 if overlap == "disjoint" else overlap):
+        raise InputError(
+            f"patients have records at up to {most} of the sites, declared was {overlap!r}; "
+            f"pass --overlap {most} or --overlap unknown"
+        )
 
 
 def _name(site: object) -> str:

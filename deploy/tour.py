@@ -29,6 +29,7 @@ from cohortmix.deploy.commands import told_apart
 from cohortmix.deploy.split import held_out
 from cohortmix.protocol.messages import TEST_WARNING
 from cohortmix.server.plot import gain
+from cohortmix.server.wording import at_most
 
 if TYPE_CHECKING:
     from cohortmix.deploy.engines import Engine
@@ -178,7 +179,7 @@ def _sentences(summary: Mapping[str, Any], class_only: Sequence[str]) -> list[st
         "real records; a gain below about 0.01 can be chance.",
         "AUC: how often a patient who died or stayed dependent is ranked above one who did not; 0.5 is chance.",
         f"An attacker who knows every other record and is allowed {FALSE_ALARMS:.0%} false alarms finds at most "
-        f"{found:.1%} of the members; guessing finds {FALSE_ALARMS:.0%}.",
+        f"{at_most(found)} of the members; guessing finds {FALSE_ALARMS:.0%}.",
         f"This counts on every patient being in one network only; if all were in all of them, mu would be "
         f"{summary['consortium']['mu_worst']:.3f}.",
     ]

@@ -95,7 +95,9 @@ def _verify_study(path: Path, files: Collection[Path]) -> Verified:
 def _check_summary(path: Path, spec: StudySpec, spent: dict[str, Total]) -> None:
     """The summary of a whole folder says what its study and receipts say."""
     if not path.exists():
-        return
+        raise InputError(
+            f"there is no {str(path)!r}: without it, a receipt that was taken away would not be missed"
+        )
     try:
         said = _claims(json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

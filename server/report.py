@@ -13,7 +13,7 @@ from cohortmix.core.gdp import advantage, detection_rate, epsilon_of_discrete
 from cohortmix.server.html import Html, element, join
 from cohortmix.server.plot import auc_plot, gain, patients_plot
 from cohortmix.server.style import STYLE
-from cohortmix.server.wording import count, digits, listed, percent, power_of_ten
+from cohortmix.server.wording import at_most, count, digits, listed, percent, power_of_ten
 
 FALSE_ALARMS = (0.01, 0.05, 0.10)
 """Shares of false alarms for which the report says how many patients can be found."""
@@ -137,7 +137,7 @@ def _risk(summary: Mapping[str, Any], kappa: float) -> Html:
         ("At worst: every patient has records at every site", worst, of_all),
     )
     rows = [
-        (text, digits(each), digits(epsilon), *(percent(detection_rate(each, a)) for a in FALSE_ALARMS))
+        (text, digits(each), digits(epsilon), *(at_most(detection_rate(each, a)) for a in FALSE_ALARMS))
         for text, each, epsilon in cases
     ]
     alarms = (f"{percent(a, 0)} false alarms" for a in FALSE_ALARMS)
@@ -150,9 +150,9 @@ def _risk(summary: Mapping[str, Any], kappa: float) -> Html:
             "Think of an attacker who knows the records of everyone else, and wants to tell whether a certain "
             "patient’s record was used, or another one in its place. Whatever is done with the published files: "
             "with 5 false alarms in 100, at most ",
-            element("strong", f"{100 * detection_rate(mu, 0.05):.1f} in 100"),
+            element("strong", at_most(detection_rate(mu, 0.05))),
             " of the patients are found; guessing alone finds 5. However many false alarms are allowed, the share "
-            f"of patients found is above theirs by at most {100 * advantage(mu):.1f} in 100.{unless}",
+            f"of patients found is above theirs by at most {at_most(advantage(mu))}.{unless}",
         ),
         _table(("Patients found, at most", "µ", "ε", *alarms), rows),
     )

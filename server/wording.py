@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -42,6 +43,15 @@ def percent(share: float, places: int = 1) -> str:
     '8.4\\xa0%'
     """
     return f"{100 * share:.{places}f}\u00a0%"
+
+
+def at_most(share: float) -> str:
+    """An upper bound on a share of one, as a percentage: rounded up.
+
+    >>> at_most(0.0843), at_most(0.05)
+    ('8.5\\xa0%', '5.0\\xa0%')
+    """
+    return f"{ceil(1000 * share - 1e-9) / 10:.1f}\u00a0%"
 
 
 def power_of_ten(value: float) -> str:

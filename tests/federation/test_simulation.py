@@ -181,3 +181,13 @@ def test_bad_input_gets_one_sentence_and_nothing_is_written(table, schema, tmp_p
     assert "\n" not in str(caught.value)
     assert "a/b" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_patients_at_more_sites_than_declared_are_refused(table, schema):
+    """Whoever holds all tables can see it, and must not publish "disjoint"; what is declared rightly passes."""
+    keyed = schema.model_copy(update={"patient_key": "patient"})
+    twice = table.assign(patient=np.arange(len(table)) % (len(table) - 1))  # the last row is the first patient's
+    with pytest.raises(InputError, match="at up to 2 of the sites, declared was 'disjoint'; pass --overlap 2"):
+        simulate(twice, keyed, SITES, TERMS)
+    for overlap in (2, "unknown"):
+        assert simulate(twice, keyed, SITES, replace(TERMS, overlap=overlap)).summary["consortium"]["mu"] > 0

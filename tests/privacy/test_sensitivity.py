@@ -230,11 +230,11 @@ def test_rows_over_the_cap_are_not_read() -> None:
 # A data frame chooses the type of a column from all its cells. A patient may not change how others are read.
 
 FRAME_CELLS: dict[str, list[Any]] = {
-    "number": [1.5, -0.0, 2, None, "7", "seven", True, float("inf"), 1e308],
+    "number": [1.5, -0.0, 2, None, "7", "seven", True, float("inf"), 1e308, np.float32(0.7)],
     "whole": [0, 3, None, 9.0, "x", False],
     "skewed": [0.0, 10**6, None, 5e-324],
     "halves": [0, 1, None, True],
-    "code": ["a", "b", 7, 7.0, 10**16, None, "unseen", True],
+    "code": ["a", "b", 7, 7.0, -0.0, 10**16, 1e16, None, "unseen", True],
     "flag": [True, False, None, "true", "x", 1],
     "day": [pd.Timestamp("1991-05-06"), None, "1996-01-01", pd.Timestamp("1889-01-01"), "soon"],
     "outcome": ["well", "ill", "dead", None, "unknown", 3],
