@@ -248,7 +248,10 @@ def _least_squares(runs: NDArray[np.float64], fine: NDArray[np.float64], feature
 
 
 def _merge_runs(mass: NDArray[np.float64], smallest: float, cells: Cells) -> tuple[int, ...]:
-    """Neighbouring cells in order; the missing slot and single heavy cells (atoms) stay by themselves."""
+    """Neighbouring cells in order; the missing slot stays by itself, and so do single heavy cells (atoms).
+
+    A tail of less than half a group's share joins the group before it, atom or not.
+    """
     groups, group, held = [], 0, 0.0
     values = len(mass) if cells.missing < 0 else cells.missing
     for cell in range(values):
