@@ -158,7 +158,7 @@ class Schema(BaseModel):
             With the first faults in one line, each naming its key.
         """
         try:
-            return cls.model_validate(yaml.load(text, Loader=_AsTyped))
+            return cls.model_validate(yaml.load(text, Loader=AsTyped))
         except yaml.YAMLError as error:
             mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
             where = f" at line {mark.line + 1}" if mark else ""
@@ -222,7 +222,7 @@ def _as_texts(plain: Any) -> Any:
     return repr(plain) if isinstance(plain, float) else plain
 
 
-class _AsTyped(yaml.SafeLoader):
+class AsTyped(yaml.SafeLoader):
     """YAML without guessing: everything but null is text, and pydantic gives each key its declared type.
 
     A key that occurs twice is an error; YAML's usual reader keeps the last one and says nothing.
@@ -236,7 +236,7 @@ class _AsTyped(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_AsTyped.yaml_implicit_resolvers = {
+AsTyped.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }

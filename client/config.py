@@ -1,0 +1,158 @@
+"""The configuration of a site: one YAML file; paths in it are relative to its folder.
+
+```yaml
+name: NORWAY                      # as studies name the site
+data: {file: patients.parquet}    # CSV, Parquet, a folder; or {sql: "postgresql+psycopg://user@/db", table: T}
+schema: schema.yaml               # the data dictionary
+cap_mu: 0.5                       # the most that all studies together may ever cost one patient
+coordinators: [64 hexadecimal digits, ...]    # public keys that may ask at all
+key: site.key                     # signs receipts; 0600
+state: state                      # ledger, approvals, snapshot
+mark: mark                        # the ledger's high-water mark: put it on other storage than `state`
+socket: run/site.sock             # the relay's way in
+interval_seconds: 30              # replies leave on ticks of it
+max_message_bytes: 33554432       # a longer request is not read
+```
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+
+from cohortmix.core.schema import AsTyped, Schema
+from cohortmix.core.table import InputError
+from cohortmix.protocol.fields import Exact, Name, PublicKey
+from cohortmix.protocol.signing import Key
+
+DEFAULT = Path("site.yaml")
+"""Where every `site` command looks, unless it is told."""
+
+MOST_FAULTS = 5  # of a file that are named at once
+
+
+def _beside(path: Path, info: ValidationInfo) -> Path:
+    """A path of the file, seen from the file's folder."""
+    folder: Path = (info.context or {}).get("folder", Path())
+    return Path(os.path.normpath(folder / path.expanduser()))
+
+
+Beside = Annotated[Path, AfterValidator(_beside)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+
+
+class Data(_Part):
+    """Where the records are: a file or a folder of files, or one table of a database."""
+
+    file: Beside | None = None
+    sql: str | None = None
+    table: str | None = None
+
+    def model_post_init(self, context: Any) -> None:
+        """Refuse anything but one of the two forms."""
+        if (self.file is None) == (self.sql is None) or (self.sql is None) != (self.table is None):
+            raise ValueError("expected {file: PATH}, or {sql: URL, table: NAME}")
+
+
+class SiteConfig(_Part):
+    """A site's configuration; every path is absolute or relative to the working directory."""
+
+    name: Name
+    data: Data
+    schema_file: Beside = Field(alias="schema")
+    cap_mu: Exact
+    coordinators: tuple[PublicKey, ...] = ()
+    key: Beside = Path("site.key")
+    state: Beside = Path("state")
+    mark: Beside = Path("mark")
+    socket: Beside = Path("run/site.sock")
+    interval_seconds: float = Field(default=30, ge=0.01, le=3600, allow_inf_nan=False)
+    max_message_bytes: int = Field(default=32 * 2**20, ge=2**16, le=2**30)
+
+    @property
+    def ledger_file(self) -> Path:
+        """The ledger's database."""
+        return self.state / "ledger.db"
+
+    @property
+    def policy_file(self) -> Path:
+        """What the steward has approved."""
+        return self.state / "policy.json"
+
+    @property
+    def snapshot_folder(self) -> Path:
+        """The cleaned table that is served."""
+        return self.state / "snapshot"
+
+    @property
+    def description_file(self) -> Path:
+        """The public facts that a coordinator needs to name this site in a study."""
+        return self.state / "description.json"
+
+    def read_schema(self) -> Schema:
+        """The data dictionary; InputError if it cannot be read, SchemaError if it is none."""
+        return Schema.from_yaml(read_text(self.schema_file, "the schema"))
+
+    def read_key(self) -> Key:
+        """The key that signs receipts; InputError if it cannot be read, or anyone else could read it."""
+        try:
+            mode, data = self.key.stat().st_mode, self.key.read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read the key {str(self.key)!r}: {error.strerror}") from None
+        if mode & 0o077:
+            raise InputError(f"the key {str(self.key)!r} is open to others; chmod 600 it")
+        if len(data) != 32:
+            raise InputError(f"{str(self.key)!r} is no key: expected 32 bytes, got {len(data)}")
+        return Key.from_bytes(data)
+
+
+def load_config(path: Path = DEFAULT) -> SiteConfig:
+    """The configuration in a file.
+
+    Raises
+    ------
+    InputError
+        With the first faults in one line, each naming its key.
+    """
+    text = read_text(path, "the site's configuration")
+    try:
+        # Everything is text until its key gives it a type: a key of digits is no number, 0.5 is exactly 0.5.
+        return SiteConfig.model_validate(yaml.load(text, Loader=AsTyped), context={"folder": path.parent})
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise InputError(f"{str(path)!r} is not valid YAML{where}" + (f": {problem}" if problem else "")) from None
+    except ValidationError as error:
+        faults = [_sentence(fault) for fault in error.errors(include_input=False, include_url=False)]
+        more = f"; and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
+        raise InputError(f"{str(path)!r}: {'; '.join(faults[:MOST_FAULTS])}{more}") from None
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a file; InputError, which says `what` it is, if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"cannot read {what} {str(path)!r}: it is not UTF-8 text") from None
+
+
+def _sentence(fault: Any) -> str:
+    path, kind = ".".join(str(part) for part in fault["loc"]), fault["type"]
+    if kind == "missing":
+        return f"{path}: this key is required"
+    if kind == "extra_forbidden":
+        return f"{path}: unknown key"
+    if not path:
+        return "expected the keys name, data, schema and cap_mu; `cohortmix site init` writes such a file"
+    if fault["loc"][0] == "coordinators":
+        return f"{path}: expected a public key of 64 hexadecimal digits in lower case"
+    return f"{path}: {str(fault['msg']).removeprefix('Value error, ')}"
