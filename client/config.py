@@ -121,7 +121,11 @@ def load_config(path: Path = DEFAULT) -> SiteConfig:
     InputError
         With the first faults in one line, each naming its key.
     """
-    text = read_text(path, "the site's configuration")
+    return parse_config(read_text(path, "the site's configuration"), path)
+
+
+def parse_config(text: str, path: Path) -> SiteConfig:
+    """The configuration in `text`, which is or shall be the content of `path`; errors as `load_config`."""
     try:
         # Everything is text until its key gives it a type: a key of digits is no number, 0.5 is exactly 0.5.
         return SiteConfig.model_validate(yaml.load(text, Loader=AsTyped), context={"folder": path.parent})

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from cohortmix.client import cli as client
+from cohortmix.client import service
 from cohortmix.core.meter import BudgetExceeded
 from cohortmix.core.schema import SchemaError
 from cohortmix.core.table import InputError
@@ -71,6 +72,10 @@ app.command()(commands.simulate)
 app.command()(commands.verify)
 app.command()(audit)
 app.add_typer(client.schema_commands, name="schema")
+
+site = typer.Typer(help="A hospital's site: its records, its rules, and the daemon that answers studies.")
+site.command()(service.init)
+app.add_typer(site, name="site")
 
 
 def main() -> None:
