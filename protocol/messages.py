@@ -28,6 +28,7 @@ __all__ = [
     "NEIGHBOURS", "Centroids", "ClassSums", "Code", "Common", "Description", "Message", "MessageError",
     "NoisedAnswer", "Receipt", "Refusal", "Release", "Reply", "Request", "SignedReceipt", "SignedRelease",
     "SignedRequest", "SignedStudy", "SiteEntry", "Statement", "StudySpec", "VersionError", "decode", "encode",
+    "request_id",
 ]  # fmt: skip
 
 PROTOCOL = 1
@@ -84,6 +85,14 @@ class Request(Wire):
         if (self.common is None) == (self.round == 2):
             raise ValueError(f"expected common groups in round 2 and only there, got round={self.round}")
         return self
+
+
+def request_id(study: str, site: str, round: int) -> str:
+    """The id of a site's request for one round of the study of this hash.
+
+    It follows from the study, so that a steward's preview and the coordinator ask for the same release.
+    """
+    return sha256([study, site, round])[:32]
 
 
 class SignedRequest(_Message):

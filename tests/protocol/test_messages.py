@@ -26,6 +26,7 @@ from cohortmix.protocol.messages import (
     VersionError,
     decode,
     encode,
+    request_id,
 )
 from cohortmix.protocol.signing import sign_request
 
@@ -111,6 +112,12 @@ def test_every_part_of_a_request_is_in_its_hash(examples: ModuleType) -> None:
         request.model_copy(update={"common": common.model_copy(update={"s_a": Decimal(1)})}),
     ]
     assert len({each.hash for each in [request, *others]}) == 1 + len(others)
+
+
+def test_a_request_id_is_one_of_its_study_site_and_round() -> None:
+    ids = {request_id(*asked) for asked in (("a" * 64, "UK", 1), ("b" * 64, "UK", 1), ("a" * 64, "NO", 1))}
+    assert len(ids | {request_id("a" * 64, "UK", 2)}) == 4
+    assert request_id("a" * 64, "UK", 1) == "e45989bd905688af81252d40c4316914"  # golden: it is asked again
 
 
 def test_version_comes_first() -> None:
