@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 2
 export FLWR_TELEMETRY_ENABLED = 0
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint bench lock proto clean
 
 demo: $(READY)
 	$(BIN)/cohortmix demo
@@ -31,6 +31,10 @@ lock: $(READY)
 		--no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
 	awk '/^[^ ]/ {keep = !/sys_platform == .never./} keep' requirements.lock > requirements.tmp
 	mv requirements.tmp requirements.lock
+
+# The code of the daemon's protocol; a test holds that it is that of protocol/site.proto.
+proto: $(READY) .typing
+	$(BIN)/python -m grpc_tools.protoc -I .typing --python_out=.typing --pyi_out=.typing cohortmix/protocol/site.proto
 
 clean:
 	rm -rf $(VENV) .typing build *.egg-info

@@ -1,0 +1,126 @@
+"""A table or view of a SQL database as a source of record batches, through SQLAlchemy.
+
+Whole numbers, floats and truth values keep the type that the database declares; everything else becomes text,
+cell by cell. SQLite declares types that its cells need not have, so there every column is text. Nothing but one
+SELECT of the named columns is ever sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from cohortmix.core.schema import Schema, category_text
+from cohortmix.core.table import BATCH_ROWS, InputError, require_columns
+
+
+class SqlSource:
+    """Columns of a table, in the order of the database, which need not be that of the next reading.
+
+    Parameters
+    ----------
+    url : as SQLAlchemy has it, without a password: libpq and the drivers of other databases have files for it.
+    table : a table or view; with its own schema as `schema.table`.
+    schema : its columns and patient key are read, no others.
+
+    Raises
+    ------
+    InputError
+        If the database or the table cannot be reached (also later, from `batches`), or lacks a column.
+    """
+
+    def __init__(self, url: str, table: str, schema: Schema) -> None:
+        self._engine = _engine(url)
+        space, _, name = table.rpartition(".")
+        self._table, self._space = name, space or None
+        with _connecting(table):
+            try:
+                declared = sa.inspect(self._engine).get_columns(name, schema=self._space)
+            except sa.exc.NoSuchTableError:
+                raise InputError(f"the database has no table or view {table!r} that this user may see") from None
+        types = {column["name"]: column["type"] for column in declared}
+        self.names = (*schema.columns, *([schema.patient_key] if schema.patient_key else []))
+        require_columns(list(types), self.names)
+        fixed = self._engine.dialect.name != "sqlite"
+        self._types = [_arrow_type(types[name]) if fixed else pa.string() for name in self.names]
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows of one SELECT, as the database streams them; at most `BATCH_ROWS` at a time."""
+        # Columns without a type: SQLAlchemy converts nothing, and so cannot stop at a cell that it cannot convert.
+        columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in self.names]
+        query = sa.select(*columns).select_from(sa.table(self._table, schema=self._space))
+        with _reading(self._table), self._engine.connect() as connection:
+            result = connection.execution_options(stream_results=True, yield_per=BATCH_ROWS).execute(query)
+            for rows in result.partitions():
+                cells = zip(*rows, strict=True)
+                arrays = [_array(column, kind) for column, kind in zip(cells, self._types, strict=True)]
+                yield pa.RecordBatch.from_arrays(arrays, names=list(self.names))
+
+
+def _engine(url: str) -> sa.Engine:
+    try:
+        parsed = sa.make_url(url)
+        if parsed.password is not None:
+            raise InputError("leave the password out of the URL; libpq reads PGPASSFILE or ~/.pgpass")
+        return sa.create_engine(parsed, poolclass=sa.NullPool, hide_parameters=True)
+    except sa.exc.NoSuchModuleError:
+        raise InputError(f"SQLAlchemy knows no database {url.partition(':')[0]!r}") from None
+    except sa.exc.ArgumentError:
+        raise InputError("expected the URL of a database, such as postgresql+psycopg://user@/db") from None
+    except ModuleNotFoundError as error:
+        raise InputError(f"the database's driver {error.name!r} is not installed; see docs/deploy.md") from None
+
+
+def _arrow_type(declared: sa.types.TypeEngine[Any]) -> pa.DataType:
+    if isinstance(declared, sa.Boolean):
+        return pa.bool_()
+    if isinstance(declared, sa.Integer):
+        return pa.int64()
+    return pa.float64() if isinstance(declared, sa.Float) else pa.string()
+
+
+def _array(cells: Sequence[object], kind: pa.DataType) -> pa.Array:
+    convert = _CONVERSIONS[kind]
+    return pa.array([None if cell is None else convert(cell) for cell in cells], type=kind)
+
+
+def _text(cell: object) -> str | None:
+    """A cell's text; a whole number reads the same whether the database holds 1, 1.0 or 1e0."""
+    if isinstance(cell, Decimal):
+        return format(cell, "f")
+    if isinstance(cell, bytes | memoryview):
+        return None
+    return category_text(cell) if isinstance(cell, bool | float) else str(cell)
+
+
+_CONVERSIONS: dict[pa.DataType, Callable[[Any], object]] = {
+    pa.bool_(): bool,
+    pa.int64(): int,
+    pa.float64(): float,
+    pa.string(): _text,
+}
+
+
+@contextmanager
+def _connecting(table: str) -> Iterator[None]:
+    """Faults before any record was read: the database's own sentence is shown."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        said = next(iter(str(error.orig).strip().splitlines()), "without a reason")
+        raise InputError(f"the database of {table!r} cannot be reached: {said}") from None
+
+
+@contextmanager
+def _reading(table: str) -> Iterator[None]:
+    """Faults while records are read: the database's text may quote one, so only its kind is shown."""
+    try:
+        yield
+    except (sa.exc.SQLAlchemyError, UnicodeError, ValueError, OverflowError) as error:
+        kind = type(getattr(error, "orig", None) or error).__name__
+        raise InputError(f"the table {table!r} cannot be read to its end: {kind} from the database") from None
