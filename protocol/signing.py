@@ -15,7 +15,7 @@ from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Wire
 from cohortmix.protocol.messages import Receipt, Request, SignedReceipt, SignedRequest, SignedStudy, StudySpec
 
-Kind = Literal["study", "request", "receipt"]
+Kind = Literal["study", "request", "receipt", "manifest"]
 
 
 class SignatureError(ValueError):
@@ -67,36 +67,39 @@ def verify(public_hex: str, message: bytes, signature: str) -> None:
 
 def sign_study(key: Key, study: StudySpec) -> SignedStudy:
     """The study under its coordinator's signature."""
-    return SignedStudy(study=study, signature=key.sign(_signed_bytes("study", study)))
+    return SignedStudy(study=study, signature=key.sign(signed_bytes("study", study)))
 
 
 def verify_study(signed: SignedStudy) -> None:
     """Raise SignatureError unless the coordinator that the study names has signed it."""
-    verify(signed.study.coordinator_key, _signed_bytes("study", signed.study), signed.signature)
+    verify(signed.study.coordinator_key, signed_bytes("study", signed.study), signed.signature)
 
 
 def sign_request(key: Key, request: Request) -> SignedRequest:
     """The request under its coordinator's signature."""
-    return SignedRequest(request=request, signature=key.sign(_signed_bytes("request", request)))
+    return SignedRequest(request=request, signature=key.sign(signed_bytes("request", request)))
 
 
 def verify_request(signed: SignedRequest) -> None:
     """Raise SignatureError unless the study's coordinator has signed both the study and this request."""
     verify_study(signed.request.study)
     key = signed.request.study.study.coordinator_key
-    verify(key, _signed_bytes("request", signed.request), signed.signature)
+    verify(key, signed_bytes("request", signed.request), signed.signature)
 
 
 def sign_receipt(key: Key, receipt: Receipt) -> SignedReceipt:
     """The receipt under its site's signature."""
-    return SignedReceipt(receipt=receipt, signature=key.sign(_signed_bytes("receipt", receipt)))
+    return SignedReceipt(receipt=receipt, signature=key.sign(signed_bytes("receipt", receipt)))
 
 
 def verify_receipt(signed: SignedReceipt, public_hex: str) -> None:
     """Raise SignatureError unless the site of key `public_hex` has signed the receipt."""
-    verify(public_hex, _signed_bytes("receipt", signed.receipt), signed.signature)
+    verify(public_hex, signed_bytes("receipt", signed.receipt), signed.signature)
 
 
-def _signed_bytes(kind: Kind, content: Wire) -> bytes:
-    """Kind and protocol come first: a signature of one kind of message is none of another."""
+def signed_bytes(kind: Kind, content: Wire) -> bytes:
+    """What a signature of this kind is made over.
+
+    Kind and protocol come first: a signature of one kind of message is none of another.
+    """
     return f"cohortmix/{kind}/1\n".encode() + canonical(content.plain())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Literal
@@ -29,7 +30,8 @@ class StudySpec(Wire):
     """One study: what every site computes, and the budget that it costs each of them.
 
     `mu` is the mu-GDP budget of one site over both rounds, `share` the part of mu^2 that round 1 takes,
-    `alpha` the weight of Eq. 6 of 3A. `overlap` says in how many of the sites one patient can have records.
+    `alpha` the weight of Eq. 6 of 3A. `overlap` says in how many of the sites one patient can have records,
+    `expires` on which day, in UTC, a site answers for the last time.
     """
 
     name: Name
@@ -44,6 +46,7 @@ class StudySpec(Wire):
     sites: tuple[SiteEntry, ...] = Field(min_length=1, max_length=1000)
     min_sites: int = Field(ge=1)
     round_deadline_seconds: int = Field(ge=1)
+    expires: date | None = None
     alpha: Exact = Decimal("0.5")
     noise: Literal["opendp", "TEST"] = "opendp"
     public_data: bool = False
@@ -61,6 +64,10 @@ class StudySpec(Wire):
     def mu2(self) -> Fraction:
         """mu^2, exactly."""
         return Fraction(self.mu) ** 2
+
+    def expired(self, today: date) -> bool:
+        """Whether a site may no longer answer; `today` is in UTC."""
+        return self.expires is not None and today > self.expires
 
     def site(self, name: str) -> SiteEntry | None:
         """The entry of the site of this name, if the study has one."""

@@ -1,6 +1,7 @@
 """Messages: golden bytes, round trips, and everything that is not a message."""
 
 import json
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from types import ModuleType
@@ -59,6 +60,7 @@ def test_golden_bytes_of_a_study(examples: ModuleType) -> None:
         "alpha": "0.5",
         "coordinator_key": "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8",
         "delta": "0.00001",
+        "expires": None,
         "loose_delta": False,
         "min_sites": 2,
         "mu": "0.268",
@@ -80,12 +82,21 @@ def test_golden_bytes_of_a_study(examples: ModuleType) -> None:
         "version": "0.1.0",
     }
     assert examples.study().plain() == golden
-    assert examples.study().hash == "5184fd8e9b2e547dc38e2a28a6e251401b7003e6d2b5146cdf351b08ee35bcc8"
+    assert examples.study().hash == "b2bb0f17b4c0b79d1caf82a871c4c053955122b660812e35d1c16d6fb6d5b792"
+
+
+def test_a_study_expires_after_its_last_day(examples: ModuleType) -> None:
+    last = date(2027, 1, 31)
+    study = examples.study(expires=last)
+    assert study.plain()["expires"] == "2027-01-31"
+    assert decode(encode(examples.signed_study(expires=last))) == examples.signed_study(expires=last)
+    assert [study.expired(date(2027, *day)) for day in ((1, 30), (1, 31), (2, 1))] == [False, False, True]
+    assert not examples.study().expired(date.max)
 
 
 def test_golden_hashes(examples: ModuleType) -> None:
-    assert examples.request(1).hash == "a1aaa5ae01a4a1c2be8a5f3576de66e1384843f65a8d4409505a6ef4f7bceb03"
-    assert examples.request(2).hash == "fa38bee20f2e9d5c2ed8e6215a33c199f02d51ea0b7e364e604bc1309f76979e"
+    assert examples.request(1).hash == "a82b09ef2f8729c838d8e7b36572385da47593fac73741367df61c5a8c790fe7"
+    assert examples.request(2).hash == "b5418574e5ce9bbd48deaaed56a52ac952737953f1d833a2d40fa7375a17d115"
     assert examples.release().release.hash == "074e545c7ac039d755c2ea44891f3fad4b298d28041d2ed192a19f1ee41d8d14"
     assert examples.release(2).release.hash == "72fd6b03a69c9d505e96f647ab55d572970e437ed04f6081491dd345d033b982"
 

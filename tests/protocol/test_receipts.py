@@ -69,10 +69,10 @@ def test_golden_bytes(examples: ModuleType) -> None:
     }
     assert receipt.plain() == golden
     fixed = receipt.model_copy(update={"version": "0.1.0"})
-    assert fixed.hash == "9ba2031905a782c275a37b5b7e7702e0a1cad7bf9a31068208f6b4c9fa91ef0e"
+    assert fixed.hash == "08553bb81e3cee6754b32c7f4f8d440ad435df501e8203859910201ece2680f8"
     assert sign_receipt(examples.SITE, fixed).signature == (
-        "28741c88024c6c3b7e199898ee7197a265c3f53e672926fcc5940ae7ccd08c69"
-        "f8910a7db7e3ba8679281a4c0b8fb4bea39e8dd2929ad9671d43f3522285990f"
+        "e2699b6d0f50b13be57a666602be564e5789aae8beb7d0602a4ed0bc063933e4"
+        "d48f6c2e210dec6ff225bdf78f440422c239967d6273a1236e15f21767b65505"
     )
 
 
