@@ -1,15 +1,24 @@
-"""Queries: what a vault may be asked. Frozen public descriptions, never functions."""
+"""Queries: what a vault may be asked. Frozen public descriptions, never functions.
+
+Two speak of one-hot cells (`SumQuery`, `MomentQuery`), two of signed numbers (`LevelSum`, `LevelMoment`).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.schema import Schema
+
+# Entries of a symmetric matrix count once on the diagonal and twice off it. Weights with a^2 <= 2 b^2, a / b just
+# below sqrt(2), give both kinds the least noise, and keep the sensitivity an exact integer.
+DIAGONAL, OFF_DIAGONAL = 29, 41
 
 
 @dataclass(frozen=True)
@@ -72,12 +81,134 @@ class MomentQuery:
         return feature[:, None] < feature[None, :]
 
 
-def question_hash(query: SumQuery | MomentQuery, schema: Schema) -> str:
+@dataclass(frozen=True)
+class Coordinate:
+    """One signed number of a record: `levels[cell]`, in lattice steps, for each fine cell of feature `column`.
+
+    Levels are offsets from a public centre, at which an UNKNOWN cell lies: it has level 0.
+    """
+
+    column: int
+    levels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LevelSum:
+    """Sum over patients of x, clipped to |x| <= radius; by class, of onehot(y) (x) [x, label_weight].
+
+    With `label_weight` 0 it is one vector for all classes together. Radius and weight are in lattice steps;
+    `unit` steps are a level of 1.
+    """
+
+    coordinates: tuple[Coordinate, ...]
+    radius: int
+    label_weight: int
+    unit: int
+
+    @property
+    def bound2(self) -> int:
+        """B^2 = R^2 + w^2, the largest squared norm of a record's vector, in steps^2."""
+        return self.radius**2 + self.label_weight**2
+
+
+@dataclass(frozen=True)
+class LevelMoment:
+    """Sum over all patients of x x^T, x clipped to |x| <= radius: its upper triangle, row by row, weighted.
+
+    Radius in lattice steps; `unit` steps are a level of 1.
+    """
+
+    coordinates: tuple[Coordinate, ...]
+    radius: int
+    unit: int
+
+    @property
+    def upper(self) -> NDArray[np.bool_]:
+        """(K, K), true where i <= j."""
+        return np.triu(np.ones((len(self.coordinates),) * 2, dtype=np.bool_))
+
+    @property
+    def weights(self) -> NDArray[np.int64]:
+        """(K (K+1) / 2,) b for an entry of the diagonal and a for one above it, in the order of the answer."""
+        size = len(self.coordinates)
+        return np.where(np.eye(size, dtype=np.bool_), DIAGONAL, OFF_DIAGONAL)[self.upper].astype(np.int64)
+
+
+Query: TypeAlias = SumQuery | MomentQuery | LevelSum | LevelMoment
+NAMES = {
+    SumQuery: "sum",
+    MomentQuery: "second moment",
+    LevelSum: "level sum",
+    LevelMoment: "level second moment",
+}
+
+
+def question_hash(query: Query, schema: Schema) -> str:
     """SHA-256 of what is asked, of which schema."""
-    blocks = [[b.column, list(b.slots), b.weight] for b in query.blocks] if isinstance(query, SumQuery) else []
-    plain = (
-        ["sum", blocks, query.label_weight, query.unit]
-        if isinstance(query, SumQuery)
-        else ["second moment", [list(groups) for groups in query.groups]]
-    )
-    return hashlib.sha256(json.dumps([schema.hash, plain], separators=(",", ":")).encode()).hexdigest()
+    plain = [schema.hash, [NAMES[type(query)], *astuple(query)]]
+    return hashlib.sha256(json.dumps(plain, separators=(",", ":")).encode()).hexdigest()
+
+
+def check_query(query: object, kind: type[Query], sizes: tuple[int, ...]) -> None:
+    """Raise unless a query is data down to its integers, and maps every cell of the features that it names.
+
+    A subclass could carry code, and a cell without a slot or level would show itself as an error, only for a
+    record that has it.
+
+    Parameters
+    ----------
+    sizes : number of fine cells of each feature.
+
+    Raises
+    ------
+    TypeError
+        If it is another kind of query, or holds anything but what `FORMS` says.
+    ValueError
+        If an integer is out of range, or the schema has other cells.
+    """
+    if type(query) is not kind:
+        raise TypeError(f"expected a {kind.__name__}, got {type(query).__name__}; queries are frozen descriptions")
+    if not _has_form(query, kind):
+        raise TypeError(f"expected integers and tuples in a {kind.__name__}; queries are frozen descriptions")
+    maps = list(_maps(query))
+    if any(not 0 <= column < len(sizes) or len(of_cells) != sizes[column] for column, of_cells in maps):
+        raise ValueError(f"the query maps other cells than the schema has; its features have {sizes} cells")
+    if isinstance(query, SumQuery | MomentQuery) and any(slot < 0 for _, slots in maps for slot in slots):
+        raise ValueError("slots are integers of 0 or more")
+    if any(weight < 1 for weight in _weights(query)) or (isinstance(query, LevelSum) and query.label_weight < 0):
+        raise ValueError("weights, radius and unit are integers above 0; of a LevelSum, label_weight may be 0")
+
+
+FORMS: dict[type, tuple[object, ...]] = {  # of each field in order; (form,) is a tuple of any length
+    Block: (int, (int,), int),
+    Coordinate: (int, (int,)),
+    SumQuery: ((Block,), int, int),
+    MomentQuery: (((int,),),),
+    LevelSum: ((Coordinate,), int, int, int),
+    LevelMoment: ((Coordinate,), int, int),
+}
+
+
+def _has_form(value: Any, form: Any) -> bool:
+    if isinstance(form, tuple):
+        return type(value) is tuple and all(_has_form(each, form[0]) for each in value)
+    if type(value) is not form or form is int:
+        return type(value) is form
+    return all(_has_form(part, of) for part, of in zip(vars(value).values(), FORMS[form], strict=True))
+
+
+def _maps(query: object) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Each feature that is named, with what its cells are mapped to."""
+    if isinstance(query, SumQuery):
+        yield from ((block.column, block.slots) for block in query.blocks)
+    elif isinstance(query, MomentQuery):
+        yield from enumerate(query.groups)
+    elif isinstance(query, LevelSum | LevelMoment):
+        yield from ((coordinate.column, coordinate.levels) for coordinate in query.coordinates)
+
+
+def _weights(query: object) -> tuple[int, ...]:
+    """What must be above 0."""
+    if isinstance(query, SumQuery):
+        return (query.label_weight, query.unit, *(block.weight for block in query.blocks))
+    return (query.radius, query.unit) if isinstance(query, LevelSum | LevelMoment) else ()

@@ -1,8 +1,9 @@
 """The vault: the only door to the records.
 
-It answers two kinds of question, each a frozen public description and never a function, each with noise, and
-debits each from a meter. Nothing else in this system reads a record. `README.md` beside this file has the
-theorem; the `Guarantee` sections below have the same names as their tests.
+It answers sums and second moments, of one-hot cells or of signed numbers. Each question is a frozen public
+description and never a function; each answer has noise, and is debited from a meter. Nothing else in this
+system reads a record. `README.md` beside this file has the theorem; the `Guarantee` sections below have the
+same names as their tests.
 
 Records are integers from the start: a cell is found by comparisons (`encoding`), a record is an integer vector
 on a lattice, its norm is checked and clipped in integers, and sums of integers do not depend on their order.
@@ -13,7 +14,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
-from math import isqrt
 from typing import NoReturn
 
 import numpy as np
@@ -21,9 +21,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cohortmix.core.encoding import UNKNOWN, Encoding
+from cohortmix.core.lattice import clip_rows, divide, divide_by_root
 from cohortmix.core.meter import Answer, BudgetExceeded, Meter
 from cohortmix.core.noise import MAX_SIGMA, MIN_SIGMA, NoiseSource, ceil_sqrt
-from cohortmix.core.query import Block, MomentQuery, SumQuery, question_hash
+from cohortmix.core.query import (
+    DIAGONAL,
+    Coordinate,
+    LevelMoment,
+    LevelSum,
+    MomentQuery,
+    Query,
+    SumQuery,
+    check_query,
+    question_hash,
+)
 from cohortmix.core.schema import Schema, category_text
 from cohortmix.core.table import NULL_TEXTS, Source, python_values
 
@@ -34,7 +45,7 @@ BATCH_NUMBERS = 1 << 24  # entries of a batch's lattice matrix
 
 
 class Vault:
-    """Holds a table and answers two questions about it, with noise.
+    """Holds a table and answers questions about it, with noise.
 
     Parameters
     ----------
@@ -68,7 +79,7 @@ class Vault:
         weighted 1/m, convexity), so replacing one patient moves the answer by at most sqrt(2) B: mu-GDP with
         mu^2 = 2 B^2 / sigma^2. Public: the query, N.
         """
-        _check_query(query, SumQuery, self._encoding.sizes)
+        check_query(query, SumQuery, self._encoding.sizes)
         if query.bound2 >= LIMIT:
             raise OverflowError(f"the weights of {len(query.blocks)} blocks are too large for 62 bits")
         largest = max([block.weight for block in query.blocks] + [query.label_weight])
@@ -84,15 +95,51 @@ class Vault:
         enter as psi / sqrt(m): replacing one patient moves the answer by at most sqrt(Q(Q-1)). Public: the
         query, N.
         """
-        _check_query(query, MomentQuery, self._encoding.sizes)
+        check_query(query, MomentQuery, self._encoding.sizes)
         q, unit = len(query.groups), MOMENT_UNIT**2
         if q < 2:
             raise ValueError(f"a second moment needs two features or more, got {q}")
         return self._answer(query, unit, q * (q - 1) * unit**2, unit, mu2)
 
-    def _answer(
-        self, query: SumQuery | MomentQuery, unit: int, sensitivity2: int, largest: int, mu2: Fraction
-    ) -> Answer:
+    def noisy_level_sum(self, query: LevelSum, mu2: Fraction) -> Answer:
+        """Sums of clipped signed numbers, of each class with its mass or of all, plus discrete Gaussian noise.
+
+        Guarantee
+        ---------
+        test_sensitivity_of_noisy_level_sum. With rows weighted 1/m, a patient adds a convex combination of 0 and
+        of points onehot(y) (x) [x, v], |x| <= R (clipped), w - e <= v <= w, e = min(cap - 1, w) steps for what
+        division cuts off the label entry w. Two such points are at most sqrt(4 R^2 + e^2) apart in one class and
+        sqrt(2 (R^2 + w^2)) in two, hence Delta^2, the larger square: mu-GDP with mu^2 = Delta^2 / sigma^2.
+        Public: the query, N, the cap on rows.
+        """
+        check_query(query, LevelSum, self._encoding.sizes)
+        if max(query.bound2, _largest_norm2(query.coordinates)) >= LIMIT:
+            raise OverflowError(f"the levels of {len(query.coordinates)} coordinates are too large for 62 bits")
+        cap = 1 if self._rows_of is None else self._schema.max_rows_per_patient
+        cut = min(cap - 1, query.label_weight)
+        sensitivity2 = max(4 * query.radius**2 + cut**2, 2 * query.bound2)
+        return self._answer(query, query.unit, sensitivity2, max(query.radius, query.label_weight), mu2)
+
+    def noisy_level_moment(self, query: LevelMoment, mu2: Fraction) -> Answer:
+        """Second moment of clipped signed numbers, over all classes, plus discrete Gaussian noise.
+
+        Guarantee
+        ---------
+        test_sensitivity_of_noisy_level_moment. |psi| <= R (clipped, then quantised), and a patient's rows enter
+        as psi / sqrt(m): it adds a positive semidefinite M of trace and thus Frobenius norm <= R^2. Two such
+        matrices have a non-negative inner product, so they are at most sqrt(2) R^2 apart. The answer holds
+        b M_ii and a M_ij, i < j, with a^2 <= 2 b^2, so its norm is at most b |M|_F: replacing one patient moves
+        it by at most sqrt(2) b R^2. Public: the query, N.
+        """
+        check_query(query, LevelMoment, self._encoding.sizes)
+        if not query.coordinates:
+            raise ValueError("a second moment needs a coordinate, got none")
+        if query.radius**2 > EXACT or _largest_norm2(query.coordinates) >= LIMIT:
+            raise OverflowError(f"the levels of {len(query.coordinates)} coordinates are too large for 53 bits")
+        largest = DIAGONAL * query.radius**2
+        return self._answer(query, DIAGONAL * query.unit**2, 2 * largest**2, largest, mu2)
+
+    def _answer(self, query: Query, unit: int, sensitivity2: int, largest: int, mu2: Fraction) -> Answer:
         """Pay, compute, add noise, store, and only then read."""
         index, self._asked = self._asked, self._asked + 1
         if mu2 <= 0:
@@ -111,13 +158,20 @@ class Vault:
                 raise OverflowError(f"mu={float(mu2) ** 0.5:.3g} is too small: the noise would leave 62 bits")
             cost = Fraction(paid, sigma**2)
             self._meter.debit(index, question, cost)
-            exact = self._sums(query) if isinstance(query, SumQuery) else self._moments(query)
-            noised = self._noise.add(exact << shift, sigma, f"{question}:{index}")
+            noised = self._noise.add(self._exact(query) << shift, sigma, f"{question}:{index}")
             self._meter.store(index, Answer(noised, sigma, unit << shift, paid, cost, question))
             stored = self._meter.load(index)
         if stored is None or stored.question != question:
             raise BudgetExceeded(f"question {index} of this request was another one; start a new request")
         return stored
+
+    def _exact(self, query: Query) -> NDArray[np.int64]:
+        """What the noise is added to, and nothing else may read."""
+        if isinstance(query, LevelSum):
+            return self._level_sums(query)
+        if isinstance(query, LevelMoment):
+            return self._level_moments(query)
+        return self._sums(query) if isinstance(query, SumQuery) else self._moments(query)
 
     def _sums(self, query: SumQuery) -> NDArray[np.int64]:
         total = np.zeros((self._encoding.label.size, query.width), dtype=np.int64)
@@ -128,7 +182,7 @@ class Vault:
                 _put(z[:, start : start + block.size], codes[:, block.column], block.slots, block.weight)
                 start += block.size
             z[:, -1] = query.label_weight
-            z = clip_rows(z, query.bound2) // parts[:, None]
+            z = divide(clip_rows(z, query.bound2), parts)
             for c in range(len(total)):
                 total[c] += z[label == c].sum(axis=0)
         return total.ravel()
@@ -142,12 +196,32 @@ class Vault:
             for column, (slots, size) in enumerate(zip(query.groups, query.sizes, strict=True)):
                 _put(psi[:, start : start + size], codes[:, column], slots, MOMENT_UNIT)
                 start += size
-            root = np.array([isqrt(MOMENT_UNIT**2 // int(m)) for m in parts], dtype=np.int64)
-            psi = clip_rows(psi, bound2) * root[:, None] // MOMENT_UNIT
+            psi = divide_by_root(clip_rows(psi, bound2), parts, MOMENT_UNIT)
             for c in range(len(total)):
                 rows = psi[label == c].astype(np.float64)
                 total[c] += (rows.T @ rows).astype(np.int64)  # exact: rows x B^2 <= 2^53
         return total[:, query.pairs].ravel()
+
+    def _level_sums(self, query: LevelSum) -> NDArray[np.int64]:
+        by_class = query.label_weight > 0
+        width = len(query.coordinates) + by_class
+        total = np.zeros((self._encoding.label.size if by_class else 1, width), dtype=np.int64)
+        for codes, label, parts in self._batches(BATCH_NUMBERS // max(width, 1)):
+            z = np.full((len(codes), width), query.label_weight, dtype=np.int64)
+            z[:, : len(query.coordinates)] = clip_rows(_levels(codes, query.coordinates), query.radius**2)
+            z = divide(z, parts)
+            for c in range(len(total)):
+                total[c] += z[label == c].sum(axis=0) if by_class else z.sum(axis=0)
+        return total.ravel()
+
+    def _level_moments(self, query: LevelMoment) -> NDArray[np.int64]:
+        width, bound2 = len(query.coordinates), query.radius**2
+        total = np.zeros((width, width), dtype=np.int64)
+        for codes, _, parts in self._batches(min(BATCH_NUMBERS // width, EXACT // bound2)):
+            psi = clip_rows(_levels(codes, query.coordinates), bound2)
+            rows = divide_by_root(psi, parts, MOMENT_UNIT).astype(np.float64)
+            total += (rows.T @ rows).astype(np.int64)  # exact: rows x R^2 <= 2^53
+        return total[query.upper] * query.weights
 
     def _batches(self, most: int) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]]:
         """Cells, labels and number of parts m of the rows that count, at most `most` rows at once."""
@@ -183,24 +257,6 @@ class Vault:
         raise TypeError("a vault holds records: it cannot be copied or serialised")
 
 
-def clip_rows(z: NDArray[np.int64], bound2: int) -> NDArray[np.int64]:
-    """Scale rows with sum z^2 > bound2 down to it, in integers, truncating towards zero; shape kept.
-
-    The factor is isqrt(bound2) / ceil(sqrt(sum z^2)), rounded down twice, so the bound holds exactly. A row's
-    sum z^2 must be below 2^63, which the vault's own rows are: they have at most one weight per block.
-    """
-    norm2 = (z * z).sum(axis=1)
-    over = np.flatnonzero(norm2 > bound2)
-    if len(over) == 0:
-        return z
-    z = z.copy()
-    bound = isqrt(bound2)
-    for row in over:
-        length = isqrt(int(norm2[row]) - 1) + 1
-        z[row] = np.sign(z[row]) * (np.abs(z[row]) * bound // length)
-    return z
-
-
 def _put(block: NDArray[np.int64], codes: NDArray[np.int32], slots: tuple[int, ...], value: int) -> None:
     """Write `value` into each row's slot; an UNKNOWN cell leaves zeros."""
     slot = np.asarray((*slots, UNKNOWN), dtype=np.int64)[codes]
@@ -208,28 +264,17 @@ def _put(block: NDArray[np.int64], codes: NDArray[np.int32], slots: tuple[int, .
     block[rows, slot[rows]] = value
 
 
-def _check_query(query: object, kind: type, sizes: tuple[int, ...]) -> None:
-    """A query is data down to its integers (a subclass could carry code), and maps every cell of a feature.
+def _levels(codes: NDArray[np.int32], coordinates: tuple[Coordinate, ...]) -> NDArray[np.int64]:
+    """Level of each row at each coordinate, (n, K); 0 for an UNKNOWN cell."""
+    out = np.zeros((len(codes), len(coordinates)), dtype=np.int64)
+    for k, coordinate in enumerate(coordinates):
+        out[:, k] = np.array((*coordinate.levels, 0), dtype=np.int64)[codes[:, coordinate.column]]  # UNKNOWN is -1
+    return out
 
-    A cell without a slot would show itself as an error, and only for a record that has it.
-    """
-    if type(query) is not kind:
-        raise TypeError(f"expected a {kind.__name__}, got {type(query).__name__}; queries are frozen descriptions")
-    blocks = query.blocks if isinstance(query, SumQuery) else ()
-    groups = query.groups if isinstance(query, MomentQuery) else ()
-    weights = (query.label_weight, query.unit) if isinstance(query, SumQuery) else ()
-    if any(type(block) is not Block for block in blocks):
-        raise TypeError("expected a Block for each feature; queries are frozen descriptions")
-    maps = [*((block.column, block.slots) for block in blocks), *enumerate(groups)]
-    if any(type(each) is not tuple for each in (blocks, groups, *(slots for _, slots in maps))):
-        raise TypeError("expected tuples; queries are frozen descriptions")
-    numbers = [number for column, slots in maps for number in (column, *slots)]
-    if any(type(number) is not int or number < 0 for number in numbers):
-        raise ValueError("columns and slots are integers of 0 or more")
-    if any(type(weight) is not int or weight < 1 for weight in (*weights, *(block.weight for block in blocks))):
-        raise ValueError("weights and the unit are integers above 0")
-    if any(column >= len(sizes) or len(slots) != sizes[column] for column, slots in maps):
-        raise ValueError(f"the query maps other cells than the schema has; its features have {sizes} cells")
+
+def _largest_norm2(coordinates: tuple[Coordinate, ...]) -> int:
+    """The largest squared norm that a row can have before it is clipped."""
+    return sum(max(abs(level) for level in coordinate.levels) ** 2 for coordinate in coordinates)
 
 
 def _rows_of_patients(source: Source, schema: Schema) -> Counter[str] | None:

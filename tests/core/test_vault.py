@@ -20,11 +20,22 @@ from numpy.typing import NDArray
 from cohortmix.core import Schema, vault
 from cohortmix.core.anonymize import sum_query
 from cohortmix.core.encoding import Encoding
+from cohortmix.core.lattice import clip_rows, divide, divide_by_root
 from cohortmix.core.meter import Answer, BudgetExceeded, MemoryMeter
 from cohortmix.core.noise import MAX_SIGMA, MIN_SIGMA
 from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.query import Block, MomentQuery, SumQuery, question_hash
-from cohortmix.core.vault import MOMENT_UNIT, Vault, clip_rows
+from cohortmix.core.query import (
+    DIAGONAL,
+    OFF_DIAGONAL,
+    Block,
+    Coordinate,
+    LevelMoment,
+    LevelSum,
+    MomentQuery,
+    SumQuery,
+    question_hash,
+)
+from cohortmix.core.vault import MOMENT_UNIT, Vault
 
 SCHEMA = Schema.from_yaml(
     """
@@ -43,6 +54,12 @@ BY_ROW = SCHEMA.model_copy(update={"patient_key": None})
 ENCODING = Encoding.of(SCHEMA)
 SUMS = sum_query(ENCODING)
 MOMENTS = MomentQuery(tuple(tuple(cell % 3 for cell in range(size)) for size in ENCODING.sizes))
+LEVELS = tuple(
+    Coordinate(column, tuple(7 * cell % 23 - 9 for cell in range(ENCODING.sizes[column])))
+    for column in (0, 2, 1, 0)
+)
+LEVEL_SUMS, LEVEL_MOMENTS = LevelSum(LEVELS, 15, 11, 8), LevelMoment(LEVELS, 15, 8)
+QUERIES = (SUMS, MOMENTS, LEVEL_SUMS, LevelSum(LEVELS, 15, 0, 8), LEVEL_MOMENTS)
 MU2 = Fraction(1, 50)
 
 
@@ -95,21 +112,40 @@ def open_vault(source: Any, schema: Schema = SCHEMA, noise: Any = None, limit: i
     return Vault(source, schema, noise or NoNoise(), MemoryMeter(Fraction(limit)))
 
 
+def ask(opened: Vault, query: Any, mu2: Fraction = MU2) -> Answer:
+    """The question that a query is for."""
+    questions: dict[type, Callable[[Any, Fraction], Answer]] = {
+        SumQuery: opened.noisy_sum,
+        MomentQuery: opened.noisy_second_moment,
+        LevelSum: opened.noisy_level_sum,
+        LevelMoment: opened.noisy_level_moment,
+    }
+    return questions[type(query)](query, mu2)
+
+
 def exact(source: Any, schema: Schema = SCHEMA) -> list[NDArray[np.float64]]:
-    """Both answers in patients."""
+    """All answers in patients."""
     opened = open_vault(source, schema)
-    return [opened.noisy_sum(SUMS, MU2).estimate, opened.noisy_second_moment(MOMENTS, MU2).estimate]
+    return [ask(opened, query).estimate for query in QUERIES]
 
 
 # What is summed
 
 
+def clipped(x: list[int], radius: int) -> list[int]:
+    """x, or x scaled to the radius, each entry truncated towards zero."""
+    norm2 = sum(each**2 for each in x)
+    length = isqrt(norm2 - 1) + 1
+    return x if norm2 <= radius**2 else [int(Fraction(each * radius, length)) for each in x]
+
+
 def by_hand(data: pa.Table) -> list[NDArray[np.float64]]:
-    """Both answers, record by record in Python; weights 1/m of the sum, and the square root for the moment."""
+    """All answers, record by record in Python; weights 1/m of the sums, and the square root for the moments."""
     rows = data.to_pylist()
     count = {key: sum(row["pid"] == key for row in rows) for key in data["pid"].to_pylist()}
     sums = np.zeros((2, SUMS.width))
     pairs = np.zeros((2, sum(MOMENTS.sizes), sum(MOMENTS.sizes)))
+    levels, squares = np.zeros((2, len(LEVELS) + 1)), np.zeros((len(LEVELS), len(LEVELS)))
     (batch,) = data.combine_chunks().to_batches()
     for row, codes in zip(rows, ENCODING.feature_codes(batch), strict=True):
         if row["pid"] is None or row["outcome"] == "unknown":
@@ -128,13 +164,25 @@ def by_hand(data: pa.Table) -> list[NDArray[np.float64]]:
         ]
         root = isqrt(MOMENT_UNIT**2 // m) / MOMENT_UNIT
         pairs[label] += np.outer(root * np.concatenate(psi), root * np.concatenate(psi))
-    return [sums.ravel(), pairs[:, MOMENTS.pairs].ravel()]
+        cells = [int(codes[each.column]) for each in LEVELS]
+        x = [each.levels[cell] if cell >= 0 else 0 for each, cell in zip(LEVELS, cells, strict=True)]
+        levels[label] += [int(Fraction(each, m)) for each in (*clipped(x, 15), 11)]
+        short = np.array([int(each * root) for each in clipped(x, 15)])
+        squares += np.outer(short, short)
+    squares *= np.where(np.eye(len(LEVELS), dtype=bool), 1, OFF_DIAGONAL / DIAGONAL)
+    return [
+        sums.ravel(),
+        pairs[:, MOMENTS.pairs].ravel(),
+        levels.ravel() / 8,
+        levels.sum(axis=0)[:-1] / 8,
+        squares[np.triu_indices(len(LEVELS))] / 8**2,
+    ]
 
 
 def test_the_answers_are_the_sums_of_the_records() -> None:
     for answer, expected in zip(exact(Rows(table())), by_hand(table()), strict=True):
-        np.testing.assert_array_equal(answer, expected)
-        assert answer.sum() > 10
+        np.testing.assert_allclose(answer, expected, rtol=1e-15)
+        assert np.abs(answer).sum() > 5
 
 
 def test_pairs_are_the_upper_off_diagonal_blocks() -> None:
@@ -221,30 +269,30 @@ def test_a_table_that_grew_gives_nobody_more_weight() -> None:
 
 def test_the_noise_is_what_the_answer_says() -> None:
     opened, silent = open_vault(Rows(table()), noise=KeyedNoise(4)), open_vault(Rows(table()))
-    asked: list[Callable[[Vault], Answer]] = [
-        lambda v: v.noisy_sum(SUMS, MU2),
-        lambda v: v.noisy_second_moment(MOMENTS, MU2),
-        lambda v: v.noisy_sum(SUMS, MU2),
-    ]
     noise = []
-    for ask in asked:
-        answer, plain = ask(opened), ask(silent)
+    for query in (*QUERIES, SUMS):
+        answer, plain = ask(opened, query), ask(silent, query)
         noise.append((answer.values - plain.values) / answer.sigma)
         assert MIN_SIGMA <= answer.sigma <= MAX_SIGMA
         assert MU2 * (1 - Fraction(1, 10**6)) < answer.mu2 <= MU2
         assert answer.std == answer.sigma / answer.unit
         np.testing.assert_array_equal(answer.estimate, answer.values / answer.unit)
-        assert 0.8 < noise[-1].std() < 1.2
-    assert not np.array_equal(noise[0], noise[2])  # asked twice, drawn twice
+        assert 0.4 < noise[-1].std() < 1.6  # of four numbers or more
+    assert not np.array_equal(noise[0], noise[-1])  # asked twice, drawn twice
 
 
 @pytest.mark.parametrize("mu2", [Fraction(1, 10**6), Fraction(1), Fraction(10**6)])
 def test_the_cost_is_the_square_of_sensitivity_over_noise(mu2: Fraction) -> None:
     opened = open_vault(Rows(table()), limit=10**7)
-    for answer, norm2 in (
-        (opened.noisy_sum(SUMS, mu2), Fraction(2 * SUMS.bound2, SUMS.unit**2)),
-        (opened.noisy_second_moment(MOMENTS, mu2), Fraction(6)),  # Q(Q-1) of three features
-    ):
+    bounds2 = (
+        Fraction(2 * SUMS.bound2, SUMS.unit**2),
+        Fraction(6),  # Q(Q-1) of three features
+        Fraction(4 * 15**2 + (6 - 1) ** 2, 8**2),  # 4 R^2 + (cap - 1)^2
+        Fraction(4 * 15**2, 8**2),
+        Fraction(2 * 15**4, 8**4),
+    )
+    for query, norm2 in zip(QUERIES, bounds2, strict=True):
+        answer = ask(opened, query, mu2)
         assert answer.mu2 == Fraction(answer.sensitivity2, answer.sigma**2) <= mu2
         assert Fraction(answer.sensitivity2, answer.unit**2) == norm2
         assert answer.sigma >= MIN_SIGMA
@@ -257,28 +305,40 @@ def lattice(weight: int) -> SumQuery:
     return SumQuery((), weight, 1)
 
 
+def steep(level: int) -> tuple[Coordinate, ...]:
+    """Two coordinates, whose levels together have a squared norm of 2 level^2."""
+    return (Coordinate(2, (0, -level, 0)), Coordinate(2, (level, 0, 0)))
+
+
 @pytest.mark.parametrize("rows", [0, 60])
 @pytest.mark.parametrize(
-    ("ask", "fault"),
+    ("query", "mu2", "fault"),
     [
-        (lambda v: v.noisy_sum(lattice(1 << 31), MU2), "too large for 62 bits"),
-        (lambda v: v.noisy_sum(lattice(1), Fraction(1 << 80)), "patients are too many for mu"),
-        (lambda v: v.noisy_second_moment(MOMENTS, Fraction(1 << 80)), "patients are too many for mu"),
-        (lambda v: v.noisy_sum(lattice(1), Fraction(1, 1 << 120)), "too small"),
-        (lambda v: v.noisy_second_moment(MOMENTS, Fraction(1, 1 << 80)), "too small"),
+        (lattice(1 << 31), MU2, "too large for 62 bits"),
+        (LevelSum((), 1, 1 << 31, 1), MU2, "too large for 62 bits"),
+        (LevelSum((), 1 << 31, 0, 1), MU2, "too large for 62 bits"),
+        (LevelSum(steep(3 << 29), 1, 1, 1), MU2, "too large for 62 bits"),
+        (LevelMoment(steep(3 << 29), 1, 1), MU2, "too large for 53 bits"),
+        (LevelMoment(LEVELS, 1 << 27, 1), MU2, "too large for 53 bits"),
+        (lattice(1), Fraction(1 << 80), "patients are too many for mu"),
+        *((query, Fraction(1 << 80), "patients are too many for mu") for query in QUERIES[1:]),
+        (lattice(1), Fraction(1, 1 << 120), "too small"),
+        *((query, Fraction(1, 1 << 120), "too small") for query in QUERIES[1:]),
     ],
 )
-def test_what_would_leave_62_bits_is_refused_unpaid(ask: Callable[[Vault], Answer], fault: str, rows: int) -> None:
+def test_what_would_leave_62_bits_is_refused_unpaid(query: Any, mu2: Fraction, fault: str, rows: int) -> None:
     """The refusal follows from N, the query and mu: records that count for nothing are refused alike."""
     data = table() if rows else table().set_column(4, "outcome", pa.array(["unknown"] * 60))
     meter = MemoryMeter(Fraction(1 << 90))
     with pytest.raises(OverflowError, match=fault):
-        ask(Vault(Rows(data), SCHEMA, NoNoise(), meter))
+        ask(Vault(Rows(data), SCHEMA, NoNoise(), meter), query, mu2)
     assert meter.spent == 0
 
 
 def test_just_below_the_limits_it_answers() -> None:
-    """Of the weights, and of the sum over all patients."""
+    """Of the weights, the levels, and of the sum over all patients."""
+    open_vault(Rows(table())).noisy_level_sum(LevelSum(steep((1 << 30) - 1), 5, 5, 1), MU2)
+    open_vault(Rows(table())).noisy_level_moment(LevelMoment(steep((1 << 30) - 1), 1 << 26, 1), Fraction(1))
     weight = isqrt((1 << 62) - 1)
     open_vault(Rows(table())).noisy_sum(lattice(weight), MU2)
     with pytest.raises(OverflowError, match="for 62 bits"):
@@ -324,7 +384,10 @@ SLOTS = tuple(range(ENCODING.sizes[0]))
         (SumQuery((Block(-1, SLOTS, 1),), 1, 1), ValueError),
         (SumQuery((Block(0, (-1, *SLOTS[1:]), 1),), 1, 1), ValueError),
         (SumQuery((Block(0, SLOTS, -1),), 1, 1), ValueError),
-        (SumQuery((Block(0, SLOTS, 0.7),), 1, 1), ValueError),  # type: ignore[arg-type]
+        (SumQuery((Block(0, SLOTS, 0.7),), 1, 1), TypeError),  # type: ignore[arg-type]
+        (SumQuery((Block(0, SLOTS, True),), 1, 1), TypeError),
+        (SumQuery((Coordinate(0, SLOTS),), 1, 1), TypeError),  # type: ignore[arg-type]
+        (SumQuery(SUMS.blocks, 1, (1,)), TypeError),  # type: ignore[arg-type]
         (SumQuery((), 0, 1), ValueError),
         (SumQuery((), 1, 0), ValueError),
     ],
@@ -353,6 +416,52 @@ def test_a_second_moment_is_asked_for_by_plain_data_that_fits_the_schema(
     with pytest.raises(error):
         Vault(Rows(table()), SCHEMA, NoNoise(), meter).noisy_second_moment(query, MU2)
     assert meter.spent == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        (LevelSum([*LEVELS], 1, 1, 1), TypeError),  # type: ignore[arg-type]
+        (LevelSum((Block(0, SLOTS, 1),), 1, 1, 1), TypeError),  # type: ignore[arg-type]
+        (LevelSum((Coordinate(0, tuple(map(float, SLOTS))),), 1, 1, 1), TypeError),  # type: ignore[arg-type]
+        (LevelSum((Coordinate(0, (SLOTS,)),), 1, 1, 1), TypeError),  # type: ignore[arg-type]
+        (LevelSum((Coordinate(0, SLOTS[:-1]),), 1, 1, 1), ValueError),
+        (LevelSum((Coordinate(-1, SLOTS),), 1, 1, 1), ValueError),
+        (LevelSum((Coordinate(3, SLOTS),), 1, 1, 1), ValueError),
+        (LevelSum(LEVELS, 0, 1, 1), ValueError),
+        (LevelSum(LEVELS, 1, -1, 1), ValueError),
+        (LevelSum(LEVELS, 1, 1, 0), ValueError),
+        (LevelSum(LEVELS, 1.0, 1, 1), TypeError),  # type: ignore[arg-type]
+        (LevelSum(LEVELS, True, 1, 1), TypeError),
+        (LevelMoment(LEVELS, 0, 1), ValueError),
+        (LevelMoment(LEVELS, 1, 0), ValueError),
+        (LevelMoment((), 1, 1), ValueError),
+        (LevelMoment((Coordinate(1, SLOTS),), 1, 1), ValueError),
+    ],
+)
+def test_levels_are_asked_for_by_plain_data_that_fits_the_schema(query: Any, error: type[Exception]) -> None:
+    meter = MemoryMeter(Fraction(100))
+    with pytest.raises(error):
+        ask(Vault(Rows(table()), SCHEMA, NoNoise(), meter), query)
+    assert meter.spent == 0
+
+
+def test_one_kind_of_question_is_not_another() -> None:
+    opened = open_vault(Rows(table()))
+    for question in (
+        opened.noisy_sum,
+        opened.noisy_second_moment,
+        opened.noisy_level_sum,
+        opened.noisy_level_moment,
+    ):
+        kinds = 0
+        for query in QUERIES:
+            try:
+                question(query, MU2)  # type: ignore[arg-type]
+                kinds += 1
+            except TypeError:
+                pass
+        assert kinds == (2 if question == opened.noisy_level_sum else 1)
 
 
 @pytest.mark.parametrize("mu2", [Fraction(0), Fraction(-1)])
@@ -479,6 +588,15 @@ def test_the_question_is_the_query_and_the_schema() -> None:
         question_hash(SumQuery(SUMS.blocks, SUMS.label_weight, SUMS.unit + 1), SCHEMA),
         question_hash(MOMENTS, SCHEMA),
         question_hash(MomentQuery(MOMENTS.groups[1:]), SCHEMA),
+        question_hash(LEVEL_SUMS, SCHEMA),
+        question_hash(LEVEL_MOMENTS, SCHEMA),
+        question_hash(LevelSum(LEVELS[::-1], 15, 11, 8), SCHEMA),
+        question_hash(LevelSum(LEVELS, 16, 11, 8), SCHEMA),
+        question_hash(LevelSum(LEVELS, 15, 12, 8), SCHEMA),
+        question_hash(LevelSum(LEVELS, 15, 11, 9), SCHEMA),
+        question_hash(LevelMoment(LEVELS[:-1], 15, 8), SCHEMA),
+        question_hash(LevelMoment(LEVELS, 16, 8), SCHEMA),
+        question_hash(LevelMoment(LEVELS, 15, 9), SCHEMA),
     ]
     assert len(set(questions)) == len(questions)
     assert question_hash(SUMS, SCHEMA) == questions[0]
@@ -508,3 +626,19 @@ def test_clipped_rows_keep_the_bound_in_integers(rows: list[list[int]], bound2: 
 def test_a_row_at_the_bound_is_kept_and_one_step_over_it_is_clipped() -> None:
     rows = np.array([[3, 4], [3, 5], [0, 0]], dtype=np.int64)
     np.testing.assert_array_equal(clip_rows(rows, 25), [[3, 4], [2, 4], [0, 0]])
+
+
+PARTS = st.integers(1, 1000)
+
+
+@given(ROWS, PARTS)
+def test_shares_of_a_row_are_truncated_towards_zero(rows: list[list[int]], m: int) -> None:
+    """m shares together are never longer than the row, in any entry; and at most m - 1 steps short."""
+    before, parts = np.array(rows, dtype=np.int64), np.full(len(rows), m)
+    for old, new in zip(before.ravel().tolist(), divide(before, parts).ravel().tolist(), strict=True):
+        assert new == int(Fraction(old, m))
+    for old_row, new_row in zip(rows, divide_by_root(before, parts, MOMENT_UNIT).tolist(), strict=True):
+        for old, new in zip(old_row, new_row, strict=True):
+            assert m * new * new <= old * old
+            assert new * old >= 0
+            assert abs(new) + 1 > abs(old) * (1 / m**0.5 - 1 / MOMENT_UNIT) - 1e-6
