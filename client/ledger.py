@@ -1,42 +1,58 @@
 """The site's ledger: what has been spent, on which request, with which receipt.
 
 A request is reserved (durably, before the vault opens), its answers are stored one by one, and it is committed
-with its release and receipt in one transaction. What was reserved is spent, whether or not it is ever committed:
-a crash after a draw must not buy a second draw. The currency is mu^2, as an exact fraction.
+with its release and receipt in one step. What was reserved is spent, whether or not it is ever committed: a crash
+after a draw must not buy a second draw. The currency is mu^2, as an exact fraction.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
-from cohortmix.client import reservation
-from cohortmix.client.database import Database
-from cohortmix.client.reservation import LedgerError, Reservation, check_limit, total_mu2
-from cohortmix.protocol.fields import ratio_text
+from cohortmix.client.database import LedgerError
+from cohortmix.client.journal import Journal, Step
+from cohortmix.client.mark import CURE, HistoryError
+from cohortmix.client.reservation import Reservation, check_limit, total_mu2
+from cohortmix.protocol.canonical import canonical
+from cohortmix.protocol.fields import Exact, Hash, Ratio, Signature, Wire, decimal_text
 from cohortmix.protocol.messages import SignedReceipt, SignedRelease, decode, encode
-from cohortmix.protocol.receipts import GENESIS
+from cohortmix.protocol.receipts import GENESIS, ReceiptError, verify_chain
+from cohortmix.protocol.signing import Key, SignatureError, verify, verify_receipt
 
-_TABLES = f"""
-CREATE TABLE IF NOT EXISTS requests (  -- reserved; answered once `release` is there
-    study TEXT NOT NULL, id TEXT NOT NULL, hash TEXT NOT NULL, mu2 TEXT NOT NULL, release BLOB,
-    PRIMARY KEY (study, id)
-) STRICT;
-{reservation.TABLE}
-CREATE TABLE IF NOT EXISTS receipts (  -- a chain: no two receipts have one predecessor
-    number INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, previous TEXT NOT NULL UNIQUE,
-    study TEXT NOT NULL, id TEXT NOT NULL, receipt BLOB NOT NULL,
-    FOREIGN KEY (study, id) REFERENCES requests
-) STRICT;
-"""
-_LAST = "SELECT hash FROM receipts ORDER BY number DESC LIMIT 1"
+RESERVED, COMMITTED, RAISED = "reserved", "committed", "cap raised"
 
 
 class RequestConflict(LedgerError):  # noqa: N818 (a conflict, not a fault of this program)
     """A request id came back with other content."""
+
+
+class _Reserved(Wire):
+    """Content of a reservation: the request, its cost, and the cap under which it was granted."""
+
+    request: Hash
+    mu2: Ratio
+    cap: Exact
+
+
+class _Raised(Wire):
+    """A new cap, signed by the site's key for this place in the ledger."""
+
+    cap: Exact
+    signature: Signature
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One request in the ledger: what it has cost, and whether it was answered."""
+
+    study: str
+    request_id: str
+    mu2: Fraction
+    committed: bool
 
 
 class Ledger:
@@ -45,22 +61,42 @@ class Ledger:
     Parameters
     ----------
     path : where the file is or shall be; ":memory:" for a simulation.
-    cap_mu : the most that all studies together may ever cost one patient.
+    cap_mu : the most that all studies together may ever cost one patient. In force is the smaller of this and
+        the ledger's own, which is that of the first reservation until `raise_cap` signs a larger one.
+    mark : the folder of the high-water mark, on other storage; it exists. None for a simulation.
+    key : the site's public key, by which receipts and raised caps are checked; without it no cap is raised.
+
+    Raises
+    ------
+    HistoryError
+        If the ledger was altered, or set back behind its mark.
+    LedgerError
+        If it cannot be read.
 
     Guarantee
     ---------
-    test_cap_holds_under_concurrency. Whatever is asked, in whichever order, by how many threads: the sum of mu^2
-    over all reservations is at most cap_mu^2, and no answer is drawn outside of a reservation. This makes the
-    cap a privacy filter: studies may be chosen after seeing former ones (Smith and Thakurta 2022).
+    test_cap_holds_under_concurrency. Whatever is asked, in whichever order, by how many threads and processes:
+    the sum of mu^2 over all reservations is at most cap_mu^2, and no answer is drawn outside of a reservation.
+    This makes the cap a privacy filter: studies may be chosen after seeing former ones (Smith and Thakurta 2022).
     """
 
-    def __init__(self, path: str | Path, cap_mu: Decimal) -> None:
-        self._cap2 = Fraction(cap_mu) ** 2
-        self._database = Database(path, _TABLES)
+    def __init__(
+        self, path: str | Path, cap_mu: Decimal, mark: Path | None = None, key: str | None = None
+    ) -> None:
+        self._configured, self._key = cap_mu, key
+        self._journal = Journal(path, mark)
+        try:
+            self._verify()
+        except (ReceiptError, SignatureError) as error:
+            self.close()
+            raise HistoryError(f"the ledger was altered: {error}; {CURE}") from None
+        except LedgerError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the file; the ledger cannot be used afterwards."""
-        self._database.close()
+        self._journal.close()
 
     def reserve(
         self, study: str, request_id: str, request_hash: str, mu2: Fraction, approved_mu2: Fraction
@@ -80,19 +116,18 @@ class Ledger:
         BudgetExceeded
             Over the approved budget or the cap; nothing is reserved then.
         """
-        with self._database.transaction() as db:
-            known = db.execute(
-                "SELECT hash, mu2, release FROM requests WHERE study = ? AND id = ?", (study, request_id)
-            ).fetchone()
-            if known is None:
-                self._afford(db, study, mu2, approved_mu2)
-                new = (study, request_id, request_hash, ratio_text(mu2))
-                db.execute("INSERT INTO requests (study, id, hash, mu2) VALUES (?, ?, ?, ?)", new)
-                known = (request_hash, ratio_text(mu2), None)
-        known_hash, known_mu2, release = known
-        if known_hash != request_hash:
+        with self._journal.transaction():
+            known = [_reserved(step) for step in self._journal.steps(RESERVED, study, request_id)]
+            if not known:
+                self._afford(study, mu2, approved_mu2)
+                known = [_Reserved(request=request_hash, mu2=mu2, cap=self.cap_mu)]
+                self._journal.append(RESERVED, study, request_id, 0, canonical(known[0].plain()))
+            committed = self._journal.steps(COMMITTED, study, request_id)
+        if known[0].request != request_hash:
             raise RequestConflict(f"request_id={request_id} was used for another content; choose a new one")
-        return release or Reservation(self._database, study, request_id, Fraction(known_mu2))
+        if committed:
+            return committed[0].content
+        return Reservation(self._journal, study, request_id, known[0].mu2)
 
     def commit(self, reserved: Reservation, seal: Callable[[str], SignedRelease]) -> bytes:
         """Close a reservation: its release and receipt become durable together, or not at all.
@@ -107,52 +142,107 @@ class Ledger:
         bytes
             The encoded release, with which the same request is answered from now on.
         """
-        with self._database.transaction() as db:
-            previous = _previous(db.execute(_LAST).fetchall())
+        with self._journal.transaction():
+            if self._journal.steps(COMMITTED, reserved.study, reserved.request_id):
+                raise LedgerError("this reservation is closed already; ask again for the stored release")
+            previous = self.previous_receipt_hash
             signed = seal(previous)
             _check_sealed(signed, reserved, previous)
-            data, key = encode(signed), (reserved.study, reserved.request_id)
-            closed = db.execute(
-                "UPDATE requests SET release = ? WHERE study = ? AND id = ? AND release IS NULL", (data, *key)
-            )
-            if closed.rowcount != 1:
-                raise LedgerError("this reservation is closed already; ask again for the stored release")
-            db.execute(
-                "INSERT INTO receipts (hash, previous, study, id, receipt) VALUES (?, ?, ?, ?, ?)",
-                (signed.receipt.hash, previous, *key, encode(signed.signed_receipt)),
-            )
-        return data
+            self._journal.append(COMMITTED, reserved.study, reserved.request_id, 0, encode(signed))
+        return encode(signed)
+
+    def raise_cap(self, cap_mu: Decimal, key: Key) -> None:
+        """Sign a larger cap: the steward's act, for good in the ledger. The configured cap bounds it as before.
+
+        Raises
+        ------
+        LedgerError
+            If it is not larger, or `key` is not the site's.
+        """
+        if key.public_hex != self._key:
+            raise LedgerError("the cap is raised with the site's own key only")
+        with self._journal.transaction():
+            if self._own_cap is not None and cap_mu <= self._own_cap:
+                raise LedgerError(f"expected a cap above {self._own_cap}, the ledger's own, got {cap_mu}")
+            signature = key.sign(_cap_bytes(cap_mu, self._journal.place.hash))
+            content = canonical(_Raised(cap=cap_mu, signature=signature).plain())
+            self._journal.append(RAISED, "", "", len(self._journal.steps(RAISED)), content)
+
+    @property
+    def cap_mu(self) -> Decimal:
+        """The cap in force."""
+        return self._configured if self._own_cap is None else min(self._configured, self._own_cap)
 
     @property
     def spent_mu2(self) -> Fraction:
         """Sum of mu^2 over everything ever reserved."""
-        return total_mu2(mu2 for (mu2,) in self._database.read("SELECT mu2 FROM requests"))
+        return total_mu2(entry.mu2 for entry in self.entries())
 
     @property
     def previous_receipt_hash(self) -> str:
         """Hash of the last receipt; GENESIS before the first."""
-        return _previous(self._database.read(_LAST))
+        last = self._journal.last(COMMITTED)
+        return GENESIS if last is None else _released(last).receipt.hash
+
+    def entries(self) -> tuple[Entry, ...]:
+        """All requests, in the order of their reservation."""
+        committed = self._journal.keys(COMMITTED)
+        return tuple(
+            Entry(step.study, step.id, _reserved(step).mu2, (step.study, step.id) in committed)
+            for step in self._journal.steps(RESERVED)
+        )
 
     def receipts(self) -> tuple[SignedReceipt, ...]:
         """All receipts, in the order of their chain."""
-        rows = self._database.read("SELECT receipt FROM receipts ORDER BY number")
-        return tuple(message for (data,) in rows if isinstance(message := decode(data), SignedReceipt))
+        return tuple(_released(step).signed_receipt for step in self._journal.steps(COMMITTED))
 
     def releases(self, study: str) -> tuple[SignedRelease, ...]:
         """The committed releases of a study, in the order of their receipts."""
-        rows = self._database.read(
-            "SELECT release FROM receipts JOIN requests USING (study, id) WHERE study = ? ORDER BY number", study
-        )
-        return tuple(message for (data,) in rows if isinstance(message := decode(data), SignedRelease))
+        return tuple(_released(step) for step in self._journal.steps(COMMITTED, study))
 
-    def _afford(self, db: sqlite3.Connection, study: str, mu2: Fraction, approved_mu2: Fraction) -> None:
-        rows = db.execute("SELECT study, mu2 FROM requests").fetchall()
-        check_limit("approved", total_mu2(cost for of, cost in rows if of == study), mu2, approved_mu2)
-        check_limit("cap", total_mu2(cost for _, cost in rows), mu2, self._cap2)
+    @property
+    def _own_cap(self) -> Decimal | None:
+        """The last raised cap, or that of the first reservation; None while nothing is spent."""
+        raised = self._journal.last(RAISED)
+        if raised is not None:
+            return _Raised.model_validate_json(raised.content).cap
+        first = self._journal.steps(RESERVED)[:1]
+        return _reserved(first[0]).cap if first else None
+
+    def _afford(self, study: str, mu2: Fraction, approved_mu2: Fraction) -> None:
+        entries = self.entries()
+        check_limit("approved", total_mu2(each.mu2 for each in entries if each.study == study), mu2, approved_mu2)
+        check_limit("cap", total_mu2(each.mu2 for each in entries), mu2, Fraction(self.cap_mu) ** 2)
+
+    def _verify(self) -> None:
+        """Receipts are one chain; receipts and raised caps are signed by the site's key, where it is known."""
+        receipts = self.receipts()
+        verify_chain([signed.receipt for signed in receipts], complete=True)
+        raises = self._journal.steps(RAISED)
+        if self._key is None:
+            if raises:
+                raise LedgerError("the cap of this ledger was raised by signature; open it with the site's key")
+            return
+        for signed in receipts:
+            verify_receipt(signed, self._key)
+        for step in raises:
+            raised = _Raised.model_validate_json(step.content)
+            verify(self._key, _cap_bytes(raised.cap, self._journal.hash_of(step.number - 1)), raised.signature)
 
 
-def _previous(last: list[tuple[str]]) -> str:
-    return last[0][0] if last else GENESIS
+def _reserved(step: Step) -> _Reserved:
+    return _Reserved.model_validate_json(step.content)
+
+
+def _released(step: Step) -> SignedRelease:
+    message = decode(step.content)
+    assert isinstance(message, SignedRelease)
+    return message
+
+
+def _cap_bytes(cap_mu: Decimal, previous: str) -> bytes:
+    """What is signed: the cap and the step before, so that the signature is good at one place only."""
+    return b"cohortmix/cap/1\n" + canonical({"cap": decimal_text(cap_mu), "previous": previous})
 
 
 def _check_sealed(signed: SignedRelease, reserved: Reservation, previous: str) -> None:

@@ -10,24 +10,21 @@ import math
 from collections.abc import Iterable
 from fractions import Fraction
 
-from cohortmix.client.database import Database
+from cohortmix.client.database import LedgerError
+from cohortmix.client.journal import Journal
 from cohortmix.core.meter import Answer, BudgetExceeded
 from cohortmix.protocol.canonical import canonical
-from cohortmix.protocol.fields import ratio_text
+from cohortmix.protocol.fields import Hash, Ratio, Wire
 from cohortmix.protocol.messages import NoisedAnswer
 
-TABLE = """
-CREATE TABLE IF NOT EXISTS answers (
-    study TEXT NOT NULL, id TEXT NOT NULL, number INTEGER NOT NULL,
-    question TEXT NOT NULL, mu2 TEXT NOT NULL, answer BLOB,
-    PRIMARY KEY (study, id, number),
-    FOREIGN KEY (study, id) REFERENCES requests
-) STRICT;
-"""
+PAID, ANSWERED = "paid", "answered"
 
 
-class LedgerError(Exception):
-    """The ledger refuses a step that its rules do not allow."""
+class _Question(Wire):
+    """What was paid for."""
+
+    question: Hash
+    mu2: Ratio
 
 
 class Reservation:
@@ -39,17 +36,14 @@ class Reservation:
     mu2 : the most that its questions may cost together.
     """
 
-    def __init__(self, database: Database, study: str, request_id: str, mu2: Fraction) -> None:
-        self._database = database
+    def __init__(self, journal: Journal, study: str, request_id: str, mu2: Fraction) -> None:
+        self._journal = journal
         self.study, self.request_id, self.mu2 = study, request_id, mu2
 
     def load(self, index: int) -> Answer | None:
         """The answer that this or an earlier run of the request has drawn."""
-        rows = self._database.read(
-            "SELECT answer FROM answers WHERE study = ? AND id = ? AND number = ? AND answer IS NOT NULL",
-            *(self.study, self.request_id, index),
-        )
-        return NoisedAnswer.model_validate_json(rows[0][0]).to_core() if rows else None
+        answer = self._answers().get(index)
+        return None if answer is None else answer.to_core()
 
     def debit(self, index: int, question: str, mu2: Fraction) -> None:
         """Pay for a question; the same question under the same index is paid for once.
@@ -59,55 +53,52 @@ class Reservation:
         BudgetExceeded
             If the questions together cost more than the reservation, or the index has another question.
         """
-        with self._database.transaction() as db:
-            rows = db.execute(
-                "SELECT number, question, mu2 FROM answers WHERE study = ? AND id = ?",
-                (self.study, self.request_id),
-            ).fetchall()
-            paid = {number: (asked, cost) for number, asked, cost in rows}
+        asked = _Question(question=question, mu2=mu2)
+        with self._journal.transaction():
+            paid = self._paid()
             if index in paid:
-                if paid[index] != (question, ratio_text(mu2)):
+                if paid[index] != asked:
                     raise BudgetExceeded(f"question {index} was another one; start a new request")
                 return
-            check_limit("reserved", total_mu2(cost for _, cost in paid.values()), mu2, self.mu2)
-            db.execute(
-                "INSERT INTO answers (study, id, number, question, mu2) VALUES (?, ?, ?, ?, ?)",
-                (self.study, self.request_id, index, question, ratio_text(mu2)),
-            )
+            check_limit("reserved", total_mu2(each.mu2 for each in paid.values()), mu2, self.mu2)
+            self._journal.append(PAID, self.study, self.request_id, index, canonical(asked.plain()))
 
     def store(self, index: int, answer: Answer) -> None:
         """Make an answer durable, once; LedgerError for a second draw, which nobody then reads."""
-        data = canonical(NoisedAnswer.of(answer).plain())
-        with self._database.transaction() as db:
-            stored = db.execute(
-                "UPDATE answers SET answer = ? "
-                "WHERE study = ? AND id = ? AND number = ? AND question = ? AND mu2 = ? AND answer IS NULL",
-                (data, self.study, self.request_id, index, answer.question, ratio_text(answer.mu2)),
-            )
-            if stored.rowcount != 1:
+        asked = _Question(question=answer.question, mu2=answer.mu2)
+        with self._journal.transaction():
+            if self._paid().get(index) != asked or index in self._answers():
                 raise LedgerError(f"question {index} was not paid for, or has an answer already")
+            content = canonical(NoisedAnswer.of(answer).plain())
+            self._journal.append(ANSWERED, self.study, self.request_id, index, content)
 
     def answers(self) -> tuple[NoisedAnswer, ...]:
         """All answers that the request has drawn, in the order of its questions."""
-        rows = self._database.read(
-            "SELECT answer FROM answers WHERE study = ? AND id = ? AND answer IS NOT NULL ORDER BY number",
-            *(self.study, self.request_id),
-        )
-        return tuple(NoisedAnswer.model_validate_json(data) for (data,) in rows)
+        return tuple(answer for _, answer in sorted(self._answers().items()))
+
+    def _paid(self) -> dict[int, _Question]:
+        steps = self._journal.steps(PAID, self.study, self.request_id)
+        return {step.part: _Question.model_validate_json(step.content) for step in steps}
+
+    def _answers(self) -> dict[int, NoisedAnswer]:
+        steps = self._journal.steps(ANSWERED, self.study, self.request_id)
+        return {step.part: NoisedAnswer.model_validate_json(step.content) for step in steps}
 
 
-def total_mu2(texts: Iterable[str]) -> Fraction:
-    """Exact sum of fractions as the database holds them."""
-    return sum(map(Fraction, texts), Fraction(0))
+def total_mu2(costs: Iterable[Fraction]) -> Fraction:
+    """Their exact sum."""
+    return sum(costs, Fraction(0))
 
 
 def check_limit(name: str, spent: Fraction, asked: Fraction, limit: Fraction) -> None:
     """Raise BudgetExceeded, with the parts apart, if spent + asked > limit (all mu^2)."""
     if spent + asked > limit:
         raise BudgetExceeded(
-            f"over budget: spent {_mu(spent)}, asked {_mu(asked)}, {name} {_mu(limit)} (mu; their squares add)"
+            f"over budget: spent {mu_text(spent)}, asked {mu_text(asked)}, {name} {mu_text(limit)} "
+            "(mu; their squares add)"
         )
 
 
-def _mu(mu2: Fraction) -> str:
+def mu_text(mu2: Fraction) -> str:
+    """The mu of an exact mu^2, with four places where two do not say it."""
     return f"{math.sqrt(mu2):.4f}".removesuffix("00")

@@ -16,8 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cohortmix.client.database import LedgerError
 from cohortmix.client.ledger import Ledger, RequestConflict
-from cohortmix.client.reservation import LedgerError, Reservation
+from cohortmix.client.mark import HistoryError
+from cohortmix.client.reservation import Reservation
 from cohortmix.core.meter import Answer, BudgetExceeded
 from cohortmix.protocol.messages import (
     ClassSums,
@@ -166,6 +168,50 @@ def test_cap_holds_under_concurrency(path: Path, shared: bool) -> None:
         each.close()
 
 
+_ASKS_WHEN_TOLD = """
+import sys
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from cohortmix.client.ledger import Ledger
+from cohortmix.core.meter import BudgetExceeded
+
+path, mark, study, request, cost = sys.argv[1:]
+ledger = Ledger(path, Decimal("0.3"), Path(mark))
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    ledger.reserve(study, request, "c" * 64, Fraction(cost) ** 2, Fraction(100))
+    print("granted")
+except BudgetExceeded:
+    print("refused")
+"""
+
+
+def at_once(path: Path, mark: Path, *asked: tuple[str, str, str]) -> list[str]:
+    """What processes of their own get that all ask at the same moment: (study, request id, mu)."""
+    command = [sys.executable, "-c", _ASKS_WHEN_TOLD, str(path), str(mark)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([*command, *each], **pipes) for each in asked]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return [process.communicate()[0].strip() for process in processes]
+
+
+def test_processes_that_ask_at_once_share_one_cap(path: Path, tmp_path: Path) -> None:
+    """Two studies that together exceed the cap, one of them asked twice: one study is granted, and paid once."""
+    Ledger(path, CAP, tmp_path).close()
+    one, other = (STUDY, "request-1", "0.22"), (OTHER, "request-2", "0.22")
+    outcomes = at_once(path, tmp_path, one, one, other)
+    assert outcomes in (["granted", "granted", "refused"], ["refused", "refused", "granted"])
+    ledger = Ledger(path, CAP, tmp_path)
+    assert ledger.spent_mu2 == mu2("0.22")
+    ledger.close()
+
+
 # --- the identity of a request
 
 
@@ -283,13 +329,13 @@ def test_a_killed_process_resumes_with_its_stored_answers(path: Path) -> None:
 
 
 def test_a_commit_is_everything_or_nothing(path: Path, ledger: Ledger) -> None:
-    """The release is written, the receipt fails: neither is there, and a second attempt works."""
+    """The disk is full: neither release nor receipt is there, and a second attempt works."""
     asked, drawn = request(), answer()
     reserved = reserve(ledger, asked)
     reserved.debit(0, drawn.question, drawn.mu2)
     reserved.store(0, drawn)
     other = sqlite3.connect(path)
-    other.execute("CREATE TRIGGER full BEFORE INSERT ON receipts BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    other.execute("CREATE TRIGGER full BEFORE INSERT ON steps BEGIN SELECT RAISE(ABORT, 'disk full'); END")
     with pytest.raises(sqlite3.Error, match="disk full"):
         ledger.commit(reserved, sealing(asked, drawn))
     assert ledger.receipts() == ()
@@ -359,6 +405,142 @@ def test_a_restored_backup_shows_as_a_fork(path: Path, tmp_path: Path) -> None:
         verify_chain(receipts)
     for each in (ledger, restored):
         each.close()
+
+
+# --- tampering
+
+
+def written(path: Path) -> None:
+    """Two requests, one committed and one reserved, in a ledger that is then closed."""
+    ledger = Ledger(path, CAP)
+    fulfil(ledger, request("request-1"), answer())
+    ledger.reserve(OTHER, "request-2", HASH, Fraction(1, 128), LARGE)
+    ledger.close()
+
+
+def edit(path: Path, sql: str) -> None:
+    with sqlite3.connect(path) as editor:
+        assert editor.execute(sql).rowcount > 0, "the edit found its row"
+    editor.close()
+
+
+EDITS = {
+    "a reservation is removed": "DELETE FROM steps WHERE kind = 'reserved' AND number = 1",
+    "the last receipt is removed": "DELETE FROM steps WHERE kind = 'committed'",
+    "a cost is lowered": "UPDATE steps SET content = CAST(replace(CAST(content AS TEXT), '1/64', '1/99') AS BLOB) "
+    "WHERE kind = 'reserved'",
+    "an answer is replaced": "UPDATE steps SET content = (SELECT content FROM steps WHERE kind = 'paid') "
+    "WHERE kind = 'answered'",
+    "a request is renamed": "UPDATE steps SET id = 'request-9' WHERE kind = 'reserved'",
+    "steps change places": "UPDATE steps SET number = -number",
+    "a cap is written in": "INSERT INTO steps VALUES (99, 'cap raised', '', '', 0, x'7b7d', '00')",
+    "a hash is cut": "UPDATE steps SET hash = substr(hash, 2) WHERE number = 1",
+}
+
+
+@pytest.mark.parametrize("sql", EDITS.values(), ids=EDITS)
+def test_an_edited_ledger_does_not_open(path: Path, sql: str) -> None:
+    written(path)
+    Ledger(path, CAP).close()
+    edit(path, sql)
+    with pytest.raises(HistoryError, match=r"was altered: step .* put the newest ledger back"):
+        Ledger(path, CAP)
+
+
+def test_the_last_steps_are_guarded_by_the_mark_alone(path: Path, tmp_path: Path) -> None:
+    """A chain that is cut at its end is a good chain; the mark knows that there was more."""
+    written(path)
+    edit(path, "DELETE FROM steps WHERE number = (SELECT max(number) FROM steps)")
+    shorter = Ledger(path, CAP)
+    assert shorter.spent_mu2 == Fraction(1, 64)
+    shorter.close()
+    marked = tmp_path / "marked.db"
+    ledger = Ledger(marked, CAP, tmp_path)
+    ledger.reserve(STUDY, "request-1", HASH, mu2("0.1"), LARGE)
+    ledger.close()
+    edit(marked, "DELETE FROM steps")
+    with pytest.raises(HistoryError, match="set back: it has 0 steps, its mark says 1"):
+        Ledger(marked, CAP, tmp_path)
+
+
+def test_a_file_that_is_no_ledger_is_one_sentence(path: Path, tmp_path: Path) -> None:
+    path.write_text("not a database, but long enough to be read as the head of one\n" * 20)
+    with pytest.raises(LedgerError, match="cannot read the ledger"):
+        Ledger(path, CAP)
+    with pytest.raises(LedgerError, match="cannot open the ledger"):
+        Ledger(tmp_path / "none" / "ledger.db", CAP)
+
+
+def test_receipts_of_another_key_are_not_this_sites(path: Path) -> None:
+    written(path)
+    Ledger(path, CAP, key=KEY.public_hex).close()
+    with pytest.raises(HistoryError, match="not by key"):
+        Ledger(path, CAP, key=Key.generate().public_hex)
+
+
+# --- the cap's own history
+
+
+def signing(path: Path, cap: str) -> Ledger:
+    return Ledger(path, Decimal(cap), key=KEY.public_hex)
+
+
+def test_a_configured_cap_cannot_raise_what_the_ledger_has_begun_with(path: Path) -> None:
+    ledger = signing(path, "0.2")
+    ledger.reserve(STUDY, "request-1", HASH, mu2("0.2"), LARGE)
+    ledger.close()
+    ledger = signing(path, "0.3")
+    assert ledger.cap_mu == Decimal("0.2")
+    with pytest.raises(BudgetExceeded, match=r"spent 0\.20, asked 0\.01, cap 0\.20"):
+        ledger.reserve(STUDY, "request-2", HASH, mu2("0.01"), LARGE)
+    ledger.close()
+
+
+def test_a_signed_cap_and_the_configured_one_bound_together(path: Path) -> None:
+    ledger = signing(path, "0.2")
+    ledger.reserve(STUDY, "request-1", HASH, mu2("0.2"), LARGE)
+    ledger.raise_cap(Decimal("0.3"), KEY)
+    assert ledger.cap_mu == Decimal("0.2")  # site.yaml still says so
+    ledger.close()
+    for configured, cap in (("0.25", "0.25"), ("0.3", "0.3"), ("0.9", "0.3"), ("0.1", "0.1")):
+        ledger = signing(path, configured)
+        assert ledger.cap_mu == Decimal(cap)
+        ledger.close()
+
+
+def test_the_cap_is_raised_by_the_sites_key_and_upwards_only(path: Path) -> None:
+    ledger = signing(path, "0.2")
+    ledger.reserve(STUDY, "request-1", HASH, mu2("0.2"), LARGE)
+    with pytest.raises(LedgerError, match="own key"):
+        ledger.raise_cap(Decimal("0.3"), Key.generate())
+    for lower in ("0.2", "0.1"):
+        with pytest.raises(LedgerError, match=r"expected a cap above 0\.2"):
+            ledger.raise_cap(Decimal(lower), KEY)
+    ledger.raise_cap(Decimal("0.3"), KEY)
+    ledger.close()
+    with pytest.raises(LedgerError, match="raised by signature"):
+        Ledger(path, CAP)
+    with pytest.raises(HistoryError, match="not by key"):
+        Ledger(path, CAP, key=Key.generate().public_hex)
+
+
+def test_before_anything_is_spent_the_configuration_alone_is_the_cap(path: Path) -> None:
+    for configured in ("0.2", "0.3"):
+        ledger = signing(path, configured)
+        assert ledger.cap_mu == Decimal(configured)
+        ledger.close()
+
+
+def test_entries_say_what_is_reserved_and_what_is_committed(ledger: Ledger) -> None:
+    assert ledger.entries() == ()
+    asked = request()
+    fulfil(ledger, asked, answer())
+    ledger.reserve(OTHER, "request-2", HASH, Fraction(1, 128), LARGE)
+    found = [(each.study, each.request_id, each.mu2, each.committed) for each in ledger.entries()]
+    assert found == [
+        (asked.study.study.hash, "request-1", Fraction(1, 64), True),
+        (OTHER, "request-2", Fraction(1, 128), False),
+    ]
 
 
 def test_the_file_is_its_owners(path: Path, ledger: Ledger) -> None:
