@@ -6,11 +6,13 @@ sends the text of an exception to the coordinator, so none may leave here.
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from cohortmix.client.connection import SocketConnection
 from cohortmix.protocol.codec import from_records, to_records
 from cohortmix.protocol.messages import Code, Refusal, encode
 
@@ -56,3 +58,7 @@ def _reply(message: Message, call: Callable[[], bytes]) -> Message:
         logger.error("the site did not answer: %s", type(error).__name__)
         data = encode(Refusal(code=Code.UNAVAILABLE, sentence="The site is not available; its own log says why."))
     return Message(to_records(data), reply_to=message)
+
+
+app = relay(lambda context: SocketConnection(Path(str(context.node_config["socket"]))))
+"""The relay of a hospital: the node's configuration names the socket of its site's daemon."""

@@ -27,6 +27,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from cohortmix.core.schema import AsTyped, Schema
 from cohortmix.core.table import InputError
 from cohortmix.protocol.fields import Exact, Name, PublicKey
+from cohortmix.protocol.keyfile import read_key
+from cohortmix.protocol.messages import MAX_BYTES
 from cohortmix.protocol.signing import Key
 
 DEFAULT = Path("site.yaml")
@@ -74,7 +76,7 @@ class SiteConfig(_Part):
     mark: Beside = Path("mark")
     socket: Beside = Path("run/site.sock")
     interval_seconds: float = Field(default=30, ge=0.01, le=3600, allow_inf_nan=False)
-    max_message_bytes: int = Field(default=32 * 2**20, ge=2**16, le=2**30)
+    max_message_bytes: int = Field(default=32 * 2**20, ge=2**16, le=MAX_BYTES)
 
     @property
     def ledger_file(self) -> Path:
@@ -101,16 +103,8 @@ class SiteConfig(_Part):
         return Schema.from_yaml(read_text(self.schema_file, "the schema"))
 
     def read_key(self) -> Key:
-        """The key that signs receipts; InputError if it cannot be read, or anyone else could read it."""
-        try:
-            mode, data = self.key.stat().st_mode, self.key.read_bytes()
-        except OSError as error:
-            raise InputError(f"cannot read the key {str(self.key)!r}: {error.strerror}") from None
-        if mode & 0o077:
-            raise InputError(f"the key {str(self.key)!r} is open to others; chmod 600 it")
-        if len(data) != 32:
-            raise InputError(f"{str(self.key)!r} is no key: expected 32 bytes, got {len(data)}")
-        return Key.from_bytes(data)
+        """The key that signs receipts; errors as `keyfile.read_key`."""
+        return read_key(self.key)
 
 
 def load_config(path: Path = DEFAULT) -> SiteConfig:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
-from cohortmix.client.config import SiteConfig, parse_config
-from cohortmix.core.table import InputError
+from cohortmix.client.check import check as check_table
+from cohortmix.client.config import DEFAULT, SiteConfig, load_config, parse_config
+from cohortmix.client.data import open_table
+from cohortmix.client.durable import replace_file
+from cohortmix.client.lock import exclusive
+from cohortmix.client.opening import open_site
+from cohortmix.client.progress import step
+from cohortmix.client.snapshot import pin_snapshot
+from cohortmix.client.sql import SqlSource
+from cohortmix.core.budget import MIN_PATIENTS
+from cohortmix.core.schema import Schema
+from cohortmix.core.table import InputError, Source
+from cohortmix.protocol.keyfile import write_key
 from cohortmix.protocol.signing import Key
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The site's configuration.")]
 
 
 def init(
@@ -42,18 +57,51 @@ def init(
     typer.echo(f"next: cohortmix site check --config {folder / 'site.yaml'}")
 
 
+def check(config: ConfigFile = DEFAULT) -> None:
+    """Read the table, check that it fits its schema, and pin a copy of it, which is what will be served."""
+    site = load_config(config)
+    schema = site.read_schema()
+    schema.require_confirmed()
+    with exclusive(site.snapshot_folder):
+        with step("reading and checking the table"):
+            pin_snapshot(
+                site.snapshot_folder, _source(site, schema), schema, lambda copy: check_table(copy, schema)
+            )
+        with open_site(site) as opened:
+            facts, described = opened.description, opened.describe()
+    replace_file(site.description_file, described)
+    typer.echo(f"{facts.site}: {facts.patients} patients, {len(facts.columns)} columns; ready to be served")
+    typer.echo(f"{site.description_file}: give it to the coordinator")
+    if facts.patients < MIN_PATIENTS:
+        raise InputError(f"a site needs at least {MIN_PATIENTS} patients; it will answer no study with fewer")
+
+
+def serve(config: ConfigFile = DEFAULT) -> None:
+    """Answer studies on the site's socket until told to stop; becomes the daemon's own process."""
+    load_config(config)
+    # -P: the folder that this was started in is not searched for modules.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "cohortmix.client.daemon", str(config)])
+
+
+def _source(config: SiteConfig, schema: Schema) -> Source:
+    if config.data.file is not None:
+        return open_table(config.data.file, schema)
+    assert config.data.sql is not None
+    assert config.data.table is not None
+    return SqlSource(config.data.sql, config.data.table, schema)
+
+
 def _write(folder: Path, plain: dict[str, Any], key: Key) -> SiteConfig:
     path, text = folder / "site.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
     config = parse_config(text, path)
     config.read_schema()
     try:
         _make_folder(folder, 0o711)  # the relay passes through it to the socket, and sees nothing else
-        for private in (config.state, config.mark):
+        for private in (config.state, config.snapshot_folder, config.mark):
             _make_folder(private, 0o700)
         _make_folder(config.socket.parent, 0o2750)
-        for file, content in ((config.key, key.to_bytes()), (path, text.encode())):
-            file.touch(mode=0o600)
-            file.write_bytes(content)
+        write_key(config.key, key)
+        replace_file(path, text.encode())
     except OSError as error:
         raise InputError(f"cannot write {str(folder)!r}: {error.strerror}") from None
     return config

@@ -75,6 +75,8 @@ app.add_typer(client.schema_commands, name="schema")
 
 site = typer.Typer(help="A hospital's site: its records, its rules, and the daemon that answers studies.")
 site.command()(service.init)
+site.command()(service.check)
+site.command()(service.serve)
 app.add_typer(site, name="site")
 
 

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "deploy": {"core", "protocol", "client", "server", "deploy"},
 }
 FLOWER = {"client/app.py", "server/app.py", "protocol/codec.py"}  # and deploy, which runs it
+SOCKET = {"client/daemon.py", "client/connection.py"}  # the only ones that know gRPC
 OUTSIDE = {  # what a module of core has no business with: files, processes, networks
     "asyncio", "flwr", "grpc", "http", "io", "multiprocessing", "os", "pathlib", "requests", "shutil", "socket",
     "sqlalchemy", "sqlite3", "subprocess", "tempfile", "urllib",
@@ -36,7 +37,7 @@ AUDIT = {  # of public tables only, and never imported by a site
 }  # fmt: skip
 READERS = {  # of records: the vault, what feeds it, and what never answers a coordinator
     "core/vault.py", "core/table.py", "core/evaluate.py", "core/condensed.py", "client/data.py", "client/check.py",
-    "client/draft.py", "core/neighbours.py",
+    "client/draft.py", "core/neighbours.py", "client/snapshot.py",
 }  # fmt: skip
 NOT_IN_A_REPLY = {
     "cohortmix.core.evaluate", "cohortmix.core.noise_keyed", "cohortmix.client.check", "cohortmix.client.draft",
@@ -91,6 +92,10 @@ def test_flower_is_at_the_edges() -> None:
     assert {path for path in using_flower if not path.startswith("deploy/")} == FLOWER
 
 
+def test_grpc_is_at_the_socket() -> None:
+    assert {path for path, tree in modules().items() if "grpc" in set(imports(tree))} == SOCKET
+
+
 def test_core_has_no_files_and_no_network() -> None:
     for path, tree in modules().items():
         if path.startswith("core/"):
@@ -123,7 +128,7 @@ def loaded_by(module: str) -> set[str]:
     return set(found.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["cohortmix.client.site", "cohortmix.client.app"])
+@pytest.mark.parametrize("module", ["cohortmix.client.site", "cohortmix.client.app", "cohortmix.client.daemon"])
 def test_the_reply_path_cannot_import_what_is_not_private(module: str) -> None:
     loaded = loaded_by(module)
     assert {module, "cohortmix.core.vault"} <= loaded

@@ -1,0 +1,189 @@
+"""The site's daemon: a gRPC server on a unix socket, the only process that can read records, ledger and key.
+
+It is a program of its own, `python -m cohortmix.client.daemon site.yaml`: what only the command line needs, and
+what looks at records without noise, is not loaded.
+
+**When a reply leaves.** The time that an answer takes follows the number of rows, which is not public. So a reply,
+and a refusal too, leaves on the first tick of a public interval after it is ready; ticks are counted from the
+arrival of the request, by a clock that nobody can set. What remains: the number of ticks, a coarse function of the
+number of rows (with an interval above the longest answer it is one, always), and the load of the machine, which
+another process on it can watch. `Describe` is answered at once, with bytes that were made at the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import signal
+import stat
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from cohortmix.client.config import SiteConfig, load_config
+from cohortmix.client.database import LedgerError
+from cohortmix.client.lock import exclusive
+from cohortmix.client.opening import open_site, read_policy
+from cohortmix.client.policy import Policy
+from cohortmix.client.site import Site
+from cohortmix.core.schema import SchemaError
+from cohortmix.core.table import InputError
+from cohortmix.protocol import site_pb2
+from cohortmix.protocol.messages import Code, Refusal, encode
+
+SERVICE = site_pb2.DESCRIPTOR.services_by_name["Site"].full_name
+MOST_CALLS = 8  # at once; one is computed, the others wait for it or for their tick
+LONGEST_PATH = 107  # bytes of a socket's path, a limit of the system
+OPEN_TO_OTHERS = 0o027  # group may not write, others nothing: who can rename the socket can pose as the site
+
+logger = logging.getLogger("cohortmix.site")
+
+
+class Daemon:
+    """Answers the two calls of `site.proto`.
+
+    Parameters
+    ----------
+    site : what is behind the socket.
+    policy : reads what is approved; asked before each answer, so that a revocation counts at once.
+    interval : seconds between the ticks on which replies leave.
+    max_bytes : a longer request is not read; gRPC itself cuts off one that is twice as long.
+    """
+
+    def __init__(self, site: Site, policy: Callable[[], Policy], interval: float, max_bytes: int) -> None:
+        self._site, self._policy, self._interval, self._max_bytes = site, policy, interval, max_bytes
+        self._description = _envelope(site.describe())
+        self._worker = ThreadPoolExecutor(1, "site")
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", 2 * max_bytes),
+                ("grpc.max_send_message_length", -1),
+            ],
+            maximum_concurrent_rpcs=MOST_CALLS,
+        )
+        calls = {"Describe": self._describe, "Release": self._release}
+        handlers = {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+    async def start(self, socket: Path) -> None:
+        """Listen on `socket`, for its owner and the group of its folder; InputError if that cannot be."""
+        before = os.umask(0o117)
+        try:
+            self._server.add_insecure_port(f"unix:{socket}")
+        except RuntimeError:
+            raise InputError(
+                f"cannot listen on the socket {str(socket)!r}; may this user write its folder?"
+            ) from None
+        finally:
+            os.umask(before)
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Take no more calls, let replies leave that are due within one interval, and finish what is computed.
+
+        What is finished is committed: when the coordinator asks again, it is there.
+        """
+        await self._server.stop(self._interval)
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+    async def _describe(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        return self._description
+
+    async def _release(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        arrived = monotonic()
+        reply = await asyncio.get_running_loop().run_in_executor(self._worker, self._answer, request)
+        await asyncio.sleep(until_tick(monotonic() - arrived, self._interval))
+        return reply
+
+    def _answer(self, request: bytes) -> bytes:
+        try:
+            message = site_pb2.Envelope.FromString(request).message
+            if len(message) > self._max_bytes:
+                return _refusal("The request is longer than this site reads.")
+            self._site.policy = self._policy()
+            return _envelope(self._site.answer(message))
+        except DecodeError:
+            return _refusal("The bytes are not a message of this protocol.")
+        except Exception as error:
+            # The type alone: an exception's text can hold a value of a record, and gRPC would send it.
+            logger.error("no answer: %s", type(error).__name__)
+            return _refusal("The site could not answer; its own log says why.")
+
+
+def until_tick(elapsed: float, interval: float) -> float:
+    """Seconds until the next of the ticks `interval`, 2 `interval`, ... when `elapsed` have passed since the call.
+
+    >>> until_tick(0.5, 30), until_tick(31, 30), until_tick(30, 30)
+    (29.5, 29.0, 0.0)
+    """
+    return max(1, math.ceil(elapsed / interval)) * interval - elapsed
+
+
+async def serve(config: SiteConfig) -> None:
+    """Serve a site until the process is told to stop.
+
+    Raises
+    ------
+    InputError
+        As `open_site`; if another process serves the site, or the socket's folder is open to others.
+    SchemaError, LedgerError
+        As `open_site`.
+    """
+    socket = _socket(config.socket)
+    with exclusive(config.snapshot_folder), open_site(config) as site:
+        daemon = Daemon(site, lambda: read_policy(config), config.interval_seconds, config.max_message_bytes)
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
+        await daemon.start(socket)
+        logger.info("%s is served on %s", config.name, socket)
+        await told.wait()
+        logger.info("stopping")
+        await daemon.stop()
+
+
+def _socket(path: Path) -> Path:
+    """The socket's path, in a folder that nobody but this user can write."""
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise InputError(f"the socket's path {str(path)!r} is longer than the system allows, {LONGEST_PATH} bytes")
+    try:
+        mode = path.parent.stat().st_mode
+    except OSError as error:
+        raise InputError(f"cannot open the socket's folder {str(path.parent)!r}: {error.strerror}") from None
+    if mode & OPEN_TO_OTHERS:
+        raise InputError(
+            f"the socket's folder {str(path.parent)!r} has mode {stat.S_IMODE(mode):o}: expected 2750, which lets "
+            "the relay's group pass and nobody else"
+        )
+    return path
+
+
+def _envelope(message: bytes) -> bytes:
+    data: bytes = site_pb2.Envelope(message=message).SerializeToString()
+    return data
+
+
+def _refusal(sentence: str) -> bytes:
+    return _envelope(encode(Refusal(code=Code.UNAVAILABLE, sentence=sentence)))
+
+
+def main(path: Path) -> int:
+    """Serve the site of a configuration file; the exit status is 0, or 2 for what cannot be used."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        asyncio.run(serve(load_config(path)))
+    except (InputError, SchemaError, LedgerError) as error:
+        print(f"cohortmix: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,125 @@
+"""The snapshot: a copy of the table that is checked once and then served, never changed.
+
+The daemon reads it and nothing else, so what it answers cannot depend on whether a database is there, or on what
+was written to it since; and it needs no network. It holds the schema's columns and the patient key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cohortmix.client.data import open_table
+from cohortmix.client.durable import replace_file, sync_folder
+from cohortmix.core.schema import Schema
+from cohortmix.core.table import InputError, Source, plain
+
+AGAIN = "run `cohortmix site check`"
+
+
+class Pin(BaseModel):
+    """Which file is served, and what it must be. It stays at the site: a hash of records would answer guesses."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    sha256: str
+    schema_hash: str
+
+
+def pin_snapshot(folder: Path, source: Source, schema: Schema, check: Callable[[Source], None]) -> None:
+    """Copy a table into `folder`, check the copy, and serve it from now on.
+
+    Whatever goes wrong, and whenever the machine stops, what was served before stays as it was.
+
+    Parameters
+    ----------
+    check : raises for a table that must not be served; it is given the copy, so that what is checked is what is
+        served, also if the source changes meanwhile.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be read, the copy not be written, or whatever `check` raises.
+    """
+    scratch = folder / "new.parquet"
+    try:
+        scratch.unlink(missing_ok=True)
+        with open(scratch, "xb", opener=_private) as file:
+            _copy(source, schema, file)
+        check(open_table(scratch, schema))
+        pin = Pin(file="", sha256=_sha256(scratch), schema_hash=schema.hash)
+        pin = pin.model_copy(update={"file": f"{pin.sha256[:16]}.parquet"})
+        scratch.rename(folder / pin.file)
+        sync_folder(folder)
+        replace_file(_pin(folder), pin.model_dump_json().encode())
+        _remove_others(folder, pin)
+    except OSError as error:
+        raise InputError(f"cannot write the snapshot in {str(folder)!r}: {error.strerror}") from None
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def open_snapshot(folder: Path, schema: Schema) -> Source:
+    """The table that was pinned.
+
+    Raises
+    ------
+    InputError
+        If there is none, its bytes are not those that were checked, or it was checked for another schema.
+    """
+    try:
+        pin = Pin.model_validate_json(_pin(folder).read_bytes())
+        digest = _sha256(folder / pin.file)
+    except FileNotFoundError:
+        raise InputError(f"there is no checked table to serve; {AGAIN}") from None
+    except OSError as error:
+        raise InputError(f"cannot read the snapshot in {str(folder)!r}: {error.strerror}") from None
+    except ValidationError:
+        raise InputError(f"the snapshot in {str(folder)!r} is damaged; {AGAIN}") from None
+    if digest != pin.sha256:
+        raise InputError(f"the snapshot in {str(folder)!r} is damaged; {AGAIN}")
+    if pin.schema_hash != schema.hash:
+        raise InputError(f"the schema has changed since the table was checked; {AGAIN}")
+    return open_table(folder / pin.file, schema)
+
+
+def _copy(source: Source, schema: Schema, file: IO[bytes]) -> None:
+    """The source's batches as Parquet, durable at the end; what says "no value" is null from here on."""
+    writer: pq.ParquetWriter | None = None
+    for batch in source.batches():
+        arrays = [plain(batch.column(name), schema.columns.get(name)) for name in source.names]
+        cleaned = pa.RecordBatch.from_arrays(arrays, names=list(source.names))
+        writer = writer or pq.ParquetWriter(file, cleaned.schema)
+        writer.write_batch(cleaned)
+    if writer is None:
+        raise InputError("the table is empty: it holds no record")
+    writer.close()
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _pin(folder: Path) -> Path:
+    return folder / "pin.json"
+
+
+def _remove_others(folder: Path, pin: Pin) -> None:
+    for path in folder.glob("*.parquet"):
+        if path.name != pin.file:
+            path.unlink()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
