@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
-from cohortmix.protocol.fields import Exact, Hash, PublicKey, Wire
+from pydantic import ValidationError
+
+from cohortmix.client.durable import locked, replace_file
+from cohortmix.core.table import InputError
+from cohortmix.protocol.canonical import canonical
+from cohortmix.protocol.fields import Exact, Hash, Name, PublicKey, Wire
 from cohortmix.protocol.messages import Code, Refusal, StudySpec
 
 
@@ -21,18 +29,61 @@ class Approval(Wire):
 
     study: Hash
     max_mu: Exact
+    name: Name | None = None
 
 
 class Policy(Wire):
-    """Enrolled coordinators and approved studies; an empty policy allows nothing."""
+    """Enrolled coordinators and approved studies; an empty policy allows nothing.
+
+    At a hospital the coordinators stand in the site's configuration and the approvals in a file, which is read
+    again for each request: whatever is withdrawn is withdrawn at once.
+    """
 
     coordinators: tuple[PublicKey, ...] = ()
     approvals: tuple[Approval, ...] = ()
 
-    def approve(self, study: StudySpec) -> Policy:
-        """This policy with one more study, at the mu that it asks for."""
-        approval = Approval(study=study.hash, max_mu=study.mu)
-        return self.model_copy(update={"approvals": (*self.approvals, approval)})
+    @classmethod
+    def load(cls, path: Path) -> Policy:
+        """The policy in a file, an empty one if there is no file; InputError if it cannot be read."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return cls()
+        except OSError as error:
+            raise InputError(f"cannot read the approvals {str(path)!r}: {error.strerror}") from None
+        except ValidationError:
+            raise InputError(
+                f"the approvals {str(path)!r} are damaged; remove the file and approve the studies again"
+            ) from None
+
+    @classmethod
+    def update(cls, path: Path, change: Callable[[Policy], Policy]) -> None:
+        """Write a changed policy back as a whole, durably; of two changes at once neither is lost.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read or written.
+        """
+        try:
+            with locked(path.parent):
+                replace_file(path, canonical(change(cls.load(path)).plain()) + b"\n")
+        except OSError as error:
+            raise InputError(f"cannot write the approvals {str(path)!r}: {error.strerror}") from None
+
+    def enrol(self, coordinators: Iterable[str]) -> Policy:
+        """This policy for these coordinators and no others."""
+        return self.model_copy(update={"coordinators": tuple(coordinators)})
+
+    def approve(self, study: StudySpec, max_mu: Decimal | None = None) -> Policy:
+        """This policy with one more study, up to `max_mu`, by default the mu that it asks for."""
+        approval = Approval(study=study.hash, max_mu=study.mu if max_mu is None else max_mu, name=study.name)
+        return self.model_copy(update={"approvals": (*self.revoke(study.hash).approvals, approval)})
+
+    def revoke(self, study: str) -> Policy:
+        """This policy without the study of this hash."""
+        rest = tuple(approval for approval in self.approvals if approval.study != study)
+        return self.model_copy(update={"approvals": rest})
 
     def approved_mu2(self, study: StudySpec) -> Fraction:
         """The most that the study's requests may cost together, as mu^2.

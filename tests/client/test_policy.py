@@ -1,11 +1,14 @@
 """The policy: what is not written in it is not allowed."""
 
+import threading
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from cohortmix.client.policy import Approval, Policy, Refused
+from cohortmix.core.table import InputError
 from cohortmix.protocol.messages import Code, SiteEntry, StudySpec
 
 COORDINATOR, STRANGER = "a" * 64, "b" * 64
@@ -72,8 +75,69 @@ def test_patterns_are_no_keys(pattern: str) -> None:
         Approval(study=pattern, max_mu=Decimal(1))
 
 
-def test_a_policy_file_reads_back() -> None:
-    policy = Policy(coordinators=(COORDINATOR,)).approve(study())
-    assert Policy.model_validate_json(policy.model_dump_json()) == policy
-    with pytest.raises(ValidationError):
-        Policy.model_validate_json('{"allow_all": true}')
+def test_a_revoked_study_is_not_allowed_and_others_are() -> None:
+    other = study(mu="0.2")
+    policy = Policy(coordinators=(COORDINATOR,)).approve(study()).approve(other).revoke(study().hash)
+    assert refusal(policy, study()) == Code.NOT_APPROVED
+    assert policy.approved_mu2(other) == other.mu2
+    assert policy.approve(study()).approved_mu2(study()) == study().mu2
+
+
+def test_an_approval_replaces_the_former_one_of_its_study() -> None:
+    policy = Policy().approve(study(), Decimal("0.31"))
+    assert policy.approve(study(), Decimal("0.31")) == policy
+    assert policy.approve(study()).approvals == (
+        Approval(study=study().hash, max_mu=Decimal("0.3"), name="study"),
+    )
+
+
+def test_a_coordinator_that_is_no_longer_enrolled_is_out() -> None:
+    policy = Policy(coordinators=(COORDINATOR,)).approve(study()).enrol([STRANGER])
+    assert refusal(policy, study()) == Code.NOT_APPROVED
+    assert policy.enrol([COORDINATOR]).approved_mu2(study()) == study().mu2
+
+
+# --- the file
+
+
+def test_a_policy_file_reads_back(tmp_path: Path) -> None:
+    path = tmp_path / "policy.json"
+    assert Policy.load(path) == Policy()  # no file allows nothing
+    for _ in range(2):
+        Policy.update(path, lambda policy: policy.approve(study()))
+        assert Policy.load(path) == Policy().approve(study())
+    Policy.update(path, lambda policy: policy.revoke(study().hash))
+    assert Policy.load(path) == Policy()
+    assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("data", [b"", b'{"allow_all":true}', b'{"approvals":["*"]}', b"[]"])
+def test_a_damaged_policy_file_allows_nothing(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "policy.json"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="damaged"):
+        Policy.load(path)
+    with pytest.raises(InputError, match="damaged"):
+        Policy.update(path, lambda policy: policy)
+    assert path.read_bytes() == data
+
+
+def test_changes_at_once_are_not_lost(tmp_path: Path) -> None:
+    """A revocation that an approval overwrites would keep a study allowed."""
+    path = tmp_path / "policy.json"
+    studies = [study(mu=f"0.{number}") for number in range(11, 23)]
+
+    def change(each: StudySpec) -> None:
+        Policy.update(path, lambda policy: policy.approve(each))
+
+    threads = [threading.Thread(target=change, args=(each,)) for each in studies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {approval.study for approval in Policy.load(path).approvals} == {each.hash for each in studies}
+
+
+def test_a_policy_that_cannot_be_written_stays(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot write the approvals"):
+        Policy.update(tmp_path / "none" / "policy.json", lambda policy: policy)
