@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from datetime import UTC, datetime
 from fractions import Fraction
 from importlib.metadata import version
 
@@ -36,13 +37,15 @@ from cohortmix.protocol.messages import (
     Release,
     Request,
     SignedRequest,
+    SignedStudy,
     StudySpec,
     VersionError,
     decode,
     encode,
+    request_id,
 )
 from cohortmix.protocol.receipts import issue
-from cohortmix.protocol.signing import Key, SignatureError, verify_request
+from cohortmix.protocol.signing import Key, SignatureError, verify_request, verify_study
 
 MAX_GROUPS = 2000
 """Most groups that a coordinator may ask for; the second moment has their square."""
@@ -115,7 +118,7 @@ class Site:
         """
         try:
             with self._one_request:
-                return self._answer(data)
+                return self._fulfil(_read(data))
         except Refused as refused:
             logger.info("refused: %s", refused.refusal.code)
             return encode(refused.refusal)
@@ -125,8 +128,23 @@ class Site:
             sentence = "The site could not answer; its own log says why."
             return encode(Refusal(code=Code.UNAVAILABLE, sentence=sentence))
 
-    def _answer(self, data: bytes) -> bytes:
-        request = _read(data)
+    def preview(self, study: SignedStudy) -> bytes:
+        """The encoded release of round 1, paid for here and now; the coordinator's request gets the same bytes.
+
+        Raises
+        ------
+        Refused
+            As `answer` would refuse. Any other exception is not for the coordinator's eyes.
+        """
+        try:
+            verify_study(study)
+        except SignatureError:
+            raise Refused(Code.BAD_SIGNATURE, "The study is not signed by its coordinator.") from None
+        id = request_id(study.study.hash, self.name, 1)
+        with self._one_request:
+            return self._fulfil(Request(study=study, round=1, request_id=id))
+
+    def _fulfil(self, request: Request) -> bytes:
         study = request.study.study
         approved_mu2 = self.policy.approved_mu2(study)
         self._check_study(study)
@@ -140,6 +158,8 @@ class Site:
         return reserved if isinstance(reserved, bytes) else self._release(request, plan, own, reserved)
 
     def _check_study(self, study: StudySpec) -> None:
+        if study.expired(datetime.now(UTC).date()):
+            raise Refused(Code.NOT_APPROVED, "The study has expired.")
         if (study.schema_hash, study.target) != (self._schema.hash, self._schema.target):
             raise Refused(Code.UNKNOWN_COLUMN, "The study's schema is not the one that this site serves.")
         if study.noise != self._noise.name or self._noise.private == (study.noise == "TEST"):

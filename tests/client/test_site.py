@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from cohortmix.client.ledger import Ledger
-from cohortmix.client.policy import Policy
+from cohortmix.client.policy import Policy, Refused
 from cohortmix.client.site import MAX_GROUPS, Site
 from cohortmix.core import pipeline
 from cohortmix.core.budget import MIN_PATIENTS
@@ -37,6 +38,7 @@ from cohortmix.protocol.messages import (
     StudySpec,
     decode,
     encode,
+    request_id,
 )
 from cohortmix.protocol.receipts import total, verify_chain, verify_release
 from cohortmix.protocol.signing import Key, sign_request, sign_study
@@ -267,6 +269,30 @@ def test_the_same_request_gets_the_same_bytes(tmp_path: Path) -> None:
     release(replies.pop())
 
 
+def test_a_preview_is_what_the_coordinator_gets_later(ledger: Ledger) -> None:
+    noise, about = CountingNoise(), study()
+    here = site(ledger, about, noise=noise)
+    shown = here.preview(sign_study(COORDINATOR, about))
+    assert (noise.draws, ledger.spent_mu2) == (1, about.mu2)
+    asked = asking(about, request_id=request_id(about.hash, "site", 1))
+    assert here.answer(encode(asked)) == shown
+    verify_release(release(shown), asked.request)
+    assert (noise.draws, ledger.spent_mu2) == (1, about.mu2)
+
+
+def test_a_preview_is_refused_as_a_request_is(ledger: Ledger) -> None:
+    here = site(ledger, study())
+    cases = {
+        Code.BAD_SIGNATURE: sign_study(STRANGER, study()),
+        Code.NOT_APPROVED: sign_study(COORDINATOR, study(name="another")),
+    }
+    for code, signed in cases.items():
+        with pytest.raises(Refused) as caught:
+            here.preview(signed)
+        assert caught.value.refusal.code == code
+    assert ledger.spent_mu2 == 0
+
+
 def test_another_request_id_is_charged(ledger: Ledger) -> None:
     about = study(LARGE)
     here = site(ledger, about)
@@ -321,6 +347,15 @@ def test_empty_policy_allows_nothing(ledger: Ledger) -> None:
     assert refused(here.answer(encode(asking(study())))) == Code.NOT_APPROVED
     assert refused(site(ledger).answer(encode(asking(study())))) == Code.NOT_APPROVED
     assert ledger.spent_mu2 == 0
+
+
+def test_a_study_that_has_expired_is_refused(ledger: Ledger) -> None:
+    today = datetime.now(UTC).date()
+    past, current = (study(expires=today + timedelta(days=days)) for days in (-1, 1))
+    here = site(ledger, past, current)
+    assert refused(here.answer(encode(asking(past)))) == Code.NOT_APPROVED
+    assert ledger.spent_mu2 == 0
+    release(here.answer(encode(asking(current))))
 
 
 def test_a_revoked_study_is_refused(ledger: Ledger) -> None:
