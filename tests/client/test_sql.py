@@ -1,0 +1,232 @@
+"""SQL tables: the same cells as from a Parquet file, streamed, and no record in a sentence."""
+
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+
+from cohortmix.client.data import open_table
+from cohortmix.client.sql import SqlSource
+from cohortmix.core.schema import Category, Schema
+from cohortmix.core.table import BATCH_ROWS, InputError, Source, category_codes, numbers, plain
+
+SCHEMA = Schema.from_yaml("""
+name: t
+patient_key: id
+target: y
+columns:
+  age: {type: number, min: 0, max: 120}
+  lab: {type: number, min: 0, max: 100, missing: true}
+  "Größe": {type: number, min: 0, max: 3}
+  alive: {type: category, values: ["true", "false"]}
+  day: {type: date, min: 1990-01-01, max: 1999-12-31}
+  y: {type: category, values: ["1", "2"]}
+""")
+ROWS = BATCH_ROWS + 1000
+METADATA = sa.MetaData()
+TABLE = sa.Table(
+    "patients",
+    METADATA,
+    sa.Column("surplus", sa.Text),
+    sa.Column("id", sa.Uuid),
+    sa.Column("age", sa.Integer),
+    sa.Column("lab", sa.Float),
+    sa.Column("Größe", sa.Numeric(5, 2)),
+    sa.Column("alive", sa.Boolean),
+    sa.Column("day", sa.Date),
+    sa.Column("y", sa.SmallInteger),
+)
+
+
+@cache
+def records() -> list[dict[str, Any]]:
+    rng = np.random.default_rng(3)
+    age, lab, day = rng.integers(0, 120, ROWS), rng.random(ROWS) * 100, rng.integers(0, 3600, ROWS)
+    return [
+        {
+            "surplus": "not read",
+            "id": uuid.UUID(int=number // 2),
+            "age": int(age[number]) if number % 7 else None,
+            "lab": float(lab[number]) if number % 5 else None,
+            "Größe": round(1.5 + number % 40 / 100, 2),
+            "alive": bool(number % 3),
+            "day": date(1990, 1, 1) + timedelta(days=int(day[number])),
+            "y": 1 + number % 2,
+        }
+        for number in range(ROWS)
+    ]
+
+
+@pytest.fixture(scope="module")
+def in_postgres(postgres: str) -> Iterator[sa.Connection]:
+    """A connection to a database that holds the table, under a schema of its own."""
+    engine = sa.create_engine(postgres, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        METADATA.create_all(connection)
+        for at in range(0, ROWS, 20_000):
+            connection.execute(sa.insert(TABLE), records()[at : at + 20_000])
+        connection.commit()
+        yield connection
+    engine.dispose()
+
+
+def sqlite(path: Path, *statements: str) -> str:
+    url = f"sqlite:///{path / 't.db'}"
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+    return url
+
+
+def read(source: Source) -> dict[str, list[object]]:
+    """What the core makes of each column's cells."""
+    table = pa.Table.from_batches(list(source.batches()))
+    cells: dict[str, list[object]] = {"id": [str(key) for key in table.column("id").to_pylist()]}
+    for name, column in SCHEMA.columns.items():
+        array = plain(table.column(name), column)
+        read = category_codes(array, column) if isinstance(column, Category) else numbers(array, column)
+        cells[name] = np.nan_to_num(read, nan=-1.0).tolist()
+    return cells
+
+
+def rows(source: Source) -> list[dict[str, object]]:
+    return [row for batch in source.batches() for row in batch.to_pylist()]
+
+
+def message(url: str, table: str, schema: Schema = SCHEMA) -> str:
+    with pytest.raises(InputError) as caught:
+        list(SqlSource(url, table, schema).batches())
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_postgres_reads_as_parquet_does(in_postgres: sa.Connection, postgres: str, tmp_path: Path) -> None:
+    columns = {name: [row[name] for row in records()] for name in TABLE.columns.keys()}  # noqa: SIM118
+    columns["id"] = [str(key) for key in columns["id"]]
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    source = SqlSource(postgres, "patients", SCHEMA)
+    assert source.names == ("age", "lab", "Größe", "alive", "day", "y", "id")
+    assert read(source) == read(open_table(tmp_path / "t.parquet", SCHEMA))
+
+
+def test_postgres_gives_its_column_types_and_streams(in_postgres: sa.Connection, postgres: str) -> None:
+    from psycopg import ServerCursor
+
+    used: list[type[object]] = []
+
+    def note(_: object, cursor: object, statement: str, *more: object) -> None:
+        if "FROM public" in statement:
+            used.append(type(cursor))
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        batches = list(SqlSource(postgres, "public.patients", SCHEMA).batches())
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert [batch.num_rows for batch in batches] == [BATCH_ROWS, 1000]
+    types = [pa.int64(), pa.float64(), pa.string(), pa.bool_(), pa.string(), pa.int64(), pa.string()]
+    assert all(batch.schema.types == types for batch in batches)
+    assert [issubclass(cursor, ServerCursor) for cursor in used] == [True]
+
+
+def test_postgres_cells_that_python_cannot_hold(in_postgres: sa.Connection, postgres: str) -> None:
+    in_postgres.execute(sa.text("CREATE VIEW strange AS SELECT *, 'infinity'::date AS d FROM patients"))
+    in_postgres.commit()
+    schema = Schema.from_yaml(
+        "name: t\ntarget: y\ncolumns:\n  d: {type: date, min: 1990-01-01, max: 1999-12-31}\n"
+        "  y: {type: category, values: ['1', '2']}"
+    )
+    assert message(postgres, "strange", schema) == (
+        "the table 'strange' cannot be read to its end: DataError from the database"
+    )
+
+
+def test_postgres_refusals(in_postgres: sa.Connection, postgres: str) -> None:
+    assert "no table or view 'patient'" in message(postgres, "patient")
+    assert "no table or view" in message(postgres, "patients; DROP TABLE patients")
+    assert "no table or view" in message(postgres, "nowhere.patients")
+    assert "cannot be reached" in message(postgres.replace("/postgres?", "/other?"), "patients")
+    assert "cannot be reached" in message(postgres.replace("steward", "thief"), "patients")
+    assert "missing column" in message(postgres, "patients", other_column())
+    assert in_postgres.execute(sa.text("SELECT count(*) FROM patients")).scalar() == ROWS
+
+
+def other_column() -> Schema:
+    columns = {**SCHEMA.columns, "weight": SCHEMA.columns["age"]}
+    return SCHEMA.model_copy(update={"columns": columns})
+
+
+# --- SQLite, whose cells have types of their own
+
+SMALL = Schema.from_yaml("""
+name: t
+patient_key: id
+target: y
+columns:
+  x: {type: number, min: 0, max: 10}
+  y: {type: category, values: ["1", "true"]}
+""")
+
+
+def test_sqlite_reads_cell_by_cell(tmp_path: Path) -> None:
+    table = "CREATE TABLE t (id INTEGER, x REAL, y NUMERIC, z BLOB)"
+    good = "INSERT INTO t VALUES (1, 5, 1, NULL), (2, 2.5, '1.0', 'secret')"
+    url = sqlite(tmp_path, table, good)
+    first = [{"x": "5", "y": "1", "id": "1"}, {"x": "2.5", "y": "1", "id": "2"}]
+    assert rows(SqlSource(url, "t", SMALL)) == first
+    (tmp_path / "t.db").unlink()
+    url = sqlite(tmp_path, table, good, "INSERT INTO t VALUES ('three', 'many', x'ff', 1), (9e18, 1e300, 1e0, 0)")
+    assert rows(SqlSource(url, "t", SMALL))[:2] == first  # whatever the others hold
+    assert [row["y"] for row in rows(SqlSource(url, "t", SMALL))[2:]] == [None, "1"]
+
+
+def test_a_cell_that_stops_the_reading_is_not_quoted(tmp_path: Path) -> None:
+    url = sqlite(tmp_path, "CREATE TABLE t (id INTEGER, x TEXT, y TEXT)")
+    with sqlite3.connect(tmp_path / "t.db") as db:
+        db.execute("INSERT INTO t VALUES (1, CAST(x'736563726574ff' AS TEXT), '1')")
+    db.close()
+    said = message(url, "t", SMALL)
+    assert "cannot be read to its end" in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql+psycopg://user:hunter2@host/db", "leave the password out"),
+        ("nosuchdb://user@host/db", "knows no database 'nosuchdb'"),
+        ("patients", "expected the URL of a database"),
+        ("sqlite:///nowhere/t.db", "cannot be reached"),
+    ],
+)
+def test_urls(url: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = message(url, "t", SMALL)
+    assert expected in said
+    assert "hunter2" not in said
+
+
+def test_a_missing_driver_is_named(tmp_path: Path) -> None:
+    assert "driver 'MySQLdb' is not installed" in message("mysql://user@host/db", "t", SMALL)
+
+
+def test_timestamps_are_days(tmp_path: Path) -> None:
+    url = sqlite(
+        tmp_path, "CREATE TABLE t (d TIMESTAMP, y TEXT)", "INSERT INTO t VALUES ('1991-02-03 23:59', '1')"
+    )
+    schema = Schema.from_yaml(
+        "name: t\ntarget: y\ncolumns:\n  d: {type: date, min: 1990-01-01, max: 1999-12-31}\n"
+        "  y: {type: category, values: ['1', '2']}"
+    )
+    (batch,) = SqlSource(url, "t", schema).batches()
+    assert numbers(batch.column("d"), schema.columns["d"])[0] == datetime(1991, 2, 3).toordinal()
