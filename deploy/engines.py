@@ -5,6 +5,7 @@ own: Ray forks, which a process that has used JAX must not do, and changes the e
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from cohortmix.deploy.local_grid import LocalGrid
 from cohortmix.server.app import Progress, conduct
 
 Engine = Literal["process", "flower"]
+_FAULT = re.compile(r"[\w.]*(?:Error|Exception|Interrupt|Exit)(?=:|$)")
 
 
 def silent(event: str, done: int, total: int) -> None:
@@ -71,8 +73,17 @@ def _with_flower(consortium: Consortium, progress: Progress) -> None:
             with consortium.coordinator() as coordinator:
                 coordinator.freeze()  # says so if sites are missing
             log.seek(0)
-            last = (log.read().strip().splitlines() or ["it said nothing"])[-1]
-            raise EngineError(f"Flower's simulation engine stopped with status {child.returncode}: {last}")
+            raise EngineError(
+                f"Flower's simulation engine stopped with status {child.returncode}: {reason_of(log.read())}"
+            )
+
+
+def reason_of(log: str) -> str:
+    """The type of the exception with which a log ends; its text can hold a value of a record."""
+    if not log.strip():
+        return "it said nothing"
+    found = _FAULT.match(log.strip().splitlines()[-1])
+    return found[0] if found else "its last line names no exception"
 
 
 _ENGINES: dict[Engine, Callable[[Consortium, Progress], None]] = {

@@ -113,7 +113,7 @@ def _split(table: Table, schema: Schema, sites: Sequence[object], overlap: Overl
     check(source, schema)
     whole, names = pa.Table.from_batches(list(source.batches())), np.array([_name(site) for site in sites])
     if len(names) != whole.num_rows:
-        raise InputError(f"expected a site for each of the {whole.num_rows} rows, got {len(names)}")
+        raise InputError(f"expected a site for each row of the table, got {len(names)} for another number of rows")
     _check_overlap(whole, names, schema, overlap)
     return {str(name): whole.filter(pa.array(names == name)) for name in dict.fromkeys(names)}
 
@@ -127,8 +127,8 @@ def _check_overlap(table: pa.Table, names: NDArray[np.str_], schema: Schema, ove
     most = int(sites.max()) if len(sites) else 0
     if most > (1 if overlap == "disjoint" else overlap):
         raise InputError(
-            f"patients have records at up to {most} of the sites, declared was {overlap!r}; "
-            f"pass --overlap {most} or --overlap unknown"
+            f"patients have records at more sites than declared, which was {overlap!r}; "
+            "pass --overlap with the most sites of one patient, or --overlap unknown"
         )
 
 
