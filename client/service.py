@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,9 +21,13 @@ from cohortmix.client.progress import step
 from cohortmix.client.snapshot import pin_snapshot
 from cohortmix.client.sql import SqlSource
 from cohortmix.core.budget import MIN_PATIENTS
+from cohortmix.core.meter import MemoryMeter
+from cohortmix.core.noise import OpenDPNoise
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, Source
+from cohortmix.core.vault import Vault
 from cohortmix.protocol.keyfile import write_key
+from cohortmix.protocol.messages import encode
 from cohortmix.protocol.signing import Key
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The site's configuration.")]
@@ -64,16 +69,12 @@ def check(config: ConfigFile = DEFAULT) -> None:
     schema.require_confirmed()
     with exclusive(site.snapshot_folder):
         with step("reading and checking the table"):
-            pin_snapshot(
-                site.snapshot_folder, _source(site, schema), schema, lambda copy: check_table(copy, schema)
-            )
+            pin_snapshot(site.snapshot_folder, _source(site, schema), schema, lambda copy: _check(copy, schema))
         with open_site(site) as opened:
-            facts, described = opened.description, opened.describe()
-    replace_file(site.description_file, described)
+            facts = opened.description
+    replace_file(site.description_file, encode(facts))
     typer.echo(f"{facts.site}: {facts.patients} patients, {len(facts.columns)} columns; ready to be served")
     typer.echo(f"{site.description_file}: give it to the coordinator")
-    if facts.patients < MIN_PATIENTS:
-        raise InputError(f"a site needs at least {MIN_PATIENTS} patients; it will answer no study with fewer")
 
 
 def serve(config: ConfigFile = DEFAULT) -> None:
@@ -81,6 +82,13 @@ def serve(config: ConfigFile = DEFAULT) -> None:
     load_config(config)
     # -P: the folder that this was started in is not searched for modules.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "cohortmix.client.daemon", str(config)])
+
+
+def _check(table: Source, schema: Schema) -> None:
+    check_table(table, schema)
+    patients = Vault(table, schema, OpenDPNoise(), MemoryMeter(Fraction(0))).patients
+    if patients < MIN_PATIENTS:
+        raise InputError(f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}")
 
 
 def _source(config: SiteConfig, schema: Schema) -> Source:
