@@ -163,6 +163,15 @@ def test_anything_but_an_int64_vector_is_refused(source: NoiseSource, values: ND
         source.add(values, MIN_SIGMA, "type")
 
 
+def test_the_lattice_makes_kappa_negligible() -> None:
+    """The coarsest that sources take, for an answer of a million numbers; on one of 2^22 steps it would count."""
+    assert gdp.kappa(10**6, MIN_SIGMA) < 1e-14
+    assert gdp.kappa(10**6, MIN_SIGMA // 2**10) > 1e-10
+    for source in SOURCES:
+        with pytest.raises(ValueError, match=r"between 2\^32 and 2\^58"):
+            source.add(np.zeros(1, dtype=np.int64), 2**32 - 1, "too coarse")
+
+
 @given(st.fractions(min_value=0, max_value=2**120, max_denominator=10**12))
 def test_ceil_sqrt_is_the_smallest_scale_that_suffices(variance: Fraction) -> None:
     sigma = ceil_sqrt(variance)

@@ -100,7 +100,8 @@ def test_the_receipt_says_what_it_cost(easy: Release) -> None:
     assert receipt["mu"] == pytest.approx(2, abs=1e-6)
     assert receipt["epsilon"] == pytest.approx(gdp.epsilon_of(2.0, receipt["delta"]), rel=1e-5)
     assert receipt["delta"] == 1e-5
-    assert receipt["kappa"] < 1e-12
+    kappas = [s["dimension"] / (24 * int(s["sigma"]) ** 2) for s in receipt["statements"]]
+    assert 0 < receipt["kappa"] == sum(kappas) < 1e-12
     assert (receipt["patients"], receipt["unit"]) == (400, "patient")
     assert receipt["schema_hash"] == SCHEMA.hash
     assert not receipt["degraded_to_class_centroids"]

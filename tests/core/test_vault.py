@@ -270,8 +270,10 @@ def test_a_table_that_grew_gives_nobody_more_weight() -> None:
 def test_the_noise_is_what_the_answer_says() -> None:
     opened, silent = open_vault(Rows(table()), noise=KeyedNoise(4)), open_vault(Rows(table()))
     noise = []
-    for query in (*QUERIES, SUMS):
+    for index, query in enumerate((*QUERIES, SUMS)):
         answer, plain = ask(opened, query), ask(silent, query)
+        purpose = f"{answer.question}:{index}"
+        np.testing.assert_array_equal(answer.values, KeyedNoise(4).add(plain.values, answer.sigma, purpose))
         noise.append((answer.values - plain.values) / answer.sigma)
         assert MIN_SIGMA <= answer.sigma <= MAX_SIGMA
         assert MU2 * (1 - Fraction(1, 10**6)) < answer.mu2 <= MU2

@@ -26,6 +26,7 @@ from cohortmix.protocol.receipts import (
     Total,
     check,
     issue,
+    statement,
     total,
     verify,
     verify_chain,
@@ -266,6 +267,14 @@ def test_total_adds_squares(examples: ModuleType) -> None:
     assert cost.mu == 0.25
     assert cost.kappa == 4 * Fraction(3, 24 * 2**66)
     assert total([]) == Total(Fraction(0), Fraction(0))
+
+
+def test_each_answer_counts_with_its_own_sigma(examples: ModuleType) -> None:
+    answers = [examples.answer(sigma) for sigma in (2**33, 2**35)]
+    statements = tuple(statement(f"answer {number}", answer) for number, answer in enumerate(answers))
+    cost = total([examples.release().receipt.model_copy(update={"statements": statements})])
+    assert cost.mu2 == answers[0].mu2 + answers[1].mu2 == Fraction(17, 16) * answers[0].mu2
+    assert cost.kappa == Fraction(17, 16) * Fraction(3, 24 * 2**66)
 
 
 def test_receipt_file_is_readable_json(examples: ModuleType) -> None:
