@@ -1,0 +1,172 @@
+"""What an administrator installs: units, proxy, containers and scripts keep what docs/deploy.md promises."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "docker/compose.yaml").read_text())
+SECRETS = ("/var/lib/cohortmix", "/var/lib/cohortmix-mark")
+HOSPITALS = "abc"
+
+
+def unit(name: str) -> dict[str, list[str]]:
+    """The settings of a unit, each with all its values."""
+    settings: dict[str, list[str]] = {}
+    text = (DEPLOY / "systemd" / f"cohortmix-{name}.service").read_text().replace("\\\n", " ")
+    for line in text.splitlines():
+        if "=" in line and not line.startswith(("#", ";")):
+            key, value = line.split("=", 1)
+            settings.setdefault(key, []).append(value.strip())
+    return settings
+
+
+def run(*command: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+
+
+def needs(program: str) -> str:
+    found = shutil.which(program, path="/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+    return found or pytest.skip(f"{program} is not installed here")
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> list[Path]:
+    """The units, with a program that this machine has in place of the installed ones."""
+    for path in UNITS:
+        (tmp_path / path.name).write_text(re.sub(r"/opt/cohortmix/bin/\S+", "/bin/true", path.read_text()))
+    return sorted(tmp_path.glob("*.service"))
+
+
+def test_systemd_accepts_the_units(installed: list[Path]) -> None:
+    found = run(needs("systemd-analyze"), "verify", "--man=no", *installed)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_systemd_would_refuse_a_wrong_one(installed: list[Path]) -> None:
+    analyze = needs("systemd-analyze")
+    installed[0].write_text(installed[0].read_text().replace("ProtectSystem=strict", "ProtectSytem=strict"))
+    assert "ProtectSytem" in run(analyze, "verify", "--man=no", installed[0]).stderr
+
+
+def test_the_daemon_has_no_network_and_no_unit_a_capability() -> None:
+    daemon = unit("site")
+    assert daemon["PrivateNetwork"] == ["yes"]
+    assert daemon["RestrictAddressFamilies"] == ["AF_UNIX"]
+    for path in UNITS:
+        settings = unit(path.stem.removeprefix("cohortmix-"))
+        assert settings["CapabilityBoundingSet"] == [""], path.name
+        assert settings["NoNewPrivileges"] == ["yes"], path.name
+        assert settings["ProtectSystem"] == ["strict"], path.name
+
+
+def test_the_relay_is_another_user_and_sees_none_of_the_daemons_files() -> None:
+    daemon, relay = unit("site"), unit("relay")
+    assert (daemon["User"], relay["User"]) == (["cohortmix"], ["cohortmix-relay"])
+    assert daemon["SupplementaryGroups"] == relay["SupplementaryGroups"] == ["cohortmix-socket"]
+    assert relay["InaccessiblePaths"][0].split() == list(SECRETS)
+    assert set(SECRETS) <= set(daemon["ReadWritePaths"][0].split())
+    folders = dict(re.findall(r"^d (\S+) (\d{4}) ", (DEPLOY / "systemd/cohortmix.tmpfiles").read_text(), re.M))
+    assert {folders[path] for path in SECRETS} == {"0700"}
+    assert folders["/run/cohortmix"] == "2750"
+
+
+def test_the_check_reaches_a_database_only_by_the_drop_in() -> None:
+    assert unit("check")["PrivateNetwork"] == ["yes"]
+    drop_in = (DEPLOY / "systemd/cohortmix-check-database.conf").read_text()
+    assert "IPAddressDeny=any" in drop_in
+    assert re.search(r"^IPAddressAllow=\d", drop_in, re.M)
+
+
+def test_the_superlink_listens_on_loopback_with_authentication() -> None:
+    for command in (unit("superlink")["ExecStart"][0], (DEPLOY / "docker/Dockerfile").read_text()):
+        words = re.sub(r'[",]', " ", command).split()
+        assert words[words.index("--host") + 1] == "127.0.0.1"
+        assert {"--enable-supernode-auth", "--disable-runtime-dependency-installation"} <= set(words)
+        assert "--insecure" not in words
+
+
+def test_the_proxy_lets_the_fleet_through_and_nothing_else() -> None:
+    text = (DEPLOY / "nginx/cohortmix.conf").read_text()
+    blocks = dict(re.findall(r"location (\S+) \{(.*?)\}", text, re.S))
+    assert set(blocks) == {"/v1/fleet/", "/"}
+    assert "proxy_pass https://127.0.0.1:8000;" in blocks["/v1/fleet/"]
+    assert blocks["/"].split() == ["return", "403;"]
+
+
+def test_nginx_accepts_the_configuration(tmp_path: Path) -> None:
+    nginx = needs("nginx")
+    made = run(DEPLOY / "certificates.sh", tmp_path / "tls", "127.0.0.1")
+    assert made.returncode == 0, made.stderr
+    site = (
+        (DEPLOY / "nginx/cohortmix.conf").read_text().replace("/etc/cohortmix-coordinator", str(tmp_path / "tls"))
+    )
+    (tmp_path / "site.conf").write_text(site)
+    (tmp_path / "nginx.conf").write_text(
+        f"pid {tmp_path}/pid; error_log stderr; events {{}}\n"
+        f"http {{ access_log off; include {tmp_path}/site.conf; }}"
+    )
+    found = run(nginx, "-t", "-e", "stderr", "-c", tmp_path / "nginx.conf")
+    assert found.returncode == 0, found.stderr
+
+
+def test_certificates_are_of_one_ca_and_for_the_host(tmp_path: Path) -> None:
+    openssl, folder = needs("openssl"), tmp_path / "tls"
+    for host in ("coordinator.example.org", "10.0.0.7"):  # the second call renews the server's certificate
+        assert run(DEPLOY / "certificates.sh", folder, host).returncode == 0
+        checked = run(openssl, "verify", "-CAfile", folder / "ca.crt", folder / "server.crt")
+        assert checked.returncode == 0, checked.stderr
+        assert host in run(openssl, "x509", "-in", folder / "server.crt", "-noout", "-text").stdout
+    modes = {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
+    assert {modes["ca.key"], modes["server.key"]} == {0o600}
+    assert run(DEPLOY / "certificates.sh", folder).returncode == 2
+
+
+def test_a_certificate_of_another_ca_is_not_accepted(tmp_path: Path) -> None:
+    openssl = needs("openssl")
+    for name in ("ours", "theirs"):
+        assert run(DEPLOY / "certificates.sh", tmp_path / name, "127.0.0.1").returncode == 0
+    assert (
+        run(openssl, "verify", "-CAfile", tmp_path / "ours/ca.crt", tmp_path / "theirs/server.crt").returncode != 0
+    )
+
+
+def test_containers_keep_the_walls_of_the_units() -> None:
+    services = COMPOSE["services"]
+    for hospital in HOSPITALS:
+        daemon, relay = services[f"site-{hospital}"], services[f"relay-{hospital}"]
+        assert daemon["network_mode"] == "none"
+        assert daemon["user"] != relay["user"]
+        mounted = {volume.split(":")[1] for volume in relay["volumes"]}
+        assert not mounted & set(SECRETS)
+        assert set(SECRETS) <= {volume.split(":")[1] for volume in daemon["volumes"]}
+    for name, service in services.items():
+        assert service["read_only"], name
+        assert not service.get("privileged"), name
+    assert services["proxy"]["network_mode"] == "service:superlink"
+    assert "ports" not in services["proxy"]
+    assert services["superlink"]["ports"] == ["443:443"]
+
+
+def test_the_image_has_two_targets_whose_users_are_those_of_compose() -> None:
+    text = (DEPLOY / "docker/Dockerfile").read_text()
+    assert {"site", "coordinator"} <= set(re.findall(r"^FROM \S+ AS (\S+)", text, re.M))
+    users = set(re.findall(r"--uid (\d+)", text))
+    assert {
+        service["user"].split(":")[0] for service in COMPOSE["services"].values() if "user" in service
+    } == users
+
+
+@pytest.mark.parametrize("script", sorted(DEPLOY.glob("*.sh")), ids=lambda path: path.name)
+def test_scripts_are_sound(script: Path) -> None:
+    assert run("bash", "-n", script).returncode == 0
+    assert "set -euo pipefail" in script.read_text()
+    assert run("bash", script).returncode == 2  # no argument: a sentence of use, nothing done
