@@ -162,8 +162,8 @@ class Ledger:
         if key.public_hex != self._key:
             raise LedgerError("the cap is raised with the site's own key only")
         with self._journal.transaction():
-            if self._own_cap is not None and cap_mu <= self._own_cap:
-                raise LedgerError(f"expected a cap above {self._own_cap}, the ledger's own, got {cap_mu}")
+            if self.own_cap is not None and cap_mu <= self.own_cap:
+                raise LedgerError(f"expected a cap above {self.own_cap}, the ledger's own, got {cap_mu}")
             signature = key.sign(_cap_bytes(cap_mu, self._journal.place.hash))
             content = canonical(_Raised(cap=cap_mu, signature=signature).plain())
             self._journal.append(RAISED, "", "", len(self._journal.steps(RAISED)), content)
@@ -171,7 +171,16 @@ class Ledger:
     @property
     def cap_mu(self) -> Decimal:
         """The cap in force."""
-        return self._configured if self._own_cap is None else min(self._configured, self._own_cap)
+        return self._configured if self.own_cap is None else min(self._configured, self.own_cap)
+
+    @property
+    def own_cap(self) -> Decimal | None:
+        """The last raised cap, or that of the first reservation; None while nothing is spent."""
+        raised = self._journal.last(RAISED)
+        if raised is not None:
+            return _Raised.model_validate_json(raised.content).cap
+        first = self._journal.steps(RESERVED)[:1]
+        return _reserved(first[0]).cap if first else None
 
     @property
     def spent_mu2(self) -> Fraction:
@@ -199,15 +208,6 @@ class Ledger:
     def releases(self, study: str) -> tuple[SignedRelease, ...]:
         """The committed releases of a study, in the order of their receipts."""
         return tuple(_released(step) for step in self._journal.steps(COMMITTED, study))
-
-    @property
-    def _own_cap(self) -> Decimal | None:
-        """The last raised cap, or that of the first reservation; None while nothing is spent."""
-        raised = self._journal.last(RAISED)
-        if raised is not None:
-            return _Raised.model_validate_json(raised.content).cap
-        first = self._journal.steps(RESERVED)[:1]
-        return _reserved(first[0]).cap if first else None
 
     def _afford(self, study: str, mu2: Fraction, approved_mu2: Fraction) -> None:
         entries = self.entries()

@@ -14,7 +14,9 @@ import typer
 from typer.core import TyperGroup
 
 from cohortmix.client import cli as client
-from cohortmix.client import service
+from cohortmix.client import service, steward
+from cohortmix.client.database import LedgerError
+from cohortmix.client.policy import Refused
 from cohortmix.core.meter import BudgetExceeded
 from cohortmix.core.schema import SchemaError
 from cohortmix.core.table import InputError
@@ -30,6 +32,8 @@ STATUS: dict[type[Exception], int] = {
     SchemaError: 2,
     ReceiptError: 2,
     BudgetExceeded: 3,
+    LedgerError: 3,
+    Refused: 3,
     commands.StudyRefused: 3,
     commands.StudyUnanswered: 4,
     EngineError: 4,
@@ -77,6 +81,11 @@ site = typer.Typer(help="A hospital's site: its records, its rules, and the daem
 site.command()(service.init)
 site.command()(service.check)
 site.command()(service.serve)
+site.command()(steward.quote)
+site.command()(steward.approve)
+site.command()(steward.revoke)
+site.command()(steward.ledger)
+site.command()(steward.preview)
 app.add_typer(site, name="site")
 
 

@@ -1,0 +1,200 @@
+"""What a steward reads on the terminal: a quote, the ledger, the preview of a release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from cohortmix.client.ledger import Entry, Ledger
+from cohortmix.client.quote import ColumnNoise, Overlap, Quote
+from cohortmix.core.anonymize import Margins, blocks_of
+from cohortmix.core.encoding import Cells, Encoding
+from cohortmix.core.schema import Category
+
+MOST_COLUMNS = 12  # of a quote, so that it fits on one screen
+MOST_VALUES = 4  # of a category in a preview
+BAR = 60  # characters of the odometer
+
+
+def show_quote(console: Console, quote: Quote) -> None:
+    """A quote on one screen."""
+    first, second = (digits(mu) for mu in quote.round_mu)
+    found = {attack.false_alarms: at_most(attack.members_found_at_most) for attack in quote.attacks}
+    loose = " (a loose delta: above 1/(10 N))" if quote.loose_delta else ""
+    facts = {
+        "cost": f"mu {digits(quote.mu)}, that is epsilon {digits(quote.epsilon)} at delta {quote.delta:g}{loose}; "
+        f"round 1 takes mu {first}, round 2 mu {second} (squares add)",
+        "attack": f"who knows every other record and allows 5 % false alarms finds at most {found[0.05]} of the "
+        f"members, with 1 % at most {found[0.01]}; no attacker finds more than {at_most(quote.advantage)} beyond "
+        "the false alarms",
+        "overlap": _overlap(quote.overlap),
+        "release": _release(quote),
+        "ledger": f"spent mu {digits(quote.spent_mu)}, afterwards {digits(quote.after_mu)}, "
+        f"cap {digits(quote.cap_mu)}: {share(quote.spent_mu, quote.cap_mu)} of the cap's mu^2, then "
+        f"{share(quote.after_mu, quote.cap_mu)}" + ("" if quote.affordable else "; this is over the cap"),
+    }
+    title = f"{quote.study} [{quote.hash[:12]}] at {quote.site}, {quote.patients} patients"
+    console.print(Panel(Group(_facts(facts), "", _noise(quote.columns)), title=Text(title), title_align="left"))
+
+
+def show_ledger(console: Console, ledger: Ledger, names: Mapping[str, str], rounds: Mapping[str, int]) -> None:
+    """The odometer, and every request with what it has cost.
+
+    Parameters
+    ----------
+    names : of studies, by their hash.
+    rounds : by request id, where it is known.
+    """
+    spent, cap = sqrt(ledger.spent_mu2), float(ledger.cap_mu)
+    left, filled = sqrt(max(0.0, cap**2 - spent**2)), ceil(BAR * min(1.0, (spent / cap) ** 2)) if cap else BAR
+    console.print(
+        f"spent mu {digits(spent)} of {digits(cap)}: {share(spent, cap)} of the cap's mu^2", highlight=False
+    )
+    console.print("█" * filled + "░" * (BAR - filled))
+    console.print(f"left  mu {digits(left)}, for one study or, in squares, for several", highlight=False)
+    table = _table("study", "request", "round", "state", "mu")
+    for entry in ledger.entries():
+        study = names.get(entry.study, "") + f" [{entry.study[:12]}]"
+        round = rounds.get(entry.request_id, "-")
+        table.add_row(
+            Text(study.strip()), entry.request_id[:12], str(round), state(entry), digits(sqrt(entry.mu2))
+        )
+    console.print("", table) if table.row_count else console.print("no request so far")
+
+
+def show_class_centroids(console: Console, encoding: Encoding, classes: Sequence[str], margins: Margins) -> None:
+    """The class centroids of a release: for each class, the mean of a number and the commonest values."""
+    table = _table("", *classes)
+    table.add_row("patients", *(f"{mass:.0f}" for mass in margins.masses))
+    for cells, block in zip(encoding.features, blocks_of(encoding.sizes), strict=True):
+        table.add_row(Text(cells.name), *(_centroid(cells, row[block]) for row in margins.cells))
+    banner = (
+        "[bold]This is what will leave: the release of round 1.[/bold] It is differentially private and paid for; "
+        f"one count has noise of ± {digits(margins.s_a)} patients. Figures of real records are not shown."
+    )
+    console.print(Panel(Group(banner, "", table), border_style="yellow"))
+
+
+def state(entry: Entry) -> str:
+    """What a request has come to; both count as spent."""
+    return "committed" if entry.committed else "reserved"
+
+
+def digits(value: float) -> str:
+    """Three significant digits, trailing zeros among them.
+
+    >>> digits(0.26805), digits(1.0), digits(79.96), digits(1234.5), digits(0.0)
+    ('0.268', '1.00', '80.0', '1,234', '0')
+    """
+    if not value or value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}".removesuffix(".")
+
+
+def share(mu: float, cap: float) -> str:
+    """mu^2 as a percentage of the cap's.
+
+    >>> share(0.3, 0.6)
+    '25.0 %'
+    """
+    return f"{100 * (mu / cap) ** 2:.1f} %" if cap else "100 %"
+
+
+def at_most(bound: float) -> str:
+    """An upper bound as a percentage: rounded up.
+
+    >>> at_most(0.0843)
+    '8.5 %'
+    """
+    return f"{ceil(1000 * bound - 1e-9) / 10:.1f} %"
+
+
+def _overlap(overlap: Overlap) -> str:
+    worst = f"mu {digits(overlap.worst_mu)}, epsilon {digits(overlap.worst_epsilon)}"
+    if overlap.sites == 1:
+        return "this is the study's only site"
+    if overlap.declared == "disjoint":
+        return (
+            f"the study declares that no patient is at two of its {overlap.sites} sites; one who were at all of "
+            f"them would bear {worst}"
+        )
+    if overlap.declared == "unknown":
+        return f"a patient may be at all {overlap.sites} sites of the study, and then bears {worst}"
+    return (
+        f"the study declares that a patient is at {overlap.declared} of its {overlap.sites} sites at most, and "
+        f"then bears mu {digits(overlap.mu)}, epsilon {digits(overlap.epsilon)}; one who were at all, {worst}"
+    )
+
+
+def _release(quote: Quote) -> str:
+    mixtures = quote.mixtures
+    if not mixtures.components:
+        return (
+            f"{quote.classes} class centroids only: N is too small for mixtures at this mu, and round 1 takes the "
+            "whole budget"
+        )
+    return (
+        f"{quote.classes} class centroids, then mixtures: {mixtures.fits} fits of up to {mixtures.components} "
+        f"components, each of at least {ceil(mixtures.smallest)} patients; a pair cell has noise of "
+        f"± {digits(mixtures.pair_noise)} patients"
+    )
+
+
+def _noise(columns: Sequence[ColumnNoise]) -> RenderableType:
+    table = _table("noise", "range", "cells", "of a count", "of N", "of a class mean", "of range")
+    for each in columns[:MOST_COLUMNS]:
+        mean, mean_share = "-", "-"
+        if each.mean is not None and each.mean_share is not None:
+            mean, mean_share = f"± {digits(each.mean)} {each.unit or ''}", f"{100 * each.mean_share:.1f} %"
+        count = f"± {digits(each.cell)}", f"{100 * each.cell_share:.1f} %"
+        table.add_row(Text(each.name), Text(each.range), str(each.cells), *count, Text(mean.strip()), mean_share)
+    more = len(columns) - MOST_COLUMNS
+    note = (
+        "standard deviations of the raw answer, which is smoothed afterwards; a class mean is that of N/C patients"
+    )
+    return Group(table, Text(note + (f". {more} more columns: see --json" if more > 0 else ""), style="dim"))
+
+
+def _centroid(cells: Cells, distribution: NDArray[np.float64]) -> Text:
+    column, missing = cells.column, float(distribution[cells.missing]) if cells.missing >= 0 else 0.0
+    if isinstance(column, Category):
+        order = np.argsort(-distribution[: len(column.values)], kind="stable")[:MOST_VALUES]
+        parts = [f"{column.values[code]} {100 * distribution[code]:.0f} %" for code in order]
+        rest = len(column.values) - len(order)
+        parts += [f"{rest} more"] if rest else []
+    else:
+        values = np.arange(cells.size - (cells.missing >= 0))
+        below = np.cumsum(distribution[values]) / max(1 - missing, 1e-12)
+        quartiles = [int(np.searchsorted(below, q).clip(0, values[-1])) for q in (0.25, 0.5, 0.75)]
+        low, middle, high = (cells.interval(code) for code in quartiles)
+        parts = [f"{_plain(middle[0])} (half in {_plain(low[0])} to {_plain(high[1])})"]
+    return Text(", ".join(parts) + (f", missing {100 * missing:.0f} %" if cells.missing >= 0 else ""))
+
+
+def _plain(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _facts(facts: Mapping[str, str]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, text in facts.items():
+        table.add_row(name, Text(text))
+    return table
+
+
+def _table(*header: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for at, name in enumerate(header):
+        table.add_column(
+            Text(name), justify="right" if at and name not in ("range", "request", "state") else "left"
+        )
+    return table

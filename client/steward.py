@@ -1,0 +1,171 @@
+"""Commands of the data steward: `site quote`, `approve`, `revoke`, `ledger`, `preview`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from math import sqrt
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+
+from cohortmix.client.approval import read_description, read_study, require_approvable, require_fitting
+from cohortmix.client.cli import write_text
+from cohortmix.client.config import DEFAULT, SiteConfig, load_config
+from cohortmix.client.display import show_class_centroids, show_ledger, show_quote, state
+from cohortmix.client.ledger import Ledger
+from cohortmix.client.policy import Policy
+from cohortmix.client.progress import step
+from cohortmix.client.quote import Quote, Spending
+from cohortmix.client.quote import quote as quote_of
+from cohortmix.core.anonymize import project, read_sums
+from cohortmix.core.encoding import Encoding
+from cohortmix.core.table import InputError
+from cohortmix.protocol.fields import Exact, decimal_text, ratio_text
+from cohortmix.protocol.messages import ClassSums, SignedRelease, StudySpec, decode, request_id
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The site's configuration.")]
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.json", help="A study, signed by its coordinator.")]
+
+_EXACT: TypeAdapter[Decimal] = TypeAdapter(Exact)
+
+
+def quote(
+    study: StudyFile,
+    config: ConfigFile = DEFAULT,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the quote to this file.")] = None,
+) -> None:
+    """Show what a study would cost this site's patients; from public numbers, at no budget."""
+    shown, _ = _quote(load_config(config), read_study(study).study)
+    if json_file is not None:
+        write_text(json_file, json.dumps(shown.plain(), indent=2) + "\n")
+    show_quote(Console(), shown)
+
+
+def approve(
+    study: StudyFile,
+    max_mu: Annotated[str, typer.Option(help="The most that the study may cost: at least the mu that it names.")],
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Show a study's quote, then allow it, by its hash; nothing is computed or sent yet."""
+    site, asked, most = load_config(config), read_study(study).study, _mu("--max-mu", max_mu)
+    shown, spending = _quote(site, asked)
+    show_quote(Console(), shown)
+    require_approvable(site, asked, most, spending)
+    Policy.update(site.policy_file, lambda policy: policy.approve(asked, most))
+    typer.echo(f"approved: {asked.name} [{asked.hash[:12]}], up to mu {decimal_text(most)}")
+
+
+def revoke(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY.json|HASH", help="A signed study, or how its hash begins.")
+    ],
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Withdraw an approval: the site refuses the study from now on. What was committed stays, and stays spent."""
+    site = load_config(config)
+    start = read_study(Path(study)).study.hash if Path(study).is_file() else study.lower()
+    approved = {approval.study for approval in Policy.load(site.policy_file).approvals}
+    found = [hash for hash in approved if start and hash.startswith(start)]
+    if len(found) != 1:
+        what = f"{len(found)} approved studies begin" if found else "no approved study begins"
+        raise InputError(f"{what} with {study[:64]!r}; give the study's file, or more of its hash")
+    Policy.update(site.policy_file, lambda policy: policy.revoke(found[0]))
+    typer.echo(f"revoked: {found[0]}")
+
+
+def ledger(
+    config: ConfigFile = DEFAULT,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write every request to this file.")] = None,
+    raise_cap: Annotated[
+        str | None,
+        typer.Option(metavar="MU", help="Sign a larger cap, for good. cap_mu of site.yaml still holds."),
+    ] = None,
+) -> None:
+    """Show what was spent, on which study and request, and what is left."""
+    site = load_config(config)
+    with _ledger(site) as book:
+        if raise_cap is not None:
+            book.raise_cap(_mu("--raise-cap", raise_cap), site.read_key())
+        names = {each.study: each.name or "" for each in Policy.load(site.policy_file).approvals}
+        rounds = _rounds(book, site.name)
+        if csv_file is not None:
+            write_text(csv_file, _as_csv(book, names, rounds))
+        show_ledger(Console(), book, names, rounds)
+        if book.own_cap is not None and book.own_cap != site.cap_mu:
+            typer.echo(
+                f"the cap in force is the smaller of the ledger's own, {book.own_cap}, and that of site.yaml, "
+                f"{site.cap_mu}; the first is raised with --raise-cap"
+            )
+
+
+def preview(study: StudyFile, config: ConfigFile = DEFAULT) -> None:
+    """Make the release of round 1 and show it: its budget is spent, and the coordinator will get these bytes."""
+    from cohortmix.client.opening import open_site  # brings in JAX
+
+    site, signed = load_config(config), read_study(study)
+    with open_site(site) as opened, step("making the release"):
+        released, patients = decode(opened.preview(signed)), opened.description.patients
+    assert isinstance(released, SignedRelease)
+    assert isinstance(released.release, ClassSums)
+    schema, answer, receipt = site.read_schema(), released.release.answer.to_core(), released.receipt
+    encoding = Encoding.of(schema)
+    margins = project(read_sums(encoding, answer.estimate, answer.std), encoding, patients)
+    show_class_centroids(Console(), encoding, schema.classes, margins)
+    typer.echo(
+        f"spent: mu {sqrt(receipt.mu2):.3g} by request {receipt.request_id[:12]}; receipt {receipt.hash[:12]}"
+    )
+
+
+@contextmanager
+def _ledger(site: SiteConfig) -> Iterator[Ledger]:
+    book = Ledger(site.ledger_file, site.cap_mu, site.mark, site.read_key().public_hex)
+    try:
+        yield book
+    finally:
+        book.close()
+
+
+def _quote(site: SiteConfig, study: StudySpec) -> tuple[Quote, Spending]:
+    schema = site.read_schema()
+    facts = read_description(site, schema)
+    require_fitting(study, facts)
+    with _ledger(site) as book:
+        spending = Spending.of(book, study.hash)
+    return quote_of(study, schema, site.name, facts.patients, spending), spending
+
+
+def _mu(option: str, text: str) -> Decimal:
+    try:
+        return _EXACT.validate_python(text)
+    except ValidationError:
+        raise InputError(f"expected {option} as a decimal such as 0.3, got {text!r}") from None
+
+
+def _rounds(book: Ledger, site: str) -> dict[str, int]:
+    """The round of each request whose id follows from its study, as those of this package do."""
+    studies = {entry.study for entry in book.entries()}
+    return {request_id(study, site, round): round for study in studies for round in (1, 2)}
+
+
+def _as_csv(book: Ledger, names: Mapping[str, str], rounds: Mapping[str, int]) -> str:
+    receipts = {(each.receipt.study, each.receipt.request_id): each.receipt.hash for each in book.receipts()}
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("study", "name", "request", "round", "state", "mu", "mu2", "receipt"))
+    for each in book.entries():
+        key, name, round = (
+            (each.study, each.request_id),
+            names.get(each.study, ""),
+            rounds.get(each.request_id, ""),
+        )
+        cost = f"{sqrt(each.mu2):.9g}", ratio_text(each.mu2)
+        writer.writerow((each.study, name, each.request_id, round, state(each), *cost, receipts.get(key, "")))
+    return out.getvalue()
