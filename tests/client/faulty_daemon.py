@@ -1,0 +1,163 @@
+"""A program that starts daemons which fail where they are told to; the daemons themselves know nothing of it.
+
+It imports everything once and forks for each daemon, which then starts in a fraction of a second. Orders are lines
+of JSON: `{"start": CONFIG, "fault": FAULT or null}` answers with a process id, `{"wait": PID}` with its status.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from cohortmix.client import daemon, ledger, reservation, site
+from cohortmix.core import approximate, noise, pipeline
+from cohortmix.core.adapt import adapt
+
+PLACES = {
+    "reserve": (ledger.Ledger, "reserve"),
+    "debit": (reservation.Reservation, "debit"),
+    "draw": (noise.OpenDPNoise, "add"),
+    "store": (reservation.Reservation, "store"),
+    "commit": (ledger.Ledger, "commit"),
+    "reply": (daemon.Daemon, "_answer"),
+}
+OURS = {"client": Path(str(daemon.__file__)).parent, "core": Path(str(noise.__file__)).parent}
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stop_before(call: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    die()
+
+
+def stop_after(call: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    call(*given, **named)
+    die()
+
+
+def full_disk(call: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """No file may grow while this lasts, once; SQLite and `write` then fail as on a full disk."""
+    global disk_is_full
+    if not disk_is_full:
+        return call(*given, **named)
+    disk_is_full = False
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        return call(*given, **named)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+disk_is_full = True
+WAYS = {"before": stop_before, "after": stop_after, "full disk": full_disk}
+
+
+def at_place(place: str, way: str) -> None:
+    """Put a fault around one step of an answer."""
+    owner, name = PLACES[place]
+    call, act = getattr(owner, name), WAYS[way]
+    setattr(owner, name, lambda *given, **named: act(call, *given, **named))
+
+
+def at_line(folder: str, line: int, skip: int, count: str) -> None:
+    """Stop at the `line`-th line of our own code that answers run, after `skip` answers without fault.
+
+    The number of lines of each finished answer is added to the file `count`.
+    """
+    top, answer = str(OURS[folder]), site.Site.answer
+    state = {"lines": 0, "answers": 0}
+
+    def each_line(frame: FrameType, event: str, _: object) -> Any:
+        if event == "line" and state["answers"] > skip:
+            state["lines"] += 1
+            if state["lines"] == line:
+                die()
+        return each_line
+
+    def each_call(frame: FrameType, event: str, _: object) -> Any:
+        return each_line if frame.f_code.co_filename.startswith(top) else None
+
+    def counted(*given: Any) -> bytes:
+        state["answers"] += 1
+        reply = answer(*given)
+        with open(count, "a") as file:
+            file.write(f"{state['lines']}\n")
+        return reply
+
+    site.Site.answer = counted  # type: ignore[method-assign]
+    threading.settrace(each_call)
+
+
+def with_clock(days: int) -> None:
+    """Set the calendar that the site looks at; it jumps by so many days at each look, back and forth."""
+    looks = iter(range(10**6))
+
+    class Jumping(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(UTC) + timedelta(days=days if next(looks) % 2 == 0 else 0)
+
+    site.datetime = Jumping  # type: ignore[attr-defined]
+
+
+def log_draws(log: str) -> None:
+    """Write down each draw before anyone else sees it."""
+    add = noise.OpenDPNoise.add
+
+    def added(source: noise.OpenDPNoise, values: Any, sigma: int, purpose: str) -> Any:
+        with open(log, "a") as file:
+            file.write(f"{purpose}\n")
+        return add(source, values, sigma, purpose)
+
+    noise.OpenDPNoise.add = added  # type: ignore[method-assign]
+
+
+def few_steps() -> None:
+    """Mixtures and inducing points in a second, as the fixture of this name has it."""
+    for name, value in {"STEPS": 20, "MORE_STEPS": 20, "CENTROIDS": 12, "LARGEST_FITS": 1}.items():
+        setattr(approximate, name, value)
+    pipeline.TARGETS = 100
+    pipeline.adapt = partial(adapt, steps=2)
+
+
+FAULTS: dict[str, Callable[..., None]] = {"place": at_place, "line": at_line, "clock": with_clock}
+
+
+def start(config: str, log: str, fault: dict[str, Any] | None) -> int:
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        few_steps()
+        log_draws(log)
+        if fault is not None:
+            FAULTS[fault.pop("kind")](**fault)
+        status = daemon.main(Path(config))
+    finally:
+        os._exit(status)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "wait" in order:
+            answer = os.waitstatus_to_exitcode(os.waitpid(order["wait"], 0)[1])
+        else:
+            answer = start(order["start"], order["log"], order["fault"])
+        print(answer, flush=True)
+
+
+if __name__ == "__main__":
+    main()
