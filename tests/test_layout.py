@@ -42,7 +42,7 @@ READERS = {  # of records: the vault, what feeds it, and what never answers a co
 NOT_IN_A_REPLY = {
     "cohortmix.core.evaluate", "cohortmix.core.noise_keyed", "cohortmix.client.check", "cohortmix.client.draft",
     "cohortmix.client.cli", "cohortmix.server", "cohortmix.deploy", "cohortmix.core.audit",
-    "cohortmix.core.lower_bound", "cohortmix.core.neighbours", "cohortmix.core.replay",
+    "cohortmix.core.lower_bound", "cohortmix.core.neighbours", "cohortmix.core.replay", "cohortmix.client.steward",
 }  # fmt: skip
 
 

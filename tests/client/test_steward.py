@@ -1,0 +1,331 @@
+"""The steward's commands: what they show, what they refuse, and what they cost."""
+
+import csv
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cohortmix.client import steward
+from cohortmix.client.database import LedgerError
+from cohortmix.client.mark import FILE, HistoryError
+from cohortmix.client.opening import open_site, read_policy
+from cohortmix.client.policy import Policy, Refused
+from cohortmix.core.meter import BudgetExceeded
+from cohortmix.core.table import InputError
+from cohortmix.protocol.messages import Code, Refusal, SignedRelease, SiteEntry, StudySpec, decode, encode
+from cohortmix.protocol.signing import Key, sign_study
+
+COORDINATOR, STRANGER = (Key.from_bytes(bytes([number] * 32)) for number in (7, 9))
+
+
+class Desk:
+    """A steward's desk: the site's folder, the studies that came in, and the commands."""
+
+    def __init__(self, hospital: Any) -> None:
+        self.hospital, self.file = hospital, hospital.site / "site.yaml"
+
+    def study(self, mu: str = "0.1", by: Key = COORDINATOR, **changes: Any) -> StudySpec:
+        return self.hospital.study(mu=mu, **{"coordinator_key": by.public_hex} | changes)
+
+    def receive(self, study: StudySpec, by: Key = COORDINATOR) -> Path:
+        path = self.hospital.folder / f"{study.hash[:16]}.json"
+        path.write_bytes(encode(sign_study(by, study)))
+        return path
+
+    def approve(self, study: StudySpec, max_mu: str | None = None, by: Key = COORDINATOR) -> None:
+        steward.approve(self.receive(study, by), str(study.mu) if max_mu is None else max_mu, self.file)
+
+    def approvals(self) -> list[str]:
+        return [each.study for each in Policy.load(self.hospital.config.policy_file).approvals]
+
+    def spent(self) -> Fraction:
+        ledger = self.hospital.ledger()
+        try:
+            return ledger.spent_mu2
+        finally:
+            ledger.close()
+
+    def answer(self, study: StudySpec) -> Any:
+        """What the daemon says to the coordinator's request for round 1."""
+        with open_site(self.hospital.config) as site:
+            return decode(site.answer(self.hospital.request(study)))
+
+    def configure(self, **settings: Any) -> None:
+        self.file.write_text(yaml.safe_dump(yaml.safe_load(self.file.read_text()) | settings))
+
+
+@pytest.fixture
+def desk(hospital: Any, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setenv("COLUMNS", "100")
+    return Desk(hospital)
+
+
+# --- quote
+
+
+def test_a_quote_says_what_is_asked_and_costs_nothing(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    file = desk.hospital.folder / "quote.json"
+    steward.quote(desk.receive(desk.study("0.268")), desk.file, file)
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for part in (
+        "mu 0.268",
+        "epsilon 1.00 at delta 1e-05",
+        "at most 8.5 % of the members",
+        "cap 5.00",
+        "AGE",
+        "SEX",
+    ):
+        assert part in shown
+    assert json.loads(file.read_text())["mu"] == 0.268
+    assert desk.spent() == 0
+    assert desk.approvals() == []
+
+
+def test_a_quote_reads_no_record(desk: Desk) -> None:
+    """The table and its snapshot are gone; public numbers are enough."""
+    for path in (desk.hospital.folder / "records.parquet", *desk.hospital.config.snapshot_folder.iterdir()):
+        path.unlink()
+    steward.quote(desk.receive(desk.study()), desk.file)
+
+
+def test_a_quote_needs_a_checked_table_of_this_schema(desk: Desk) -> None:
+    study, schema = desk.receive(desk.study()), desk.hospital.config.schema_file
+    schema.write_text(schema.read_text().replace("max: 100", "max: 110"))
+    with pytest.raises(InputError, match="schema has changed"):
+        steward.quote(study, desk.file)
+    desk.hospital.config.description_file.unlink()
+    with pytest.raises(InputError, match="not been checked yet; run `cohortmix site check`"):
+        steward.quote(study, desk.file)
+
+
+# --- approve
+
+
+def test_an_approved_study_is_answered_and_no_other(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    study, other = desk.study(), desk.study("0.2")
+    assert desk.answer(study).code == Code.NOT_APPROVED
+    desk.approve(study)
+    assert "mu 0.100, that is epsilon" in capsys.readouterr().out  # the quote comes first
+    assert isinstance(desk.answer(study), SignedRelease)
+    assert desk.answer(other).code == Code.NOT_APPROVED
+
+
+def test_approving_twice_is_approving_once(desk: Desk) -> None:
+    for _ in range(2):
+        desk.approve(desk.study())
+        written = desk.hospital.config.policy_file.read_bytes()
+    assert desk.approvals() == [desk.study().hash]
+    desk.approve(desk.study())
+    assert desk.hospital.config.policy_file.read_bytes() == written
+
+
+YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"schema_hash": "5" * 64}, "schema is 555555555555"),
+        ({"patients": 61}, "counts 61 patients here, the checked table has 60"),
+        ({"key": STRANGER.public_hex}, "does not name A with this site's key"),
+        ({"name": "B"}, "does not name A"),
+        ({"by": STRANGER}, "is not enrolled"),
+        ({"expires": YESTERDAY}, f"expired on {YESTERDAY}"),
+        ({"noise": "TEST"}, "not private"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_study_that_would_not_be_answered_is_not_approved(desk: Desk, changes: dict, sentence: str) -> None:
+    entry = {name: changes.pop(name) for name in ("patients", "key", "name") if name in changes}
+    by = changes.pop("by", COORDINATOR)
+    sites = (SiteEntry(**{"name": "A", "key": desk.hospital.facts.key, "patients": 60} | entry),)
+    with pytest.raises(Refused, match=sentence):
+        desk.approve(desk.study(by=by, sites=sites, **changes), by=by)
+    assert desk.approvals() == []
+
+
+def test_a_study_above_the_stewards_limit_is_not_approved(desk: Desk) -> None:
+    with pytest.raises(Refused, match=r"asks for mu 0\.1, --max-mu allows 0\.09"):
+        desk.approve(desk.study(), "0.09")
+    for limit in ("", "-1", "nan", "0,1"):
+        with pytest.raises(InputError, match="expected --max-mu as a decimal"):
+            desk.approve(desk.study(), limit)
+    assert desk.approvals() == []
+    desk.approve(desk.study(), "0.11")
+    assert desk.approvals() == [desk.study().hash]
+
+
+def test_a_study_over_the_cap_is_not_approved(desk: Desk) -> None:
+    desk.configure(cap_mu="0.15")
+    desk.approve(desk.study())
+    assert isinstance(desk.answer(desk.study()), SignedRelease)
+    desk.approve(desk.study())  # it has begun, and is not counted twice
+    with pytest.raises(BudgetExceeded, match=r"spent 0\.10, asked 0\.12, cap 0\.15"):
+        desk.approve(desk.study("0.12"))
+    assert desk.approvals() == [desk.study().hash]
+
+
+def test_a_study_that_is_not_as_it_was_signed_is_not_read(desk: Desk) -> None:
+    path = desk.receive(desk.study(), by=STRANGER)  # it names the coordinator, and the stranger signed it
+    altered = desk.receive(desk.study("0.2"))
+    altered.write_bytes(altered.read_bytes().replace(b'"mu":"0.2"', b'"mu":"0.1"'))
+    for each in (path, altered):
+        for command in (
+            lambda file: steward.approve(file, "1", desk.file),
+            lambda file: steward.quote(file, desk.file),
+        ):
+            with pytest.raises(InputError, match="not as its coordinator signed it"):
+                command(each)
+    path.write_bytes(encode(Refusal(code=Code.UNAVAILABLE, sentence="no")))
+    with pytest.raises(InputError, match="no signed study"):
+        steward.quote(path, desk.file)
+    path.write_bytes(b"{}")
+    with pytest.raises(InputError, match="cannot read the study"):
+        steward.quote(path, desk.file)
+    assert desk.approvals() == []
+
+
+# --- revoke
+
+
+@pytest.mark.parametrize("form", ["file", "hash", "prefix"])
+def test_a_revoked_study_is_refused_at_once_and_what_was_committed_stays(desk: Desk, form: str) -> None:
+    study = desk.study()
+    desk.approve(study)
+    with open_site(desk.hospital.config) as daemon:
+        request = desk.hospital.request(study)
+        assert isinstance(decode(daemon.answer(request)), SignedRelease)
+        steward.revoke(
+            {"file": str(desk.receive(study)), "hash": study.hash, "prefix": study.hash[:6]}[form], desk.file
+        )
+        daemon.policy = read_policy(desk.hospital.config)  # as the daemon does for each request
+        assert decode(daemon.answer(request)).code == Code.NOT_APPROVED
+    assert desk.spent() == study.mu2
+    ledger = desk.hospital.ledger()
+    assert len(ledger.receipts()) == 1
+    ledger.close()
+
+
+def test_what_names_no_study_or_several_revokes_none(desk: Desk) -> None:
+    studies = [desk.study(f"0.{number}") for number in range(101, 118)]
+    desk.hospital.approve(*studies)
+    firsts = [study.hash[0] for study in studies]
+    twice = next(first for first in firsts if firsts.count(first) > 1)  # 17 hashes, 16 digits
+    for start in (twice, "", "f" * 64, "nothing.json"):
+        with pytest.raises(InputError, match="approved stud"):
+            steward.revoke(start, desk.file)
+    assert len(desk.approvals()) == len(studies)
+
+
+# --- ledger
+
+
+def test_the_odometer_shows_each_request_and_exports_it(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.configure(cap_mu="0.2")
+    study = desk.study()
+    desk.approve(study)
+    released = desk.answer(study)
+    capsys.readouterr()
+    file = desk.hospital.folder / "ledger.csv"
+    steward.ledger(desk.file, file)
+    shown = capsys.readouterr().out
+    for part in ("spent mu 0.100 of 0.200: 25.0 %", "left  mu 0.173", "study", study.hash[:12], "committed"):
+        assert part in shown
+    (row,) = csv.DictReader(file.read_text().splitlines())
+    assert row == {
+        "study": study.hash,
+        "name": "study",
+        "request": released.receipt.request_id,
+        "round": "1",
+        "state": "committed",
+        "mu": "0.1",
+        "mu2": "1/100",
+        "receipt": released.receipt.hash,
+    }
+
+
+def test_an_empty_ledger_is_shown_as_one(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    steward.ledger(desk.file)
+    shown = capsys.readouterr().out
+    assert "spent mu 0 of 5.00: 0.0 %" in shown
+    assert "no request so far" in shown
+
+
+def test_raising_the_cap_takes_the_configuration_and_a_signature(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.configure(cap_mu="0.1")
+    desk.approve(desk.study())
+    assert isinstance(desk.answer(desk.study()), SignedRelease)
+    desk.configure(cap_mu="0.3")
+    with pytest.raises(BudgetExceeded):
+        desk.approve(desk.study("0.2"))
+    steward.ledger(desk.file)
+    assert "the ledger's own, 0.1, and that of site.yaml, 0.3" in " ".join(capsys.readouterr().out.split())
+    steward.ledger(desk.file, raise_cap="0.3")
+    desk.approve(desk.study("0.2"))
+    assert isinstance(desk.answer(desk.study("0.2")), SignedRelease)
+    with pytest.raises(LedgerError, match="above 0"):
+        steward.ledger(desk.file, raise_cap="0.3")
+
+
+def test_a_ledger_that_was_set_back_is_named_by_every_command(desk: Desk) -> None:
+    desk.approve(desk.study())
+    desk.answer(desk.study())
+    for file in desk.hospital.config.state.glob("ledger.db*"):
+        file.unlink()
+    study = desk.receive(desk.study())
+    commands: list[Callable[[], None]] = [
+        lambda: steward.ledger(desk.file),
+        lambda: steward.quote(study, desk.file),
+        lambda: steward.preview(study, desk.file),
+    ]
+    for command in commands:
+        with pytest.raises(HistoryError, match="set back"):
+            command()
+    assert (desk.hospital.config.mark / FILE).exists()
+
+
+# --- preview
+
+
+def test_a_preview_is_what_the_coordinator_gets(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    study = desk.study("2")
+    desk.approve(study)
+    capsys.readouterr()
+    steward.preview(desk.receive(study), desk.file)
+    shown = capsys.readouterr().out
+    for part in ("This is what will leave", "well", "ill", "AGE", "F "):
+        assert part in shown
+    spent = desk.spent()
+    assert spent > 0
+    released = desk.answer(study)
+    assert released.receipt.hash[:12] in shown
+    assert desk.spent() == spent  # the coordinator's request found it there
+    steward.preview(desk.receive(study), desk.file)
+    assert shown == capsys.readouterr().out
+    assert desk.spent() == spent
+
+
+def test_a_preview_needs_the_stewards_own_yes(desk: Desk) -> None:
+    with pytest.raises(Refused, match="has not approved"):
+        steward.preview(desk.receive(desk.study()), desk.file)
+    assert desk.spent() == 0
+    desk.approve(desk.study())
+    desk.configure(coordinators=[STRANGER.public_hex])
+    with pytest.raises(Refused, match="has not enrolled"):
+        steward.preview(desk.receive(desk.study()), desk.file)
+    assert desk.spent() == 0
+
+
+def test_a_mu_is_read_as_a_decimal_and_kept_as_one(desk: Desk) -> None:
+    desk.approve(desk.study(), "0.30")
+    (approval,) = Policy.load(desk.hospital.config.policy_file).approvals
+    assert approval.max_mu == Decimal("0.3")
