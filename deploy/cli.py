@@ -25,6 +25,8 @@ from cohortmix.deploy.audit import audit
 from cohortmix.deploy.faults import EngineError
 from cohortmix.deploy.tour import demo
 from cohortmix.protocol.receipts import ReceiptError
+from cohortmix.server.manifest import ManifestError
+from cohortmix.server.outcome import StudyRefused, StudyUnanswered
 
 STATUS: dict[type[Exception], int] = {
     click.ClickException: 2,
@@ -34,8 +36,9 @@ STATUS: dict[type[Exception], int] = {
     BudgetExceeded: 3,
     LedgerError: 3,
     Refused: 3,
-    commands.StudyRefused: 3,
-    commands.StudyUnanswered: 4,
+    ManifestError: 2,
+    StudyRefused: 3,
+    StudyUnanswered: 4,
     EngineError: 4,
 }
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +25,7 @@ from cohortmix.client.data import open_table
 from cohortmix.client.progress import step, steps
 from cohortmix.core.table import InputError
 from cohortmix.deploy.split import Split
-from cohortmix.protocol.messages import Code
+from cohortmix.server.outcome import with_enough_sites
 
 if TYPE_CHECKING:
     from cohortmix.server.budget import Overlap
@@ -80,7 +79,7 @@ def simulate(
     from cohortmix.deploy.simulation import simulate as run
 
     terms = Terms(budget=budget, overlap=declared, seed=seed, public_data=public_data, name=dictionary.name)
-    with steps() as progress, told_apart():
+    with steps() as progress, with_enough_sites():
         finished = run(
             parts.training, dictionary, parts.sites, terms, held_out=parts.held_out, out=out, progress=progress
         )
@@ -91,7 +90,7 @@ def simulate(
 def verify(
     paths: Annotated[list[Path], typer.Argument(metavar="DIR|RECEIPT...", help="Published folders or receipts.")],
 ) -> None:
-    """Check the receipts of published studies: signatures, hash chains, and what they cost together."""
+    """Check published studies: signatures, hash chains, what they cost together, whether a file was altered."""
     from cohortmix.deploy.verify import verify as verified
     from cohortmix.server.costs import warning
 
@@ -114,29 +113,16 @@ def verify(
             f"study {spec.name!r}: every receipt holds; one patient mu {study.consortium.mu:.4g} "
             f"(overlap: {spec.overlap}), {study.consortium.worst:.4g} at worst; delta {spec.delta}"
         )
+        console.print(_covered(study.files))
         console.print(f"signed by the coordinator {spec.coordinator_key}: compare it with the one you know")
 
 
-class StudyRefused(Exception):  # noqa: N818 (an answer, not a fault)
-    """A study stopped because sites refused it."""
-
-
-class StudyUnanswered(Exception):  # noqa: N818
-    """A study stopped because sites did not answer."""
-
-
-@contextmanager
-def told_apart() -> Iterator[None]:
-    """Tell a study that sites refused from one that they did not answer."""
-    from cohortmix.server.coordinator import TooFewSites
-
-    try:
-        yield
-    except TooFewSites as stopped:
-        refused = [refusal for refusal in stopped.refusals if refusal.code != Code.UNAVAILABLE]
-        if refused:
-            raise StudyRefused(f"{stopped}; {refused[0].site!r} says: {refused[0].sentence}") from None
-        raise StudyUnanswered(str(stopped)) from None
+def _covered(files: Sequence[str] | None) -> str:
+    """What the coordinator's manifest vouches for."""
+    if files is None:
+        return "no manifest was checked: nobody vouches for the synthetic records, the centroids and the report"
+    others = [name for name in files if not name.startswith("receipts/")]
+    return f"manifest: {len(files)} files are as the coordinator signed them: {', '.join(others)} and the receipts"
 
 
 def print_warning(console: Console, summary: Mapping[str, Any]) -> None:

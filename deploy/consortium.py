@@ -1,6 +1,6 @@
 """A consortium on one machine: a folder for each site and one for the coordinator, with real keys and ledgers.
 
-    ROOT/coordinator/   study.json  schema.yaml  key  study.sqlite
+    ROOT/coordinator/   study.json  schema.yaml  signed.json  study.db  key
     ROOT/sites/NAME/    table.parquet  schema.yaml  key  policy.json  ledger.sqlite
 
 Each of these folders would be on a machine of its own. Only the stewards are missing: whoever holds all tables
@@ -12,31 +12,27 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from cohortmix.client.data import open_table
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.policy import Policy
 from cohortmix.client.site import Site
-from cohortmix.core.budget import MIN_PATIENTS, Budget
+from cohortmix.core.budget import Budget
 from cohortmix.core.noise import NoiseSource, OpenDPNoise
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.schema import Schema
-from cohortmix.core.table import InputError
-from cohortmix.protocol.fields import decimal_down, exact
-from cohortmix.protocol.messages import Description, SignedStudy, SiteEntry, StudySpec, decode, encode
-from cohortmix.protocol.signing import Key, sign_study
+from cohortmix.protocol.fields import exact
+from cohortmix.protocol.keyfile import read_key, write_key
+from cohortmix.protocol.messages import Description, SignedStudy, SiteEntry, StudySpec, decode
+from cohortmix.protocol.signing import Key
 from cohortmix.server.budget import Overlap
 from cohortmix.server.coordinator import Coordinator
-from cohortmix.server.store import Store
-
-MU_PLACES = 9
-"""Places of a mu that follows from an epsilon; rounded down, so that the epsilon holds."""
+from cohortmix.server.draft import entry_of, study_spec
+from cohortmix.server.study import Study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +74,7 @@ class SiteFolder:
         folder.mkdir(parents=True)
         pq.write_table(table, folder / "table.parquet")
         (folder / "schema.yaml").write_text(schema.to_yaml())
-        _write_key(folder / "key", _key(seed, f"site {folder.name}"))
+        write_key(folder / "key", _key(seed, f"site {folder.name}"))
         site = cls(folder, seed)
         site.adopt(Policy())
         return site
@@ -143,22 +139,22 @@ class Consortium:
         sites = [
             SiteFolder.write(root / "sites" / name, table, schema, terms.seed) for name, table in tables.items()
         ]
-        study = sign_study(key, _spec(schema, terms, [_entry(site) for site in sites], key))
+        spec = _spec(schema, terms, [_entry(site) for site in sites], key.public_hex)
         for site in sites:
-            site.adopt(Policy(coordinators=(key.public_hex,)).approve(study.study))
-        folder = root / "coordinator"
-        folder.mkdir()
-        (folder / "study.json").write_bytes(encode(study))
-        (folder / "schema.yaml").write_text(schema.to_yaml())
-        _write_key(folder / "key", key)
+            site.adopt(Policy(coordinators=(key.public_hex,)).approve(spec))
+        Study.draft(root / "coordinator", spec, schema).sign(key)
+        write_key(root / "coordinator" / "key", key)
         return cls(root, terms.seed)
 
     @property
     def study(self) -> SignedStudy:
         """The study, as the coordinator has signed it."""
-        message = decode((self.root / "coordinator" / "study.json").read_bytes())
-        assert isinstance(message, SignedStudy)
-        return message
+        return Study(self.root / "coordinator").signed
+
+    @property
+    def key(self) -> Key:
+        """The coordinator's."""
+        return read_key(self.root / "coordinator" / "key")
 
     def site(self, index: int) -> SiteFolder:
         """The site that the study names in this place."""
@@ -167,48 +163,30 @@ class Consortium:
     @contextmanager
     def coordinator(self) -> Iterator[Coordinator]:
         """The coordinator, where its store says that the study stands; the store is closed afterwards."""
-        folder, study = self.root / "coordinator", self.study
-        key = Key.from_bytes((folder / "key").read_bytes())
-        schema = Schema.from_yaml((folder / "schema.yaml").read_text())
-        with Store(folder / "study.sqlite", study.study.hash) as store:
-            yield Coordinator(study, key, schema, store)
+        with Study(self.root / "coordinator").coordinator(self.key) as coordinator:
+            yield coordinator
 
 
 def _entry(site: SiteFolder) -> SiteEntry:
     facts = decode(site.describe())
     assert isinstance(facts, Description)
-    if facts.patients < MIN_PATIENTS:
-        raise InputError(
-            f"site {facts.site!r} has {facts.patients} patients, a site needs at least {MIN_PATIENTS}; "
-            "leave it out or merge it with another one"
-        )
-    return SiteEntry(name=facts.site, key=facts.key, patients=facts.patients)
+    return entry_of(facts)
 
 
-def _spec(schema: Schema, terms: Terms, entries: list[SiteEntry], key: Key) -> StudySpec:
-    resolved = terms.budget.resolve(max(entry.patients for entry in entries))
-    given = terms.budget.mu is not None
-    try:
-        return StudySpec(
-            name=terms.name,
-            schema_hash=schema.hash,
-            target=schema.target,
-            mu=exact(resolved.mu) if given else decimal_down(resolved.mu, MU_PLACES),
-            delta=exact(resolved.delta),
-            overlap=terms.overlap,
-            sites=tuple(entries),
-            min_sites=len(entries) if terms.min_sites is None else terms.min_sites,
-            round_deadline_seconds=terms.deadline_seconds,
-            alpha=exact(terms.alpha),
-            noise="opendp" if terms.seed is None else "TEST",
-            public_data=terms.public_data,
-            loose_delta=resolved.loose,
-            version=version("cohortmix"),
-            coordinator_key=key.public_hex,
-        )
-    except ValidationError as error:
-        faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
-        raise InputError(f"no such study is possible: {faults}") from None
+def _spec(schema: Schema, terms: Terms, sites: list[SiteEntry], coordinator_key: str) -> StudySpec:
+    return study_spec(
+        schema,
+        terms.budget,
+        sites,
+        name=terms.name,
+        overlap=terms.overlap,
+        min_sites=len(sites) if terms.min_sites is None else terms.min_sites,
+        round_deadline_seconds=terms.deadline_seconds,
+        alpha=exact(terms.alpha),
+        noise="opendp" if terms.seed is None else "TEST",
+        public_data=terms.public_data,
+        coordinator_key=coordinator_key,
+    )
 
 
 def _key(seed: int | None, owner: str) -> Key:
@@ -218,8 +196,3 @@ def _key(seed: int | None, owner: str) -> Key:
 
 def _derived(seed: int, purpose: str) -> bytes:
     return hashlib.sha256(f"{seed}:{purpose}".encode()).digest()
-
-
-def _write_key(path: Path, key: Key) -> None:
-    path.touch(mode=0o600)
-    path.write_bytes(key.to_bytes())

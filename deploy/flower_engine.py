@@ -26,7 +26,7 @@ def main(root: str, seed: str | None = None) -> None:
     consortium = Consortium(Path(root), None if seed is None else int(seed))
     sites = len(consortium.study.study.sites)
     run_simulation(
-        server_app(consortium.coordinator, partial(_tell, lines)),
+        server_app(lambda context: consortium.coordinator(), partial(_tell, lines)),
         relay(partial(connect, consortium)),
         num_supernodes=sites,
         backend_config={

@@ -18,16 +18,14 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from cohortmix.client.check import check
-from cohortmix.core import records
 from cohortmix.core.schema import Schema, category_text
 from cohortmix.core.table import InputError, TableSource
 from cohortmix.deploy.consortium import Consortium, Terms
 from cohortmix.deploy.engines import Engine, run, silent
-from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.fields import Name
 from cohortmix.server.app import Progress
 from cohortmix.server.budget import Overlap
-from cohortmix.server.pool import pool
+from cohortmix.server.pool import draw
 from cohortmix.server.publish import Figures, publish, require_free, summarise
 from cohortmix.server.result import StudyResult
 
@@ -95,14 +93,14 @@ def simulate(
         progress("sites", len(tables), len(tables))
         run(consortium, engine, progress)
         with consortium.coordinator() as coordinator:
-            result = coordinator.finish()
-    drawn = _draw(result, rows)
+            result, key = coordinator.finish(), consortium.key
+    drawn = draw(result, rows)
     progress("pool", 1, 1)
     figures = None if held_out is None else _figures(drawn, held_out, tables, schema, progress)
     seconds = round(time.monotonic() - start, 1) if terms.public_data else None
     summary = summarise(result, len(drawn), seconds, figures)
     if out is not None:
-        publish(result, drawn, summary, out)
+        publish(result, drawn, summary, out, key)
         progress("publish", 1, 1)
     return Simulation(result, drawn, summary)
 
@@ -140,14 +138,6 @@ def _name(site: object) -> str:
             "the site column: a value cannot name a site; use at most 64 letters, digits, and ' ', '.', '-' or "
             "'_' between"
         ) from None
-
-
-def _draw(result: StudyResult, rows: int | None) -> pd.DataFrame:
-    """Records of the pool; the seed is a public value that follows from the releases."""
-    patients = sum(site.entry.patients for site in result.sites)
-    hashes = [signed.receipt.hash for site in result.sites for signed in site.receipts]
-    seed = int(sha256(hashes)[:16], 16)
-    return records.draw(pool(result), result.schema, patients if rows is None else rows, seed)
 
 
 def _figures(

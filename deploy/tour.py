@@ -25,9 +25,9 @@ from cohortmix.client.progress import steps
 from cohortmix.core import gdp
 from cohortmix.core.budget import Budget
 from cohortmix.core.schema import Schema
-from cohortmix.deploy.commands import told_apart
 from cohortmix.deploy.split import held_out
 from cohortmix.protocol.messages import TEST_WARNING
+from cohortmix.server.outcome import with_enough_sites
 from cohortmix.server.plot import gain
 from cohortmix.server.wording import at_most
 
@@ -79,7 +79,7 @@ def tour(out: Path, seed: int | None = None, engine: Engine = "flower") -> Simul
     terms = Terms(budget=budget, name="International Stroke Trial", seed=seed, public_data=True)
     patients = {name: networks.count(name) for name in NETWORKS}
     _print_plan(patients, test.num_rows)
-    with steps() as report, told_apart():
+    with steps() as report, with_enough_sites():
         progress = _by_step(report, _totals(schema, tuple(patients.values())))
         return simulate(table, schema, networks, terms, held_out=test, out=out, engine=engine, progress=progress)
 

@@ -1,4 +1,4 @@
-"""Check published receipts with public keys alone: signatures, arithmetic, hash chains, composed budget."""
+"""Check published studies with public keys alone: signatures, arithmetic, hash chains, budget, and every file."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from cohortmix.protocol.signing import SignatureError, verify_study
 from cohortmix.protocol.study import StudySpec
 from cohortmix.server.budget import Composition, consortium_mu
 from cohortmix.server.costs import costs
+from cohortmix.server.manifest import MANIFEST, check_manifest
 
 STUDY, RECEIPTS, SUMMARY = "study.json", "receipts", "summary.json"
 _OF_SITE = ("name", "n", "mu", "epsilon", "delta")
@@ -36,12 +37,14 @@ class Verified:
     receipts : of each site, those that were given.
     spent : of each site, what they cost together.
     consortium : mu of one patient, for the declared overlap and the worst one.
+    files : of the whole folder, each as the coordinator's manifest says; None without a manifest.
     """
 
     spec: StudySpec
     receipts: dict[str, tuple[Receipt, ...]]
     spent: dict[str, Total]
     consortium: Composition
+    files: tuple[str, ...] | None
 
 
 def verify(paths: Sequence[Path]) -> tuple[Verified, ...]:
@@ -56,6 +59,8 @@ def verify(paths: Sequence[Path]) -> tuple[Verified, ...]:
         If a file cannot be read, is no receipt, or has no study beside it.
     ReceiptError
         If a statement does not hold.
+    ManifestError
+        If a whole folder has a manifest, and is not what that says.
     """
     files: dict[Path, list[Path]] = defaultdict(list)
     for path in paths:
@@ -87,9 +92,12 @@ def _verify_study(path: Path, files: Collection[Path]) -> Verified:
         if cost.mu2 > spec.mu2:
             raise ReceiptError(f"site {site!r} spent mu={cost.mu:.6g}, the study approved mu={spec.mu}")
     composed = consortium_mu([cost.mu for cost in spent.values()], spec.overlap)
+    signed_files = None
     if set(files) >= set(_receipt_files(path.parent)):
         _check_summary(path.with_name(SUMMARY), spec, spent)
-    return Verified(spec, {site: tuple(of_site) for site, of_site in given.items()}, spent, composed)
+        if (path.parent / MANIFEST).exists():
+            signed_files = check_manifest(path.parent, spec.hash, spec.coordinator_key)
+    return Verified(spec, {site: tuple(of_site) for site, of_site in given.items()}, spent, composed, signed_files)
 
 
 def _check_summary(path: Path, spec: StudySpec, spent: dict[str, Total]) -> None:

@@ -6,9 +6,11 @@
     finish     each site counts with its centroids, or with the class centroids that its round 1 gave already
 
 A request is kept before it is sent, and its id follows from study, site and round: asking again, even after the
-store was lost, costs a site nothing. What has come counts from the moment that it is in the store.
+store was lost, costs a site nothing. What has come counts from the moment that it is in the store; a study may
+be stopped between any two steps, and goes on from there.
 """
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Literal, TypeVar
 
@@ -17,10 +19,11 @@ from cohortmix.core.centroids import Common as CommonFacts
 from cohortmix.core.meter import Answer
 from cohortmix.core.pipeline import Plan
 from cohortmix.core.schema import Schema
-from cohortmix.protocol.canonical import canonical, sha256
+from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.messages import (
     Centroids,
     ClassSums,
+    Code,
     Common,
     MessageError,
     Refusal,
@@ -32,6 +35,7 @@ from cohortmix.protocol.messages import (
     StudySpec,
     decode,
     encode,
+    request_id,
 )
 from cohortmix.protocol.receipts import ReceiptError
 from cohortmix.protocol.signing import Key, sign_request, verify_study
@@ -58,11 +62,16 @@ class TooFewSites(Exception):  # noqa: N818 (what happened, not a fault of this 
 
 
 class Verdict(Enum):
-    """What became of a reply."""
+    """What became of a reply; after LATER and REFUSED there is none."""
 
     ACCEPTED = "accepted"
     KNOWN = "known already"
-    REFUSED = "refused"
+    LATER = "asking again may bring an answer"
+    REFUSED = "the site will not answer"
+
+
+PASSING = frozenset({Code.NOT_APPROVED, Code.UNAVAILABLE, NOT_ACCEPTED})
+"""Why a reply may follow later: a steward approves, a daemon starts again, another node speaks for the site."""
 
 
 class Coordinator:
@@ -87,12 +96,12 @@ class Coordinator:
         _same("coordinator_key", self.spec.coordinator_key, key.public_hex)
         _same("schema_hash", self.spec.schema_hash, schema.hash)
         self._study, self._key, self._schema, self._store = study, key, schema, store
-        self._silent: set[str] = set()  # refused in this run; the next run asks again
+        self._given_up: set[str] = set()  # in this run; the next run asks again
 
     def requests(self) -> dict[str, bytes]:
         """The next request of every site that has one left, by site; the same bytes until it is answered."""
-        due = {entry.name: self._due(entry) for entry in self.spec.sites}
-        return {site: self._request(site, round) for site, round in due.items() if round}
+        rounds = {entry.name: self._next(entry) for entry in self.spec.sites}
+        return {site: self._request(site, round) for site, round in rounds.items() if round}
 
     @property
     def round(self) -> Round:
@@ -105,8 +114,12 @@ class Coordinator:
 
         A site that missed round 1 does not hold up round 2, but is welcome for as long as that lasts.
         """
-        due = [entry.name for entry in self.spec.sites if self._due(entry)]
-        return tuple(due if self.round == 1 else sorted(self._store.answered(1).intersection(due)))
+        return self.due if self.round == 1 else tuple(sorted(self._store.answered(1).intersection(self.due)))
+
+    @property
+    def due(self) -> tuple[str, ...]:
+        """Sites from which anything is still to come, a late one's round 1 among it."""
+        return tuple(entry.name for entry in self.spec.sites if self._next(entry))
 
     @property
     def answered(self) -> tuple[str, ...]:
@@ -121,25 +134,43 @@ class Coordinator:
                 return self.refuse(site, message.code, message.sentence)
             if not isinstance(message, SignedRelease) or message.receipt.site != site:
                 raise ReceiptError(f"expected a release of site={site!r}")
-            check_release(message, self._asked(site, message.receipt.round), self._schema)
+            request = self._asked(site, message.receipt.round)
+            check_release(message, request, self.plan(self._entry(site)))
         except (MessageError, ReceiptError) as error:
             return self.refuse(site, NOT_ACCEPTED, str(error))
-        round = message.receipt.round
-        if self._store.keep_reply(site, round, message.receipt.hash, reply):
-            self._silent.discard(site)
+        round, receipt = message.receipt.round, message.receipt.hash
+        if self._store.keep_reply(site, round, receipt, reply):
+            self._given_up.discard(site)
             return Verdict.ACCEPTED
-        if self._store.replies(round)[site] == reply:
+        if _read(self._store.replies(round)[site], SignedRelease).receipt.hash == receipt:
             return Verdict.KNOWN
         second = "a second release for one request; the first one counts. Was the site's ledger set back?"
         self._store.keep_refusal(RefusalEntry(site, round, NOT_ACCEPTED, second))
         return Verdict.REFUSED
 
     def refuse(self, site: str, code: str, sentence: str) -> Verdict:
-        """Note that this run need not wait for the site, and why."""
+        """Note why there is no answer yet: LATER for a cause that can pass, REFUSED for one that will not."""
         round = 2 if site in self._store.answered(1) else 1
-        self._store.keep_refusal(RefusalEntry(site, round, str(code), sentence))
-        self._silent.add(site)
-        return Verdict.REFUSED
+        printable = "".join(letter if letter.isprintable() else " " for letter in sentence)
+        self._store.keep_refusal(RefusalEntry(site, round, str(code), printable))
+        return Verdict.LATER if code in PASSING else Verdict.REFUSED
+
+    def give_up(self, site: str) -> None:
+        """Wait no longer for this site, in this run."""
+        self._given_up.add(site)
+
+    def begin(self, now: float) -> float:
+        """Note that the present round has begun; return when it ends, counted from its first beginning.
+
+        Parameters
+        ----------
+        now : seconds since 1970. A clock that jumps ends the waiting early or late, and changes nothing else.
+        """
+        return self._store.keep_moment(f"round {self.round}", now) + self.spec.round_deadline_seconds
+
+    def complete(self, now: float) -> None:
+        """Note that both rounds are over."""
+        self._store.keep_moment("complete", now)
 
     def freeze(self) -> None:
         """Fix the common groups and margins from the answers of round 1 so far; only the first time counts.
@@ -149,39 +180,34 @@ class Coordinator:
         TooFewSites
             Below min_sites answers.
         """
-        if self.round == 2:
-            return
-        sums = self._sums()
-        if len(sums) < self.spec.min_sites:
-            raise TooFewSites(len(sums), self.spec, self._store.refusals())
-        plans = [self.plan(entry) for entry in self.spec.sites if entry.name in sums]
-        common = pipeline.common(plans, [sums[entry.name] for entry in self.spec.sites if entry.name in sums])
-        self._store.keep_common(canonical(Common.of(common).plain()))
+        if self.round == 1:
+            self._store.keep_common(canonical(self._total(self._sums()).plain()))
 
     def finish(self) -> StudyResult:
         """What the study knows by now; a site without round 2 counts with its class centroids.
 
+        It can be called at any time and changes nothing: before the freeze, with the common facts that a freeze
+        would fix now.
+
         Raises
         ------
         TooFewSites
-            Before the freeze.
+            Below min_sites answers.
         """
-        sums, common = self._sums(), self._common()
-        if common is None:
-            raise TooFewSites(len(sums), self.spec, self._store.refusals())
-        of_core = common.to_core()
+        sums = self._sums()
+        common = (self._common() or self._total(sums)).to_core()
         entries = [entry for entry in self.spec.sites if entry.name in sums]
-        sites = tuple(self._result(entry, sums[entry.name], of_core) for entry in entries)
-        return StudyResult(self._study, self._schema, of_core, sites, self._store.refusals())
+        sites = tuple(self._result(entry, sums[entry.name], common) for entry in entries)
+        return StudyResult(self._study, self._schema, common, sites, self._store.refusals())
 
     def plan(self, entry: SiteEntry) -> Plan:
         """What this site computes, from public facts alone."""
         spec = self.spec
         return Plan(self._schema, spec.mu2, entry.patients, spec.share, float(spec.alpha))
 
-    def _due(self, entry: SiteEntry) -> Round | None:
+    def _next(self, entry: SiteEntry) -> Round | None:
         """The round that this site is to be asked for next."""
-        if entry.name in self._silent:
+        if entry.name in self._given_up:
             return None
         if entry.name not in self._store.answered(1):
             return 1
@@ -192,7 +218,7 @@ class Coordinator:
         kept = self._store.requests(round).get(site)
         if kept is not None:
             return kept
-        id = sha256([self.spec.hash, site, round])[:32]
+        id = request_id(self.spec.hash, site, round)
         common = self._common() if round == 2 else None
         request = Request(study=self._study, round=round, request_id=id, common=common)
         signed = sign_request(self._key, request)
@@ -203,6 +229,18 @@ class Coordinator:
         if kept is None:
             raise ReceiptError(f"site={site!r} was not asked for round {round}")
         return _read(kept, SignedRequest).request
+
+    def _entry(self, site: str) -> SiteEntry:
+        entry = self.spec.site(site)
+        assert entry is not None  # it was asked
+        return entry
+
+    def _total(self, sums: Mapping[str, Answer]) -> Common:
+        """Common groups and margins of the sites that have answered round 1."""
+        if len(sums) < self.spec.min_sites:
+            raise TooFewSites(len(sums), self.spec, self._store.refusals())
+        plans = {entry.name: self.plan(entry) for entry in self.spec.sites if entry.name in sums}
+        return Common.of(pipeline.common(list(plans.values()), [sums[site] for site in plans]))
 
     def _sums(self) -> dict[str, Answer]:
         releases = {site: signed.release for site, signed in self._releases(1).items()}

@@ -5,15 +5,30 @@ Every site counts with its patients, whatever its noise.
 
 from collections.abc import Mapping
 
+import pandas as pd
+
+from cohortmix.core import records
 from cohortmix.core.centroids import SiteCentroids
 from cohortmix.core.condensed import PooledSupport
 from cohortmix.core.records import Pool
+from cohortmix.protocol.canonical import sha256
 from cohortmix.server.result import StudyResult
 
 
 def pool(result: StudyResult) -> Pool:
     """The pooled mixture, from which records are drawn; a record's site follows from its centroid."""
     return Pool.of(result.schema, result.common, _by_name(result))
+
+
+def draw(result: StudyResult, rows: int | None = None) -> pd.DataFrame:
+    """Records of the pool: the schema's columns and `site`; as many as there are patients by default.
+
+    The seed is a public value that follows from the receipts: the same releases give the same records.
+    """
+    patients = sum(site.entry.patients for site in result.sites)
+    hashes = [signed.receipt.hash for site in result.sites for signed in site.receipts]
+    seed = int(sha256(hashes)[:16], 16)
+    return records.draw(pool(result), result.schema, patients if rows is None else rows, seed)
 
 
 def support(result: StudyResult) -> PooledSupport:

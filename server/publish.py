@@ -6,12 +6,12 @@
     receipts/            SITE-ROUND.json, signed by the sites
     summary.json         for machines
     report.html          for people
+    manifest.json        SHA-256 of each of these, signed by the coordinator
 
 Everything is computed before anything is written, and the folder appears as a whole or not at all.
 """
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -23,14 +23,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cohortmix.core.condensed import centroid_table
-from cohortmix.core.table import InputError
+from cohortmix.protocol import folder
 from cohortmix.protocol.messages import encode
 from cohortmix.protocol.receipts import Total, total
+from cohortmix.protocol.signing import Key
 from cohortmix.server.costs import costs, warning
+from cohortmix.server.manifest import MANIFEST, write_manifest
 from cohortmix.server.report import render
 from cohortmix.server.result import StudyResult
 
-FILES = frozenset({"pooled.parquet", "centroids.parquet", "study.json", "receipts", "summary.json", "report.html"})
+FILES = frozenset(
+    {"pooled.parquet", "centroids.parquet", "study.json", "receipts", "summary.json", "report.html", MANIFEST}
+)
 
 
 @dataclass(frozen=True)
@@ -88,45 +92,37 @@ def summarise(
     }
 
 
-def publish(result: StudyResult, records: pd.DataFrame, summary: Mapping[str, Any], out: Path) -> None:
+def publish(result: StudyResult, records: pd.DataFrame, summary: Mapping[str, Any], out: Path, key: Key) -> None:
     """Write the files of a study into the folder `out`, which is replaced if it holds an earlier study.
+
+    Parameters
+    ----------
+    key : the coordinator's; it signs the manifest.
 
     Raises
     ------
     InputError
         If `out` holds anything else, or cannot be written; nothing is changed then.
     """
-    out = out.absolute()
     require_free(out)
     released = {site.entry.name: site.centroids for site in result.sites}
     centroids, page = centroid_table(result.schema, result.common, released), _page(result, summary)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-            folder = Path(scratch) / "new"
-            (folder / "receipts").mkdir(parents=True)
-            _write_parquet(folder / "pooled.parquet", records, result)
-            _write_parquet(folder / "centroids.parquet", centroids, result)
-            (folder / "study.json").write_bytes(encode(result.study))
-            for signed in (signed for site in result.sites for signed in site.receipts):
-                name = f"{signed.receipt.site}-{signed.receipt.round}.json"
-                (folder / "receipts" / name).write_bytes(encode(signed))
-            (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-            (folder / "report.html").write_text(page, encoding="utf-8")
-            if out.exists():
-                out.rename(Path(scratch) / "old")
-            folder.rename(out)
-    except OSError as error:
-        raise InputError(f"cannot write {str(out)!r}: {error.strerror}") from None
+    with folder.whole_folder(out, FILES) as new:
+        _write_parquet(new / "pooled.parquet", records, result)
+        _write_parquet(new / "centroids.parquet", centroids, result)
+        (new / "study.json").write_bytes(encode(result.study))
+        (new / "receipts").mkdir()
+        for signed in (signed for site in result.sites for signed in site.receipts):
+            name = f"{signed.receipt.site}-{signed.receipt.round}.json"
+            (new / "receipts" / name).write_bytes(encode(signed))
+        (new / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        (new / "report.html").write_text(page, encoding="utf-8")
+        write_manifest(new, result.spec.hash, key)
 
 
 def require_free(out: Path) -> None:
     """Raise InputError unless `out` is new, empty, or holds an earlier study and nothing else."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{str(out)!r} is a file; give a folder")
-    others = sorted({path.name for path in out.iterdir()} - FILES) if out.exists() else []
-    if others:
-        raise InputError(f"{str(out)!r} holds other files, such as {others[0]!r}; give a new or empty folder")
+    folder.require_free(out, FILES)
 
 
 def _spent(result: StudyResult) -> dict[str, Total]:

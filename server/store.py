@@ -1,4 +1,4 @@
-"""What the coordinator may not lose: its requests, the sites' replies and the frozen common facts.
+"""What the coordinator may not lose: its requests, the sites' replies, the frozen common facts, and when.
 
 One SQLite file per study. Everything in it is signed or public, and nothing is decided here: messages go in
 as bytes and come out as the same bytes. Each write is durable before the call returns, so a coordinator that
@@ -10,6 +10,12 @@ from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+
+from cohortmix.core.table import InputError
+from cohortmix.protocol.canonical import sha256
+
+BUSY_SECONDS = 60
+"""How long a write waits for that of another process: `study status` reads while a run writes."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS study (one INTEGER PRIMARY KEY CHECK (one = 1), hash TEXT NOT NULL);
@@ -23,6 +29,9 @@ CREATE TABLE IF NOT EXISTS refusal (
     number INTEGER PRIMARY KEY, site TEXT NOT NULL, round INTEGER NOT NULL, code TEXT NOT NULL,
     sentence TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS common (one INTEGER PRIMARY KEY CHECK (one = 1), message BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS moment (event TEXT PRIMARY KEY, at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS run (number INTEGER PRIMARY KEY, id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS publication (number INTEGER PRIMARY KEY, receipts TEXT NOT NULL, folder TEXT NOT NULL);
 """
 
 
@@ -35,6 +44,19 @@ class RefusalEntry(NamedTuple):
     sentence: str
 
 
+class Publication(NamedTuple):
+    """One folder that was published.
+
+    Attributes
+    ----------
+    receipts : hash over the hashes of the receipts in it, which says whether another reply has come since.
+    folder : where it was written.
+    """
+
+    receipts: str
+    folder: str
+
+
 class Store:
     """The durable state of one study.
 
@@ -45,18 +67,21 @@ class Store:
 
     Raises
     ------
-    ValueError
-        If the file belongs to another study or is not a store.
+    InputError
+        If the file belongs to another study, is not a store, or cannot be used.
     """
 
     def __init__(self, path: Path | str, study_hash: str) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
+        except sqlite3.OperationalError as error:
+            raise InputError(f"cannot use {path} as a study's store: {error}") from None
         try:
             self._open(study_hash)
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
             self.close()
-            raise ValueError(f"{path} is not a study's store; give the path of a new or an existing one") from None
-        except ValueError:
+            raise InputError(f"cannot use {path} as a study's store: {error}") from None
+        except InputError:
             self.close()
             raise
 
@@ -67,7 +92,7 @@ class Store:
         self._db.execute("INSERT INTO study VALUES (1, ?) ON CONFLICT DO NOTHING", (study_hash,))
         (held,) = self._row("SELECT hash FROM study")
         if held != study_hash:
-            raise ValueError(f"the store holds study={held}, not study={study_hash}; use one file per study")
+            raise InputError(f"the store holds study={held}, not study={study_hash}; use one file per study")
 
     def keep_request(self, site: str, round: int, id: str, hash: str, message: bytes) -> bytes:
         """Keep a request before it is sent; return the one that is kept, which may be an earlier one."""
@@ -84,13 +109,29 @@ class Store:
             return c.rowcount == 1
 
     def keep_refusal(self, entry: RefusalEntry) -> None:
-        """Note a reply that brought no release."""
-        self._db.execute("INSERT INTO refusal (site, round, code, sentence) VALUES (?, ?, ?, ?)", entry)
+        """Note a reply that brought no release, unless the site's last one said the same."""
+        query = "SELECT site, round, code, sentence FROM refusal WHERE site = ? ORDER BY number DESC LIMIT 1"
+        last = self._db.execute(query, (entry.site,)).fetchone()
+        if last != tuple(entry):
+            self._db.execute("INSERT INTO refusal (site, round, code, sentence) VALUES (?, ?, ?, ?)", entry)
 
     def keep_common(self, message: bytes) -> bytes:
         """Freeze the common facts of round 2; return the ones that are frozen, which may be earlier ones."""
         self._db.execute("INSERT INTO common VALUES (1, ?) ON CONFLICT DO NOTHING", (message,))
         return bytes(self._row("SELECT message FROM common")[0])
+
+    def keep_moment(self, event: str, at: float) -> float:
+        """Note when something happened, in seconds since 1970; return the moment kept, maybe an earlier one."""
+        self._db.execute("INSERT INTO moment VALUES (?, ?) ON CONFLICT DO NOTHING", (event, at))
+        return float(self._row("SELECT at FROM moment WHERE event = ?", event)[0])
+
+    def keep_run(self, id: str) -> None:
+        """Note under which id Flower conducts the study."""
+        self._db.execute("INSERT INTO run (id) VALUES (?)", (id,))
+
+    def keep_publication(self, publication: Publication) -> None:
+        """Note what was published."""
+        self._db.execute("INSERT INTO publication (receipts, folder) VALUES (?, ?)", publication)
 
     def requests(self, round: int) -> dict[str, bytes]:
         """The requests made so far, by site."""
@@ -113,6 +154,25 @@ class Store:
         """The frozen common facts, or None before the freeze."""
         row = self._db.execute("SELECT message FROM common").fetchone()
         return None if row is None else bytes(row[0])
+
+    def moment(self, event: str) -> float | None:
+        """When something happened, in seconds since 1970; None if it has not."""
+        row = self._db.execute("SELECT at FROM moment WHERE event = ?", (event,)).fetchone()
+        return None if row is None else float(row[0])
+
+    def run(self) -> str | None:
+        """The id of the latest run, or None."""
+        row = self._db.execute("SELECT id FROM run ORDER BY number DESC LIMIT 1").fetchone()
+        return None if row is None else str(row[0])
+
+    def publication(self) -> Publication | None:
+        """The latest publication, or None."""
+        row = self._db.execute("SELECT receipts, folder FROM publication ORDER BY number DESC LIMIT 1").fetchone()
+        return None if row is None else Publication(*row)
+
+    def receipts(self) -> str:
+        """Hash over the hashes of all receipts received so far."""
+        return sha256(sorted(receipt for (receipt,) in self._db.execute("SELECT receipt FROM reply")))
 
     def close(self) -> None:
         """Release the file; the store cannot be used afterwards."""

@@ -209,10 +209,21 @@ def test_receipts_of_a_study_hold(published: Path) -> None:
     assert [(row[0], row[1]) for row in rows] == [("A", "75"), ("B", "225")]
 
 
+def test_what_is_signed_and_what_is_not_is_said(published: Path, tmp_path: Path) -> None:
+    whole = run("verify", str(published))[0]
+    files = sum(path.is_file() for path in published.rglob("*")) - 1
+    assert f"manifest: {files} files are as the coordinator signed them: centroids.parquet, pooled.par" in whole
+    one, *_ = sorted((published / "receipts").iterdir())
+    without = shutil.copytree(published, tmp_path / "study")
+    (without / "manifest.json").unlink()
+    for path in (one, without):
+        assert "no manifest was checked: nobody vouches for the synthetic records" in run("verify", str(path))[0]
+
+
 def test_single_receipts_and_a_study_given_twice_hold(published: Path) -> None:
     one, *_ = sorted((published / "receipts").iterdir())
     out, _ = run("verify", str(one))
-    assert len(out.splitlines()) == 5
+    assert len(out.splitlines()) == 6
     twice, _ = run("verify", str(published), str(published / "receipts"))
     assert twice == run("verify", str(published))[0]
 
@@ -274,6 +285,27 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no receipts": (lambda at: shutil.rmtree(at / "receipts"), "holds no receipts/*.json"),
     "no study": (lambda at: (at / "study.json").unlink(), "no study.json beside"),
     "no JSON": (lambda at: (at / "receipts/A-1.json").write_text("?"), "cannot be read as a receipt"),
+}
+
+
+TAMPERED |= {
+    f"{name} {became}": (change, f"'{name}' {became} after the coordinator signed the manifest")
+    for name, became, change in (
+        ("pooled.parquet", "was altered", lambda at: (at / "pooled.parquet").write_bytes(b"!")),
+        ("report.html", "is missing", lambda at: (at / "report.html").unlink()),
+        ("more.csv", "was added", lambda at: (at / "more.csv").touch()),
+    )
+}
+TAMPERED |= {
+    "a manifest of another's": (
+        lambda at: changed(at / "manifest.json", lambda one: one.update(signature="00" * 64)),
+        "the signature is not by key",
+    ),
+    "a manifest that lists less": (
+        lambda at: changed(at / "manifest.json", lambda one: one["manifest"]["files"].popitem()),
+        "the signature is not by key",
+    ),
+    "no manifest but a text": (lambda at: (at / "manifest.json").write_text("{}"), "cannot be read as a manifest"),
 }
 
 

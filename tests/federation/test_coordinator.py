@@ -1,7 +1,10 @@
 """A study step by step, with real sites and no network: bytes are carried by hand."""
 
+import json
 from decimal import Decimal
+from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from cohortmix.client.ledger import Ledger
@@ -121,7 +124,7 @@ def test_a_reply_signed_by_another_site_is_refused(found):
     consortium = found({"tiny": SMALL, "wee": SMALL + 1})
     with consortium.coordinator() as coordinator:
         of_wee = reply_of(consortium, coordinator, 1)
-        assert coordinator.accept("tiny", of_wee) is Verdict.REFUSED
+        assert coordinator.accept("tiny", of_wee) is Verdict.LATER
 
         request = decode(coordinator.requests()["wee"])
         assert isinstance(request, SignedRequest)
@@ -132,12 +135,12 @@ def test_a_reply_signed_by_another_site_is_refused(found):
         forged = issue(
             key_of(consortium, 0), "wee", request.request, sums, {"class sums": sums.answer}, SMALL + 1, GENESIS
         )
-        assert coordinator.accept("wee", encode(forged)) is Verdict.REFUSED
+        assert coordinator.accept("wee", encode(forged)) is Verdict.LATER
         assert coordinator.answered == ()
         assert coordinator.accept("wee", of_wee) is Verdict.ACCEPTED
 
 
-@pytest.mark.parametrize("change", ["values", "question"])
+@pytest.mark.parametrize("change", ["values", "question", "unit", "too much", "too little"])
 def test_a_release_that_does_not_fit_the_study_is_refused_though_its_site_signed_it(found, change):
     consortium = found({"tiny": SMALL})
     with consortium.coordinator() as coordinator:
@@ -147,17 +150,62 @@ def test_a_release_that_does_not_fit_the_study_is_refused_though_its_site_signed
         assert isinstance(signed, SignedRelease)
         assert isinstance(signed.release, ClassSums)
         answer = signed.release.answer
-        other = {"values": Array.of(answer.values.numpy()[:-1]), "question": "0" * 64}
-        altered = answer.model_copy(update={change: other[change]})
+        numbers, largest = answer.values.numpy(), np.arange(answer.values.shape[0]) == 0
+        beyond = 13 * answer.sigma
+        changes = {
+            "values": {"values": Array.of(numbers[:-1])},
+            "question": {"question": "0" * 64},
+            "unit": {"unit": answer.unit // 2},
+            "too much": {"values": Array.of(np.where(largest, SMALL * answer.unit + beyond, numbers))},
+            "too little": {"values": Array.of(np.where(largest, -beyond, numbers))},
+        }
+        altered = answer.model_copy(update=changes[change])
         sums = ClassSums(answer=altered)
         wrong = issue(
             key_of(consortium, 0), "tiny", request.request, sums, {"class sums": altered}, SMALL, GENESIS
         )
-        assert coordinator.accept("tiny", encode(wrong)) is Verdict.REFUSED
+        assert coordinator.accept("tiny", encode(wrong)) is Verdict.LATER
         assert coordinator.accept("tiny", reply) is Verdict.ACCEPTED
 
 
-@pytest.mark.parametrize("change", [None, "masses", "means", "labels", "more mass"])
+def test_a_release_that_costs_more_than_its_round_is_refused_though_its_site_signed_it(found):
+    """Within the study's mu by itself, but not together with round 2."""
+    consortium = found({"ITAL": LARGE})
+    with consortium.coordinator() as coordinator:
+        request = decode(coordinator.requests()["ITAL"])
+        assert isinstance(request, SignedRequest)
+        reply = decode(reply_of(consortium, coordinator, 0))
+        assert isinstance(reply, SignedRelease)
+        assert isinstance(reply.release, ClassSums)
+        answer, less = reply.release.answer, reply.release.answer.sigma // 2
+        dear = answer.model_copy(update={"sigma": less, "mu2": Fraction(answer.sensitivity2, less**2)})
+        release = ClassSums(answer=dear)
+        signed = issue(key_of(consortium, 0), "ITAL", request.request, release, {"a": dear}, LARGE, GENESIS)
+        assert signed.receipt.mu2 < coordinator.spec.mu2
+        assert coordinator.accept("ITAL", encode(signed)) is Verdict.LATER
+        assert coordinator.accept("ITAL", encode(reply)) is Verdict.ACCEPTED
+
+
+def test_a_damaged_or_replayed_release_is_refused_and_the_true_one_still_counts(found):
+    consortium, other = found({"tiny": SMALL}), found({"tiny": SMALL}, folder="other", name="another study")
+    random = np.random.default_rng(0)
+    with consortium.coordinator() as coordinator, other.coordinator() as elsewhere:
+        reply = reply_of(consortium, coordinator, 0)
+        damaged = [reply[:length] for length in random.integers(0, len(reply), 40)]
+        for bit in random.integers(0, 8 * len(reply), 160):
+            flipped = bytearray(reply)
+            flipped[bit // 8] ^= 1 << bit % 8
+            damaged.append(bytes(flipped))
+        damaged.append(reply_of(other, elsewhere, 0))
+        assert {coordinator.accept("tiny", each) for each in damaged} == {Verdict.LATER}
+        assert coordinator.answered == ()
+        assert coordinator.accept("tiny", reply) is Verdict.ACCEPTED
+        assert coordinator.accept("tiny", json.dumps(json.loads(reply)).encode()) is Verdict.KNOWN, (
+            "by its receipt"
+        )
+
+
+@pytest.mark.parametrize("change", [None, "masses", "means", "labels", "empty means", "more mass"])
 def test_centroids_that_cannot_be_pooled_are_refused_though_their_site_signed_them(found, change):
     consortium = found({"ITAL": LARGE})
     with consortium.coordinator() as coordinator:
@@ -169,6 +217,7 @@ def test_centroids_that_cannot_be_pooled_are_refused_though_their_site_signed_th
             None: {},
             "masses": {"masses": Array.of(site.centroids.masses * [-1, 1])},
             "means": {"means": Array.of(site.centroids.means - 0.5)},
+            "empty means": {"means": Array.of(site.centroids.means * 0)},
             "labels": {"labels": Array.of(-site.centroids.labels)},
             "more mass": {"masses": Array.of(site.centroids.masses * 2)},
         }
@@ -178,7 +227,7 @@ def test_centroids_that_cannot_be_pooled_are_refused_though_their_site_signed_th
         answers = {"second moments": NoisedAnswer.of(site.sums)}
         previous = site.receipts[0].receipt.hash
         signed = issue(key_of(consortium, 0), "ITAL", request.request, centroids, answers, LARGE, previous)
-        expected = Verdict.ACCEPTED if change is None else Verdict.REFUSED
+        expected = Verdict.ACCEPTED if change is None else Verdict.LATER
         assert coordinator.accept("ITAL", encode(signed)) is expected
         assert len(coordinator.finish().sites[0].receipts) == (2 if change is None else 1)
 
@@ -186,8 +235,8 @@ def test_centroids_that_cannot_be_pooled_are_refused_though_their_site_signed_th
 @pytest.mark.parametrize("reply", [b"", b"{}", b"not JSON", b'{"protocol":2}'])
 def test_what_is_no_message_is_refused_and_noted(found, reply):
     with found({"tiny": SMALL}).coordinator() as coordinator:
-        assert coordinator.accept("tiny", reply) is Verdict.REFUSED
-        assert coordinator.waiting == ()
+        assert coordinator.accept("tiny", reply) is Verdict.LATER
+        assert coordinator.waiting == ("tiny",)
         with pytest.raises(TooFewSites) as caught:
             coordinator.finish()
         assert [(entry.site, entry.round, entry.code) for entry in caught.value.refusals] == [
@@ -195,17 +244,23 @@ def test_what_is_no_message_is_refused_and_noted(found, reply):
         ]
 
 
-def test_a_refusal_costs_the_others_nothing_and_the_next_run_asks_again(found):
+@pytest.mark.parametrize(
+    ("code", "verdict"), [(Code.NOT_APPROVED, Verdict.LATER), (Code.OVER_BUDGET, Verdict.REFUSED)]
+)
+def test_a_refusal_costs_the_others_nothing_and_the_next_run_asks_again(found, code, verdict):
     consortium = found({"tiny": SMALL, "wee": SMALL + 1})
-    refusal = encode(Refusal(code=Code.NOT_APPROVED, sentence="Not yet."))
+    refusal = encode(Refusal(code=code, sentence="Not\x1b[2J yet."))
     with consortium.coordinator() as coordinator:
-        assert coordinator.accept("tiny", refusal) is Verdict.REFUSED
+        assert coordinator.accept("tiny", refusal) is verdict
+        assert coordinator.accept("tiny", refusal) is verdict
+        coordinator.give_up("tiny")
         assert coordinator.waiting == ("wee",)
         carry(consortium, coordinator)
         coordinator.freeze()
         result = coordinator.finish()
         assert [site.entry.name for site in result.sites] == ["wee"]
-        assert [(entry.site, entry.code) for entry in result.refusals] == [("tiny", "NOT_APPROVED")]
+        (noted,) = result.refusals
+        assert (noted.site, noted.code, noted.sentence) == ("tiny", code, "Not [2J yet."), "once, and printable"
     with consortium.coordinator() as coordinator:
         assert set(coordinator.requests()) == {"tiny"}
 
@@ -254,8 +309,13 @@ def test_the_freeze_waits_for_min_sites_and_happens_once(found):
         with pytest.raises(TooFewSites, match="1 of 2 sites answered round 1, min_sites=2"):
             coordinator.freeze()
         assert coordinator.round == 1
+        with pytest.raises(TooFewSites):
+            coordinator.finish()
         carry(consortium, coordinator)
+        early = coordinator.finish().common.margins.masses
+        assert coordinator.round == 1, "looking at what there is freezes nothing"
         coordinator.freeze()
+        assert (coordinator.finish().common.margins.masses == early).all()
         assert coordinator.round == 2
         frozen = coordinator.finish().common.margins.masses
         coordinator.freeze()

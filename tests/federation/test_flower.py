@@ -15,23 +15,30 @@ from cohortmix.deploy.engines import run
 from cohortmix.deploy.local_grid import LocalGrid
 from cohortmix.protocol.codec import from_records, to_records
 from cohortmix.protocol.messages import Code, Description, Refusal, decode
-from cohortmix.server.app import POLL_SECONDS, RETRY_SECONDS, conduct
+from cohortmix.server.app import Clock, Patience, conduct
 from cohortmix.server.coordinator import TooFewSites
 
 LARGE, SMALL = 300, 60
 
 
-class Clock:
-    """Time passes only while the coordinator waits."""
+POLL_SECONDS, RETRY_SECONDS = Patience(1).poll, Patience(1).retry
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+
+class Time:
+    """Time passes only while the coordinator waits, and the clock on the wall can be set."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds, self.set_forward = seconds, 0.0
 
     def now(self) -> float:
         return self.seconds
 
     def pause(self, seconds: float) -> None:
         self.seconds += seconds
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(lambda: self.seconds + self.set_forward, self.now, self.pause)
 
 
 class Site:
@@ -51,14 +58,14 @@ class Site:
 class LossyGrid(LocalGrid):
     """A grid on which some nodes' replies to requests are lost, held back, or turned into Flower's errors."""
 
-    def __init__(self, client_app, nodes, clock, until=None, errors=None):
+    def __init__(self, client_app, nodes, time, until=None, errors=None):
         super().__init__(client_app, nodes)
-        self.clock, self.until, self.errors = clock, until or {}, errors or {}
+        self.time, self.until, self.errors = time, until or {}, errors or {}
         self.held: list[Message] = []
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         arrived = [*self.held, *super().pull_messages(list(message_ids))]
-        self.held = [message for message in arrived if self.clock.now() < self._until(message)]
+        self.held = [message for message in arrived if self.time.now() < self._until(message)]
         return [self._altered(message) for message in arrived if message not in self.held]
 
     def _node(self, message: Message) -> int:
@@ -81,12 +88,12 @@ class LossyGrid(LocalGrid):
 def federation(found):
     """federation(sizes, until=..., errors=...): a consortium behind a grid, and its sites."""
 
-    def make(sizes, nodes=None, clock=None, until=None, errors=None, **terms):
+    def make(sizes, nodes=None, time=None, until=None, errors=None, **terms):
         consortium = found(sizes, **terms)
         sites = [Site(consortium.site(i)) for i in range(len(sites_of(consortium)))]
         order = nodes or list(range(len(sites)))
         app = relay(lambda context: sites[order[int(context.node_config[PARTITION_ID_KEY])]])
-        return consortium, sites, LossyGrid(app, len(order), clock or Clock(), until, errors)
+        return consortium, sites, LossyGrid(app, len(order), time or Time(), until, errors)
 
     return make
 
@@ -95,9 +102,9 @@ def sites_of(consortium):
     return consortium.study.study.sites
 
 
-def conducted(consortium, grid, progress=None):
+def conducted(consortium, grid, progress=None, patience=None):
     with consortium.coordinator() as coordinator:
-        conduct(grid, coordinator, progress, grid.clock.now, grid.clock.pause)
+        conduct(grid, coordinator, progress, patience, grid.time.clock)
         return coordinator.finish()
 
 
@@ -117,27 +124,27 @@ def test_both_rounds_over_messages_in_bytes(federation):
 
 
 def test_a_straggler_costs_the_others_nothing_but_the_wait(federation):
-    clock = Clock()
+    time = Time()
     consortium, _, grid = federation(
-        {"tiny": SMALL, "wee": SMALL + 1}, clock=clock, until={1: 1e9}, deadline_seconds=100
+        {"tiny": SMALL, "wee": SMALL + 1}, time=time, until={1: 1e9}, deadline_seconds=100
     )
     result = conducted(consortium, grid)
     assert [site.entry.name for site in result.sites] == ["tiny"]
     assert result.refusals == ()
-    assert 100 <= clock.seconds < 100 + 2 * POLL_SECONDS, "one deadline, and not a second one for round 2"
+    assert 100 <= time.seconds < 100 + 2 * POLL_SECONDS, "one deadline, and not a second one for round 2"
 
 
 def test_a_reply_just_before_the_deadline_counts(federation):
-    clock = Clock()
+    time = Time()
     sizes = {"tiny": SMALL, "wee": SMALL + 1}
-    consortium, _, grid = federation(sizes, clock=clock, until={1: 90}, deadline_seconds=100)
+    consortium, _, grid = federation(sizes, time=time, until={1: 90}, deadline_seconds=100)
     assert [site.entry.name for site in conducted(consortium, grid).sites] == ["tiny", "wee"]
-    assert clock.seconds < 100
+    assert time.seconds < 100
 
 
 def test_after_the_deadline_the_same_study_goes_on_and_nobody_pays_twice(federation):
-    sizes, clock = {"tiny": SMALL, "wee": SMALL + 1}, Clock()
-    consortium, sites, grid = federation(sizes, clock=clock, until={1: 1e9}, deadline_seconds=10, min_sites=2)
+    sizes, time = {"tiny": SMALL, "wee": SMALL + 1}, Time()
+    consortium, sites, grid = federation(sizes, time=time, until={1: 1e9}, deadline_seconds=10, min_sites=2)
     with pytest.raises(TooFewSites, match="1 of 2"):
         conducted(consortium, grid)
     run(consortium, "process")
@@ -151,24 +158,24 @@ def test_after_the_deadline_the_same_study_goes_on_and_nobody_pays_twice(federat
 
 
 def test_a_refusal_ends_the_wait_for_that_site_only(federation, schema):
-    clock = Clock()
-    consortium, _, grid = federation({"tiny": SMALL, "wee": SMALL + 1}, clock=clock)
+    time = Time()
+    consortium, _, grid = federation({"tiny": SMALL, "wee": SMALL + 1}, time=time)
     policy = consortium.site(1).folder / "policy.json"
     policy.write_text('{"coordinators": [], "approvals": []}')
     result = conducted(consortium, grid)
     assert [site.entry.name for site in result.sites] == ["tiny"]
     assert [(entry.site, entry.code) for entry in result.refusals] == [("wee", "NOT_APPROVED")]
-    assert clock.seconds < 2 * POLL_SECONDS
+    assert time.seconds < 2 * POLL_SECONDS
 
 
 def test_a_node_out_of_reach_is_asked_again_after_a_while_and_pays_once(federation):
-    clock = Clock()
+    time = Time()
     errors = {0: [ErrorCode.NODE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE]}
-    consortium, sites, grid = federation({"tiny": SMALL}, clock=clock, errors=errors)
+    consortium, sites, grid = federation({"tiny": SMALL}, time=time, errors=errors)
     result = conducted(consortium, grid)
     assert [len(site.receipts) for site in result.sites] == [1]
     assert sites[0].asked == 3
-    assert clock.seconds >= 2 * RETRY_SECONDS
+    assert time.seconds >= 2 * RETRY_SECONDS
     assert result.refusals == ()
 
 
@@ -185,7 +192,7 @@ def test_two_nodes_of_one_site_and_a_node_of_none(federation, found):
     """A restarted SuperNode can be listed twice, and a stranger can join: neither changes the result."""
     consortium, sites, grid = federation({"tiny": SMALL, "wee": SMALL + 1}, nodes=[0, 0, 1])
     stranger = found({"else": SMALL}, folder="elsewhere").site(0)
-    strange = LossyGrid(relay(lambda context: [sites[0], stranger, sites[1]][_partition(context)]), 3, Clock())
+    strange = LossyGrid(relay(lambda context: [sites[0], stranger, sites[1]][_partition(context)]), 3, Time())
     for each in (grid, strange):
         result = conducted(consortium, each)
         assert [(site.entry.name, len(site.receipts)) for site in result.sites] == [("tiny", 1), ("wee", 1)]

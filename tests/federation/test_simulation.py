@@ -14,9 +14,11 @@ from cohortmix.deploy.consortium import Terms
 from cohortmix.deploy.simulation import simulate
 from cohortmix.protocol.messages import SignedReceipt, SignedStudy, decode
 from cohortmix.protocol.receipts import verify
+from cohortmix.protocol.signing import Key
 from cohortmix.server.publish import FILES, Figures, publish, summarise
 
 TERMS = Terms(budget=Budget.from_epsilon(3.0), seed=1)
+KEY = Key.generate()
 SITES = np.repeat(["ITAL", "NORW", "tiny"], [300, 60, 60])
 
 
@@ -126,11 +128,11 @@ def test_publishing_again_replaces_a_study_but_nothing_else(finished, tmp_path):
     simulated, _, _ = finished
     out = tmp_path / "new" / "out"
     for rows in (5, 7):
-        publish(simulated.result, simulated.records.head(rows), simulated.summary, out)
+        publish(simulated.result, simulated.records.head(rows), simulated.summary, out, KEY)
         assert len(pd.read_parquet(out / "pooled.parquet")) == rows
     (out / "thesis.tex").write_text("do not lose this")
     with pytest.raises(InputError, match=r"thesis\.tex"):
-        publish(simulated.result, simulated.records, simulated.summary, out)
+        publish(simulated.result, simulated.records, simulated.summary, out, KEY)
     assert len(pd.read_parquet(out / "pooled.parquet")) == 7
     assert (out / "thesis.tex").exists()
 
@@ -139,7 +141,7 @@ def test_a_file_in_the_way_is_refused(finished, tmp_path):
     simulated, _, _ = finished
     (tmp_path / "out").write_text("a file")
     with pytest.raises(InputError, match="is a file"):
-        publish(simulated.result, simulated.records, simulated.summary, tmp_path / "out")
+        publish(simulated.result, simulated.records, simulated.summary, tmp_path / "out", KEY)
 
 
 def test_the_same_seed_gives_the_same_records_and_another_one_others(table, schema):

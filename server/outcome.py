@@ -1,0 +1,36 @@
+"""How a study can end short of its sites: they refused it, or they did not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from cohortmix.protocol.messages import Code
+from cohortmix.server.store import RefusalEntry
+
+
+class StudyRefused(Exception):  # noqa: N818 (an answer, not a fault)
+    """A study stopped because sites refused it."""
+
+
+class StudyUnanswered(Exception):  # noqa: N818
+    """A study stopped because sites did not answer."""
+
+
+def told_apart(sentence: str, refusals: Iterable[RefusalEntry]) -> StudyRefused | StudyUnanswered:
+    """What to raise for a study whose missing sites said this; that a site is unavailable is no refusal."""
+    refused = [refusal for refusal in refusals if refusal.code != Code.UNAVAILABLE]
+    if refused:
+        return StudyRefused(f"{sentence}; {refused[0].site!r} says: {refused[0].sentence}")
+    return StudyUnanswered(sentence)
+
+
+@contextmanager
+def with_enough_sites() -> Iterator[None]:
+    """Tell a study that sites refused from one that they did not answer."""
+    from cohortmix.server.coordinator import TooFewSites  # brings in JAX
+
+    try:
+        yield
+    except TooFewSites as stopped:
+        raise told_apart(str(stopped), stopped.refusals) from None
