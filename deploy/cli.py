@@ -20,11 +20,12 @@ from cohortmix.client.policy import Refused
 from cohortmix.core.meter import BudgetExceeded
 from cohortmix.core.schema import SchemaError
 from cohortmix.core.table import InputError
-from cohortmix.deploy import commands
+from cohortmix.deploy import commands, submit
 from cohortmix.deploy.audit import audit
 from cohortmix.deploy.faults import EngineError
 from cohortmix.deploy.tour import demo
 from cohortmix.protocol.receipts import ReceiptError
+from cohortmix.server import cli as server
 from cohortmix.server.manifest import ManifestError
 from cohortmix.server.outcome import StudyRefused, StudyUnanswered
 
@@ -90,6 +91,14 @@ site.command()(steward.revoke)
 site.command()(steward.ledger)
 site.command()(steward.preview)
 app.add_typer(site, name="site")
+
+study = typer.Typer(help="A study of several hospitals, at its coordinator.")
+study.command()(server.new)
+study.command()(server.sign)
+study.command()(submit.run)
+study.command()(server.status)
+study.command()(server.publish)
+app.add_typer(study, name="study")
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.meter import Answer
 from cohortmix.core.schema import Schema
+from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.messages import SignedReceipt, SignedStudy, SiteEntry, StudySpec
 from cohortmix.server.store import RefusalEntry
 
@@ -50,3 +51,8 @@ class StudyResult:
     def spec(self) -> StudySpec:
         """The study without its signature."""
         return self.study.study
+
+    @property
+    def receipts(self) -> str:
+        """Hash over the hashes of its receipts, as `Store.receipts` has it."""
+        return sha256(sorted(signed.receipt.hash for site in self.sites for signed in site.receipts))

@@ -100,6 +100,11 @@ class Status:
         return tuple(site for site in self.sites if site.missing)
 
     @property
+    def over(self) -> bool:
+        """Whether there is nothing left to ask."""
+        return not self.missing and self.state in (State.COMPLETE, State.PUBLISHED)
+
+    @property
     def publishable(self) -> bool:
         """Whether at least min_sites have answered round 1."""
         return sum(1 in site.answered for site in self.sites) >= self.spec.min_sites
