@@ -1,8 +1,8 @@
 """`cohortmix study run`: hand a study to Flower, and follow it in its store.
 
 Flower gets a bundle without code (`bundle/`), which names the ServerApp that is installed here. That conducts the
-study at the SuperLink, whether or not anyone follows it; the command run again goes on following, or starts a new run
-where the last one has ended.
+study at the SuperLink, whether or not anyone follows it; the command, run again, goes on following, or starts a
+new run where the last one has ended.
 """
 
 from __future__ import annotations
