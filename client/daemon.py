@@ -86,11 +86,11 @@ class Daemon:
         await self._server.start()
 
     async def stop(self) -> None:
-        """Take no more calls, let replies leave that are due within one interval, and finish what is computed.
+        """Take no more calls, let the replies leave that are ready, and finish what is being computed.
 
         What is finished is committed: when the coordinator asks again, it is there.
         """
-        await self._server.stop(self._interval)
+        await self._server.stop(self._interval + 1)  # by then every reply that is ready had its tick
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     async def _describe(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:

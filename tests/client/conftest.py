@@ -113,10 +113,10 @@ class Hospital:
     folder: Path
 
     @classmethod
-    def found(cls, folder: Path, records: pd.DataFrame | None = None, cap_mu: str = "5", **settings: Any) -> Self:
+    def found(cls, folder: Path, cap_mu: str = "5", rows: int = PATIENTS, seed: int = 0, **settings: Any) -> Self:
         """A new site that has checked its table; replies leave every hundredth of a second."""
         folder.mkdir(parents=True)
-        (cohort() if records is None else records).to_parquet(folder / "records.parquet")
+        cohort(rows, seed).to_parquet(folder / "records.parquet")
         (folder / "records.parquet").chmod(0o600)
         (folder / "schema.yaml").write_text(SCHEMA)
         here = cls(folder)

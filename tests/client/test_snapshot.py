@@ -1,0 +1,131 @@
+"""The snapshot: what was checked is what is served, whatever happens to the source or in between."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cohortmix.client import snapshot
+from cohortmix.client.data import open_table
+from cohortmix.client.lock import exclusive
+from cohortmix.client.snapshot import open_snapshot, pin_snapshot
+from cohortmix.core.schema import Schema
+from cohortmix.core.table import InputError, Source, TableSource
+
+TEXT = """
+name: t
+patient_key: id
+target: y
+columns:
+  x: {type: number, min: 0, max: 10, missing: true}
+  y: {type: category, values: [a, NA]}
+"""
+SCHEMA = Schema.from_yaml(TEXT)
+TABLE = pd.DataFrame({"secret": "s", "id": [1, 2, 2], "x": ["5", "null", "many"], "y": ["a", "NA", "b"]})
+
+
+def accept(_: Source) -> None:
+    """A check that every table passes."""
+
+
+def rows(source: Source) -> list[dict[str, object]]:
+    return [row for batch in source.batches() for row in batch.to_pylist()]
+
+
+def source(folder: Path, table: pd.DataFrame = TABLE) -> Source:
+    table.to_csv(folder / "t.csv", index=False)
+    return open_table(folder / "t.csv", SCHEMA)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    return folder
+
+
+def test_it_holds_the_cleaned_table(folder: Path, tmp_path: Path) -> None:
+    pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
+    (tmp_path / "t.csv").unlink()
+    assert rows(open_snapshot(folder, SCHEMA)) == [
+        {"x": "5", "y": "a", "id": "1"},
+        {"x": None, "y": "NA", "id": "2"},
+        {"x": "many", "y": "b", "id": "2"},
+    ]
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in folder.iterdir())
+    assert b"secret" not in next(folder.glob("*.parquet")).read_bytes()
+
+
+def test_the_copy_is_what_is_checked(folder: Path, tmp_path: Path) -> None:
+    seen = []
+
+    def check(copy: Source) -> None:
+        (tmp_path / "t.csv").write_text("x,y,id\n0,a,1\n")  # the source changes meanwhile
+        seen.append(rows(copy))
+
+    pin_snapshot(folder, source(tmp_path), SCHEMA, check)
+    assert seen == [rows(open_snapshot(folder, SCHEMA))]
+
+
+def test_a_new_one_replaces_the_old_one(folder: Path, tmp_path: Path) -> None:
+    for table in (TABLE, TABLE[:1]):
+        pin_snapshot(folder, source(tmp_path, table), SCHEMA, accept)
+        assert len(rows(open_snapshot(folder, SCHEMA))) == len(table)
+        assert len(list(folder.iterdir())) == 2
+
+
+def stop(*_: object) -> None:
+    raise InputError("no")
+
+
+@pytest.mark.parametrize("at", ["check", "_copy", "sync_folder", "replace_file"])
+def test_a_fault_leaves_what_was_served(
+    at: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
+    before = rows(open_snapshot(folder, SCHEMA))
+    if at != "check":
+        monkeypatch.setattr(snapshot, at, stop)
+    with pytest.raises(InputError, match="no"):
+        pin_snapshot(folder, source(tmp_path, TABLE[:1]), SCHEMA, stop if at == "check" else accept)
+    assert rows(open_snapshot(folder, SCHEMA)) == before
+    assert not (folder / "new.parquet").exists()
+
+
+def test_damage_and_change_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no checked table to serve; run `cohortmix site check`"):
+        open_snapshot(folder, SCHEMA)
+    pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
+    other = Schema.from_yaml(TEXT.replace("max: 10", "max: 11"))
+    with pytest.raises(InputError, match="the schema has changed"):
+        open_snapshot(folder, other)
+    (file,) = folder.glob("*.parquet")
+    content = file.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    for damage in (bytes(flipped), content[:-1], b""):
+        file.write_bytes(damage)
+        with pytest.raises(InputError, match="is damaged"):
+            open_snapshot(folder, SCHEMA)
+    file.write_bytes(content)
+    assert len(rows(open_snapshot(folder, SCHEMA))) == 3
+    file.unlink()
+    with pytest.raises(InputError, match="no checked table"):
+        open_snapshot(folder, SCHEMA)
+    (folder / "pin.json").write_text("{}")
+    with pytest.raises(InputError, match="is damaged"):
+        open_snapshot(folder, SCHEMA)
+
+
+def test_an_empty_table(folder: Path) -> None:
+    with pytest.raises(InputError, match="the table is empty"):
+        pin_snapshot(folder, TableSource(TABLE[:0], ["x", "y", "id"]), SCHEMA, accept)
+
+
+def test_one_holds_a_folder_at_a_time(folder: Path) -> None:
+    with exclusive(folder), pytest.raises(InputError, match="another process"), exclusive(folder):
+        pass
+    with exclusive(folder):
+        pass  # it is free again
+    with pytest.raises(InputError, match="cannot open the folder"), exclusive(folder / "nowhere"):
+        pass
