@@ -42,6 +42,8 @@ def read_description(config: SiteConfig, schema: Schema) -> Description:
         raise InputError(f"{str(config.description_file)!r} is damaged; {again}")
     if facts.schema_hash != schema.hash:
         raise InputError(f"the schema has changed since the table was checked; {again}")
+    if facts.key != config.read_key().public_hex:
+        raise InputError(f"the site's key has changed since the table was checked; {again}")
     return facts
 
 

@@ -53,6 +53,7 @@ class Journal:
     ----------
     path : the file; ":memory:" for none.
     mark : the folder of the mark; None where nobody could set the file back, as in a simulation.
+    renew : write a lost mark anew, on the word of whoever opens the journal.
 
     Raises
     ------
@@ -62,12 +63,14 @@ class Journal:
         If the file or the mark cannot be read.
     """
 
-    def __init__(self, path: str | Path, mark: Path | None = None) -> None:
+    def __init__(self, path: str | Path, mark: Path | None = None, renew: bool = False) -> None:
         self._database = Database(path, _TABLE)
         self._mark = None if mark is None else Mark(mark)
         try:
             with self._database.transaction():
                 self._verify()
+                if renew and self._mark is not None:
+                    self._mark.renew(self.place, self.hash_of)
                 self._follow()
         except sqlite3.DatabaseError as error:
             self.close()

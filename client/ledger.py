@@ -13,17 +13,19 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
+from cohortmix.client.act import Act, verify_acts
+from cohortmix.client.act import Kind as ActKind
 from cohortmix.client.database import LedgerError
 from cohortmix.client.journal import Journal, Step
 from cohortmix.client.mark import CURE, HistoryError
 from cohortmix.client.reservation import Reservation, check_limit, total_mu2
 from cohortmix.protocol.canonical import canonical
-from cohortmix.protocol.fields import Exact, Hash, Ratio, Signature, Wire, decimal_text
+from cohortmix.protocol.fields import Exact, Hash, Ratio, Wire
 from cohortmix.protocol.messages import SignedReceipt, SignedRelease, decode, encode
 from cohortmix.protocol.receipts import GENESIS, ReceiptError, verify_chain
-from cohortmix.protocol.signing import Key, SignatureError, verify, verify_receipt
+from cohortmix.protocol.signing import Key, SignatureError
 
-RESERVED, COMMITTED, RAISED = "reserved", "committed", "cap raised"
+RESERVED, COMMITTED, SIGNED = "reserved", "committed", "signed act"
 
 
 class RequestConflict(LedgerError):  # noqa: N818 (a conflict, not a fault of this program)
@@ -36,13 +38,6 @@ class _Reserved(Wire):
     request: Hash
     mu2: Ratio
     cap: Exact
-
-
-class _Raised(Wire):
-    """A new cap, signed by the site's key for this place in the ledger."""
-
-    cap: Exact
-    signature: Signature
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ class Ledger:
     cap_mu : the most that all studies together may ever cost one patient. In force is the smaller of this and
         the ledger's own, which is that of the first reservation until `raise_cap` signs a larger one.
     mark : the folder of the high-water mark, on other storage; it exists. None for a simulation.
-    key : the site's public key, by which receipts and raised caps are checked; without it no cap is raised.
+    key : the site's public key, by which signed acts are checked; without it nothing is signed.
 
     Raises
     ------
@@ -89,7 +84,7 @@ class Ledger:
             self._verify()
         except (ReceiptError, SignatureError) as error:
             self.close()
-            raise HistoryError(f"the ledger was altered: {error}; {CURE}") from None
+            raise HistoryError(f"the ledger does not hold: {error}; {CURE}") from None
         except LedgerError:
             self.close()
             raise
@@ -159,14 +154,28 @@ class Ledger:
         LedgerError
             If it is not larger, or `key` is not the site's.
         """
-        if key.public_hex != self._key:
-            raise LedgerError("the cap is raised with the site's own key only")
-        with self._journal.transaction():
-            if self.own_cap is not None and cap_mu <= self.own_cap:
-                raise LedgerError(f"expected a cap above {self.own_cap}, the ledger's own, got {cap_mu}")
-            signature = key.sign(_cap_bytes(cap_mu, self._journal.place.hash))
-            content = canonical(_Raised(cap=cap_mu, signature=signature).plain())
-            self._journal.append(RAISED, "", "", len(self._journal.steps(RAISED)), content)
+        if self.own_cap is not None and cap_mu <= self.own_cap:
+            raise LedgerError(f"expected a cap above {self.own_cap}, the ledger's own, got {cap_mu}")
+        self._act(key, "raise cap", cap_mu)
+
+    def change_key(self, key: Key, new: str) -> None:
+        """Sign the public key `new` with the present one: from now on the ledger opens with the new key."""
+        self._act(key, "new key", key=new)
+        self._key = new
+
+    @classmethod
+    def renew_mark(cls, path: Path, cap_mu: Decimal, mark: Path, key: Key) -> None:
+        """Write a lost mark anew, and sign for it: the steward's word that this is the newest ledger.
+
+        Nothing can check the word; it stays in the ledger. A mark that contradicts it is not overwritten.
+        """
+        cls(path, cap_mu, None, key.public_hex).close()  # whose key it is, before anything is written
+        Journal(path, mark, renew=True).close()
+        ledger = cls(path, cap_mu, mark, key.public_hex)
+        try:
+            ledger._act(key, "renew mark")
+        finally:
+            ledger.close()
 
     @property
     def cap_mu(self) -> Decimal:
@@ -176,9 +185,9 @@ class Ledger:
     @property
     def own_cap(self) -> Decimal | None:
         """The last raised cap, or that of the first reservation; None while nothing is spent."""
-        raised = self._journal.last(RAISED)
-        if raised is not None:
-            return _Raised.model_validate_json(raised.content).cap
+        raised = [act.cap for _, act in self._acts() if act.cap is not None]
+        if raised:
+            return raised[-1]
         first = self._journal.steps(RESERVED)[:1]
         return _reserved(first[0]).cap if first else None
 
@@ -215,19 +224,22 @@ class Ledger:
         check_limit("cap", total_mu2(each.mu2 for each in entries), mu2, Fraction(self.cap_mu) ** 2)
 
     def _verify(self) -> None:
-        """Receipts are one chain; receipts and raised caps are signed by the site's key, where it is known."""
-        receipts = self.receipts()
-        verify_chain([signed.receipt for signed in receipts], complete=True)
-        raises = self._journal.steps(RAISED)
-        if self._key is None:
-            if raises:
-                raise LedgerError("the cap of this ledger was raised by signature; open it with the site's key")
-            return
-        for signed in receipts:
-            verify_receipt(signed, self._key)
-        for step in raises:
-            raised = _Raised.model_validate_json(step.content)
-            verify(self._key, _cap_bytes(raised.cap, self._journal.hash_of(step.number - 1)), raised.signature)
+        """Receipts are one chain, acts are signed by the site; a receipt's signature is checked by who gets it."""
+        verify_chain([signed.receipt for signed in self.receipts()], complete=True)
+        acts = self._acts()
+        if acts and self._key is None:
+            raise LedgerError("this ledger holds acts signed by the site; open it with the site's key")
+        verify_acts([(self._journal.hash_of(step.number - 1), act) for step, act in acts], self._key or "")
+
+    def _acts(self) -> list[tuple[Step, Act]]:
+        return [(step, Act.model_validate_json(step.content)) for step in self._journal.steps(SIGNED)]
+
+    def _act(self, by: Key, act: ActKind, cap: Decimal | None = None, key: str | None = None) -> None:
+        if by.public_hex != self._key:
+            raise LedgerError("only the site's own key signs in its ledger")
+        with self._journal.transaction():
+            signed = Act.sign(by, self._journal.place.hash, act, cap, key)
+            self._journal.append(SIGNED, "", "", len(self._acts()), canonical(signed.plain()))
 
 
 def _reserved(step: Step) -> _Reserved:
@@ -238,11 +250,6 @@ def _released(step: Step) -> SignedRelease:
     message = decode(step.content)
     assert isinstance(message, SignedRelease)
     return message
-
-
-def _cap_bytes(cap_mu: Decimal, previous: str) -> bytes:
-    """What is signed: the cap and the step before, so that the signature is good at one place only."""
-    return b"cohortmix/cap/1\n" + canonical({"cap": decimal_text(cap_mu), "previous": previous})
 
 
 def _check_sealed(signed: SignedRelease, reserved: Reservation, previous: str) -> None:

@@ -24,6 +24,7 @@ from cohortmix.protocol.fields import Hash, Wire
 FILE = "ledger.mark"
 
 CURE = "put the newest ledger back; if it is lost, its whole cap counts as spent on these patients"
+RENEW = "`cohortmix site ledger --renew-mark`"
 
 
 class HistoryError(LedgerError):
@@ -73,14 +74,35 @@ class Mark:
         if mark is None and place.steps:
             raise HistoryError(
                 f"the ledger has {place.steps} steps and its high-water mark {str(self._file)!r} is not there; "
-                "mount its storage, or put the mark back"
+                f"mount its storage, or, if that is lost, sign for this ledger: {RENEW}"
             )
         if mark is not None:
-            self._compare(mark, place, hash_of)
+            self._require_history(mark, place, hash_of)
+            if place.steps > mark.steps + 1:
+                raise HistoryError(
+                    f"the high-water mark was set back: it says {mark.steps} steps, the ledger has {place.steps}; "
+                    f"put the newest {str(self._file)!r} back, or, if that is lost, sign for this ledger: {RENEW}"
+                )
         if mark != place:
             self._write(place)
 
-    def _compare(self, mark: Place, place: Place, hash_of: Callable[[int], str]) -> None:
+    def renew(self, place: Place, hash_of: Callable[[int], str]) -> None:
+        """Write a mark that is lost, damaged or too old anew, on the word of whoever calls that `place` is newest.
+
+        Raises
+        ------
+        HistoryError
+            If there is a mark which shows that it is not.
+        """
+        try:
+            mark = self._read()
+        except HistoryError:
+            mark = None
+        if mark is not None:
+            self._require_history(mark, place, hash_of)
+        self._write(place)
+
+    def _require_history(self, mark: Place, place: Place, hash_of: Callable[[int], str]) -> None:
         if place.steps < mark.steps:
             raise HistoryError(
                 f"the ledger was set back: it has {place.steps} steps, its mark says {mark.steps}; {CURE}"
@@ -89,11 +111,6 @@ class Mark:
             raise HistoryError(
                 f"the ledger has another history than its high-water mark, which knows another step {mark.steps}; "
                 f"{CURE}"
-            )
-        if place.steps > mark.steps + 1:
-            raise HistoryError(
-                f"the high-water mark was set back: it says {mark.steps} steps, the ledger has {place.steps}; put "
-                f"the newest {str(self._file)!r} back"
             )
 
     def _read(self) -> Place | None:
@@ -107,7 +124,7 @@ class Mark:
             ) from None
         except ValidationError:
             raise HistoryError(
-                f"the high-water mark {str(self._file)!r} is damaged: expected steps and a hash; put it back"
+                f"the high-water mark {str(self._file)!r} is damaged; if it is lost, sign for this ledger: {RENEW}"
             ) from None
         return Place(content.steps, content.hash)
 

@@ -29,7 +29,9 @@ from cohortmix.core.anonymize import project, read_sums
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.table import InputError
 from cohortmix.protocol.fields import Exact, decimal_text, ratio_text
+from cohortmix.protocol.keyfile import write_key
 from cohortmix.protocol.messages import ClassSums, SignedRelease, StudySpec, decode, request_id
+from cohortmix.protocol.signing import Key
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The site's configuration.")]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.json", help="A study, signed by its coordinator.")]
@@ -88,12 +90,23 @@ def ledger(
         str | None,
         typer.Option(metavar="MU", help="Sign a larger cap, for good. cap_mu of site.yaml still holds."),
     ] = None,
+    renew_mark: Annotated[
+        bool, typer.Option("--renew-mark", help="The mark is lost: sign that this is the newest ledger, for good.")
+    ] = False,
+    new_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Make a new signing key there, and sign it with the present one."),
+    ] = None,
 ) -> None:
     """Show what was spent, on which study and request, and what is left."""
     site = load_config(config)
+    if renew_mark:
+        Ledger.renew_mark(site.ledger_file, site.cap_mu, site.mark, site.read_key())
     with _ledger(site) as book:
         if raise_cap is not None:
             book.raise_cap(_mu("--raise-cap", raise_cap), site.read_key())
+        if new_key is not None:
+            _change_key(book, site, new_key)
         names = {each.study: each.name or "" for each in Policy.load(site.policy_file).approvals}
         rounds = _rounds(book, site.name)
         if csv_file is not None:
@@ -131,6 +144,14 @@ def _ledger(site: SiteConfig) -> Iterator[Ledger]:
         yield book
     finally:
         book.close()
+
+
+def _change_key(book: Ledger, site: SiteConfig, path: Path) -> None:
+    new = Key.generate()
+    write_key(path, new)
+    book.change_key(site.read_key(), new.public_hex)
+    typer.echo(f"public key {new.public_hex}")
+    typer.echo(f"next: set `key: {path.absolute()}` in site.yaml, run `site check`, give the coordinator description.json")
 
 
 def _quote(site: SiteConfig, study: StudySpec) -> tuple[Quote, Spending]:

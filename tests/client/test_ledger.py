@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,7 @@ _ASKS_WHEN_TOLD = """
 import sys
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from cohortmix.client.ledger import Ledger
 from cohortmix.core.meter import BudgetExceeded
@@ -433,7 +435,7 @@ EDITS = {
     "WHERE kind = 'answered'",
     "a request is renamed": "UPDATE steps SET id = 'request-9' WHERE kind = 'reserved'",
     "steps change places": "UPDATE steps SET number = -number",
-    "a cap is written in": "INSERT INTO steps VALUES (99, 'cap raised', '', '', 0, x'7b7d', '00')",
+    "a cap is written in": "INSERT INTO steps VALUES (99, 'signed act', '', '', 0, x'7b7d', '00')",
     "a hash is cut": "UPDATE steps SET hash = substr(hash, 2) WHERE number = 1",
 }
 
@@ -471,13 +473,6 @@ def test_a_file_that_is_no_ledger_is_one_sentence(path: Path, tmp_path: Path) ->
         Ledger(tmp_path / "none" / "ledger.db", CAP)
 
 
-def test_receipts_of_another_key_are_not_this_sites(path: Path) -> None:
-    written(path)
-    Ledger(path, CAP, key=KEY.public_hex).close()
-    with pytest.raises(HistoryError, match="not by key"):
-        Ledger(path, CAP, key=Key.generate().public_hex)
-
-
 # --- the cap's own history
 
 
@@ -511,17 +506,53 @@ def test_a_signed_cap_and_the_configured_one_bound_together(path: Path) -> None:
 def test_the_cap_is_raised_by_the_sites_key_and_upwards_only(path: Path) -> None:
     ledger = signing(path, "0.2")
     ledger.reserve(STUDY, "request-1", HASH, mu2("0.2"), LARGE)
-    with pytest.raises(LedgerError, match="own key"):
+    with pytest.raises(LedgerError, match="own key signs"):
         ledger.raise_cap(Decimal("0.3"), Key.generate())
     for lower in ("0.2", "0.1"):
         with pytest.raises(LedgerError, match=r"expected a cap above 0\.2"):
             ledger.raise_cap(Decimal(lower), KEY)
     ledger.raise_cap(Decimal("0.3"), KEY)
     ledger.close()
-    with pytest.raises(LedgerError, match="raised by signature"):
+    with pytest.raises(LedgerError, match="acts signed by the site"):
         Ledger(path, CAP)
-    with pytest.raises(HistoryError, match="not by key"):
+    with pytest.raises(HistoryError, match="expected the site's key"):
         Ledger(path, CAP, key=Key.generate().public_hex)
+
+
+def test_a_signed_cap_is_good_at_its_place_only(path: Path, tmp_path: Path) -> None:
+    """The same act, with a chain that was written anew around it, in a ledger that has come further."""
+    ledgers = []
+    for name in ("one.db", "other.db"):
+        ledger = signing(tmp_path / name, "0.2")
+        ledger.reserve(STUDY if name == "one.db" else OTHER, "request-1", HASH, mu2("0.2"), LARGE)
+        ledgers.append(ledger)
+    ledgers[0].raise_cap(Decimal("0.3"), KEY)
+    (act,) = (step for step in ledgers[0]._journal.steps("signed act"))
+    with ledgers[1]._journal.transaction():
+        ledgers[1]._journal.append(*act[1:6])
+    for ledger in ledgers:
+        ledger.close()
+    signing(tmp_path / "one.db", "0.3").close()
+    with pytest.raises(HistoryError, match="not by key"):
+        signing(tmp_path / "other.db", "0.3")
+
+
+def test_a_new_key_is_signed_with_the_one_before(path: Path) -> None:
+    keys = [KEY, Key.generate(), Key.generate()]
+    ledger = signing(path, "0.2")
+    ledger.reserve(STUDY, "request-1", HASH, mu2("0.1"), LARGE)
+    for number, (old, new) in enumerate(pairwise(keys), 3):
+        ledger.raise_cap(Decimal(f"0.{number}"), old)
+        with pytest.raises(LedgerError, match="own key signs"):
+            ledger.change_key(new, KEY.public_hex)
+        ledger.change_key(old, new.public_hex)
+    ledger.close()
+    for former in (*keys[:2], Key.generate()):
+        with pytest.raises(HistoryError, match="expected the site's key"):
+            Ledger(path, CAP, key=former.public_hex)
+    ledger = Ledger(path, Decimal(1), key=keys[2].public_hex)
+    assert ledger.cap_mu == Decimal("0.4")
+    ledger.close()
 
 
 def test_before_anything_is_spent_the_configuration_alone_is_the_cap(path: Path) -> None:

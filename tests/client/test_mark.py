@@ -16,7 +16,9 @@ import pytest
 from cohortmix.client.database import LedgerError
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.mark import FILE, HistoryError
+from cohortmix.protocol.signing import Key
 
+KEY = Key.from_bytes(bytes(range(32)))
 CAP, HASH, LARGE = Decimal("0.3"), "c" * 64, Fraction(100)
 COST = Fraction(1, 10**4)
 
@@ -30,7 +32,10 @@ class Place:
         self.mark.mkdir()
 
     def open(self) -> Ledger:
-        return Ledger(self.state / "ledger.db", CAP, self.mark)
+        return Ledger(self.state / "ledger.db", CAP, self.mark, KEY.public_hex)
+
+    def renew(self, key: Key = KEY) -> None:
+        Ledger.renew_mark(self.state / "ledger.db", CAP, self.mark, key)
 
     def spend(self, *requests: str) -> Fraction:
         """Reserve for each of these requests; everything spent by then."""
@@ -214,3 +219,49 @@ def test_a_mark_that_is_not_readable_is_not_a_missing_one(place: Place) -> None:
     os.symlink(FILE, place.mark / FILE)  # a loop: neither there nor absent
     with pytest.raises(LedgerError, match="cannot read the high-water mark"):
         place.open()
+
+
+# --- a mark that is lost
+
+
+@pytest.mark.parametrize("loss", ["lost", "damaged", "too old"])
+def test_a_lost_mark_is_written_anew_on_the_stewards_signed_word(place: Place, tmp_path: Path, loss: str) -> None:
+    place.spend("1")
+    old = place.backup(tmp_path / "old", "mark")
+    place.spend("2", "3")
+    if loss == "too old":
+        place.restore(old, "mark")
+    elif loss == "damaged":
+        (place.mark / FILE).write_bytes(b"{}")
+    else:
+        (place.mark / FILE).unlink()
+    with pytest.raises(HistoryError, match="--renew-mark"):
+        place.open()
+    place.renew()
+    assert place.spend("4") == 4 * COST
+    with sqlite3.connect(place.state / "ledger.db") as reader:
+        (content,) = reader.execute("SELECT content FROM steps WHERE kind = 'signed act'").fetchone()
+    reader.close()
+    assert b'"renew mark"' in content
+
+
+def test_a_mark_that_contradicts_the_steward_is_not_overwritten(place: Place, tmp_path: Path) -> None:
+    place.spend("1")
+    backup = place.backup(tmp_path / "backup", "state")
+    place.spend("2")
+    mark = (place.mark / FILE).read_bytes()
+    place.restore(backup, "state")
+    with pytest.raises(HistoryError, match="set back"):
+        place.renew()
+    with pytest.raises(HistoryError, match="set back"):
+        place.open()
+    assert (place.mark / FILE).read_bytes() == mark
+
+
+def test_a_mark_is_renewed_with_the_sites_key_only(place: Place) -> None:
+    place.spend("1")
+    place.renew()
+    (place.mark / FILE).unlink()
+    with pytest.raises(HistoryError, match="expected the site's key"):
+        place.renew(Key.generate())
+    assert not (place.mark / FILE).exists()

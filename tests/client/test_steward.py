@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cohortmix.client import steward
+from cohortmix.client import service, steward
 from cohortmix.client.database import LedgerError
 from cohortmix.client.mark import FILE, HistoryError
 from cohortmix.client.opening import open_site, read_policy
@@ -290,7 +290,36 @@ def test_a_ledger_that_was_set_back_is_named_by_every_command(desk: Desk) -> Non
     for command in commands:
         with pytest.raises(HistoryError, match="set back"):
             command()
-    assert (desk.hospital.config.mark / FILE).exists()
+    with pytest.raises(HistoryError, match="set back"):
+        steward.ledger(desk.file, renew_mark=True)
+
+
+def test_a_lost_mark_is_renewed_by_the_steward(desk: Desk) -> None:
+    desk.approve(desk.study())
+    desk.answer(desk.study())
+    (desk.hospital.config.mark / FILE).unlink()
+    with pytest.raises(HistoryError, match="--renew-mark"):
+        steward.ledger(desk.file)
+    steward.ledger(desk.file, renew_mark=True)
+    assert desk.spent() == desk.study().mu2
+
+
+def test_a_site_changes_its_key_and_keeps_its_ledger(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.approve(desk.study())
+    desk.answer(desk.study())
+    former = desk.hospital.facts.key
+    steward.ledger(desk.file, new_key=desk.hospital.site / "second.key")
+    assert "public key" in capsys.readouterr().out
+    with pytest.raises(HistoryError, match="expected the site's key"):
+        steward.ledger(desk.file)
+    desk.configure(key="second.key")
+    with pytest.raises(InputError, match="key has changed"):
+        steward.quote(desk.receive(desk.study()), desk.file)
+    service.check(desk.file)
+    assert desk.hospital.facts.key != former
+    desk.approve(desk.study("0.2"))
+    assert isinstance(desk.answer(desk.study("0.2")), SignedRelease)
+    assert desk.spent() == desk.study().mu2 + desk.study("0.2").mu2
 
 
 # --- preview
