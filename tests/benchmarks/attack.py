@@ -1,0 +1,298 @@
+"""Does ClustMix as published keep its claim, (1, 1/N)-DP? One attack on it, on its sound order and on cohortmix.
+
+An attacker who knows two neighbouring tables sees one release and says from which it came:
+
+- moved: the distance of the two releases *without noise*, at equal coins, as a multiple of what Eq. 8 takes for
+  the sensitivity of the whole. Above 1, the step in the proof that bounds it is false.
+- mu, epsilon: lower bounds at 95 % confidence from releases with fresh coins and fresh noise, which is what the
+  claim is about. The statistic is a linear score of each class's number, mean, deviation and ends of the released
+  rows, learned on other runs. cohortmix and the noised steps also face the likelihood ratio of their exact
+  answers, the best attack there is on them (Neyman, Pearson): their releases are functions of those answers.
+
+    python tests/benchmarks/attack.py [--runs N] [--json F]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from math import inf, log, sqrt
+from pathlib import Path
+
+import clustmix_noised_steps as noised_steps
+import numpy as np
+import pandas as pd
+from clustmix_as_published import Array, ClustMix, Indices, Mixed, mix, numbers, ranges
+from datasets import load
+from joblib import Parallel, delayed
+from pairs import PAIRS, Pair
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from cohortmix.core import approximate
+from cohortmix.core.budget import Budget
+from cohortmix.core.evaluate import auc, boosted_trees, train_synthetic_test_real
+from cohortmix.core.lower_bound import LowerBound, log_likelihood_ratios, lower_bound
+from cohortmix.core.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.noise_keyed import KeyedNoise
+from cohortmix.core.replay import Mechanism, Replays, run
+from cohortmix.core.synthesis import Release, synthesize
+
+OUT = Path(__file__).parent / "results" / "attack.json"
+RUNS = 100  # releases a side of the published method
+LEARNING = 0.4  # of the runs teach the statistic, the others count
+ANSWERS = 8_000  # draws a side of the exact answers
+WHOLE = ("a typing error", "a far corner")  # pairs on which whole releases of cohortmix face the same statistic
+WHOLE_SHARE = 0.5  # of the runs: such a release takes ten seconds
+SLICES = 4
+STEPS = 50  # of KIP
+COINS = 5  # equal ones, for `moved`
+VARIANTS: dict[str, Callable[[Pair], ClustMix]] = {
+    "published": lambda pair: ClustMix(pair.sigma_max, steps=STEPS),
+    "published, public bounds": lambda pair: ClustMix(pair.sigma_max, steps=STEPS, bounds="schema"),
+    "published, public bounds, slices": lambda pair: ClustMix(
+        pair.sliced_sigma_max, steps=STEPS, bounds="schema", slices=SLICES
+    ),
+}
+Sound = Callable[..., Release]
+SOUND: dict[str, Sound] = {"noised steps": noised_steps.synthesize, "cohortmix": synthesize}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table: of a mechanism on a pair.
+
+    Attributes
+    ----------
+    attack : the statistic.
+    claimed, measured : mu, and its lower bound; `epsilon` is that at the claimed delta.
+    moved : share of the claimed sensitivity by which releases moved; inf where even their size changed.
+    """
+
+    pair: str
+    mechanism: str
+    attack: str
+    runs: int
+    claimed: float
+    moved: float | None
+    measured: float
+    epsilon: float
+
+    @property
+    def broken(self) -> bool:
+        """Whether 95 % confidence excludes the claim of epsilon 1."""
+        return self.epsilon > 1 or self.measured > self.claimed
+
+    def row(self) -> str:
+        """A row of the Markdown table."""
+        moved = "" if self.moved is None else f"{self.moved:.2f}"
+        numbers = (f"{each:.2f}" for each in (self.claimed, self.measured, self.epsilon))
+        verdict = "BROKEN" if self.broken else "not refuted"
+        return f"| {' | '.join([self.pair, self.mechanism, self.attack, moved, *numbers, verdict])} |"
+
+
+HEAD = "| pair | mechanism | attack | moved | mu claimed | mu >= | epsilon >= | claim |\n" + "|---" * 8 + "|"
+
+
+def published(name: str, variant: str, runs: int, workers: Parallel) -> Finding:
+    """Attack a variant of the published method."""
+    pair = PAIRS[name]()
+    parameters, patients = VARIANTS[variant](pair), len(pair.table)
+    claimed = parameters.claimed_mu(patients)
+    sides = np.array(
+        workers(delayed(_published_release)(name, variant, seed) for seed in range(2 * runs))
+    )  # even seeds about D, odd ones about D'
+    bound = learned_bound(sides[::2], sides[1::2], claimed)
+    share = moved(pair, parameters, COINS) / claimed
+    return _finding(name, variant, "learned", share, bound, patients)
+
+
+def moved(pair: Pair, parameters: ClustMix, coins: int) -> float:
+    """Largest distance of releases without noise, over equal coins, in units of the noise: the mu it gives."""
+    both = (
+        (mix(pair.table, pair.schema, parameters, s), mix(pair.other, pair.schema, parameters, s))
+        for s in range(coins)
+    )
+    return max(distance(one, other) for one, other in both)
+
+
+def distance(one: Mixed, other: Mixed) -> float:
+    """Of centroids matched for the least distance within each class, in units of their noise."""
+    total = 0.0
+    for c in np.unique([*one.labels, *other.labels]):
+        mine, theirs = one.labels == c, other.labels == c
+        if mine.sum() != theirs.sum():
+            return inf
+        cost = cdist(one.means[mine], other.means[theirs], "sqeuclidean") / one.sigma[mine, None] ** 2
+        total += float(cost[linear_sum_assignment(cost)].sum())
+    return sqrt(total)
+
+
+def sound(name: str, mechanism: str) -> Finding:
+    """Record and replay a sound mechanism, and attack its exact answers."""
+    pair = PAIRS[name]()
+    noise = OpenDPNoise()
+    with few_steps():
+        one = run(_whole(pair.table, pair, SOUND[mechanism]), noise)
+        other = run(_whole(pair.other, pair, SOUND[mechanism]), noise, one)
+    replays = Replays()
+    replays.compare(name, one, other)
+    assert not replays.violations, replays.violations
+    claimed = sqrt(sum(answer.mu2 for answer in one.answers))
+    bound = lower_bound(*log_likelihood_ratios(one.entries, other.entries, noise, ANSWERS), claimed)
+    return _finding(
+        name, mechanism, "likelihood ratio", max(replays.reached.values()) ** 0.5, bound, len(pair.table)
+    )
+
+
+def whole(name: str, mechanism: str, runs: int, workers: Parallel) -> Finding:
+    """Attack whole releases of a sound mechanism with the statistic that the published one faces."""
+    patients = len(PAIRS[name]().table)
+    sides = np.array(workers(delayed(_sound_release)(name, mechanism, seed) for seed in range(2 * runs)))
+    bound = learned_bound(sides[::2], sides[1::2], _budget(patients).resolve(patients).mu)
+    return _finding(name, mechanism, "learned", None, bound, patients)
+
+
+def learned_bound(null: Array, alternative: Array, claimed: float) -> LowerBound:
+    """A linear score of two classes of releases, learned on the first runs, bounded on the others."""
+    first = int(len(null) * LEARNING)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+    model.fit(np.concatenate([null[:first], alternative[:first]]), np.repeat([0, 1], first))
+    return lower_bound(
+        model.decision_function(null[first:]), model.decision_function(alternative[first:]), claimed
+    )
+
+
+def summary(x: Array, labels: Indices, classes: int) -> Array:
+    """Number, mean, deviation and ends of the released rows of each class, shape (C (1 + 4 D),)."""
+    parts = []
+    for c in range(classes):
+        rows = x[labels == c] if (labels == c).any() else np.zeros((1, x.shape[1]))
+        parts += [
+            [np.count_nonzero(labels == c)],
+            rows.mean(axis=0),
+            rows.std(axis=0),
+            rows.min(axis=0),
+            rows.max(axis=0),
+        ]
+    return np.concatenate(parts)
+
+
+def epsilon_bound(bound: LowerBound, delta: float) -> float:
+    """An epsilon that the mechanism cannot be below at delta: 1 - FNR <= e^epsilon FPR + delta, and reversed."""
+    ratios = ((1 - delta - bound.fnr) / bound.fpr, (1 - delta - bound.fpr) / bound.fnr)
+    return max(0.0, *(log(ratio) for ratio in ratios if ratio > 0))
+
+
+def utility() -> dict[str, float]:
+    """AUC of boosted trees on Adult, first split, for releases at (1, 1/N); ClustMix tuned as the paper says."""
+    data = load("adult", 0)
+    x, y = numbers(data.train, data.schema)
+    test, test_y = numbers(data.test, data.schema)
+    low, high = x.min(axis=0), x.max(axis=0)
+    found = []
+    for sigma_max in (0.05, 0.1, 0.2):
+        mixed = mix(data.train, data.schema, ClustMix(sigma_max, steps=200), 0)
+        model = boosted_trees().fit(mixed.noised(np.random.default_rng(1)), mixed.labels)
+        scores = [model.predict_proba((rows - low) / (high - low)) for rows in (x, test)]
+        found.append((auc(y, scores[0]), auc(test_y, scores[1])))
+    figures = {"published": max(found)[1]}  # the one that is best on the training set
+    for name, mechanism in SOUND.items():
+        release = mechanism(data.train, data.schema, _budget(len(data.train)), noise=KeyedNoise(0))
+        figures[name] = train_synthetic_test_real(release.records(), data.test, data.schema)
+    return figures
+
+
+@contextmanager
+def few_steps() -> Iterator[None]:
+    """Mixtures of fewer Adam steps and fits: free post-processing, which no bound here rests on."""
+    before = approximate.STEPS, approximate.MORE_STEPS, approximate.CENTROIDS
+    approximate.STEPS, approximate.MORE_STEPS, approximate.CENTROIDS = 100, 100, 100
+    try:
+        yield
+    finally:
+        approximate.STEPS, approximate.MORE_STEPS, approximate.CENTROIDS = before
+
+
+def _published_release(name: str, variant: str, seed: int) -> Array:
+    pair = PAIRS[name]()
+    mixed = mix(pair.other if seed % 2 else pair.table, pair.schema, VARIANTS[variant](pair), seed)
+    noised = mixed.noised(np.random.default_rng([seed, 1]))
+    return summary(noised, mixed.labels, len(pair.schema.classes))
+
+
+def _sound_release(name: str, mechanism: str, seed: int) -> Array:
+    pair = PAIRS[name]()
+    table = pair.other if seed % 2 else pair.table
+    with few_steps():
+        release = SOUND[mechanism](table, pair.schema, _budget(len(table)), noise=OpenDPNoise())
+    x, y = numbers(release.records(seed=seed), pair.schema)
+    low, high = ranges(pair.schema)
+    return summary((x - low) / (high - low), y, len(pair.schema.classes))
+
+
+def _whole(table: pd.DataFrame, pair: Pair, mechanism: Sound) -> Mechanism:
+    def all_steps(noise: NoiseSource) -> tuple[tuple[object, ...], Release]:
+        release = mechanism(table, pair.schema, _budget(len(table)), noise=noise)
+        return release.answers, release
+
+    return all_steps
+
+
+def _budget(patients: int) -> Budget:
+    return Budget.from_epsilon(1.0, 1 / patients, loose_delta=True)
+
+
+def _finding(
+    pair: str, mechanism: str, attack: str, share: float | None, bound: LowerBound, patients: int
+) -> Finding:
+    epsilon = epsilon_bound(bound, 1 / patients)
+    return Finding(pair, mechanism, attack, bound.runs, bound.claimed, share, bound.measured, epsilon)
+
+
+def findings(runs: int, workers: Parallel) -> Iterable[Finding]:
+    """All lines of the table, as they come."""
+    for name in PAIRS:
+        yield from (published(name, variant, runs, workers) for variant in VARIANTS)
+        yield from (sound(name, mechanism) for mechanism in SOUND)
+        if name in WHOLE:
+            yield whole(name, "cohortmix", int(WHOLE_SHARE * runs), workers)
+
+
+def main() -> None:
+    """Print the table, and write it with versions and machine."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--json", type=Path, default=OUT)
+    asked, start = parser.parse_args(), time.monotonic()
+    print(HEAD)
+    found = []
+    with Parallel(n_jobs=2) as workers:
+        for finding in findings(asked.runs, workers):
+            print(finding.row(), flush=True)
+            found.append(asdict(finding) | {"broken": finding.broken})
+    figures = {name: round(value, 4) for name, value in utility().items()}
+    print("\nAUC on Adult, first split:", ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+    packages = ("cohortmix", "scikit-learn", "neural-tangents", "jax", "lightgbm", "numpy")
+    facts = {
+        "command": f"python tests/benchmarks/attack.py --runs {asked.runs}",
+        "versions": {name: version(name) for name in packages},
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "seconds": round(time.monotonic() - start),
+        "findings": found,
+        "AUC, Adult, first split": figures,
+    }
+    asked.json.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
