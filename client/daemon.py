@@ -175,13 +175,13 @@ def _refusal(sentence: str) -> bytes:
 
 
 def main(path: Path) -> int:
-    """Serve the site of a configuration file; the exit status is 0, or 2 for what cannot be used."""
+    """Serve the site of a configuration file; the exit status, as those of the commands."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         asyncio.run(serve(load_config(path)))
     except (InputError, SchemaError, LedgerError) as error:
         print(f"cohortmix: {error}", file=sys.stderr)
-        return 2
+        return 3 if isinstance(error, LedgerError) else 2
     return 0
 
 

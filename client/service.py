@@ -16,7 +16,6 @@ from cohortmix.client.config import DEFAULT, SiteConfig, load_config, parse_conf
 from cohortmix.client.data import open_table
 from cohortmix.client.durable import replace_file
 from cohortmix.client.lock import exclusive
-from cohortmix.client.opening import open_site
 from cohortmix.client.progress import step
 from cohortmix.client.snapshot import pin_snapshot
 from cohortmix.client.sql import SqlSource
@@ -64,6 +63,8 @@ def init(
 
 def check(config: ConfigFile = DEFAULT) -> None:
     """Read the table, check that it fits its schema, and pin a copy of it, which is what will be served."""
+    from cohortmix.client.opening import open_site  # brings in JAX
+
     site = load_config(config)
     schema = site.read_schema()
     schema.require_confirmed()
