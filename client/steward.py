@@ -151,7 +151,7 @@ def _change_key(book: Ledger, site: SiteConfig, path: Path) -> None:
     write_key(path, new)
     book.change_key(site.read_key(), new.public_hex)
     typer.echo(f"public key {new.public_hex}")
-    typer.echo(f"next: set `key: {path.absolute()}` in site.yaml, run `site check`, give the coordinator description.json")
+    typer.echo(f"next: set `key: {path.absolute()}` in site.yaml and run `cohortmix site check`")
 
 
 def _quote(site: SiteConfig, study: StudySpec) -> tuple[Quote, Spending]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from cohortmix.client import service, steward
 from cohortmix.client.database import LedgerError
@@ -19,6 +20,7 @@ from cohortmix.client.opening import open_site, read_policy
 from cohortmix.client.policy import Policy, Refused
 from cohortmix.core.meter import BudgetExceeded
 from cohortmix.core.table import InputError
+from cohortmix.deploy.cli import app
 from cohortmix.protocol.messages import Code, Refusal, SignedRelease, SiteEntry, StudySpec, decode, encode
 from cohortmix.protocol.signing import Key, sign_study
 
@@ -352,6 +354,30 @@ def test_a_preview_needs_the_stewards_own_yes(desk: Desk) -> None:
     with pytest.raises(Refused, match="has not enrolled"):
         steward.preview(desk.receive(desk.study()), desk.file)
     assert desk.spent() == 0
+
+
+def test_every_refusal_is_a_sentence_and_a_status(desk: Desk) -> None:
+    """0 done, 2 wrong input, 3 refused by policy or budget; the commands as they are typed."""
+    study, large = (str(desk.receive(desk.study(mu))) for mu in ("0.1", "6"))
+    config = ("-c", str(desk.file))
+    typed = {
+        ("quote", study, *config): (0, ""),
+        ("approve", study, "--max-mu", "much", *config): (2, "expected --max-mu as a decimal"),
+        ("approve", study, "--max-mu", "0.05", *config): (3, "--max-mu allows 0.05"),
+        ("approve", large, "--max-mu", "6", *config): (3, "spent 0.00, asked 6.00, cap 5.00"),
+        ("preview", study, *config): (3, "has not approved"),
+        ("revoke", "f" * 64, *config): (2, "no approved study"),
+        ("ledger", *config): (0, ""),
+        ("ledger", "--raise-cap", "-3", *config): (2, "expected --raise-cap as a decimal"),
+    }
+    for arguments, (status, sentence) in typed.items():
+        result = CliRunner().invoke(app, ["site", *arguments])
+        assert (result.exit_code, sentence in result.stderr) == (status, True), arguments
+        assert "Traceback" not in result.output
+    desk.hospital.approve(desk.study())
+    desk.answer(desk.study())
+    (desk.hospital.config.mark / FILE).unlink()
+    assert CliRunner().invoke(app, ["site", "ledger", *config]).exit_code == 3
 
 
 def test_a_mu_is_read_as_a_decimal_and_kept_as_one(desk: Desk) -> None:
