@@ -93,7 +93,7 @@ columns:
 """
 
 
-def cohort(rows: int = PATIENTS, seed: int = 0) -> pd.DataFrame:
+def records(rows: int = PATIENTS, seed: int = 0) -> pd.DataFrame:
     """Records of 60 patients, of whom the first ones can have several."""
     rng = np.random.default_rng(seed)
     return pd.DataFrame(
@@ -116,7 +116,7 @@ class Hospital:
     def found(cls, folder: Path, cap_mu: str = "5", rows: int = PATIENTS, seed: int = 0, **settings: Any) -> Self:
         """A new site that has checked its table; replies leave every hundredth of a second."""
         folder.mkdir(parents=True)
-        cohort(rows, seed).to_parquet(folder / "records.parquet")
+        records(rows, seed).to_parquet(folder / "records.parquet")
         (folder / "records.parquet").chmod(0o600)
         (folder / "schema.yaml").write_text(SCHEMA)
         here = cls(folder)
@@ -293,3 +293,15 @@ def found(tmp_path: Path) -> Callable[..., Hospital]:
 def hospital(found: Callable[..., Hospital]) -> Hospital:
     """One hospital with its default table."""
     return found()
+
+
+@pytest.fixture(scope="session")
+def cohort() -> Callable[..., pd.DataFrame]:
+    """Makes the table of a hospital."""
+    return records
+
+
+@pytest.fixture(scope="session")
+def schema_text() -> str:
+    """The schema of that table."""
+    return SCHEMA
