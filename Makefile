@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 2
 export FLWR_TELEMETRY_ENABLED = 0
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test lint bench lock proto clean
+.PHONY: demo test lint audit bench lock proto clean
 
 demo: $(READY)
 	$(BIN)/cohortmix demo
@@ -20,6 +20,12 @@ lint: $(READY) .typing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=.typing $(BIN)/mypy $(foreach p,$(PACKAGES),-p cohortmix.$(p))
+
+# Is every planted fault caught, does the guarantee hold, and what does the published method leak?
+audit: $(READY)
+	$(BIN)/python tests/privacy/mutate.py
+	$(BIN)/cohortmix audit
+	$(BIN)/python tests/benchmarks/attack.py
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/bench.py
