@@ -49,8 +49,7 @@ def run(
     if status.over:
         print_status(study)
         return
-    with study.store() as store:
-        known = store.run()
+    known = _last_run(study)
     if known is None or not _under_way(link, known):
         known = link.start(study, key)
         with study.store() as store:
@@ -96,8 +95,8 @@ class SuperLink:
         except ValueError:
             answer = {}
         if not isinstance(answer, dict) or not answer.get("success"):
-            said = answer.get("error-message") or (done.stderr.strip().splitlines() or ["nothing"])[-1]
-            raise EngineError(f"Flower could not {arguments[0]} the study; it says: {said}")
+            said = (str(answer.get("error-message") or done.stderr).strip().splitlines() or ["nothing"])[-1]
+            raise EngineError(f"Flower's command {arguments[0]!r} failed; it says: {said.rstrip('.')}")
         return answer
 
 
@@ -151,6 +150,13 @@ def require_complete(status: Status, run: str) -> None:
     publishable = "; what has come can be published" if status.publishable else ""
     sentence = f"not all has come from {names} (run {run}){publishable}; run the study again to go on"
     raise told_apart(sentence, [site.refusal for site in status.missing if site.refusal])
+
+
+def _last_run(study: Study) -> str | None:
+    if not study.begun:
+        return None
+    with study.store() as store:
+        return store.run()
 
 
 def _under_way(link: SuperLink, run: str) -> bool:

@@ -77,9 +77,9 @@ class Patience(NamedTuple):
 
     @classmethod
     def of_deployment(cls, deadline: float) -> Patience:
-        """A tenth of the deadline, between half a minute and ten minutes."""
-        again = min(600.0, max(30.0, deadline / 10))
-        return cls(answer=again, refused=again, late=True, poll=3.0)
+        """A tenth of the deadline, between one minute and ten, until anything is asked again."""
+        again = min(600.0, max(60.0, deadline / 10))
+        return cls(answer=again, refused=again, late=True, retry=10.0, poll=3.0)
 
 
 def server_app(

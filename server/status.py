@@ -85,7 +85,7 @@ class Status:
             return cls(spec, State.SIGNED if study.is_signed else State.DRAFTED, sites)
         with study.store() as store:
             state, publication = _state(store), store.publication()
-            began = store.moment(state)
+            began = store.moment(state) if state in (State.ROUND_1, State.ROUND_2) else None
             return cls(
                 spec,
                 state,

@@ -1,0 +1,136 @@
+"""A STUDY.yaml becomes the study that it says, or one sentence."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cohortmix.core import gdp
+from cohortmix.core.schema import SchemaError
+from cohortmix.core.table import InputError
+from cohortmix.protocol.messages import Description, decode, encode
+from cohortmix.server.draft import draft
+
+NOW = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
+Written = Callable[..., Path]
+
+
+def drafted(path: Path) -> Any:
+    return draft(path, "c" * 64, NOW)[0]
+
+
+def test_a_study_says_what_its_file_says(written: Written) -> None:
+    spec = drafted(written())
+    assert [(site.name, site.key[0], site.patients) for site in spec.sites] == [
+        ("UK", "a", 4000),
+        ("NORW", "b", 300),
+    ]
+    assert (spec.name, spec.target, spec.overlap, spec.min_sites) == ("toy study", "y", "disjoint", 2)
+    assert (spec.round_deadline_seconds, spec.share, spec.alpha) == (7 * 86_400, Fraction(3, 20), Decimal("0.5"))
+    assert (spec.noise, spec.public_data, spec.coordinator_key) == ("opendp", False, "c" * 64)
+    assert spec.expires == date(2027, 5, 21), "180 days"
+
+
+def test_epsilon_is_at_the_delta_of_the_largest_site_and_not_exceeded(written: Written) -> None:
+    spec = drafted(written())
+    assert spec.delta == Decimal("0.00001")
+    assert gdp.epsilon_of(float(spec.mu), 1e-5) == pytest.approx(1, abs=1e-6)
+    assert gdp.epsilon_of(float(spec.mu), 1e-5) <= 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "field", "value"),
+    [
+        ({"epsilon": None, "mu": 0.268}, "mu", Decimal("0.268")),
+        ({"delta": "0.000001"}, "delta", Decimal("0.000001")),
+        ({"delta": "0.01", "loose_delta": True}, "loose_delta", True),
+        ({"delta": "0.00001", "loose_delta": True}, "loose_delta", False),
+        ({"overlap": 2}, "overlap", 2),
+        ({"overlap": "unknown"}, "overlap", "unknown"),
+        ({"deadline": "12h"}, "round_deadline_seconds", 43_200),
+        ({"deadline": "30m"}, "round_deadline_seconds", 1800),
+        ({"deadline": "90s"}, "round_deadline_seconds", 90),
+        ({"share": "1/5"}, "share", Fraction(1, 5)),
+        ({"share": 0.2}, "share", Fraction(1, 5)),
+        ({"alpha": 0.25}, "alpha", Decimal("0.25")),
+        ({"expires": date(2026, 11, 22)}, "expires", date(2026, 11, 22)),
+    ],
+)
+def test_each_key_counts(written: Written, keys: dict[str, Any], field: str, value: object) -> None:
+    assert getattr(drafted(written(**keys)), field) == value
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"epsilom": 1}, "epsilom: unknown key"),
+        ({"deadline": None}, "deadline: this key is required"),
+        ({"mu": 0.2}, "Give exactly one of the two"),
+        ({"epsilon": None}, "Give exactly one of the two"),
+        ({"epsilon": -1}, "finite epsilon above zero"),
+        ({"epsilon": "much"}, "epsilon: Input should be a valid number"),
+        ({"delta": "0.001"}, "delta must be at most 1/(10 N) = 2.5e-05 for N = 4000 patients"),
+        ({"overlap": 0}, "overlap: expected disjoint, unknown, or a whole number above zero, got '0'"),
+        ({"overlap": "some"}, "overlap: expected disjoint, unknown"),
+        ({"min_sites": 3}, "expected min_sites <= 2 sites, got min_sites=3"),
+        ({"deadline": "soon"}, "deadline: expected a time such as 7d, 12h, 30m or 90s, got 'soon'"),
+        ({"share": "3/0"}, "share: expected a fraction 'p/q'"),
+        ({"share": 1.5}, "share: expected a fraction 'p/q'"),
+        ({"alpha": 2}, "expected 0 < share < 1 and 0 <= alpha <= 1"),
+        ({"expires": date(2026, 11, 21)}, "expires=2026-11-21 is over"),
+        ({"name": "a/b"}, "name: "),
+        ({"sites": []}, "sites: "),
+        ({"sites": ["uk.json", "gone.json"]}, "cannot read the description"),
+        ({"sites": ["uk.json", "uk.json"]}, "sites 'UK' and 'UK' have the same key"),
+        ({"sites": ["uk.json", "schema.yaml"]}, "is no description of a site"),
+        ({"schema": "gone.yaml"}, "cannot read the schema"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(written: Written, keys: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        drafted(written(**keys))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"schema_hash": "0" * 64}, "site 'NORW' serves another schema: expected schema_hash="),
+        ({"version": "0.0.9"}, "site 'NORW' runs cohortmix 0.0.9, this is"),
+        ({"patients": 49}, "site 'NORW' has 49 patients, a site needs at least 50"),
+        ({"key": "a" * 64}, "sites 'UK' and 'NORW' have the same key"),
+        ({"site": "uk"}, "two sites have the name 'uk'"),
+    ],
+)
+def test_a_site_that_does_not_fit_is_named(written: Written, change: dict[str, Any], sentence: str) -> None:
+    path = written()
+    file = path.with_name("norway.json")
+    description = decode(file.read_bytes())
+    assert isinstance(description, Description)
+    file.write_bytes(encode(description.model_copy(update=change)))
+    with pytest.raises(InputError) as caught:
+        drafted(path)
+    assert sentence in str(caught.value)
+
+
+def test_what_is_not_yaml_or_twice_a_key_is_refused(written: Written) -> None:
+    path = written()
+    path.write_text(path.read_text() + "name: another\n")
+    with pytest.raises(InputError, match="name: this key occurs twice"):
+        drafted(path)
+    path.write_text("a: [")
+    with pytest.raises(InputError, match="is not valid YAML"):
+        drafted(path)
+
+
+def test_a_schema_with_an_unconfirmed_line_is_refused(written: Written) -> None:
+    path = written()
+    schema = path.with_name("schema.yaml")
+    schema.write_text(schema.read_text().replace("max: 10", "max: 10, confirmed: false"))
+    with pytest.raises(SchemaError, match="x"):
+        drafted(path)
