@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortmix.client.database import LedgerError
+from cohortmix.client.journal import Step
 from cohortmix.client.ledger import Ledger, RequestConflict
 from cohortmix.client.mark import HistoryError
 from cohortmix.client.reservation import Reservation
@@ -446,6 +447,20 @@ def test_an_edited_ledger_does_not_open(path: Path, sql: str) -> None:
     Ledger(path, CAP).close()
     edit(path, sql)
     with pytest.raises(HistoryError, match=r"was altered: step .* put the newest ledger back"):
+        Ledger(path, CAP)
+
+
+def test_a_step_with_a_right_hash_of_its_own_breaks_the_next(path: Path) -> None:
+    """Whoever knows how hashes are made has to make all later ones anew."""
+    written(path)
+    with sqlite3.connect(path) as editor:
+        row = editor.execute("SELECT * FROM steps WHERE number = 1").fetchone()
+        forged = Step(*row)._replace(content=row[5].replace(b"1/64", b"1/99"))
+        edited = (forged.content, forged.hash_after(GENESIS))
+        assert forged.content != row[5]
+        editor.execute("UPDATE steps SET content = ?, hash = ? WHERE number = 1", edited)
+    editor.close()
+    with pytest.raises(HistoryError, match="step 2 is not the one that was written"):
         Ledger(path, CAP)
 
 

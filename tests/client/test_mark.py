@@ -1,5 +1,6 @@
 """The high-water mark: a ledger that was set back is noticed, a crash between commit and mark is not a fault."""
 
+import errno
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cohortmix.client import mark
 from cohortmix.client.database import LedgerError
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.mark import FILE, HistoryError
@@ -190,17 +192,37 @@ def test_a_crash_between_commit_and_mark_is_made_good(place: Place) -> None:
     assert (place.mark / FILE).read_bytes() != before
 
 
-def test_a_step_that_cannot_be_marked_is_spent_and_gives_nothing(place: Place) -> None:
-    """The mark's storage goes away under a running site: no reservation comes back, nothing is drawn."""
+def test_without_its_mark_a_running_site_spends_nothing(place: Place) -> None:
+    """The mark's storage goes away: refused before anything is reserved, and good again when it is back."""
     ledger = place.open()
     ledger.reserve("a" * 64, "request-1", HASH, COST, LARGE)
     away = place.mark.rename(place.mark.with_name("away"))
-    with pytest.raises(LedgerError):
+    with pytest.raises(HistoryError, match="is not there"):
         ledger.reserve("a" * 64, "request-2", HASH, COST, LARGE)
+    assert ledger.spent_mu2 == COST
     away.rename(place.mark)
     ledger.reserve("a" * 64, "request-2", HASH, COST, LARGE)
     assert ledger.spent_mu2 == 2 * COST
     ledger.close()
+
+
+def test_a_step_that_cannot_be_marked_is_spent_and_gives_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No reservation comes back, so nothing is drawn; the next step finds the ledger one ahead and goes on."""
+    ledger = place.open()
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mark, "replace_file", full)
+        with pytest.raises(LedgerError, match="cannot write the high-water mark"):
+            ledger.reserve("a" * 64, "request-1", HASH, COST, LARGE)
+    assert ledger.spent_mu2 == COST
+    ledger.reserve("a" * 64, "request-2", HASH, COST, LARGE)
+    ledger.close()
+    assert place.spend() == 2 * COST
 
 
 def test_two_ledgers_open_at_once_share_the_mark(place: Place) -> None:
@@ -249,13 +271,13 @@ def test_a_mark_that_contradicts_the_steward_is_not_overwritten(place: Place, tm
     place.spend("1")
     backup = place.backup(tmp_path / "backup", "state")
     place.spend("2")
-    mark = (place.mark / FILE).read_bytes()
+    marked = (place.mark / FILE).read_bytes()
     place.restore(backup, "state")
     with pytest.raises(HistoryError, match="set back"):
         place.renew()
     with pytest.raises(HistoryError, match="set back"):
         place.open()
-    assert (place.mark / FILE).read_bytes() == mark
+    assert (place.mark / FILE).read_bytes() == marked
 
 
 def test_a_mark_is_renewed_with_the_sites_key_only(place: Place) -> None:
