@@ -117,6 +117,16 @@ def test_damage_and_change_are_refused(folder: Path, tmp_path: Path) -> None:
         open_snapshot(folder, SCHEMA)
 
 
+def test_a_table_that_was_not_checked_is_not_served(folder: Path, tmp_path: Path) -> None:
+    """A good file in place of the checked one: only the hash tells them apart."""
+    pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
+    (file,) = folder.glob("*.parquet")
+    TABLE[:1].drop(columns="secret").astype(str).to_parquet(file)
+    assert len(rows(open_table(file, SCHEMA))) == 1
+    with pytest.raises(InputError, match="is damaged"):
+        open_snapshot(folder, SCHEMA)
+
+
 def test_an_empty_table(folder: Path) -> None:
     with pytest.raises(InputError, match="the table is empty"):
         pin_snapshot(folder, TableSource(TABLE[:0], ["x", "y", "id"]), SCHEMA, accept)

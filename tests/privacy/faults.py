@@ -38,6 +38,7 @@ BUDGET, GDP = "tests/core/test_budget.py", "tests/core/test_gdp.py"
 RECEIPTS, MESSAGES = "tests/protocol/test_receipts.py", "tests/protocol/test_messages.py"
 LEDGER, MARK = "tests/client/test_ledger.py", "tests/client/test_mark.py"
 POLICY, SITE = "tests/client/test_policy.py", "tests/client/test_site.py"
+DAEMON, SNAPSHOT = "tests/client/test_daemon.py", "tests/client/test_snapshot.py"
 
 FAULTS = (
     # The noise
@@ -366,6 +367,13 @@ FAULTS = (
         (f"{SITE}::test_one_id_has_one_content",),
     ),
     Fault(
+        "a signature that raised the cap once raises it again",
+        "client/act.py",
+        'canonical(plain | {"previous": previous})',
+        "canonical(plain)",
+        (f"{LEDGER}::test_a_signed_cap_is_good_at_its_place_only",),
+    ),
+    Fault(
         "a ledger that was set back opens",
         "client/mark.py",
         "        if mark is not None:\n"
@@ -503,6 +511,27 @@ FAULTS = (
         'logger.error("no answer: %s", type(error).__name__)',
         'logger.error("no answer: %s", error)',
         (f"{SITE}::test_an_exception_leaves_only_its_type",),
+    ),
+    Fault(
+        "an exception's text crosses the socket",
+        "client/daemon.py",
+        'return _refusal("The site could not answer; its own log says why.")',
+        "return _refusal(str(error))",
+        (f"{DAEMON}::test_no_text_of_an_exception_leaves",),
+    ),
+    Fault(
+        "a reply leaves when it is ready, not on a tick",
+        "client/daemon.py",
+        "await asyncio.sleep(until_tick(monotonic() - arrived, self._interval))",
+        "await asyncio.sleep(0)",
+        (f"{DAEMON}::test_replies_leave_on_ticks",),
+    ),
+    Fault(
+        "a table that changed since its check is served",
+        "client/snapshot.py",
+        "if digest != pin.sha256:",
+        "if not digest:",
+        (f"{SNAPSHOT}::test_a_table_that_was_not_checked_is_not_served",),
     ),
     Fault(
         "an exception's text leaves the relay",
