@@ -70,9 +70,17 @@ class Cohort:
 
     def replaced(self, patient: str, records: Sequence[Record]) -> pa.Table:
         """The neighbour in which these are all records of `patient`."""
-        others = self.table.filter(pc.not_equal(self.table[KEY], patient))
-        own = [dict(record) | {KEY: patient} for record in records]
-        return pa.concat_tables([others, pa.Table.from_pylist(own, schema=others.schema)])
+        return self.replaced_all({patient: records})
+
+    def replaced_all(self, records: Mapping[str, Sequence[Record]]) -> pa.Table:
+        """The table in which each of these patients has these records alone; a neighbour, if it is one patient."""
+        theirs = pc.is_in(self.table[KEY], pa.array(records, type=pa.string()))
+        return pa.concat_tables([self.table.filter(pc.invert(theirs)), self.only(records)])
+
+    def only(self, records: Mapping[str, Sequence[Record]]) -> pa.Table:
+        """These patients and nobody else."""
+        rows = [dict(record) | {KEY: patient} for patient, own in records.items() for record in own]
+        return pa.Table.from_pylist(rows, schema=self.table.schema)
 
     @property
     def _names(self) -> list[str]:
@@ -85,6 +93,7 @@ def worst(cohort: Cohort, patient: str) -> dict[str, Records]:
     own = cohort.records(patient)[0]
     low = {name: _end(column, first=True) for name, column in schema.columns.items()}
     high = {name: _end(column, first=False) for name, column in schema.columns.items()}
+    turns = {name: (low, high)[at % 2][name] for at, name in enumerate(schema.features)}
     far = {name: "1e308" if column.type == "number" else high[name] for name, column in schema.columns.items()}
     nothing: dict[str, str | None] = dict.fromkeys(schema.columns)
     return {
@@ -93,6 +102,8 @@ def worst(cohort: Cohort, patient: str) -> dict[str, Records]:
         "outlier far from everything": (far,),
         "every column at its first value": (low,),
         "every column at its last value": (high,),
+        "last values in the first class": ({**high, schema.target: low[schema.target]},),  # signed: opposite
+        "first and last values in turn": ({**turns, schema.target: low[schema.target]},),  # signed: orthogonal
         "between two clusters": (_between(cohort),),
         f"{MANY_ROWS} rows": (own,) * MANY_ROWS,
         f"{MANY_ROWS} rows at both ends": (low, high) * (MANY_ROWS // 2),
@@ -108,14 +119,18 @@ def at_random(cohort: Cohort, rng: random.Random) -> tuple[str, Records]:
     if rng.random() < 0.3:
         return patient, cohort.records(other)
     rows = rng.choice((1, 1, rng.randint(2, 12)))
-    columns = cohort.schema.columns
-    return patient, tuple({name: _cell(column, rng) for name, column in columns.items()} for _ in range(rows))
+    return patient, tuple(made_up(cohort.schema, rng, odd=0.1) for _ in range(rows))
 
 
-def _cell(column: Column, rng: random.Random) -> str | None:
+def made_up(schema: Schema, rng: random.Random, odd: float = 0.0) -> Record:
+    """A record at random within the declared bounds, or a tenth outside; a share `odd` of cells is anything."""
+    return {name: _cell(column, rng, odd) for name, column in schema.columns.items()}
+
+
+def _cell(column: Column, rng: random.Random, odd: float) -> str | None:
     chance = rng.random()
-    if chance < 0.1:
-        return None if chance < 0.05 else rng.choice(ODD)
+    if chance < odd:
+        return None if chance < odd / 2 else rng.choice(ODD)
     if isinstance(column, Category):
         return rng.choice(column.values)
     low, high = bounds(column)

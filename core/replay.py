@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from cohortmix.core.meter import Answer, MemoryMeter
 from cohortmix.core.noise import NoiseSource
-from cohortmix.core.query import MomentQuery, SumQuery
+from cohortmix.core.query import LevelSum, MomentQuery, Query, SumQuery
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import TableSource
 from cohortmix.core.vault import Vault
 
-Queries = Sequence[tuple[SumQuery | MomentQuery, Fraction]]
+Queries = Sequence[tuple[Query, Fraction]]
 """Questions to a vault, each with the mu^2 that it may cost."""
 Mechanism = Callable[[NoiseSource], tuple[Sequence[Answer], object]]
 """Returns its answers, and all that leaves."""
@@ -119,10 +119,17 @@ def run(
 def ask(table: pa.Table, schema: Schema, queries: Queries, noise: NoiseSource) -> tuple[Answer, ...]:
     """The vault alone: its answers to given questions about a table."""
     vault = Vault(TableSource(table), schema, noise, MemoryMeter(sum((mu2 for _, mu2 in queries), Fraction(0))))
-    return tuple(
-        vault.noisy_sum(query, mu2) if isinstance(query, SumQuery) else vault.noisy_second_moment(query, mu2)
-        for query, mu2 in queries
-    )
+    return tuple(_answer(vault, query, mu2) for query, mu2 in queries)
+
+
+def _answer(vault: Vault, query: Query, mu2: Fraction) -> Answer:
+    if isinstance(query, SumQuery):
+        return vault.noisy_sum(query, mu2)
+    if isinstance(query, MomentQuery):
+        return vault.noisy_second_moment(query, mu2)
+    if isinstance(query, LevelSum):
+        return vault.noisy_level_sum(query, mu2)
+    return vault.noisy_level_moment(query, mu2)
 
 
 @dataclass
@@ -152,6 +159,13 @@ class Replays:
                 )
         for text in differences(one, other):
             self._violated(name, text)
+
+    def add(self, others: Replays) -> None:
+        """Take up what was found on other pairs."""
+        self.pairs += others.pairs
+        self.violations += others.violations
+        for at, share in others.reached.items():
+            self.reached[at] = max(self.reached.get(at, 0.0), share)
 
     def _violated(self, name: str, text: str) -> None:
         self.violations.append(f"{name}: {text}")
