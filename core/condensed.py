@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ from cohortmix.core.adapt import Support
 from cohortmix.core.anonymize import Groups
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.encoding import Cells, Encoding, one_hot
+from cohortmix.core.gaussian import ClassGaussians
+from cohortmix.core.levels import Levels
 from cohortmix.core.schema import Category, Date, Schema
 from cohortmix.core.table import TableSource
 
@@ -24,22 +26,25 @@ class PooledSupport:
 
     Attributes
     ----------
-    schema, groups : how a table is read.
+    schema, groups : how a table is read; in the Gaussian variant by levels in place of groups.
     parts : the support of each site that fitted a mixture.
     weights : (parts,) its patients.
     """
 
     schema: Schema
-    groups: Groups
+    groups: Groups | Levels
     parts: tuple[Support, ...]
     weights: NDArray[np.float64]
 
     @classmethod
-    def of(cls, schema: Schema, common: Common, centroids: Mapping[str, SiteCentroids]) -> PooledSupport:
+    def of(
+        cls, schema: Schema, common: Common | ClassGaussians, centroids: Mapping[str, SiteCentroids]
+    ) -> PooledSupport:
         """The support points of several sites."""
         having = [site for site in centroids.values() if len(site.support_points)]
         parts = tuple(Support(site.support_points, site.support_labels, depth=1) for site in having)
-        return cls(schema, common.groups, parts, np.array([site.masses.sum() for site in having]))
+        groups = common.groups if isinstance(common, Common) else common.levels
+        return cls(schema, groups, parts, np.array([site.masses.sum() for site in having]))
 
     @property
     def points(self) -> NDArray[np.float64]:
@@ -69,32 +74,37 @@ class PooledSupport:
         return np.average(np.stack(predictions), axis=0, weights=self.weights)
 
     def encode(self, table: pa.Table | pd.DataFrame) -> NDArray[np.float64]:
-        """One-hot groups of each feature, (n, G)."""
+        """One-hot groups of each feature, or levels, (n, G)."""
         encoding = Encoding.of(self.schema)
         source = TableSource(table, self.schema.features)
         codes = np.concatenate([encoding.feature_codes(batch) for batch in source.batches()])
+        if isinstance(self.groups, Levels):
+            return self.groups.of_cells(codes)
         found = [np.asarray((*of, -1))[codes[:, j]] for j, of in enumerate(self.groups)]
         sizes = tuple(max(of) + 1 for of in self.groups)
         return one_hot(np.stack(found, axis=1).astype(np.int32), sizes).astype(np.float64)
 
 
-def centroid_table(schema: Schema, common: Common, centroids: Mapping[str, SiteCentroids]) -> pd.DataFrame:
-    """All released rows: site, kind (mixture, class, support), mass, noise_std, soft labels, histograms.
+def centroid_table(
+    schema: Schema, common: Common | ClassGaussians, centroids: Mapping[str, SiteCentroids]
+) -> pd.DataFrame:
+    """All released rows: site, kind (mixture, class, gaussian, support), mass, noise_std, soft labels, means.
 
     A column `AGE: 16 to 55` holds the share of the centroid's patients whose AGE lies there; `outcome: dead`
-    the share with that class. `noise_std` is the standard deviation of the noise of one cell, in patients.
+    the share with that class. `noise_std` is the standard deviation of the noise of one cell, in patients. In the
+    Gaussian variant a column `AGE` holds the mean in years, and `noise_std` is that of the mass.
     """
     frames = [_site_table(name, site) for name, site in centroids.items()]
+    if not isinstance(common, Common):
+        levels = common.levels
+        return _labelled(schema, frames, lambda means: pd.DataFrame(levels.in_units(means)))
     encoding = Encoding.of(schema)
     names = [
         f"{cells.name}: {text}"
         for cells, of in zip(encoding.features, common.groups, strict=True)
         for text in group_names(cells, of)
     ]
-    labels = [f"{schema.target}: {value}" for value in schema.classes]
-    head = pd.concat([frame for frame, _ in frames], ignore_index=True)
-    body = pd.DataFrame(np.concatenate([values for _, values in frames]), columns=[*labels, *names])
-    return pd.concat([head, body], axis=1)
+    return _labelled(schema, frames, lambda means: pd.DataFrame(means, columns=names))
 
 
 def group_names(cells: Cells, of: tuple[int, ...]) -> list[str]:
@@ -127,3 +137,16 @@ def _site_table(name: str, site: SiteCentroids) -> tuple[pd.DataFrame, NDArray[n
     )
     labels = np.concatenate([site.labels, site.support_labels])
     return head, np.hstack([labels, np.concatenate([site.means, site.support_points])])
+
+
+def _labelled(
+    schema: Schema,
+    frames: list[tuple[pd.DataFrame, NDArray[np.float64]]],
+    named: Callable[[NDArray[np.float64]], pd.DataFrame],
+) -> pd.DataFrame:
+    """Heads, soft labels and named means side by side."""
+    labels = [f"{schema.target}: {value}" for value in schema.classes]
+    head = pd.concat([frame for frame, _ in frames], ignore_index=True)
+    body = np.concatenate([values for _, values in frames])
+    soft = pd.DataFrame(body[:, : len(labels)], columns=labels)
+    return pd.concat([head, soft, named(body[:, len(labels) :])], axis=1)

@@ -100,13 +100,21 @@ def draw(pool: Pool, schema: Schema, rows: int, seed: int) -> pd.DataFrame:
         of = np.asarray(pool.groups[j])
         inside = pool.shape[block] * (of == np.arange(of.max() + 1)[:, None])
         codes[cells.name] = _pick(inside, groups[:, j], rng).astype(np.int32)
+    frame = rows_of_cells(codes, label, schema, rng)
+    frame[SITE] = pd.Series(np.asarray(pool.sites, dtype=object)[pool.site[k]], dtype="string")
+    return frame
+
+
+def rows_of_cells(
+    codes: dict[str, NDArray[np.int32]], label: NDArray[np.int64], schema: Schema, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Rows of the original table from the fine cells of each feature and the class; the schema's rules hold."""
+    encoding = Encoding.of(schema)
     _pair_missing(codes, encoding)
     columns = {cells.name: cells.draw(codes[cells.name], rng) for cells in encoding.features}
     _put_in_order(columns, schema)
     columns[schema.target] = np.asarray(schema.classes, dtype=object)[label]
-    frame = pd.DataFrame({name: _typed(columns[name], schema, name) for name in schema.columns})
-    frame[SITE] = pd.Series(np.asarray(pool.sites, dtype=object)[pool.site[k]], dtype="string")
-    return frame
+    return pd.DataFrame({name: _typed(columns[name], schema, name) for name in schema.columns})
 
 
 def _pick(

@@ -6,21 +6,24 @@ import hashlib
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
 
-from cohortmix.core import gdp, pipeline
+from cohortmix.core import gaussian, gdp, pipeline
 from cohortmix.core.budget import MIN_PATIENTS, Budget, ResolvedBudget
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.condensed import PooledSupport, centroid_table
+from cohortmix.core.gaussian import ClassGaussians
 from cohortmix.core.meter import Answer, MemoryMeter
 from cohortmix.core.noise import NOT_PRIVATE, NoiseSource, OpenDPNoise
 from cohortmix.core.records import Pool, draw
 from cohortmix.core.schema import SITE, Schema
 from cohortmix.core.table import InputError, Source, TableSource, require_exact_key
 from cohortmix.core.vault import Vault
+
+Variant = Literal["cells", "gaussian"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +33,7 @@ class Release:
     Attributes
     ----------
     schema : the data dictionary.
-    common, site : groups and margins; finished centroids and support points.
+    common, site : groups and margins, or the class Gaussians; finished centroids and support points.
     answers : the noised answers from which both were computed.
     budget : mu, epsilon, delta.
     patients : N.
@@ -39,7 +42,7 @@ class Release:
     """
 
     schema: Schema
-    common: Common
+    common: Common | ClassGaussians
     site: SiteCentroids
     answers: tuple[Answer, ...]
     budget: ResolvedBudget
@@ -59,9 +62,16 @@ class Release:
 
     def records(self, n: int | None = None, seed: int = 0) -> pd.DataFrame:
         """`n` synthetic rows (N by default) in the columns, types and units of the schema."""
+        n = self.patients if n is None else n
+        if isinstance(self.common, ClassGaussians):
+            return self._marked(self.common.records(self.schema, n, seed))
         pool = Pool.of(self.schema, self.common, {SITE: self.site})
-        rows = draw(pool, self.schema, self.patients if n is None else n, seed)
-        return self._marked(rows.drop(columns=SITE))
+        return self._marked(draw(pool, self.schema, n, seed).drop(columns=SITE))
+
+    @property
+    def variant(self) -> Variant:
+        """How records were turned into numbers: one-hot cells, or levels for the Gaussian variant."""
+        return "gaussian" if isinstance(self.common, ClassGaussians) else "cells"
 
     @property
     def receipt(self) -> dict[str, Any]:
@@ -81,7 +91,8 @@ class Release:
             "loose_delta": self.budget.loose,
             "kappa": kappa,
             "noise": self.noise,
-            "degraded_to_class_centroids": "mixture" not in self.site.kind,
+            "variant": self.variant,
+            "degraded_to_class_centroids": set(self.site.kind) == {"class"},
             "statements": [_statement(answer) for answer in self.answers],
         }
         return facts if self.private else {"warning": NOT_PRIVATE, **facts}
@@ -100,6 +111,7 @@ def synthesize(
     noise: NoiseSource | None = None,
     alpha: float = 0.5,
     support: int = pipeline.SUPPORT,
+    variant: Variant | None = None,
 ) -> Release:
     """A private synthetic version of one table.
 
@@ -111,6 +123,7 @@ def synthesize(
     noise : OpenDP's exact discrete Gaussian by default.
     alpha : of Eq. 6.
     support : S, the number of kernel inducing points.
+    variant : chosen by `gaussian.suits`, from the schema, N and mu, unless it is given.
 
     Returns
     -------
@@ -142,12 +155,27 @@ def synthesize(
     resolved = budget.resolve(vault.patients)
     meter.limit = Fraction(resolved.mu) ** 2
     plan = pipeline.Plan(schema, meter.limit, vault.patients, alpha=alpha, support=support)
-    own = pipeline.class_sums(vault, plan)
-    common = pipeline.common([plan], [own])
-    seed = hashlib.sha256(own.values.tobytes()).digest()
-    site = pipeline.centroids(vault, plan, common, own, seed)
+    chosen = variant or ("gaussian" if gaussian.suits(plan) else "cells")
+    common: Common | ClassGaussians
+    common, site = _gaussians(vault, plan) if chosen == "gaussian" else _cells(vault, plan)
     answers = tuple(meter.answers.values())
     return Release(schema, common, site, answers, resolved, vault.patients, noise.name, noise.private)
+
+
+def _cells(vault: Vault, plan: pipeline.Plan) -> tuple[Common, SiteCentroids]:
+    own = pipeline.class_sums(vault, plan)
+    common = pipeline.common([plan], [own])
+    return common, pipeline.centroids(vault, plan, common, own, _seed(own))
+
+
+def _gaussians(vault: Vault, plan: pipeline.Plan) -> tuple[ClassGaussians, SiteCentroids]:
+    model, last = gaussian.learn(vault, plan)
+    return model, gaussian.centroids(model, plan, _seed(last))
+
+
+def _seed(answer: Answer) -> bytes:
+    """Of post-processing: from an answer, never from a key of noise."""
+    return hashlib.sha256(answer.values.tobytes()).digest()
 
 
 def _statement(answer: Answer) -> dict[str, Any]:
