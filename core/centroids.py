@@ -25,10 +25,10 @@ class SiteCentroids:
     Attributes
     ----------
     masses : (K,) patients of each centroid, summing to N.
-    means : (K, G) histograms over the common groups, blocks side by side.
+    means : (K, G) histograms over the common groups, blocks side by side; levels in the Gaussian variant.
     labels : (K, C) class distributions.
-    kind : "mixture" or "class" for each.
-    noise_std : standard deviation of the noise of one cell, in patients.
+    kind : "mixture", "class" or "gaussian" for each.
+    noise_std : standard deviation of the noise of one cell (Gaussian variant: of a mass), in patients.
     support_points : (S, G), support_labels : (S, C): kernel inducing points; S may be 0.
     """
 
