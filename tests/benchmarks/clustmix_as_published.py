@@ -42,6 +42,7 @@ from cohortmix.core.table import bounds as bounds_of
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
+Records = tuple[Array, Indices]
 
 
 @dataclass(frozen=True)
@@ -94,15 +95,15 @@ class Mixed:
         return self.means + self.sigma[:, None] * rng.standard_normal(self.means.shape)
 
 
-def mix(table: pd.DataFrame, schema: Schema, parameters: ClustMix, seed: int) -> Mixed:
+def mix(records: Records, schema: Schema, parameters: ClustMix, seed: int) -> Mixed:
     """Algorithm 2 up to the noise.
 
     Parameters
     ----------
-    table : real records; features without missing numbers.
+    records : real ones, as `numbers` reads them.
     seed : of slices, mixtures and minibatches, the coins of the algorithm other than its noise.
     """
-    raw, y = numbers(table, schema)
+    raw, y = records
     low, high = (raw.min(axis=0), raw.max(axis=0)) if parameters.bounds == "records" else ranges(schema)
     x = np.clip((raw - low) / np.where(high > low, high - low, 1), 0, 1)
     patients, classes, features = len(x), len(schema.classes), x.shape[1]
@@ -118,7 +119,7 @@ def _mix(
     x: Array, y: Indices, classes: int, least: int, parameters: ClustMix, rng: np.random.Generator
 ) -> tuple[Array, Indices, Indices]:
     """Lines 3 to 18 in one region: means, labels and sizes of the mixtures, without noise."""
-    count = [np.count_nonzero(y == c) // least for c in range(classes)]
+    count = [int(np.count_nonzero(y == c)) // least for c in range(classes)]
     starts = [
         centroids(x[y == c], clusters(x[y == c], count[c], least, rng)) for c in range(classes) if count[c] > 0
     ]
@@ -135,8 +136,8 @@ def _mix(
     return np.concatenate(means), labels, np.concatenate(sizes)
 
 
-def numbers(table: pd.DataFrame, schema: Schema) -> tuple[Array, Indices]:
-    """Features (N, D) and classes (N,) as numbers; a missing category is -1."""
+def numbers(table: pd.DataFrame, schema: Schema) -> Records:
+    """Features (N, D) and classes (N,) as numbers; a missing category is -1, and a number is never missing."""
     values = read(table, schema)
     features = np.column_stack([values[name] for name in schema.features])
     return np.nan_to_num(features, nan=-1), values[schema.target].astype(np.int64)
@@ -187,7 +188,7 @@ def clusters(x: Array, count: int, least: int, rng: np.random.Generator) -> Indi
 
 def constrained(cost: Array, least: int) -> Indices:
     """The cheapest cluster for each record, then the cheapest moves until each holds `least`; cost is (n, k)."""
-    assigned = cost.argmin(axis=1)
+    assigned: Indices = cost.argmin(axis=1)
     size = np.bincount(assigned, minlength=cost.shape[1])
     for cluster in np.flatnonzero(size < least):
         regret = cost[:, cluster] - cost[np.arange(len(cost)), assigned]

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from clustmix_as_published import Records, numbers
 from datasets import load
 from numpy.typing import NDArray
 
@@ -39,13 +41,18 @@ class Pair:
     sigma_max: float
     sliced_sigma_max: float
 
+    @cached_property
+    def sides(self) -> tuple[Records, Records]:
+        """Both tables, as ClustMix reads them."""
+        return numbers(self.table, self.schema), numbers(self.other, self.schema)
+
 
 @cache
 def stranger() -> Pair:
     """Adult: a patient drawn at random is replaced by another one drawn at random."""
     data = load("adult", 0)
     shuffled = data.train.sample(frac=1, random_state=0).reset_index(drop=True)
-    another = shuffled.iloc[ADULT_PATIENTS].to_dict()
+    another = {str(name): value for name, value in shuffled.iloc[ADULT_PATIENTS].items()}
     return _pair(data.schema, shuffled[:ADULT_PATIENTS], another, 0.2)
 
 
@@ -103,10 +110,11 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "a far corner": far_corner,
     "near by": near_by,
 }
+MADE_UP = ("a label among atoms", "a far corner", "near by")
 
 
 def _pair(
-    schema: Schema, table: pd.DataFrame, change: dict[str, object], sigma_max: float, sliced: float | None = None
+    schema: Schema, table: pd.DataFrame, change: dict[str, Any], sigma_max: float, sliced: float | None = None
 ) -> Pair:
     other = table.copy()
     for name in schema.columns:

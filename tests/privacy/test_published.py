@@ -29,7 +29,7 @@ def bench() -> Iterator[Any]:
     """The benchmarks are scripts, which name each other as scripts do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
-        names = ("attack", "clustmix_as_published", "clustmix_noised_steps", "pairs")
+        names = ("attack", "clustmix_as_published", "clustmix_noised_steps", "learned", "pairs")
         yield SimpleNamespace(**{name: import_module(name) for name in names})
 
 
@@ -80,9 +80,9 @@ def test_each_record_is_mixed_once(bench: Any) -> None:
     """What Theorem 2 supposes: the centroids of a class, times their sizes, add up to the records of the class."""
     pair = bench.pairs.near_by()
     parameters = bench.attack.VARIANTS[CLAIMED_AT](pair)
-    mixed = bench.clustmix_as_published.mix(pair.table, pair.schema, parameters, seed=0)
+    x, y = pair.sides[0]
+    mixed = bench.clustmix_as_published.mix((x, y), pair.schema, parameters, seed=0)
     assert (mixed.sigma <= parameters.sigma_max).all()
-    x, y = bench.clustmix_as_published.numbers(pair.table, pair.schema)
     sizes = parameters.spread(len(x), 2, x.shape[1]) / mixed.sigma
     for c in (0, 1):
         mine = mixed.labels == c
@@ -118,20 +118,20 @@ def test_noised_steps_stay_within_their_sensitivity(bench: Any) -> None:
 def test_the_learned_statistic_sees_a_shift_and_nothing_where_there_is_none(bench: Any) -> None:
     rng = np.random.default_rng(0)
     null, same, shifted = (rng.normal(mean, 1, (300, 5)) for mean in (0, 0, 2))
-    assert bench.attack.learned_bound(null, shifted, claimed=1.0).measured > 2
-    assert bench.attack.learned_bound(null, same, claimed=1.0).measured < 0.2
+    assert bench.learned.learned_bound(null, shifted, claimed=1.0).measured > 2
+    assert bench.learned.learned_bound(null, same, claimed=1.0).measured < 0.2
 
 
 def test_an_epsilon_is_bounded_by_both_errors(bench: Any) -> None:
     """Of a test that is exactly (1, delta)-DP the bound is 1; of a better one it is more."""
     delta, fpr = 1e-3, 0.1
     at_the_limit = SimpleNamespace(fpr=fpr, fnr=1 - delta - np.e * fpr)
-    assert bench.attack.epsilon_bound(at_the_limit, delta) == pytest.approx(1)
-    assert bench.attack.epsilon_bound(SimpleNamespace(fpr=0.01, fnr=0.5), delta) > 1
-    assert bench.attack.epsilon_bound(SimpleNamespace(fpr=0.5, fnr=0.5), delta) == 0
+    assert bench.learned.epsilon_bound(at_the_limit, delta) == pytest.approx(1)
+    assert bench.learned.epsilon_bound(SimpleNamespace(fpr=0.01, fnr=0.5), delta) > 1
+    assert bench.learned.epsilon_bound(SimpleNamespace(fpr=0.5, fnr=0.5), delta) == 0
 
 
 def test_a_release_is_summed_up_class_by_class(bench: Any) -> None:
     x = pd.DataFrame([[0.0, 1.0], [1.0, 1.0]]).to_numpy()
-    summary = bench.attack.summary(x, np.array([0, 0]), classes=2)
+    summary = bench.learned.summary(x, np.array([0, 0]), classes=2)
     np.testing.assert_allclose(summary, [2, 0.5, 1, 0.5, 0, 0, 1, 1, 1, *[0] * 9])
