@@ -19,8 +19,9 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
 
@@ -61,37 +62,36 @@ class Daemon:
         self._site, self._policy, self._interval, self._max_bytes = site, policy, interval, max_bytes
         self._description = _envelope(site.describe())
         self._worker = ThreadPoolExecutor(1, "site")
-        self._server = grpc.aio.server(
+
+    @asynccontextmanager
+    async def listening(self, socket: Path) -> AsyncIterator[None]:
+        """Answer on `socket`, its owner and the group of its folder, for as long as this lasts.
+
+        At the end no more calls are taken, the replies that are ready leave on their tick, and what is being
+        computed is finished: then it is committed, and there when the coordinator asks again.
+
+        Raises
+        ------
+        InputError
+            If this user cannot listen there.
+        """
+        server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", 2 * max_bytes),
+                ("grpc.max_receive_message_length", 2 * self._max_bytes),
                 ("grpc.max_send_message_length", -1),
             ],
             maximum_concurrent_rpcs=MOST_CALLS,
         )
         calls = {"Describe": self._describe, "Release": self._release}
         handlers = {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-
-    async def start(self, socket: Path) -> None:
-        """Listen on `socket`, for its owner and the group of its folder; InputError if that cannot be."""
-        before = os.umask(0o117)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        _bind(server, socket)
+        await server.start()
         try:
-            self._server.add_insecure_port(f"unix:{socket}")
-        except RuntimeError:
-            raise InputError(
-                f"cannot listen on the socket {str(socket)!r}; may this user write its folder?"
-            ) from None
+            yield
         finally:
-            os.umask(before)
-        await self._server.start()
-
-    async def stop(self) -> None:
-        """Take no more calls, let the replies leave that are ready, and finish what is being computed.
-
-        What is finished is committed: when the coordinator asks again, it is there.
-        """
-        await self._server.stop(self._interval + 1)  # by then every reply that is ready had its tick
-        self._worker.shutdown(wait=True, cancel_futures=True)
+            await server.stop(self._interval + 1)
+            self._worker.shutdown(wait=True, cancel_futures=True)
 
     async def _describe(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         return self._description
@@ -142,11 +142,20 @@ async def serve(config: SiteConfig) -> None:
         told = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, told.set)
-        await daemon.start(socket)
-        logger.info("%s is served on %s", config.name, socket)
-        await told.wait()
-        logger.info("stopping")
-        await daemon.stop()
+        async with daemon.listening(socket):
+            logger.info("%s is served on %s", config.name, socket)
+            await told.wait()
+            logger.info("stopping")
+
+
+def _bind(server: grpc.aio.Server, socket: Path) -> None:
+    before = os.umask(0o117)  # the socket is made with mode 0660
+    try:
+        server.add_insecure_port(f"unix:{socket}")
+    except RuntimeError:
+        raise InputError(f"cannot listen on {str(socket)!r}; may this user write its folder?") from None
+    finally:
+        os.umask(before)
 
 
 def _socket(path: Path) -> Path:

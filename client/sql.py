@@ -65,7 +65,7 @@ class SqlSource:
 def _engine(url: str) -> sa.Engine:
     try:
         parsed = sa.make_url(url)
-        if parsed.password is not None:
+        if parsed.password is not None or "password" in parsed.query:
             raise InputError("leave the password out of the URL; libpq reads PGPASSFILE or ~/.pgpass")
         return sa.create_engine(parsed, poolclass=sa.NullPool, hide_parameters=True)
     except sa.exc.NoSuchModuleError:

@@ -204,6 +204,7 @@ def test_a_cell_that_stops_the_reading_is_not_quoted(tmp_path: Path) -> None:
     ("url", "expected"),
     [
         ("postgresql+psycopg://user:hunter2@host/db", "leave the password out"),
+        ("postgresql+psycopg://user@/db?host=h&password=hunter2", "leave the password out"),
         ("nosuchdb://user@host/db", "knows no database 'nosuchdb'"),
         ("patients", "expected the URL of a database"),
         ("sqlite:///nowhere/t.db", "cannot be reached"),
