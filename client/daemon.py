@@ -120,8 +120,8 @@ class Daemon:
 def until_tick(elapsed: float, interval: float) -> float:
     """Seconds until the next of the ticks `interval`, 2 `interval`, ... when `elapsed` have passed since the call.
 
-    >>> until_tick(0.5, 30), until_tick(31, 30), until_tick(30, 30)
-    (29.5, 29.0, 0.0)
+    >>> until_tick(0.5, 30.0), until_tick(30.0, 30.0), until_tick(31.0, 30.0)
+    (29.5, 0.0, 29.0)
     """
     return max(1, math.ceil(elapsed / interval)) * interval - elapsed
 

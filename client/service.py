@@ -26,7 +26,7 @@ from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, Source
 from cohortmix.core.vault import Vault
 from cohortmix.protocol.keyfile import write_key
-from cohortmix.protocol.messages import encode
+from cohortmix.protocol.messages import Description, encode
 from cohortmix.protocol.signing import Key
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The site's configuration.")]
@@ -46,10 +46,10 @@ def init(
     """Make the folder of a new site: configuration, signing key, and a state that allows nothing yet."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{str(folder)!r} is not an empty folder; give a new one")
-    source = {"sql": data, "table": table} if "://" in data else {"file": str(Path(data).absolute())}
+    source = {"sql": data} if "://" in data else {"file": str(Path(data).absolute())}
     plain = {
         "name": name,
-        "data": {key: value for key, value in source.items() if value is not None},
+        "data": source | ({} if table is None else {"table": table}),
         "schema": str(schema.absolute()),
         "cap_mu": cap_mu,
         "coordinators": list(coordinator or ()),
@@ -73,7 +73,7 @@ def check(config: ConfigFile = DEFAULT) -> None:
             pin_snapshot(site.snapshot_folder, _source(site, schema), schema, lambda copy: _check(copy, schema))
         with open_site(site) as opened:
             facts = opened.description
-    replace_file(site.description_file, encode(facts))
+    _write_description(site, facts)
     typer.echo(f"{facts.site}: {facts.patients} patients, {len(facts.columns)} columns; ready to be served")
     typer.echo(f"{site.description_file}: give it to the coordinator")
 
@@ -90,6 +90,13 @@ def _check(table: Source, schema: Schema) -> None:
     patients = Vault(table, schema, OpenDPNoise(), MemoryMeter(Fraction(0))).patients
     if patients < MIN_PATIENTS:
         raise InputError(f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}")
+
+
+def _write_description(config: SiteConfig, facts: Description) -> None:
+    try:
+        replace_file(config.description_file, encode(facts))
+    except OSError as error:
+        raise InputError(f"cannot write {str(config.description_file)!r}: {error.strerror}") from None
 
 
 def _source(config: SiteConfig, schema: Schema) -> Source:

@@ -78,6 +78,11 @@ def test_init_refuses_and_writes_nothing(change: tuple[str, str], expected: str,
     assert not (place / "here").exists()
 
 
+def test_a_file_has_no_table(place: Path) -> None:
+    assert "data: expected {file: PATH}, or {sql: URL" in run(*INIT, "--table", "patients", status=2)
+    assert not (place / "here").exists()
+
+
 def test_init_replaces_no_site(place: Path) -> None:
     run(*INIT)
     key = (place / "here" / "site.key").read_bytes()
