@@ -19,7 +19,7 @@ from cohortmix.protocol.messages import Code, Refusal, SignedRelease, decode
 from cohortmix.protocol.receipts import total, verify_chain
 
 KILLS = int(os.environ.get("COHORTMIX_KILLS", "20"))
-"""Random places at which a daemon is killed; 200 take minutes."""
+"""Random places at which a daemon is killed; `make audit` has 200, which take minutes."""
 LINES_OF_ROUND_TWO = 4000  # of `core`, at least
 
 
