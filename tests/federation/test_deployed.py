@@ -1,4 +1,4 @@
-"""What a deployed study lives with and a simulation does not: days of waiting, lost messages, impostors, clocks."""
+"""What a deployed study lives with and a simulation does not: days of waiting, lost messages, lies, clocks."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

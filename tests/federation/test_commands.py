@@ -1,0 +1,233 @@
+"""`cohortmix study`: new, sign, run, status and publish, each with its sentences and its status.
+
+The SuperLink is played by a grid in this process; everything else is what a coordinator runs.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from cohortmix.client.app import relay
+from cohortmix.client.policy import Policy
+from cohortmix.deploy import submit
+from cohortmix.deploy.cli import app
+from cohortmix.deploy.engines import connect, run
+from cohortmix.deploy.faults import EngineError
+from cohortmix.deploy.local_grid import LocalGrid
+from cohortmix.protocol.keyfile import write_key
+from cohortmix.protocol.messages import SignedStudy, decode
+from cohortmix.protocol.signing import Key
+from cohortmix.server.app import Patience, conduct
+from cohortmix.server.coordinator import TooFewSites
+from cohortmix.server.study import Study
+
+LARGE, SMALL = 300, 60
+
+
+def cohortmix(*arguments: object, status: int = 0) -> str:
+    """What a command says, on both outputs."""
+    result = CliRunner().invoke(app, ["study", *map(str, arguments)])
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    return result.stdout + result.stderr
+
+
+@pytest.fixture
+def superlink(monkeypatch) -> Callable[..., list[str]]:
+    """superlink(consortium): Flower's command, which conducts the study at once; the list of what it was asked."""
+
+    def play(consortium, silent=False):
+        asked = []
+
+        def start(link, study: Study, key: Path) -> str:
+            asked.append("run")
+            assert study.folder == consortium.root / "coordinator"
+            with suppress(TooFewSites):  # as the ServerApp does
+                run(consortium, "process")
+            return str(len(asked))
+
+        def status(link, known: str) -> str:
+            asked.append("list")
+            if silent:
+                raise EngineError("Flower's command 'list' failed; it says: no connection")
+            return "finished:completed"
+
+        monkeypatch.setattr(submit.SuperLink, "start", start)
+        monkeypatch.setattr(submit.SuperLink, "status", status)
+        monkeypatch.setattr(submit, "LOOK_SECONDS", 0)
+        monkeypatch.setattr(submit, "ASK_SECONDS", 0)
+        return asked
+
+    return play
+
+
+@pytest.fixture
+def consortium(found):
+    return found({"tiny": SMALL, "wee": SMALL + 1}, name="toy study")
+
+
+@pytest.fixture
+def halved(found):
+    """A consortium of which one site cannot even say who it is."""
+    consortium = found({"tiny": SMALL, "wee": SMALL + 1}, deadline_seconds=1)
+    (consortium.site(1).folder / "table.parquet").unlink()
+    return consortium
+
+
+def of(consortium) -> tuple[Path, str, Path]:
+    folder = consortium.root / "coordinator"
+    return folder, "--key", folder / "key"
+
+
+def test_from_a_file_to_a_study_that_stewards_can_read(found, tmp_path, schema):
+    consortium = found({"tiny": SMALL, "ITAL": LARGE})
+    for at in (0, 1):
+        (tmp_path / f"{at}.json").write_bytes(consortium.site(at).describe())
+    (tmp_path / "schema.yaml").write_text(schema.to_yaml())
+    content = {"name": "toy study", "schema": "schema.yaml", "mu": 0.4, "overlap": 2, "min_sites": 2}
+    content |= {"deadline": "7d", "sites": ["0.json", "1.json"]}
+    (tmp_path / "STUDY.yaml").write_text(yaml.safe_dump(content))
+    key, out = tmp_path / "key", tmp_path / "study"
+
+    said = cohortmix("new", tmp_path / "STUDY.yaml", "--key", key, "--out", out)
+    assert "study 'toy study': 2 sites, 360 patients" in said
+    assert "mu 0.4, that is epsilon 1.555 at delta 0.00001" in said
+    assert "mu 0.5657 (overlap: 2)" in said
+    assert Key.from_bytes(key.read_bytes()).public_hex in said
+    assert "drafted; no site has been asked" in cohortmix("status", out)
+    assert "is not signed" in cohortmix("run", out, "--key", key, status=2)
+
+    assert str(out / "signed.json") in cohortmix("sign", out, "--key", key)
+    signed = decode((out / "signed.json").read_bytes())
+    assert isinstance(signed, SignedStudy)
+    assert signed.study.coordinator_key == Key.from_bytes(key.read_bytes()).public_hex
+    assert "signed; no site has been asked" in cohortmix("status", out)
+    said = cohortmix("publish", out, "--key", key, "--out", tmp_path / "published", status=2)
+    assert "no site has been asked yet" in said
+    assert not (out / "study.db").exists()
+
+
+def test_a_wrong_file_writes_nothing_not_even_a_key(tmp_path):
+    (tmp_path / "STUDY.yaml").write_text("name: toy\nepsilom: 1\n")
+    before = sorted(tmp_path.rglob("*"))
+    said = cohortmix(
+        "new", tmp_path / "STUDY.yaml", "--key", tmp_path / "key", "--out", tmp_path / "out", status=2
+    )
+    assert "epsilom: unknown key" in said
+    assert len(said.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_study_is_run_once_and_published(consortium, superlink, tmp_path):
+    asked, out = superlink(consortium), tmp_path / "published"
+    said = cohortmix("run", *of(consortium))
+    assert "round 1: 2 of 2" in said
+    assert "study 'toy study': complete" in said
+    assert asked == ["run"] or asked == ["run", "list"]
+    assert "complete" in cohortmix("run", *of(consortium))
+    assert asked.count("run") == 1, "nothing is left to ask"
+
+    assert "121 synthetic records from 2 sites" in cohortmix("publish", *of(consortium), "--out", out)
+    assert len(pd.read_parquet(out / "pooled.parquet")) == 121
+    said = cohortmix("status", consortium.root / "coordinator")
+    assert "study 'toy study': published" in said
+    assert f"last published to {out}" in said
+    assert CliRunner().invoke(app, ["verify", str(out)]).exit_code == 0
+    cohortmix("publish", *of(consortium), "--out", out, "--rows", 7)
+    assert json.loads((out / "summary.json").read_text())["pooled"]["rows"] == 7
+
+
+def test_the_same_releases_give_the_same_files(consortium, superlink, tmp_path):
+    superlink(consortium)
+    cohortmix("run", *of(consortium))
+    for name in ("a", "b"):
+        cohortmix("publish", *of(consortium), "--out", tmp_path / name)
+    read = [(tmp_path / name / "manifest.json").read_bytes() for name in ("a", "b")]
+    assert read[0] == read[1]
+
+
+def test_a_refusal_is_said_in_plain_words_and_what_came_can_be_published(consortium, superlink, tmp_path):
+    superlink(consortium)
+    approved = Policy.load(consortium.site(1).folder / "policy.json")
+    consortium.site(1).adopt(Policy(coordinators=approved.coordinators))
+    said = cohortmix("run", *of(consortium), status=3)
+    assert "wee, round 1: its steward has not approved the study" in said
+    assert "what has come can be published; run the study again" in said
+    assert "60 synthetic records from 1 site" in cohortmix("publish", *of(consortium), "--out", tmp_path / "out")
+    status = cohortmix("status", consortium.root / "coordinator")
+    assert "wee 61 refused none 0" in " ".join(status.split())
+
+    consortium.site(1).adopt(approved)
+    again = conduct_late(consortium)
+    assert "study 'toy study': complete" in again, "published before its answer came"
+    assert "121 synthetic" in cohortmix("publish", *of(consortium), "--out", tmp_path / "out")
+
+
+def conduct_late(consortium) -> str:
+    """What a deployed run does: it waits in round 2 for a site that missed round 1."""
+    grid = LocalGrid(relay(partial(connect, consortium)), 2)
+    with consortium.coordinator() as coordinator:
+        conduct(grid, coordinator, patience=Patience.of_deployment(100))
+    return cohortmix("status", consortium.root / "coordinator")
+
+
+def test_too_few_sites_cannot_be_published(found, superlink, tmp_path):
+    consortium = found({"tiny": SMALL, "wee": SMALL + 1}, min_sites=2)
+    superlink(consortium)
+    consortium.site(1).adopt(Policy())
+    cohortmix("run", *of(consortium), status=3)
+    said = cohortmix("publish", *of(consortium), "--out", tmp_path / "out", status=3)
+    assert "1 of 2 sites answered round 1, min_sites=2" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_site_that_does_not_answer_is_status_4(halved, superlink):
+    superlink(halved)
+    said = cohortmix("run", *of(halved), status=4)
+    assert "not all has come from wee" in said
+
+
+def test_a_superlink_that_stops_is_status_4_and_keeps_what_came(halved, superlink, monkeypatch):
+    asked = superlink(halved, silent=True)
+    said = cohortmix("run", *of(halved), status=4)
+    assert "no connection; what has come from the sites is kept: run the study again" in said
+    assert asked.count("list") == submit.PATIENCE
+
+
+def test_a_run_that_still_goes_on_is_followed_and_not_started_twice(halved, superlink, monkeypatch):
+    asked = superlink(halved)
+    cohortmix("run", *of(halved), status=4)
+    monkeypatch.setattr(submit.SuperLink, "status", lambda link, run: states.pop(0))
+    states = ["running", "running", "finished:completed"]
+    cohortmix("run", *of(halved), status=4)
+    assert (asked.count("run"), states) == (1, [])
+    states = ["finished:stopped", "finished:completed"]
+    cohortmix("run", *of(halved), status=4)
+    assert asked.count("run") == 2
+
+
+def test_flowers_own_words_are_one_sentence(consortium, tmp_path, monkeypatch):
+    """Flower's real command, with a configuration that names no such SuperLink."""
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path))
+    (tmp_path / "config.toml").write_text('[superlink]\ndefault = "coord"\n[superlink.coord]\naddress = "x:1"\n')
+    said = cohortmix("run", *of(consortium), "--superlink", "nowhere", status=4)
+    assert "Flower's command 'run' failed" in said
+    assert "'nowhere' not found" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_another_key_is_refused(consortium, tmp_path):
+    write_key(tmp_path / "other", Key.generate())
+    with consortium.coordinator() as coordinator:
+        coordinator.begin(0.0)
+    folder = consortium.root / "coordinator"
+    for command in (("sign",), ("run",), ("publish", "--out", tmp_path / "out")):
+        said = cohortmix(command[0], folder, "--key", tmp_path / "other", *command[1:], status=2)
+        assert "give the key it was drafted with" in said
