@@ -1,0 +1,246 @@
+#!/usr/bin/env bash
+# A real consortium on one machine: a SuperLink with TLS and node authentication, nginx in front of it, three hospitals
+# with a daemon and a SuperNode each, one of them with its table in PostgreSQL. Runs one study on the stroke trial from
+# nothing to the published folder, and ends every process that it started.
+#   deploy/loopback.sh DIR          DIR must not exist; DIR/published holds the result
+# As root each hospital's daemon and relay have users of their own; otherwise all run as you, and the script says so.
+set -euo pipefail
+if [ $# -ne 1 ] || [ -e "$1" ]; then
+    echo "usage: deploy/loopback.sh DIR    (a folder that does not exist yet)" >&2
+    exit 2
+fi
+here=$(cd "$(dirname "$0")" && pwd)
+bin=$(cd "$(dirname "$(command -v cohortmix || echo "$here/../.venv/bin/cohortmix")")" && pwd)
+export PATH="$bin:$PATH:/usr/sbin:/sbin"
+export FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 PYTHONDONTWRITEBYTECODE=1
+mkdir -p "$1"
+root=$(cd "$1" && pwd)
+chmod 755 "$root"
+mkdir "$root/logs" "$root/mail" # mail: what people would send each other
+sites=(UK NETH POLA)
+processes=()
+database=""
+socket_group=64200 daemon_user=64210 relay_user=64220 # plus the number of the site
+
+say() { printf '\n== %s\n' "$*"; }
+
+warn() { printf 'WARNING: %s\n' "$*"; }
+
+start() { # NAME UID COMMAND...: in the background, in a session of its own; its output goes to DIR/logs
+    local name=$1
+    shift
+    as_whom "$@"
+    setsid "${command[@]}" >"$root/logs/$name.log" 2>&1 &
+    processes+=($!)
+}
+
+stop() {
+    for process in "${processes[@]}"; do kill -- "-$process" 2>/dev/null || true; done
+    [ -z "$database" ] || as_postgres "$database/pg_ctl" -D "$root/postgres/data" -m immediate stop >/dev/null || true
+    wait
+}
+trap stop EXIT
+trap 'exit 130' INT TERM
+
+await() { # SECONDS COMMAND...: until it succeeds
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        if [ $SECONDS -ge $end ]; then
+            echo "gave up waiting for: $*; see $root/logs" >&2
+            return 1
+        fi
+        sleep 0.5
+    done
+}
+
+free_port() { python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+listens() { python -c 'import socket, sys; socket.create_connection(("127.0.0.1", int(sys.argv[1])), 1)' "$1"; }
+
+as_user() { # UID COMMAND...: as a user of its own who is in the group of the sockets; "" for ourselves
+    as_whom "$@"
+    "${command[@]}"
+}
+
+as_whom() {
+    command=("${@:2}")
+    if [ "$own_users" = yes ] && [ -n "$1" ]; then
+        command=(setpriv --reuid "$1" --regid "$1" --groups "$socket_group" "${command[@]}")
+    fi
+}
+
+give() { # UID PATH...: to its owner
+    [ "$own_users" = no ] || chown -R "$1:$1" "${@:2}"
+}
+
+as_postgres() {
+    if [ "$(id -u)" = 0 ]; then setpriv --reuid postgres --regid postgres --clear-groups "$@"; else "$@"; fi
+}
+
+own_users=no
+if [ "$(id -u)" != 0 ]; then
+    warn "not root: daemons and relays run as one user, so a relay could read the records beside it"
+elif ! setpriv --reuid $relay_user --regid $relay_user --clear-groups \
+    "$bin/python" -c 'import os, sys, cohortmix.client.app as _; os.execv(sys.executable, [sys.executable, "-c", ""])' \
+    2>"$root/logs/users.log"; then
+    warn "other users cannot run $bin/python (logs/users.log): daemons and relays run as root"
+else
+    own_users=yes
+fi
+
+say "the table of each hospital; that of ${sites[2]} is in PostgreSQL"
+python - "$here/demo/stroke.parquet" "$root" "${sites[@]}" <<'PY'
+import sys
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+table = pq.read_table(sys.argv[1])
+for site in sys.argv[3:]:
+    folder = Path(sys.argv[2], site)
+    folder.mkdir()
+    pq.write_table(table.filter(pc.equal(table["network"], site)), folder / "patients.parquet")
+PY
+data=()
+for site in "${sites[@]}"; do data+=(--data "$root/$site/patients.parquet"); done
+for found in "$(dirname "$(command -v postgres || true)")" /usr/lib/postgresql/*/bin; do
+    [ -x "$found/initdb" ] && [ -x "$found/pg_ctl" ] && database=$found
+done
+if [ -n "$database" ]; then
+    mkdir "$root/postgres"
+    [ "$(id -u)" != 0 ] || chown postgres "$root/postgres"
+    as_postgres "$database/initdb" -D "$root/postgres/data" --auth=trust --username=cohortmix >"$root/logs/initdb.log"
+    as_postgres "$database/pg_ctl" -D "$root/postgres/data" -l "$root/postgres/server.log" -w start \
+        -o "-c listen_addresses='' -c unix_socket_directories='$root/postgres'" >/dev/null
+    url="postgresql+psycopg://cohortmix@/postgres?host=$root/postgres"
+    python - "$root/${sites[2]}/patients.parquet" "$url" <<'PY'
+import sys
+
+import pandas as pd
+import sqlalchemy
+
+pd.read_parquet(sys.argv[1]).to_sql("patients", sqlalchemy.create_engine(sys.argv[2]), index=False)
+PY
+    rm "$root/${sites[2]}/patients.parquet"
+    data[5]=$url
+    data+=(--table patients)
+else
+    warn "no PostgreSQL here: ${sites[2]} keeps its table in a file"
+fi
+
+say "the coordinator: certificates, SuperLink, and the proxy that hospitals reach"
+coordinator=$root/coordinator
+"$here/certificates.sh" "$coordinator/tls" 127.0.0.1
+port=$(free_port)
+start superlink "" env FLWR_HOME="$coordinator/flower" flower-superlink --host 127.0.0.1 --port "$port" \
+    --ssl-ca-certfile "$coordinator/tls/ca.crt" --ssl-certfile "$coordinator/tls/server.crt" \
+    --ssl-keyfile "$coordinator/tls/server.key" --enable-supernode-auth --database "$coordinator/superlink.db" \
+    --disable-runtime-dependency-installation
+await 60 listens "$port"
+mkdir -p "$coordinator/flower"
+cat >"$coordinator/flower/config.toml" <<END
+[superlink]
+default = "consortium"
+
+[superlink.consortium]
+address = "127.0.0.1:$port"
+root-certificates = "$coordinator/tls/ca.crt"
+END
+public=$port
+if command -v nginx >/dev/null; then
+    public=$(free_port)
+    mkdir "$coordinator/nginx"
+    sed -e "s/listen 443 ssl/listen 127.0.0.1:$public ssl/" -e "s/coordinator.example.org/127.0.0.1/" \
+        -e "s#/etc/cohortmix-coordinator#$coordinator/tls#" -e "s/127.0.0.1:8000/127.0.0.1:$port/" \
+        "$here/nginx/cohortmix.conf" >"$coordinator/nginx/cohortmix.conf"
+    cat >"$coordinator/nginx/nginx.conf" <<END
+daemon off;
+pid $coordinator/nginx/pid;
+error_log stderr;
+events {}
+http {
+    access_log off;
+    client_body_temp_path $coordinator/nginx/body;
+    proxy_temp_path $coordinator/nginx/proxy;
+    fastcgi_temp_path $coordinator/nginx/fastcgi;
+    uwsgi_temp_path $coordinator/nginx/uwsgi;
+    scgi_temp_path $coordinator/nginx/scgi;
+    include $coordinator/nginx/cohortmix.conf;
+}
+END
+    start nginx "" nginx -e stderr -c "$coordinator/nginx/nginx.conf"
+else
+    warn "no nginx here: the relays reach all of the SuperLink, not its fleet endpoints alone"
+fi
+
+say "each hospital: a site, its pinned snapshot, and the description that it sends to the coordinator"
+for n in 0 1 2; do
+    site=${sites[$n]} folder=$root/${sites[$n]}
+    cp "$here/demo/schema.yaml" "$folder/schema.yaml"
+    mkdir "$folder/site"
+    [ ! -e "$folder/patients.parquet" ] || chmod 600 "$folder/patients.parquet"
+    give $((daemon_user + n)) "$folder"
+    options=("${data[@]:2*n:2}")
+    [ $n -ne 2 ] || options=("${data[@]:4}")
+    as_user $((daemon_user + n)) cohortmix site init "$folder/site" --name "$site" "${options[@]}" \
+        --schema "$folder/schema.yaml" --cap-mu 0.5
+    as_user $((daemon_user + n)) cohortmix site check --config "$folder/site/site.yaml"
+    cp "$folder/site/state/description.json" "$root/mail/$site.json"
+done
+
+say "the coordinator drafts a study and signs it; every steward enrols the coordinator and approves it"
+study=$coordinator/study
+cat >"$coordinator/study.yaml" <<END
+name: loopback
+schema: $here/demo/schema.yaml
+epsilon: 1
+delta: 1e-5
+overlap: disjoint
+min_sites: 2
+deadline: 10m
+sites: [$root/mail/${sites[0]}.json, $root/mail/${sites[1]}.json, $root/mail/${sites[2]}.json]
+END
+cohortmix study new "$coordinator/study.yaml" --key "$coordinator/coordinator.key" --out "$study"
+cohortmix study sign "$study" --key "$coordinator/coordinator.key"
+cp "$study/signed.json" "$root/mail/signed.json"
+chmod 644 "$root/mail/"*.json
+public_key=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["coordinator_key"])' "$study/study.json")
+for n in 0 1 2; do
+    folder=$root/${sites[$n]}/site
+    sed -i -e "s/^coordinators:.*/coordinators: [$public_key]/" "$folder/site.yaml"
+    printf 'interval_seconds: 2\n' >>"$folder/site.yaml" # 30 at a hospital
+    as_user $((daemon_user + n)) cohortmix site approve "$root/mail/signed.json" --max-mu 0.3 --config "$folder/site.yaml"
+done
+
+say "daemons and relays"
+for n in 0 1 2; do
+    site=${sites[$n]} folder=$root/${sites[$n]}/site
+    if [ "$own_users" = yes ]; then
+        chgrp "$socket_group" "$folder/run"
+        chmod 2750 "$folder/run"
+    fi
+    mkdir "$root/$site/relay"
+    ssh-keygen -q -t ecdsa -b 384 -N "" -C "$site" -f "$root/$site/relay/node.key"
+    FLWR_HOME=$coordinator/flower flwr supernode register "$root/$site/relay/node.key.pub" consortium
+    cp "$coordinator/tls/ca.crt" "$root/$site/relay/ca.crt"
+    give $((relay_user + n)) "$root/$site/relay"
+    start "daemon-$site" $((daemon_user + n)) cohortmix site serve --config "$folder/site.yaml"
+    await 60 test -S "$folder/run/site.sock"
+    start "relay-$site" $((relay_user + n)) env FLWR_HOME="$root/$site/relay" HOME="$root/$site/relay" \
+        flower-supernode --superlink "127.0.0.1:$public" --root-certificates "$root/$site/relay/ca.crt" \
+        --auth-supernode-private-key "$root/$site/relay/node.key" --host 127.0.0.1 --port "$(free_port)" \
+        --node-config "socket=\"$folder/run/site.sock\""
+done
+
+say "the study"
+FLWR_HOME=$coordinator/flower cohortmix study run "$study" --key "$coordinator/coordinator.key"
+cohortmix study status "$study"
+cohortmix study publish "$study" --key "$coordinator/coordinator.key" --out "$root/published"
+cohortmix verify "$root/published"
+for n in 0 1 2; do
+    say "the ledger of ${sites[$n]}"
+    as_user $((daemon_user + n)) cohortmix site ledger --config "$root/${sites[$n]}/site/site.yaml"
+done
+say "published: $root/published"
