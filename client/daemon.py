@@ -185,7 +185,8 @@ def _refusal(sentence: str) -> bytes:
 
 def main(path: Path) -> int:
     """Serve the site of a configuration file; the exit status, as those of the commands."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logger.setLevel(logging.INFO)  # ours alone: what a library finds worth telling is not ours to know
     try:
         asyncio.run(serve(load_config(path)))
     except (InputError, SchemaError, LedgerError) as error:

@@ -21,6 +21,7 @@ from cohortmix.client.durable import replace_file, sync_folder
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, Source, plain
 
+NAMES = ("a.parquet", "b.parquet")  # one is served; the other is there while it is replaced
 AGAIN = "run `cohortmix site check`"
 
 
@@ -55,8 +56,7 @@ def pin_snapshot(folder: Path, source: Source, schema: Schema, check: Callable[[
         with open(scratch, "xb", opener=_private) as file:
             _copy(source, schema, file)
         check(open_table(scratch, schema))
-        pin = Pin(file="", sha256=_sha256(scratch), schema_hash=schema.hash)
-        pin = pin.model_copy(update={"file": f"{pin.sha256[:16]}.parquet"})
+        pin = Pin(file=_other_name(folder), sha256=_sha256(scratch), schema_hash=schema.hash)
         scratch.rename(folder / pin.file)
         sync_folder(folder)
         replace_file(_pin(folder), pin.model_dump_json().encode())
@@ -104,6 +104,15 @@ def _copy(source: Source, schema: Schema, file: IO[bytes]) -> None:
     writer.close()
     file.flush()
     os.fsync(file.fileno())
+
+
+def _other_name(folder: Path) -> str:
+    """Not that of the snapshot that is served, and without a trace of the records."""
+    try:
+        served = Pin.model_validate_json(_pin(folder).read_bytes()).file
+    except (FileNotFoundError, ValidationError):
+        return NAMES[0]
+    return NAMES[served == NAMES[0]]
 
 
 def _pin(folder: Path) -> Path:
