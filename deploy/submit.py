@@ -32,6 +32,7 @@ from cohortmix.server.wording import listed
 BUNDLE = Path(__file__).with_name("bundle")
 LOOK_SECONDS = 2.0  # between two looks into the store
 ASK_SECONDS = 15.0  # between two questions to the SuperLink, which take a second each
+FLOWER_SECONDS = 120  # for one of Flower's commands
 PATIENCE = 4  # questions without an answer, before the SuperLink counts as stopped
 
 
@@ -89,9 +90,13 @@ class SuperLink:
     def _flwr(self, *arguments: str) -> dict[str, Any]:
         command = [sys.executable, "-m", "flwr.cli.app", *arguments, "--format", "json"]
         quiet = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=quiet | dict(os.environ), check=False)
         try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, env=quiet | dict(os.environ), timeout=FLOWER_SECONDS
+            )
             answer = json.loads(done.stdout)
+        except subprocess.TimeoutExpired:
+            raise EngineError(f"Flower's command {arguments[0]!r} did not end in {FLOWER_SECONDS} s") from None
         except ValueError:
             answer = {}
         if not isinstance(answer, dict) or not answer.get("success"):
