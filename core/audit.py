@@ -15,7 +15,7 @@ from math import sqrt
 
 import pyarrow as pa
 
-from cohortmix.core import pipeline
+from cohortmix.core import gaussian, pipeline
 from cohortmix.core.anonymize import Groups, sum_query
 from cohortmix.core.budget import MIN_PATIENTS, Budget
 from cohortmix.core.encoding import Encoding
@@ -32,10 +32,9 @@ from cohortmix.core.neighbours import MANY_ROWS, Cohort, worst
 from cohortmix.core.noise import NoiseSource
 from cohortmix.core.one_run import OneRun, one_run
 from cohortmix.core.pairs import Map, furthest, level_questions, on_vault, questions, replay_random, replay_worst
-from cohortmix.core.query import NAMES
 from cohortmix.core.replay import Mechanism, Replays, Run, ask, run
 from cohortmix.core.schema import Schema
-from cohortmix.core.synthesis import Release, synthesize
+from cohortmix.core.synthesis import Release, Variant, synthesize
 from cohortmix.core.table import InputError
 from cohortmix.core.whole import MU as LOUD
 from cohortmix.core.whole import measure_whole
@@ -50,9 +49,14 @@ WHOLE = (
     "missing everywhere",
 )
 """The neighbours on which all three steps run; on the others, the vault alone answers the same questions."""
+ASKED: Mapping[Variant, tuple[str, ...]] = {
+    "cells": ("sum", "second moment"),
+    "gaussian": ("level sum", "level sum", "level second moment", "level sum"),
+}
+"""What the questions of a pipeline are called, in order."""
 PAIRED = 4  # features of the second moment of which noise is drawn: Q(Q-1) numbers of each draw differ
-PARTS = ("pipelines replayed", "random pairs", "noise drawn", "pipelines drawn", "canaries placed")
-"""What is reported, in order."""
+PARTS = ("random pairs", "noise drawn", "pipelines drawn", "canaries placed")
+"""What is reported, in order, after the replays of each variant."""
 
 Report = Callable[[str, int, int], None]
 
@@ -68,9 +72,8 @@ class Audit:
     Attributes
     ----------
     patients, noise : N of the table; name of the noise source.
-    asked : names of the questions that are replayed, in order; a whole pipeline asks the first ones.
-    whole, named, at_random : replays of all three steps on worst pairs, and of the vault alone on all worst
-        pairs and on random ones.
+    whole, named, at_random : replays of all three steps on worst pairs, by variant; and of the vault alone on all
+        worst pairs and on random ones.
     furthest : the worst pair whose answers lie furthest apart.
     bound : on mu of the vault's answers about that pair.
     pipelines : on mu of whole pipelines, at a larger claim.
@@ -79,8 +82,7 @@ class Audit:
 
     patients: int
     noise: str
-    asked: tuple[str, ...]
-    whole: Replays
+    whole: Mapping[Variant, Replays]
     named: Replays
     at_random: Replays
     furthest: str
@@ -91,7 +93,8 @@ class Audit:
     @property
     def violations(self) -> tuple[str, ...]:
         """A sentence for each; none where the guarantee was not seen to fail."""
-        found = [text for each in (self.whole, self.named, self.at_random) for text in each.violations]
+        replays = (*self.whole.values(), self.named, self.at_random)
+        found = [text for each in replays for text in each.violations]
         bounds: dict[str, LowerBound | OneRun] = {
             "the vault's answers": self.bound,
             "whole pipelines": self.pipelines,
@@ -143,38 +146,44 @@ def audit(
     part = [partial(report, name) for name in PARTS]
     patient = rng.choice(cohort.patients)
     tables = {name: cohort.replaced(patient, records) for name, records in worst(cohort, patient).items()}
-    steps = replay_steps(cohort, {name: tables[name] for name in whole}, mu, noise, part[0])
+    steps: dict[Variant, Replays] = {}
+    for variant in _variants(cohort, mu):
+        worst_few = {name: tables[name] for name in whole}
+        steps[variant] = replay_steps(
+            cohort, worst_few, variant, mu, noise, partial(report, f"{variant} replayed")
+        )
     groups = _groups(cohort, mu, noise)
     released = questions(cohort.schema, groups, mu)
     asked = (*released, *level_questions(cohort.schema, mu))
     named, versions = replay_worst(tables, cohort.schema, asked, noise)
-    at_chance = replay_random(cohort, asked, noise, random_pairs, rng, part[1], each)
+    at_chance = replay_random(cohort, asked, noise, random_pairs, rng, part[0], each)
     few = questions(cohort.schema, groups[:PAIRED], mu)
     pair = furthest(versions, len(released))
     one, other = (run(on_vault(tables[name], cohort.schema, few), noise) for name in pair)
-    bound = measure(one, other, noise, runs, part[2])
+    bound = measure(one, other, noise, runs, part[1])
     pipelines = max(PLACING, runs // DRAWS_PER_PIPELINE)
-    whole_bound = measure_whole(cohort, noise, pipelines, rng, report=part[3], each=each)
-    coins = one_run(cohort, questions(cohort.schema, groups, LOUD), noise, rng, part[4], each)
-    names = tuple(NAMES[type(query)] for query, _ in asked)
+    whole_bound = measure_whole(cohort, noise, pipelines, rng, report=part[2], each=each)
+    coins = one_run(cohort, questions(cohort.schema, groups, LOUD), noise, rng, part[3], each)
     replays = steps, named, at_chance
-    return Audit(len(cohort.patients), noise.name, names, *replays, " / ".join(pair), bound, whole_bound, coins)
+    return Audit(len(cohort.patients), noise.name, *replays, " / ".join(pair), bound, whole_bound, coins)
 
 
 def replay_steps(
     cohort: Cohort,
     neighbours: Mapping[str, pa.Table],
+    variant: Variant,
     mu: Fraction,
     noise: NoiseSource,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Replays:
     """All three steps on the table and, given its released answers, on neighbours."""
-    recorded, replays = run(_pipeline(cohort.table, cohort.schema, mu), noise), Replays()
+    recorded = run(_pipeline(cohort.table, cohort.schema, variant, mu), noise)
     if recorded.fault is not None:
         raise InputError(f"there is no release of this table to audit: {recorded.fault}")
+    replays = Replays(ASKED[variant])
     report(1, len(neighbours) + 1)
     for done, (name, table) in enumerate(neighbours.items(), start=2):
-        replays.compare(name, recorded, run(_pipeline(table, cohort.schema, mu), noise, recorded))
+        replays.compare(name, recorded, run(_pipeline(table, cohort.schema, variant, mu), noise, recorded))
         report(done, len(neighbours) + 1)
     return replays
 
@@ -191,12 +200,18 @@ def measure(
     return lower_bound(*sides, sqrt(sum(answer.mu2 for answer in one.answers)))
 
 
-def _pipeline(table: pa.Table, schema: Schema, mu: Fraction) -> Mechanism:
+def _pipeline(table: pa.Table, schema: Schema, variant: Variant, mu: Fraction) -> Mechanism:
     def mechanism(noise: NoiseSource) -> tuple[Sequence[Answer], Release]:
-        release = synthesize(table, schema, Budget.from_mu(float(mu)), noise=noise)
+        release = synthesize(table, schema, Budget.from_mu(float(mu)), noise=noise, variant=variant)
         return release.answers, release
 
     return mechanism
+
+
+def _variants(cohort: Cohort, mu: Fraction) -> tuple[Variant, ...]:
+    """Both; of a table so wide that it is never released as cells, one."""
+    plan = pipeline.Plan(cohort.schema, mu**2, len(cohort.patients))
+    return ("gaussian",) if gaussian.suits(plan) else ("cells", "gaussian")
 
 
 def _groups(cohort: Cohort, mu: Fraction, noise: NoiseSource) -> Groups:

@@ -16,7 +16,7 @@ from cohortmix.core.anonymize import Groups, sum_query
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.neighbours import Cohort, Records, at_random
 from cohortmix.core.noise import NoiseSource
-from cohortmix.core.query import Coordinate, LevelMoment, LevelSum, MomentQuery
+from cohortmix.core.query import NAMES, Coordinate, LevelMoment, LevelSum, MomentQuery
 from cohortmix.core.replay import Mechanism, Queries, Replays, Run, ask, distance2, run
 from cohortmix.core.schema import Schema
 
@@ -57,6 +57,11 @@ def level_questions(schema: Schema, mu: Fraction) -> Queries:
     return (sums, mu**2 / 2), (moment, mu**2 / 2)
 
 
+def names(asked: Queries) -> tuple[str, ...]:
+    """What each question is called."""
+    return tuple(NAMES[type(query)] for query, _ in asked)
+
+
 def on_vault(table: pa.Table, schema: Schema, asked: Queries) -> Mechanism:
     """The vault alone."""
     return lambda noise: (ask(table, schema, asked, noise), None)
@@ -69,7 +74,7 @@ def replay_worst(
     versions: dict[str, Run] = {}
     for name, table in tables.items():
         versions[name] = run(on_vault(table, schema, asked), noise, next(iter(versions.values()), None))
-    replays = Replays()
+    replays = Replays(names(asked))
     for one, other in combinations(versions, 2):
         replays.compare(f"{one} / {other}", versions[one], versions[other])
     return replays, versions
@@ -91,7 +96,7 @@ def replay_random(
     each: Map = map,
 ) -> Replays:
     """The vault alone on the table and on random neighbours."""
-    recorded, replays = run(on_vault(cohort.table, cohort.schema, asked), noise), Replays()
+    recorded, replays = run(on_vault(cohort.table, cohort.schema, asked), noise), Replays(names(asked))
     drawn = {f"random pair {pair}": at_random(cohort, rng) for pair in range(pairs)}
     chunks = [list(drawn.items())[first : first + CHUNK] for first in range(0, pairs, CHUNK)]
     for found in each(partial(_replay, cohort, asked, noise, recorded), chunks):
@@ -107,7 +112,7 @@ def _replay(
     recorded: Run,
     chunk: Sequence[tuple[str, tuple[str, Records]]],
 ) -> Replays:
-    replays = Replays()
+    replays = Replays(names(asked))
     for name, (patient, records) in chunk:
         table = cohort.replaced(patient, records)
         replays.compare(name, recorded, run(on_vault(table, cohort.schema, asked), noise, recorded))

@@ -138,11 +138,13 @@ class Replays:
 
     Attributes
     ----------
+    asked : names of the questions that are expected, in order.
     pairs : how many were compared.
     reached : for each question, the largest squared distance found as a share of the declared sensitivity2.
     violations : a sentence for each difference that the guarantee excludes.
     """
 
+    asked: tuple[str, ...] = ()
     pairs: int = 0
     reached: dict[int, float] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
@@ -159,6 +161,15 @@ class Replays:
                 )
         for text in differences(one, other):
             self._violated(name, text)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The largest share that questions of each name reached."""
+        found: dict[str, float] = {}
+        for at, share in sorted(self.reached.items()):
+            name = self.asked[at] if at < len(self.asked) else f"question {at}"
+            found[name] = max(found.get(name, 0.0), share)
+        return found
 
     def add(self, others: Replays) -> None:
         """Take up what was found on other pairs."""

@@ -81,9 +81,9 @@ def summary(found: Audit, schema: Schema) -> dict[str, Any]:
         "patients": found.patients,
         "noise": found.noise,
         "replays": {
-            "whole_pipeline": _replays(found.whole, found.asked),
-            "vault_worst_pairs": _replays(found.named, found.asked),
-            "vault_random_pairs": _replays(found.at_random, found.asked),
+            **{f"pipeline_{variant}": _replays(each) for variant, each in found.whole.items()},
+            "vault_worst_pairs": _replays(found.named),
+            "vault_random_pairs": _replays(found.at_random),
         },
         "lower_bound": asdict(found.bound) | {"pair": found.furthest, "enough_runs": found.bound.enough},
         "whole_pipelines": asdict(found.pipelines) | {"enough_runs": found.pipelines.enough},
@@ -123,10 +123,10 @@ def _by_tenths(report: Callable[[str, int, int], None]) -> Callable[[str, int, i
     return progress
 
 
-def _replays(replays: Replays, asked: tuple[str, ...]) -> dict[str, Any]:
+def _replays(replays: Replays) -> dict[str, Any]:
     return {
         "pairs": replays.pairs,
-        "largest_share_of_sensitivity2": {asked[at]: replays.reached[at] for at in sorted(replays.reached)},
+        "largest_share_of_sensitivity2": replays.shares,
         "violations": len(replays.violations),
     }
 
@@ -140,7 +140,7 @@ def processes() -> Iterator[Map]:
 
 def _print(found: Audit, facts: dict[str, Any]) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    _print_replays(console, found, facts["replays"])
+    _print_replays(console, facts["replays"])
     for sentence in found.violations[:MOST_SENTENCES]:
         console.print(f"VIOLATION: {sentence}", style="bold red")
     if len(found.violations) > MOST_SENTENCES:
@@ -150,13 +150,14 @@ def _print(found: Audit, facts: dict[str, Any]) -> None:
     console.print(claim(found), style="bold")
 
 
-def _print_replays(console: Console, found: Audit, replays: dict[str, Any]) -> None:
+def _print_replays(console: Console, replays: dict[str, Any]) -> None:
+    asked = dict.fromkeys(name for one in replays.values() for name in one["largest_share_of_sensitivity2"])
     rows = []
     for name, one in replays.items():
         reached = one["largest_share_of_sensitivity2"]
-        shares = (f"{reached[question]:.4f}" if question in reached else None for question in found.asked)
+        shares = (f"{reached[question]:.4f}" if question in reached else None for question in asked)
         rows.append((name.replace("_", " "), one["pairs"], *shares, one["violations"]))
-    short = (question.replace("second ", "") for question in found.asked)
+    short = (question.replace("second ", "") for question in asked)
     print_rows(console, ("replayed", "pairs", *short, "violations"), rows)
     console.print("of a question: the largest squared distance of two exact answers, over its sensitivity^2\n")
 

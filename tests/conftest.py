@@ -9,12 +9,13 @@ import pytest
 @pytest.fixture(scope="module")
 def few_steps() -> Iterator[None]:
     """Mixtures and inducing points in seconds: fewer fits, Adam steps and targets; nothing else changes."""
-    from cohortmix.core import approximate, pipeline
+    from cohortmix.core import approximate, gaussian, pipeline
     from cohortmix.core.adapt import adapt
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"STEPS": 100, "MORE_STEPS": 100, "CENTROIDS": 60, "LARGEST_FITS": 3}.items():
             patch.setattr(approximate, name, value)
-        patch.setattr(pipeline, "TARGETS", 500)
-        patch.setattr(pipeline, "adapt", partial(adapt, steps=20))
+        for module in (pipeline, gaussian):
+            patch.setattr(module, "TARGETS", 500)
+            patch.setattr(module, "adapt", partial(adapt, steps=20))
         yield

@@ -102,18 +102,33 @@ def audited(few_steps: None, cohort: Cohort) -> Audit:
 def test_an_audit_of_the_mechanism_finds_no_violation(audited: Audit) -> None:
     assert audited.violations == ()
     versions = len(worst(Cohort.of(TableSource(table()), SCHEMA, 60), "0"))
-    assert (audited.whole.pairs, audited.named.pairs) == (2, versions * (versions - 1) // 2)
+    assert {variant: each.pairs for variant, each in audited.whole.items()} == {"cells": 2, "gaussian": 2}
+    assert audited.named.pairs == versions * (versions - 1) // 2
     assert (audited.patients, audited.at_random.pairs) == (180, 30)
     assert (audited.bound.runs, audited.pipelines.runs, audited.one_run.canaries) == (2000, 14, 180)
     assert [each.claimed for each in (audited.pipelines, audited.one_run)] == pytest.approx([2, 2])
 
 
 def test_replays_come_up_to_the_declared_sensitivity_of_every_question(audited: Audit) -> None:
-    assert audited.asked == ("sum", "second moment", "level sum", "level second moment")
-    for replays, asked in ((audited.whole, 2), (audited.named, 4), (audited.at_random, 4)):
-        assert list(replays.reached) == list(range(asked))
-        assert all(0.5 < share <= 1 for share in replays.reached.values())
-    assert all(share > 0.995 for share in audited.named.reached.values())
+    cells, levels = ["sum", "second moment"], ["level sum", "level second moment"]
+    for replays, asked in (
+        (audited.whole["cells"], cells),
+        (audited.named, cells + levels),
+        (audited.at_random, cells + levels),
+    ):
+        assert list(replays.shares) == asked
+        assert all(0.5 < share <= 1 for share in replays.shares.values())
+    assert list(audited.whole["gaussian"].shares) == levels
+    assert len(audited.whole["gaussian"].reached) == 4
+    assert all(share > 0.995 for share in audited.named.shares.values())
+
+
+def test_a_question_that_is_not_expected_is_shown_all_the_same() -> None:
+    assert Replays(("sum", "moment", "sum"), reached={0: 0.2, 1: 0.3, 2: 0.4, 3: 0.5}).shares == {
+        "sum": 0.4,
+        "moment": 0.3,
+        "question 3": 0.5,
+    }
 
 
 def test_processes_find_what_one_finds(cohort: Cohort) -> None:
@@ -226,9 +241,21 @@ def test_a_table_with_one_feature_is_audited_too(few_steps: None) -> None:
     one = Cohort.of(TableSource(table()), SCHEMA.model_copy(update={"columns": columns}), most=60)
     found = audit(one, NOISE, random_pairs=5, whole=("label flip",), runs=300)
     assert found.violations == ()
-    assert found.asked == ("sum", "level sum", "level second moment")
-    assert list(found.whole.reached) == [0]
-    assert list(found.named.reached) == [0, 1, 2]
+    assert list(found.whole["cells"].shares) == ["sum"]
+    assert list(found.named.shares) == ["sum", "level sum", "level second moment"]
+
+
+def test_a_wide_table_of_numbers_is_never_released_as_cells(few_steps: None) -> None:
+    rng = np.random.default_rng(2)
+    columns = {f"x{at}": {"type": "number", "min": -3, "max": 3, "knots": 4} for at in range(24)}
+    label = {"type": "category", "values": ["ill", "well"]}
+    wide = Schema.model_validate({"name": "wide", "target": "y", "columns": {**columns, "y": label}})
+    frame = {name: rng.normal(0, 1, 60) for name in columns} | {"y": rng.choice(["ill", "well"], 60)}
+    cohort = Cohort.of(TableSource(pa.table(frame)), wide, most=60)
+    found = audit(cohort, NOISE, random_pairs=3, whole=("outlier far from everything",), runs=100)
+    assert found.violations == ()
+    assert list(found.whole) == ["gaussian"]
+    assert list(found.named.shares) == ["sum", "second moment", "level sum", "level second moment"]
 
 
 def test_an_audit_says_when_there_is_no_release(cohort: Cohort) -> None:
