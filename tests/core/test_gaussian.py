@@ -16,8 +16,11 @@ from cohortmix.core.adapt import adapt
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.gaussian import ClassGaussians, clean, suits
 from cohortmix.core.levels import FURTHEST, Levels
+from cohortmix.core.meter import Answer
+from cohortmix.core.noise import NoiseSource
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.pipeline import Plan
+from cohortmix.core.replay import Replays, run
 from cohortmix.core.synthesis import Release
 from cohortmix.core.table import TableSource
 
@@ -210,6 +213,24 @@ def test_four_questions_cost_the_budget(wide: Release) -> None:
     spent = sum(Fraction(each["mu2"]) for each in receipt["statements"])
     assert Fraction(receipt["mu2"]) == spent
     assert 1.5**2 * (1 - 1e-6) < spent <= 1.5**2
+
+
+def test_nothing_but_the_four_answers_depends_on_the_records(wide: Release) -> None:
+    """Record and replay: with the released answers of the first table, a neighbour asks and releases the same."""
+    table = cohort(400)
+    neighbour = table.copy()
+    neighbour.loc[17, [f"v{at}" for at in range(NUMBERS)]] *= -1e6
+    neighbour.loc[17, ["sex", "outcome"]] = ["F", "ill"] if table.loc[17, "outcome"] == "well" else ["M", "well"]
+
+    def mechanism(frame: pd.DataFrame, noise: NoiseSource) -> tuple[tuple[Answer, ...], Release]:
+        release = synthesize(frame, SCHEMA, Budget.from_mu(2), noise=noise, support=20, variant="gaussian")
+        return release.answers, release
+
+    recorded, replays = run(partial(mechanism, table), KeyedNoise(1)), Replays()
+    replays.compare("one patient", recorded, run(partial(mechanism, neighbour), KeyedNoise(2), recorded))
+    assert replays.violations == []
+    assert set(replays.reached) == {0, 1, 2, 3}
+    assert min(replays.reached.values()) > 0
 
 
 def test_nobody_known_and_classes_without_patients() -> None:

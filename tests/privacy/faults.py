@@ -397,10 +397,20 @@ FAULTS = (
         "    from dataclasses import replace\n\n"
         "    from cohortmix.core.anonymize import sum_query\n"
         "    from cohortmix.core.encoding import Encoding\n\n"
-        "    query = sum_query(Encoding.of(schema))\n"
+        "    query = sum_query(Encoding.of(plan.schema))\n"
         "    true = replace(own, values=vault._sums(query), unit=query.unit)\n"
         "    common = pipeline.common([plan], [true])\n",
         (f"{AUDIT}::test_an_audit_of_the_mechanism_finds_no_violation",),
+    ),
+    Fault(
+        "the Gaussian variant is centred at the true mean",
+        "core/gaussian.py",
+        "    levels = replace(levels, centre=_centre(levels, _first(vault, levels, plan).estimate, plan.patients))",
+        "    _first(vault, levels, plan)\n"
+        "    query = LevelSum(levels.coordinates(SUM_UNIT), _steps(FIRST_RADIUS, levels, SUM_UNIT), 0, SUM_UNIT)\n"
+        "    true = vault._level_sums(query) / SUM_UNIT\n"
+        "    levels = replace(levels, centre=_centre(levels, true, plan.patients))",
+        ("tests/core/test_gaussian.py::test_nothing_but_the_four_answers_depends_on_the_records",),
     ),
     Fault(
         "a number of components that depends on the records",
