@@ -405,8 +405,8 @@ FAULTS = (
     Fault(
         "the Gaussian variant is centred at the true mean",
         "core/gaussian.py",
-        "    levels = replace(levels, centre=_centre(levels, _first(vault, levels, plan).estimate, plan.patients))",
-        "    _first(vault, levels, plan)\n"
+        "levels = replace(levels, centre=_centre(levels, _first(vault, levels, plan).estimate, plan.patients))",
+        "_first(vault, levels, plan)\n"
         "    query = LevelSum(levels.coordinates(SUM_UNIT), _steps(FIRST_RADIUS, levels, SUM_UNIT), 0, SUM_UNIT)\n"
         "    true = vault._level_sums(query) / SUM_UNIT\n"
         "    levels = replace(levels, centre=_centre(levels, true, plan.patients))",

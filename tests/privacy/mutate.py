@@ -17,12 +17,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -128,7 +128,8 @@ def examine_all(faults: Sequence[Fault], report: Callable[[int, int], None]) -> 
     with ThreadPoolExecutor(WORKERS) as pool:
         unedited = pool.submit(control, [test for fault in faults for test in fault.tests])
         jobs = [pool.submit(examine, fault) for fault in faults]
-        for done, _ in enumerate(as_completed([unedited, *jobs]), start=1):
+        everything: list[Future[Any]] = [unedited, *jobs]
+        for done, _ in enumerate(as_completed(everything), start=1):
             report(done, len(jobs) + 1)
         return [job.result() for job in jobs], unedited.result()
 
