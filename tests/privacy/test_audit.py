@@ -27,7 +27,7 @@ from cohortmix.core.noise import NoiseSource, OpenDPNoise
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.pairs import furthest, level_questions, on_vault, questions, replay_random, replay_worst
 from cohortmix.core.replay import Replays, Run, distance2, run
-from cohortmix.core.table import InputError, TableSource
+from cohortmix.core.table import TableSource
 from cohortmix.core.vault import Vault
 
 SCHEMA = Schema.from_yaml(
@@ -231,36 +231,3 @@ def test_noise_at_two_thirds_is_caught(share: float, tables: dict[str, pa.Table]
     bound = measure(runs[0], runs[1], Weak(share), RUNS)
     assert bound.holds == (share >= 1)
     assert bound.measured == pytest.approx(bound.claimed / share, abs=0.08)
-
-
-# Tables that leave little to audit.
-
-
-def test_a_table_with_one_feature_is_audited_too(few_steps: None) -> None:
-    columns = {name: SCHEMA.columns[name] for name in ("age", "outcome")}
-    one = Cohort.of(TableSource(table()), SCHEMA.model_copy(update={"columns": columns}), most=60)
-    found = audit(one, NOISE, random_pairs=5, whole=("label flip",), runs=300)
-    assert found.violations == ()
-    assert list(found.whole["cells"].shares) == ["sum"]
-    assert list(found.named.shares) == ["sum", "level sum", "level second moment"]
-
-
-def test_a_wide_table_of_numbers_is_never_released_as_cells(few_steps: None) -> None:
-    rng = np.random.default_rng(2)
-    columns = {f"x{at}": {"type": "number", "min": -3, "max": 3, "knots": 4} for at in range(24)}
-    label = {"type": "category", "values": ["ill", "well"]}
-    wide = Schema.model_validate({"name": "wide", "target": "y", "columns": {**columns, "y": label}})
-    frame = {name: rng.normal(0, 1, 60) for name in columns} | {"y": rng.choice(["ill", "well"], 60)}
-    cohort = Cohort.of(TableSource(pa.table(frame)), wide, most=60)
-    found = audit(cohort, NOISE, random_pairs=3, whole=("outlier far from everything",), runs=100)
-    assert found.violations == ()
-    assert list(found.whole) == ["gaussian"]
-    assert list(found.named.shares) == ["sum", "second moment", "level sum", "level second moment"]
-
-
-def test_an_audit_says_when_there_is_no_release(cohort: Cohort) -> None:
-    few = Cohort.of(TableSource(table()), SCHEMA, most=20)
-    with pytest.raises(InputError, match="20 patients are too few"):
-        audit(few, NOISE)
-    with pytest.raises(InputError, match="no release of this table to audit: OverflowError"):
-        audit(cohort, NOISE, mu=Fraction(1, 2**62))

@@ -1,0 +1,59 @@
+"""Tables at the edge of what can be audited: one feature, many numbers, too few patients."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from cohortmix.core import Schema
+from cohortmix.core.audit import audit
+from cohortmix.core.neighbours import Cohort
+from cohortmix.core.noise_keyed import KeyedNoise
+from cohortmix.core.table import InputError, TableSource
+
+SCHEMA = Schema.from_yaml(
+    """
+name: cohort
+target: outcome
+columns:
+  age: {type: number, min: 0, max: 9, integer: true}
+  outcome: {type: category, values: [ill, well]}
+"""
+)
+NOISE = KeyedNoise(3)
+
+
+def cohort(patients: int) -> Cohort:
+    rng = np.random.default_rng(1)
+    columns = {"age": rng.integers(0, 10, patients), "outcome": rng.choice(["ill", "well"], patients)}
+    return Cohort.of(TableSource(pa.table(columns)), SCHEMA, most=patients)
+
+
+def test_a_table_with_one_feature_is_audited_too(few_steps: None) -> None:
+    found = audit(cohort(60), NOISE, random_pairs=5, whole=("label flip",), runs=300)
+    assert found.violations == ()
+    assert list(found.whole["cells"].shares) == ["sum"]
+    assert list(found.named.shares) == ["sum", "level sum", "level second moment"]
+
+
+def test_a_wide_table_of_numbers_is_never_released_as_cells(few_steps: None) -> None:
+    rng = np.random.default_rng(2)
+    columns = {f"x{at}": {"type": "number", "min": -3, "max": 3, "knots": 4} for at in range(24)}
+    label = {"type": "category", "values": ["ill", "well"]}
+    wide = Schema.model_validate({"name": "wide", "target": "y", "columns": {**columns, "y": label}})
+    frame = {name: rng.normal(0, 1, 60) for name in columns} | {"y": rng.choice(["ill", "well"], 60)}
+    many = Cohort.of(TableSource(pa.table(frame)), wide, most=60)
+    found = audit(many, NOISE, random_pairs=3, whole=("outlier far from everything",), runs=100)
+    assert found.violations == ()
+    assert list(found.whole) == ["gaussian"]
+    assert list(found.named.shares) == ["sum", "second moment", "level sum", "level second moment"]
+
+
+def test_an_audit_says_when_there_is_no_release() -> None:
+    with pytest.raises(InputError, match="20 patients are too few"):
+        audit(cohort(20), NOISE)
+    with pytest.raises(InputError, match="no release of this table to audit: OverflowError"):
+        audit(cohort(60), NOISE, mu=Fraction(1, 2**62))
