@@ -34,8 +34,10 @@ SUM_UNIT, MOMENT_UNIT = 1 << 20, 1 << 12  # lattice steps of a level of 1
 WIDE = 20  # features from which on the variant is considered
 CROWDED = 0.45  # share of the patients that a group of cells would have to hold, for its pairs to be seen
 FIRST = Fraction(5, 100)  # of mu^2, for the centre and again for the spread
+SECOND = Fraction(45, 100)  # of mu^2, for the second moment; what is left is for the class centroids
 FIRST_RADIUS = 0.65  # per square root of K, of t in [-1, 1]
-RADIUS = 1.0  # the same, of standardized levels
+RADIUS, WIDEST = 1.0, 4.0  # the same, of standardized levels
+LITTLE = 0.1  # operator norm of its noise, where a clip costs more than the noise of a wider one
 OFF = DIAGONAL / OFF_DIAGONAL  # an answer's unit is that of the diagonal: what the other entries count
 TO_SD = sqrt(np.pi / 2)  # of a Gaussian: its standard deviation over its mean distance from the centre
 
@@ -104,35 +106,44 @@ def learn(vault: Vault, plan: Plan) -> tuple[ClassGaussians, Answer]:
     levels = Levels.of(Encoding.of(plan.schema))
     levels = replace(levels, centre=_centre(levels, _first(vault, levels, plan).estimate, plan.patients))
     levels = replace(levels, scale=_scale(levels, _first(vault, levels, plan, spread=True), plan.patients))
-    share, radius = _moment_question(len(levels.axes), plan)
+    radius = _moment_radius(len(levels.axes), plan)
     moment = vault.noisy_level_moment(
         LevelMoment(levels.coordinates(MOMENT_UNIT), _steps(radius, levels, MOMENT_UNIT), MOMENT_UNIT),
-        plan.mu2 * share,
+        plan.mu2 * SECOND,
     )
     r = _steps(RADIUS, levels, SUM_UNIT)
     query = LevelSum(levels.coordinates(SUM_UNIT), r, r, SUM_UNIT)
-    sums = vault.noisy_level_sum(query, plan.mu2 * (1 - 2 * FIRST - share))
+    sums = vault.noisy_level_sum(query, plan.mu2 * (1 - 2 * FIRST - SECOND))
     return denoise(levels, moment, sums, query, plan.patients), sums
 
 
 def denoise(levels: Levels, moment: Answer, sums: Answer, query: LevelSum, patients: int) -> ClassGaussians:
-    """Class centroids and covariance from both answers.
-
-    The part of a centroid that differs from the mean of all is kept by the factor 1 - s^2 / d^2 in each
-    coordinate (the non-negative garrote: Breiman 1995).
-    """
+    """Class centroids and covariance from both answers."""
     flat = sums.estimate.reshape(-1, len(levels.axes) + 1)
     weight = query.label_weight / query.unit
     raw = flat[:, -1] / weight / patients
     masses = patients * simplex(raw, min(1 / patients, 0.5 / len(raw)))
-    total = flat[:, :-1].sum(axis=0) / patients
-    apart = flat[:, :-1] / masses[:, None] - total
-    noise2 = (sums.std / masses[:, None]) ** 2
-    apart = apart * np.maximum(0, 1 - noise2 / np.maximum(apart**2, 1e-300))
-    within = _matrix(moment, len(levels.axes)) / patients - np.outer(total, total)
-    within -= (apart * masses[:, None] / patients).T @ apart
-    s = moment.std * OFF / patients
-    return ClassGaussians(levels, masses, total + apart, clean(within, s), sums.std / weight)
+    every = flat[:, :-1].sum(axis=0) / patients
+    apart, noise2 = flat[:, :-1] / masses[:, None] - every, (sums.std / masses) ** 2
+    share = masses / patients
+    between = (apart * share[:, None]).T @ apart - (share @ noise2) * np.eye(len(every))
+    within = _matrix(moment, len(every)) / patients - np.outer(every, every) - between
+    covariance = clean(within, moment.std * OFF / patients)
+    means = every + np.stack([shrink(*each, covariance) for each in zip(apart, noise2, strict=True)])
+    return ClassGaussians(levels, masses, means, covariance, sums.std / weight)
+
+
+def shrink(apart: Array, noise2: float, covariance: Array) -> Array:
+    """What a class centroid differs from the mean of all, as far as it is not noise.
+
+    The posterior mean where classes differ as records do, by N(0, c Sigma), with c from the length of what was
+    seen (empirical Bayes: Efron, Morris 1973).
+    """
+    length2 = float(apart @ apart) - len(apart) * noise2
+    if length2 <= 0:
+        return np.zeros_like(apart)
+    prior = covariance * (length2 / np.trace(covariance))
+    return np.asarray(prior @ np.linalg.solve(prior + noise2 * np.eye(len(apart)), apart))
 
 
 def clean(noisy: Array, s: float) -> Array:
@@ -204,13 +215,14 @@ def _scale(levels: Levels, distances: Answer, patients: int) -> Array:
     return scale
 
 
-def _moment_question(size: int, plan: Plan) -> tuple[Fraction, float]:
-    """Share of mu^2 and radius of the second moment: where noise is small, less budget and a wider clip."""
-    for share, radius in ((Fraction(20, 100), 1.5), (Fraction(45, 100), RADIUS)):
-        s = radius**2 * size / sqrt(plan.mu2 * share) / plan.patients
-        if 2 * sqrt(size) * s < 1:
-            break
-    return share, radius
+def _moment_radius(size: int, plan: Plan) -> float:
+    """How far the clip of the second moment opens, from K, N and mu.
+
+    Its noise has the operator norm op = 2 sqrt(K) s, s = r^2 K / (mu n), in units of a standardized level. As long
+    as op is LITTLE, a wider clip costs less than the tails that a narrow one cuts off.
+    """
+    room = sqrt(plan.mu2 * SECOND) * plan.patients / (2 * size**1.5)  # r^2 / op
+    return min(max(RADIUS, sqrt(LITTLE * room)), WIDEST)
 
 
 def _steps(radius: float, levels: Levels, unit: int) -> int:

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from cohortmix.core import Budget, Schema, gaussian, synthesize
 from cohortmix.core.adapt import adapt
 from cohortmix.core.encoding import Encoding
-from cohortmix.core.gaussian import ClassGaussians, clean, suits
+from cohortmix.core.gaussian import ClassGaussians, clean, shrink, suits
 from cohortmix.core.levels import FURTHEST, Levels
 from cohortmix.core.meter import Answer
 from cohortmix.core.noise import NoiseSource
@@ -269,3 +269,20 @@ def test_the_variant_follows_from_the_schema_the_patients_and_the_budget() -> No
     assert suits(plan(some({f"n{at}": known for at in range(30)}), 1_000_000))  # numbers throughout
     assert not suits(plan(some({f"n{at}": known for at in range(19)}), 300))  # not wide
     assert not suits(plan(some({f"c{at}": category for at in range(300)}), 3000))
+
+
+def test_a_centroid_is_kept_as_far_as_it_is_not_noise() -> None:
+    """Without noise it stays, noise alone goes to nothing, and in between it comes nearer to the truth."""
+    sigma, rng = covariance(100), np.random.default_rng(4)
+    truth = 0.5 * np.linalg.cholesky(sigma) @ rng.normal(size=100)
+    np.testing.assert_allclose(shrink(truth, 0.0, sigma), truth, atol=1e-9)
+    assert not shrink(0.9 * rng.choice([-1.0, 1.0], 100), 1.0, sigma).any()
+    seen = truth + 0.6 * rng.normal(size=100)
+    assert np.linalg.norm(shrink(seen, 0.36, sigma) - truth) < 0.8 * np.linalg.norm(seen - truth)
+
+
+def test_the_clip_of_the_moment_opens_where_its_noise_is_little() -> None:
+    schema = some({f"n{at}": {"type": "number", "min": 0, "max": 1} for at in range(30)})
+    radii = [gaussian._moment_radius(30, plan(schema, patients)) for patients in (100, 10_000, 200_000, 10**7)]
+    assert radii == sorted(radii)
+    assert (radii[0], radii[-1]) == (gaussian.RADIUS, gaussian.WIDEST)
