@@ -4,7 +4,7 @@ All of `synthesize`, with its own noise, is run again and again on D and on D'. 
 the released mixture that are like the one record and those that are like the other, so that what the three steps
 do after the noise is measured along with it.
 
-A few hundred runs cannot show a small mu: 200 a side show 0.1 of 0.3. The pipelines are therefore run at mu = 2,
+A few hundred runs cannot show a small mu: 200 a side show 0.07 of 0.3. The pipelines are therefore run at mu = 2,
 of which they can show 1.7, on two columns of a few hundred patients, where a run takes a third of a second.
 """
 
