@@ -167,8 +167,11 @@ class Ledger:
     def renew_mark(cls, path: Path, cap_mu: Decimal, mark: Path, key: Key) -> None:
         """Write a lost mark anew, and sign for it: the steward's word that this is the newest ledger.
 
-        Nothing can check the word; it stays in the ledger. A mark that contradicts it is not overwritten.
+        Nothing can check the word; it stays in the ledger. A mark that contradicts it is not overwritten, and
+        nobody can sign for a ledger that is not there, or is empty.
         """
+        if not path.exists():  # opening it would make an empty one
+            raise HistoryError(f"there is no ledger {str(path)!r} to sign for; {CURE}")
         cls(path, cap_mu, None, key.public_hex).close()  # whose key it is, before anything is written
         Journal(path, mark, renew=True).close()
         ledger = cls(path, cap_mu, mark, key.public_hex)

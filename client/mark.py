@@ -24,7 +24,7 @@ from cohortmix.protocol.fields import Hash, Wire
 FILE = "ledger.mark"
 
 CURE = "put the newest ledger back; if it is lost, its whole cap counts as spent on these patients"
-RENEW = "`cohortmix site ledger --renew-mark`"
+RENEW = "if it is lost and this ledger is the newest, sign for that: `cohortmix site ledger --renew-mark`"
 
 
 class HistoryError(LedgerError):
@@ -70,18 +70,18 @@ class Mark:
         LedgerError
             If the mark cannot be read or written.
         """
-        mark = self._read()
+        mark = self._read(RENEW if place.steps else f"and the ledger is empty: {CURE}")
         if mark is None and place.steps:
             raise HistoryError(
                 f"the ledger has {place.steps} steps and its high-water mark {str(self._file)!r} is not there; "
-                f"mount its storage, or, if that is lost, sign for this ledger: {RENEW}"
+                f"mount its storage; {RENEW}"
             )
         if mark is not None:
             self._require_history(mark, place, hash_of)
             if place.steps > mark.steps + 1:
                 raise HistoryError(
                     f"the high-water mark was set back: it says {mark.steps} steps, the ledger has {place.steps}; "
-                    f"put the newest {str(self._file)!r} back, or, if that is lost, sign for this ledger: {RENEW}"
+                    f"put the newest {str(self._file)!r} back; {RENEW}"
                 )
         if mark != place:
             self._write(place)
@@ -92,14 +92,17 @@ class Mark:
         Raises
         ------
         HistoryError
-            If there is a mark which shows that it is not.
+            If there is a mark which shows that it is not, or `place` is that of an empty ledger: only a lost one
+            is empty where there was something to mark.
         """
         try:
-            mark = self._read()
+            mark = self._read(RENEW)
         except HistoryError:
             mark = None
         if mark is not None:
             self._require_history(mark, place, hash_of)
+        if not place.steps:
+            raise HistoryError(f"the ledger is empty, and no mark is signed for an empty one; {CURE}")
         self._write(place)
 
     def _require_history(self, mark: Place, place: Place, hash_of: Callable[[int], str]) -> None:
@@ -113,7 +116,8 @@ class Mark:
                 f"{CURE}"
             )
 
-    def _read(self) -> Place | None:
+    def _read(self, cure: str) -> Place | None:
+        """The mark, None if there is no file; `cure` is what a person should do about a damaged one."""
         try:
             content = _Content.model_validate_json(self._file.read_bytes())
         except FileNotFoundError:
@@ -123,9 +127,7 @@ class Mark:
                 f"cannot read the high-water mark {str(self._file)!r}: {error.strerror}; check its storage"
             ) from None
         except ValidationError:
-            raise HistoryError(
-                f"the high-water mark {str(self._file)!r} is damaged; if it is lost, sign for this ledger: {RENEW}"
-            ) from None
+            raise HistoryError(f"the high-water mark {str(self._file)!r} is damaged; {cure}") from None
         return Place(content.steps, content.hash)
 
     def _write(self, place: Place) -> None:

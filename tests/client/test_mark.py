@@ -280,6 +280,47 @@ def test_a_mark_that_contradicts_the_steward_is_not_overwritten(place: Place, tm
     assert (place.mark / FILE).read_bytes() == marked
 
 
+@pytest.mark.parametrize("mark", [None, b"", b"{}"], ids=["lost", "empty", "damaged"])
+@pytest.mark.parametrize("ledger", ["gone", "no bytes", "no steps"])
+def test_nobody_signs_for_a_lost_ledger(place: Place, mark: bytes | None, ledger: str) -> None:
+    """Ledger and mark are lost at once: the word that nothing was spent would buy the whole cap again."""
+    place.spend("1")
+    (newest,) = (file.read_bytes() for file in place.state.iterdir())
+    (place.state / "ledger.db").unlink()
+    (place.mark / FILE).unlink() if mark is None else (place.mark / FILE).write_bytes(mark)
+    marked = sorted(place.mark.iterdir())
+    if ledger == "no bytes":
+        (place.state / "ledger.db").touch()
+    elif ledger == "no steps":
+        Ledger(place.state / "ledger.db", CAP).close()
+    with pytest.raises(
+        HistoryError, match="put the newest ledger back; if it is lost, its whole cap counts as"
+    ) as at:
+        place.renew()
+    assert "--renew-mark" not in str(at.value)
+    assert (place.state / "ledger.db").exists() == (ledger != "gone")
+    assert sorted(place.mark.iterdir()) == marked
+    (place.state / "ledger.db").write_bytes(newest)
+    place.renew()
+    assert place.spend() == COST
+
+
+def test_a_damaged_mark_of_an_empty_ledger_is_not_to_be_renewed(place: Place) -> None:
+    place.spend("1")
+    (place.mark / FILE).write_bytes(b"")
+    with pytest.raises(
+        HistoryError, match=r"damaged; if it is lost and this ledger is the newest, .*--renew-mark"
+    ):
+        place.open()
+    (place.state / "ledger.db").unlink()
+    for _ in range(2):  # also over the file that the first opening has made
+        with pytest.raises(
+            HistoryError, match="damaged; and the ledger is empty: put the newest ledger back"
+        ) as at:
+            place.open()
+        assert "--renew-mark" not in str(at.value)
+
+
 def test_a_mark_is_renewed_with_the_sites_key_only(place: Place) -> None:
     place.spend("1")
     place.renew()

@@ -296,6 +296,24 @@ def test_a_ledger_that_was_set_back_is_named_by_every_command(desk: Desk) -> Non
         steward.ledger(desk.file, renew_mark=True)
 
 
+def test_a_lost_ledger_is_not_renewed_by_the_steward(desk: Desk) -> None:
+    """Ledger lost, mark damaged: what was spent stays spent until the ledger is put back."""
+    desk.approve(desk.study())
+    desk.answer(desk.study())
+    newest, config = desk.hospital.config.ledger_file.read_bytes(), desk.hospital.config
+    config.ledger_file.unlink()
+    (config.mark / FILE).write_bytes(b"")
+    typed = CliRunner().invoke(app, ["site", "ledger", "--renew-mark", "-c", str(desk.file)])
+    assert (typed.exit_code, "its whole cap counts as spent" in typed.stderr) == (3, True)
+    assert not config.ledger_file.exists()
+    for renew in (False, True):
+        with pytest.raises(HistoryError, match="its whole cap counts as spent"):
+            steward.ledger(desk.file, renew_mark=renew)
+    config.ledger_file.write_bytes(newest)
+    steward.ledger(desk.file, renew_mark=True)
+    assert desk.spent() == desk.study().mu2
+
+
 def test_a_lost_mark_is_renewed_by_the_steward(desk: Desk) -> None:
     desk.approve(desk.study())
     desk.answer(desk.study())
