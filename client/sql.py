@@ -7,6 +7,7 @@ SELECT of the named columns is ever sent.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -24,7 +25,8 @@ class SqlSource:
 
     Parameters
     ----------
-    url : as SQLAlchemy has it, without a password: libpq and the drivers of other databases have files for it.
+    url : as SQLAlchemy has it, without a password, whatever the driver calls it: libpq and the drivers of other
+        databases have files for it.
     table : a table or view; with its own schema as `schema.table`.
     schema : its columns and patient key are read, no others.
 
@@ -65,7 +67,7 @@ class SqlSource:
 def _engine(url: str) -> sa.Engine:
     try:
         parsed = sa.make_url(url)
-        if parsed.password is not None or "password" in parsed.query:
+        if _holds_password(parsed):
             raise InputError("leave the password out of the URL; libpq reads PGPASSFILE or ~/.pgpass")
         return sa.create_engine(parsed, poolclass=sa.NullPool, hide_parameters=True)
     except sa.exc.NoSuchModuleError:
@@ -74,6 +76,16 @@ def _engine(url: str) -> sa.Engine:
         raise InputError("expected the URL of a database, such as postgresql+psycopg://user@/db") from None
     except ModuleNotFoundError as error:
         raise InputError(f"the database's driver {error.name!r} is not installed; see docs/deploy.md") from None
+
+
+def _holds_password(url: sa.URL) -> bool:
+    """Whether a password stands in the URL, or an option of one of the drivers' many names for it."""
+    values = ";".join(value for given in url.normalized_query.values() for value in given)
+    return (
+        url.password is not None
+        or any(re.search("pass|pwd", name, re.IGNORECASE) for name in url.query)
+        or re.search(r"(pwd|password)\s*=", values, re.IGNORECASE) is not None  # as odbc_connect has them
+    )
 
 
 def _arrow_type(declared: sa.types.TypeEngine[Any]) -> pa.DataType:

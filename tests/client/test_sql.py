@@ -217,6 +217,32 @@ def test_urls(url: str, expected: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert "hunter2" not in said
 
 
+NOT_A_PASSWORD = "mssql+nodriver://user@host/db?driver=ODBC+18&odbc_connect=DSN%3Dpwd%3BUID%3Dpassword"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "password=hunter2",
+        "Password=hunter2",
+        "passwd=hunter2",
+        "PWD=hunter2",
+        "sslPassword=hunter2",
+        "odbc_connect=DSN%3Dd%3BPwd%3Dhunter2",
+        "odbc_connect=DSN=d;PASSWORD+%3D+hunter2",
+        "odbc_connect=DSN=d&odbc_connect=uid=u;pwd=hunter2",
+    ],
+)
+def test_a_password_by_any_drivers_name_is_refused(option: str) -> None:
+    said = message(f"{NOT_A_PASSWORD}&{option}", "t", SMALL)
+    assert "leave the password out" in said
+    assert "hunter2" not in said
+
+
+def test_what_only_looks_like_a_password_is_not_refused() -> None:
+    assert "knows no database" in message(NOT_A_PASSWORD, "t", SMALL)
+
+
 def test_a_missing_driver_is_named(tmp_path: Path) -> None:
     assert "driver 'MySQLdb' is not installed" in message("mysql://user@host/db", "t", SMALL)
 
