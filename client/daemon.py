@@ -3,11 +3,12 @@
 It is a program of its own, `python -m cohortmix.client.daemon site.yaml`: what only the command line needs, and
 what looks at records without noise, is not loaded.
 
-**When a reply leaves.** The time that an answer takes follows the number of rows, which is not public. So a reply,
-and a refusal too, leaves on the first tick of a public interval after it is ready; ticks are counted from the
-arrival of the request, by a clock that nobody can set. What remains: the number of ticks, a coarse function of the
-number of rows (with an interval above the longest answer it is one, always), and the load of the machine, which
-another process on it can watch. `Describe` is answered at once, with bytes that were made at the start.
+**When a reply leaves.** The time that an answer takes follows the number of rows, which is not public. So one
+call has the site at a time, and has it for whole intervals: its reply, a refusal too, leaves on the first tick of
+a public interval after it is ready, and only then the next call begins, also where the caller has gone. Ticks are
+counted from when a call begins, by a clock that nobody can set. What remains: the number of ticks, a coarse
+function of the number of rows (with an interval above the longest answer it is one, always), and the load of the
+machine, which another process on it can watch. `Describe` is answered at once, with bytes made at the start.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from cohortmix.protocol import site_pb2
 from cohortmix.protocol.messages import Code, Refusal, encode
 
 SERVICE = site_pb2.DESCRIPTOR.services_by_name["Site"].full_name
-MOST_CALLS = 8  # at once; one is computed, the others wait for it or for their tick
+MOST_CALLS = 8  # at once; one has the site, the others wait for it
 LONGEST_PATH = 107  # bytes of a socket's path, a limit of the system
 OPEN_TO_OTHERS = 0o027  # group may not write, others nothing: who can rename the socket can pose as the site
 
@@ -61,7 +62,7 @@ class Daemon:
     def __init__(self, site: Site, policy: Callable[[], Policy], interval: float, max_bytes: int) -> None:
         self._site, self._policy, self._interval, self._max_bytes = site, policy, interval, max_bytes
         self._description = _envelope(site.describe())
-        self._worker = ThreadPoolExecutor(1, "site")
+        self._worker, self._turn = ThreadPoolExecutor(1, "site"), asyncio.Lock()
 
     @asynccontextmanager
     async def listening(self, socket: Path) -> AsyncIterator[None]:
@@ -97,9 +98,17 @@ class Daemon:
         return self._description
 
     async def _release(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        arrived = monotonic()
-        reply = await asyncio.get_running_loop().run_in_executor(self._worker, self._answer, request)
-        await asyncio.sleep(until_tick(monotonic() - arrived, self._interval))
+        await self._turn.acquire()
+        # Not ended with its call: whoever hangs up would learn from the next call when this one was ready.
+        return await asyncio.shield(asyncio.create_task(self._for_whole_intervals(request)))
+
+    async def _for_whole_intervals(self, request: bytes) -> bytes:
+        began = monotonic()
+        try:
+            reply = await asyncio.get_running_loop().run_in_executor(self._worker, self._answer, request)
+            await asyncio.sleep(until_tick(monotonic() - began, self._interval))
+        finally:
+            self._turn.release()
         return reply
 
     def _answer(self, request: bytes) -> bytes:
@@ -118,7 +127,7 @@ class Daemon:
 
 
 def until_tick(elapsed: float, interval: float) -> float:
-    """Seconds until the next of the ticks `interval`, 2 `interval`, ... when `elapsed` have passed since the call.
+    """Seconds until the next of the ticks `interval`, ... when `elapsed` have passed since the start.
 
     >>> until_tick(0.5, 30.0), until_tick(30.0, 30.0), until_tick(31.0, 30.0)
     (29.5, 0.0, 29.0)

@@ -140,14 +140,18 @@ class Site:
             verify_study(study)
         except SignatureError:
             raise Refused(Code.BAD_SIGNATURE, "The study is not signed by its coordinator.") from None
-        id = request_id(study.study.hash, self.name, 1)
+        asked = Request(study=study, round=1, request_id=request_id(study.study.hash, self.name, 1))
         with self._one_request:
-            return self._fulfil(Request(study=study, round=1, request_id=id))
+            return self._fulfil(asked)
 
     def _fulfil(self, request: Request) -> bytes:
         study = request.study.study
         approved_mu2 = self.policy.approved_mu2(study)
         self._check_study(study)
+        if request.request_id != request_id(study.hash, self.name, request.round):
+            raise Refused(
+                Code.NOT_APPROVED, "Each round of a study is one request; its id follows from the study."
+            )
         plan = pipeline.Plan(self._schema, study.mu2, self._patients, study.share, float(study.alpha))
         own = None
         if request.common is not None:
@@ -205,9 +209,11 @@ class Site:
     ) -> Release:
         if request.common is None or own is None:
             return ClassSums(answer=NoisedAnswer.of(pipeline.class_sums(self._vault(reserved), plan)))
+        common = request.common.to_core()
+        if not plan.fits_mixture:  # nothing is asked, so the table is not opened: a free request reads no record
+            return Centroids.of(pipeline.class_centroids(plan, common, own.to_core()))
         seed = bytes.fromhex(sha256([own.plain(), reserved.study, reserved.request_id]))
-        vault, common = self._vault(reserved), request.common.to_core()
-        return Centroids.of(pipeline.centroids(vault, plan, common, own.to_core(), seed))
+        return Centroids.of(pipeline.centroids(self._vault(reserved), plan, common, own.to_core(), seed))
 
     def _vault(self, reserved: Reservation) -> Vault:
         return Vault(self._source, self._schema, self._noise, reserved)

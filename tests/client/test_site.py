@@ -1,7 +1,7 @@
 """A site: what it answers, what it refuses, and that neither costs more than its receipts say."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -85,10 +85,9 @@ def study(mu: str = SMALL, **changes: Any) -> StudySpec:
     return StudySpec(**values | changes)
 
 
-def asking(
-    about: StudySpec, round: int = 1, request_id: str = "request-1", common: Common | None = None
-) -> SignedRequest:
-    request = Request(study=sign_study(COORDINATOR, about), round=round, request_id=request_id, common=common)
+def asking(about: StudySpec, round: int = 1, id: str | None = None, common: Common | None = None) -> SignedRequest:
+    id = id or request_id(about.hash, "site", round)
+    request = Request(study=sign_study(COORDINATOR, about), round=round, request_id=id, common=common)
     return sign_request(COORDINATOR, request)
 
 
@@ -113,6 +112,22 @@ class CountingNoise:
         if self.draws == self.fails_at:
             raise OSError("the machine stopped")
         return self.source.add(values, sigma, f"{purpose}:{self.draws}")  # no two draws are the same
+
+
+@dataclass
+class CountedSource:
+    """A table that counts how often it is read."""
+
+    source: Source
+    reads: int = 0
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.source.names
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        self.reads += 1
+        return self.source.batches()
 
 
 class BrittleLedger(Ledger):
@@ -193,7 +208,7 @@ def test_round_two_of_a_small_site_is_free(ledger: Ledger) -> None:
     about = study(SMALL)
     here = site(ledger, about)
     first = release(here.answer(encode(asking(about))))
-    asked = asking(about, 2, "request-2", common_of(about, first))
+    asked = asking(about, 2, common=common_of(about, first))
     second = release(here.answer(encode(asked)))
     verify_release(second, asked.request)
     assert isinstance(second.release, Centroids)
@@ -207,7 +222,7 @@ def test_both_rounds_cost_the_mu_of_the_study(ledger: Ledger) -> None:
     about, noise = study(LARGE), CountingNoise()
     here = site(ledger, about, noise=noise)
     first = release(here.answer(encode(asking(about))))
-    asked = asking(about, 2, "request-2", common_of(about, first))
+    asked = asking(about, 2, common=common_of(about, first))
     second = release(here.answer(encode(asked)))
     verify_release(second, asked.request)
     assert isinstance(second.release, Centroids)
@@ -229,7 +244,7 @@ def test_replies_cost_what_the_receipt_says() -> None:
     ledger = Ledger(":memory:", cap)
     here = site(ledger, *studies, noise=noise)
     replies = {here.answer(encode(asking(each))) for each in studies for _ in range(2)}
-    replies |= {here.answer(encode(asking(each, request_id="request-2"))) for each in studies}
+    replies |= {here.answer(encode(asking(each, id="request-2"))) for each in studies}
     released = [message for data in replies if isinstance(message := decode(data), SignedRelease)]
     assert 1 < len(released) == noise.draws == len(ledger.receipts())
     assert len(replies) > len(released)  # some were refused
@@ -274,7 +289,7 @@ def test_a_preview_is_what_the_coordinator_gets_later(ledger: Ledger) -> None:
     here = site(ledger, about, noise=noise)
     shown = here.preview(sign_study(COORDINATOR, about))
     assert (noise.draws, ledger.spent_mu2) == (1, about.mu2)
-    asked = asking(about, request_id=request_id(about.hash, "site", 1))
+    asked = asking(about)
     assert here.answer(encode(asked)) == shown
     verify_release(release(shown), asked.request)
     assert (noise.draws, ledger.spent_mu2) == (1, about.mu2)
@@ -293,26 +308,43 @@ def test_a_preview_is_refused_as_a_request_is(ledger: Ledger) -> None:
     assert ledger.spent_mu2 == 0
 
 
-def test_another_request_id_is_charged(ledger: Ledger) -> None:
-    about = study(LARGE)
-    here = site(ledger, about)
-    first = release(here.answer(encode(asking(about))))
-    second = release(here.answer(encode(asking(about, request_id="request-2"))))
-    assert first.release != second.release or first.receipt != second.receipt
-    assert ledger.spent_mu2 == 2 * about.mu2 * about.share
-    for number in range(3, 10):
-        reply = here.answer(encode(asking(about, request_id=f"request-{number}")))
-    assert refused(reply) == Code.OVER_BUDGET
-    assert ledger.spent_mu2 == 6 * about.mu2 * about.share  # 6 * 0.15 < 1 < 7 * 0.15
+@pytest.mark.parametrize("id", ["request-2", "of another site", "of another study", "of another round"])
+def test_a_round_of_a_study_is_one_request(ledger: Ledger, id: str) -> None:
+    """A coordinator cannot have a round computed, or the table read, as often as it likes."""
+    about, noise = study(LARGE), CountingNoise()
+    ids = {
+        "of another site": request_id(about.hash, "elsewhere", 1),
+        "of another study": request_id(study().hash, "site", 1),
+        "of another round": request_id(about.hash, "site", 2),
+    }
+    here = site(ledger, about, noise=noise)
+    assert refused(here.answer(encode(asking(about, id=ids.get(id, id))))) == Code.NOT_APPROVED
+    assert (ledger.spent_mu2, noise.draws) == (0, 0)
+    release(here.answer(encode(asking(about))))
 
 
 def test_one_id_has_one_content(ledger: Ledger) -> None:
-    about = study()
+    about = study(LARGE)
     here = site(ledger, about)
     first = release(here.answer(encode(asking(about))))
-    other = asking(about, 2, "request-1", common_of(about, first))
-    assert refused(here.answer(encode(other))) == Code.NOT_APPROVED
-    assert ledger.spent_mu2 == about.mu2
+    common = common_of(about, first)
+    release(here.answer(encode(asking(about, 2, common=common))))
+    spent = ledger.spent_mu2
+    other = common.model_copy(update={"s_a": common.s_a + 1})
+    assert refused(here.answer(encode(asking(about, 2, common=other)))) == Code.NOT_APPROVED
+    assert ledger.spent_mu2 == spent
+
+
+@pytest.mark.parametrize(("mu", "asks"), [(SMALL, False), (LARGE, True)])
+def test_a_round_that_asks_nothing_opens_no_table(ledger: Ledger, mu: str, asks: bool) -> None:
+    """A site too small for a mixture answers round 2 from its first answer, for free: no record is read again."""
+    source, about = CountedSource(TableSource(table())), study(mu)
+    here = site(ledger, about, source=source)
+    first = release(here.answer(encode(asking(about))))
+    before = source.reads
+    second = release(here.answer(encode(asking(about, 2, common=common_of(about, first)))))
+    assert isinstance(second.release, Centroids)
+    assert (source.reads > before, second.receipt.mu2 > 0) == (asks, asks)
 
 
 def test_a_crash_after_the_draw_buys_no_second_draw() -> None:
@@ -374,7 +406,7 @@ def test_signatures(ledger: Ledger) -> None:
     )
     forged = [
         SignedRequest(request=request, signature="0" * 128),
-        SignedRequest(request=asking(about, request_id="request-2").request, signature=good.signature),
+        SignedRequest(request=asking(about, id="request-2").request, signature=good.signature),
         sign_request(STRANGER, request),
         sign_request(COORDINATOR, altered),
         sign_request(COORDINATOR, request.model_copy(update={"study": sign_study(STRANGER, about)})),
@@ -431,10 +463,10 @@ def test_too_few_patients(ledger: Ledger, patients: int) -> None:
 
 def test_over_the_cap(ledger: Ledger) -> None:
     ledger.reserve("f" * 64, "request-0", "f" * 64, Fraction(24), Fraction(24))
-    about = study("2")
-    message = decode(site(ledger, about).answer(encode(asking(about, request_id="request-1"))))
+    about, another = study("2"), study("2", name="another")
+    message = decode(site(ledger, about).answer(encode(asking(about))))
     assert isinstance(message, SignedRelease)  # 24 + 0.15 * 4 <= 25
-    message = decode(site(ledger, about).answer(encode(asking(about, request_id="request-2"))))
+    message = decode(site(ledger, another).answer(encode(asking(another))))
     assert isinstance(message, Refusal)
     assert message.code == Code.OVER_BUDGET
     assert "spent 4.9598, asked 0.7746, cap 5.00" in message.sentence
@@ -444,7 +476,7 @@ def test_round_two_needs_round_one(ledger: Ledger) -> None:
     about = study(LARGE)
     other = Ledger(":memory:", CAP)
     first = release(site(other, about).answer(encode(asking(about))))
-    second = asking(about, 2, "request-2", common_of(about, first))
+    second = asking(about, 2, common=common_of(about, first))
     assert refused(site(ledger, about).answer(encode(second))) == Code.UNAVAILABLE
     assert ledger.spent_mu2 == 0
     other.close()
@@ -470,7 +502,7 @@ def test_common_groups_must_fit_the_schema(ledger: Ledger) -> None:
     ]
     spent = ledger.spent_mu2
     for change in wrong:
-        asked = asking(about, 2, "request-2", good.model_copy(update=change))
+        asked = asking(about, 2, common=good.model_copy(update=change))
         assert refused(here.answer(encode(asked))) == Code.UNKNOWN_COLUMN, change
     assert ledger.spent_mu2 == spent
 
@@ -489,7 +521,7 @@ def test_the_number_of_groups_is_capped(ledger: Ledger) -> None:
     for groups, code in ((MAX_GROUPS + 1, Code.UNKNOWN_COLUMN), (MAX_GROUPS, Code.UNAVAILABLE)):
         of = tuple(min(cell, groups - 1) for cell in range(MAX_GROUPS + 1))
         common = Common(groups=(of,), cells=cells, masses=masses, s_a=Decimal(1))
-        assert refused(here.answer(encode(asking(about, 2, "request-2", common)))) == code
+        assert refused(here.answer(encode(asking(about, 2, common=common)))) == code
 
 
 @pytest.mark.parametrize(

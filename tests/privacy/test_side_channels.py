@@ -59,6 +59,7 @@ from cohortmix.protocol.messages import (
     StudySpec,
     decode,
     encode,
+    request_id,
 )
 from cohortmix.protocol.signing import Key, sign_request, sign_study
 
@@ -173,16 +174,22 @@ def study(**changes: Any) -> StudySpec:
     return StudySpec(**values | changes)
 
 
+DEAR = study(name="dear", mu=Decimal(900))
+
+
 def request(
-    about: StudySpec, id: str = "request-1", common: Common | None = None, signer: Key = COORDINATOR
+    about: StudySpec, common: Common | None = None, signer: Key = COORDINATOR, id: str | None = None
 ) -> bytes:
     round = 1 if common is None else 2
+    id = id or request_id(about.hash, "site", round)
     asked = Request(study=sign_study(COORDINATOR, about), round=round, request_id=id, common=common)
     return encode(sign_request(signer, asked))
 
 
 def site(source: Source, noise: NoiseSource, ledger: Ledger | None = None) -> Site:
-    policy = Policy(coordinators=(COORDINATOR.public_hex,)).approve(study()).approve(study(target="sex"))
+    policy = Policy(coordinators=(COORDINATOR.public_hex,))
+    for approved in (study(), study(target="sex"), DEAR):
+        policy = policy.approve(approved)
     ledger = ledger or Ledger(":memory:", Decimal(5))
     return Site("site", source, SCHEMA, ledger, policy, KEY, noise)
 
@@ -276,9 +283,10 @@ def conversation(here: Site) -> Iterator[bytes]:
     yield from (here.answer(request(study(target="sex"))), here.answer(request(study(noise="opendp"))))
     first = here.answer(request(study()))
     yield first
-    yield here.answer(request(study(), "request-2", common_of(first)))
+    yield here.answer(request(study(), common_of(first)))
     yield here.answer(request(study()))
-    yield here.answer(request(study(), "request-3"))
+    yield here.answer(request(study(), id="request-2"))
+    yield here.answer(request(DEAR))
 
 
 def common_of(reply: bytes) -> Common | None:
