@@ -72,11 +72,22 @@ def test_the_relay_is_another_user_and_sees_none_of_the_daemons_files() -> None:
     daemon, relay = unit("site"), unit("relay")
     assert (daemon["User"], relay["User"]) == (["cohortmix"], ["cohortmix-relay"])
     assert daemon["SupplementaryGroups"] == relay["SupplementaryGroups"] == ["cohortmix-socket"]
-    assert relay["InaccessiblePaths"][0].split() == list(SECRETS)
-    assert set(SECRETS) <= set(daemon["ReadWritePaths"][0].split())
+    assert set(SECRETS) <= set(relay["InaccessiblePaths"][0].split())
+    for reader in (daemon, unit("check")):
+        assert set(SECRETS) <= set(reader["ReadWritePaths"][0].split())
+        assert reader["MemorySwapMax"] == ["0"]
     folders = dict(re.findall(r"^d (\S+) (\d{4}) ", (DEPLOY / "systemd/cohortmix.tmpfiles").read_text(), re.M))
     assert {folders[path] for path in SECRETS} == {"0700"}
     assert folders["/run/cohortmix"] == "2750"
+
+
+def test_the_relay_reaches_the_coordinator_and_nothing_else_of_the_hospital() -> None:
+    """What the coordinator submits runs in this unit."""
+    relay = unit("relay")
+    assert relay["IPAddressDeny"] == ["any"]
+    assert relay["IPAddressAllow"][0].split()[0] == "localhost"
+    assert relay["ProcSubset"] == ["pid"]
+    assert "-/run/postgresql" in relay["InaccessiblePaths"][0].split()
 
 
 def test_the_check_reaches_a_database_only_by_the_drop_in() -> None:
