@@ -1,4 +1,7 @@
-"""Who serves a site: one process at a time, and nobody changes the snapshot meanwhile."""
+"""Who serves a site: one process at a time. And nobody replaces the snapshot while anyone has it open.
+
+These are two locks: a preview may run beside the daemon, `site check` beside neither.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from pathlib import Path
 
 from cohortmix.core.table import InputError
 
+FILE = "lock"  # of the snapshot; the folder itself is the lock of who serves
+
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
@@ -20,19 +25,43 @@ def exclusive(folder: Path) -> Iterator[None]:
     InputError
         If another process holds it, or the folder cannot be opened.
     """
+    refusal = f"another process serves or checks {str(folder)!r}; stop it first"
+    with _held(folder, os.O_RDONLY | os.O_DIRECTORY, fcntl.LOCK_EX, refusal):
+        yield
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Keep the snapshot in `folder` as it is; many can at once. InputError while it is being replaced."""
+    refusal = f"the table in {str(folder)!r} is being checked and replaced; try again when that is done"
+    with _held(folder / FILE, os.O_RDWR | os.O_CREAT, fcntl.LOCK_SH, refusal):
+        yield
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[None]:
+    """Have the snapshot in `folder` to oneself. InputError while anyone reads it."""
+    refusal = f"another process reads the table in {str(folder)!r}; try again when it is done"
+    with _held(folder / FILE, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX, refusal):
+        yield
+
+
+@contextmanager
+def _held(path: Path, flags: int, kind: int, refusal: str) -> Iterator[None]:
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(path, flags, 0o600)
     except OSError as error:
-        raise InputError(f"cannot open the folder {str(folder)!r}: {error.strerror}") from None
+        what = "folder" if flags & os.O_DIRECTORY else "lock"
+        raise InputError(f"cannot open the {what} {str(path)!r}: {error.strerror}") from None
     try:
-        _lock(descriptor, folder)
+        _lock(descriptor, kind, refusal)
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, folder: Path) -> None:
+def _lock(descriptor: int, kind: int, refusal: str) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise InputError(f"another process serves or checks {str(folder)!r}; stop it first") from None
+        raise InputError(refusal) from None

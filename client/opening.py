@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from cohortmix.client.config import SiteConfig
 from cohortmix.client.ledger import Ledger
+from cohortmix.client.lock import reading
 from cohortmix.client.policy import Policy
 from cohortmix.client.site import Site
 from cohortmix.client.snapshot import open_snapshot
@@ -17,22 +18,25 @@ from cohortmix.core.noise import OpenDPNoise
 def open_site(config: SiteConfig) -> Iterator[Site]:
     """The site with its checked table, its ledger and the real noise; the ledger is closed afterwards.
 
+    Meanwhile the snapshot is not replaced: the number of patients is counted once, the records are read later.
+
     Raises
     ------
     InputError
-        If key, schema or snapshot cannot be used.
+        If key, schema or snapshot cannot be used, or the snapshot is being replaced.
     SchemaError
         If the schema is none, or a line of it is not confirmed.
     LedgerError
         If the ledger is damaged, or was set back.
     """
     schema, key = config.read_schema(), config.read_key()
-    source = open_snapshot(config.snapshot_folder, schema)
-    ledger = Ledger(config.ledger_file, config.cap_mu, config.mark, key.public_hex)
-    try:
-        yield Site(config.name, source, schema, ledger, read_policy(config), key, OpenDPNoise())
-    finally:
-        ledger.close()
+    with reading(config.snapshot_folder):
+        source = open_snapshot(config.snapshot_folder, schema)
+        ledger = Ledger(config.ledger_file, config.cap_mu, config.mark, key.public_hex)
+        try:
+            yield Site(config.name, source, schema, ledger, read_policy(config), key, OpenDPNoise())
+        finally:
+            ledger.close()
 
 
 def read_policy(config: SiteConfig) -> Policy:

@@ -15,7 +15,7 @@ from cohortmix.client.check import check as check_table
 from cohortmix.client.config import DEFAULT, SiteConfig, load_config, parse_config
 from cohortmix.client.data import open_table
 from cohortmix.client.durable import replace_file
-from cohortmix.client.lock import exclusive
+from cohortmix.client.lock import exclusive, replacing
 from cohortmix.client.progress import step
 from cohortmix.client.snapshot import pin_snapshot
 from cohortmix.client.sql import SqlSource
@@ -69,11 +69,11 @@ def check(config: ConfigFile = DEFAULT) -> None:
     schema = site.read_schema()
     schema.require_confirmed()
     with exclusive(site.snapshot_folder):
-        with step("reading and checking the table"):
+        with replacing(site.snapshot_folder), step("reading and checking the table"):
             pin_snapshot(site.snapshot_folder, _source(site, schema), schema, lambda copy: _check(copy, schema))
         with open_site(site) as opened:
             facts = opened.description
-    _write_description(site, facts)
+        _write_description(site, facts)
     typer.echo(f"{facts.site}: {facts.patients} patients, {len(facts.columns)} columns; ready to be served")
     typer.echo(f"{site.description_file}: give it to the coordinator")
 

@@ -7,7 +7,7 @@ import pytest
 
 from cohortmix.client import snapshot
 from cohortmix.client.data import open_table
-from cohortmix.client.lock import exclusive
+from cohortmix.client.lock import exclusive, reading, replacing
 from cohortmix.client.snapshot import open_snapshot, pin_snapshot
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, Source, TableSource
@@ -147,4 +147,20 @@ def test_one_holds_a_folder_at_a_time(folder: Path) -> None:
     with exclusive(folder):
         pass  # it is free again
     with pytest.raises(InputError, match="cannot open the folder"), exclusive(folder / "nowhere"):
+        pass
+
+
+def test_many_read_or_one_replaces(folder: Path) -> None:
+    with reading(folder), reading(folder):
+        with pytest.raises(InputError, match="another process reads the table"), replacing(folder):
+            pass
+        with exclusive(folder):
+            pass  # the daemon reads, and serves: two locks
+    with replacing(folder):
+        for other in (reading, replacing):
+            with pytest.raises(InputError, match="try again"), other(folder):
+                pass
+    with reading(folder):
+        pass
+    with pytest.raises(InputError, match="cannot open the lock"), reading(folder / "nowhere"):
         pass

@@ -9,12 +9,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from cohortmix.client import service, steward
 from cohortmix.client.database import LedgerError
+from cohortmix.client.lock import replacing
 from cohortmix.client.mark import FILE, HistoryError
 from cohortmix.client.opening import open_site, read_policy
 from cohortmix.client.policy import Policy, Refused
@@ -361,6 +363,39 @@ def test_a_preview_is_what_the_coordinator_gets(desk: Desk, capsys: pytest.Captu
     steward.preview(desk.receive(study), desk.file)
     assert shown == capsys.readouterr().out
     assert desk.spent() == spent
+
+
+def test_no_check_replaces_the_table_while_a_site_is_open(desk: Desk) -> None:
+    """The patients were counted in the table that is read: not in one that two checks have put in its place."""
+    config, table = desk.hospital.config, desk.hospital.folder / "records.parquet"
+    first, last = pd.read_parquet(table), pd.read_parquet(table).assign(id=range(100, 160))
+    last = pd.concat([last, last.assign(id=range(200, 260))])
+    with open_site(config) as opened:
+        before = {path.name: path.read_bytes() for path in config.snapshot_folder.iterdir()}
+        for records in (first, last):
+            records.to_parquet(table)
+            with pytest.raises(InputError, match="another process reads the table"):
+                service.check(desk.file)
+        with open_site(config) as beside:
+            assert beside.description.patients == opened.description.patients == 60
+    assert before == {path.name: path.read_bytes() for path in config.snapshot_folder.iterdir()}
+    for records, patients in ((first, 60), (last, 120)):
+        records.to_parquet(table)
+        service.check(desk.file)
+        assert desk.hospital.facts.patients == patients
+
+
+def test_no_site_opens_while_its_table_is_replaced(desk: Desk) -> None:
+    with replacing(desk.hospital.config.snapshot_folder):
+        for command in (
+            lambda: steward.preview(desk.receive(desk.study()), desk.file),
+            lambda: service.check(desk.file),
+        ):
+            with pytest.raises(InputError, match="try again when"):
+                command()
+    assert desk.spent() == 0
+    with pytest.raises(Refused, match="has not approved"):
+        steward.preview(desk.receive(desk.study()), desk.file)
 
 
 def test_a_preview_needs_the_stewards_own_yes(desk: Desk) -> None:
