@@ -4,11 +4,18 @@ A site is trusted with its own patients' privacy, and with nothing of the others
 the total nor the sum of the budget, nor stop the study.
 """
 
+from fractions import Fraction
+from typing import Any
+
+from numpy.typing import NDArray
+
 from cohortmix.core.anonymize import UNIT, blocks_of, sum_query
 from cohortmix.core.encoding import Encoding
+from cohortmix.core.noise import MIN_SIGMA
 from cohortmix.core.pipeline import Plan
-from cohortmix.core.query import question_hash
-from cohortmix.protocol.messages import Centroids, ClassSums, Request, SignedRelease
+from cohortmix.core.query import MomentQuery, question_hash
+from cohortmix.core.vault import MOMENT_UNIT
+from cohortmix.protocol.messages import Centroids, ClassSums, Receipt, Request, SignedRelease
 from cohortmix.protocol.receipts import ReceiptError, verify_release
 
 TAIL = 12
@@ -17,38 +24,68 @@ TAIL = 12
 ROUNDING = 1e-6
 """How far from 1 a histogram's sum may be."""
 
+SPENT = 1 - Fraction(1, 2**20)
+"""Least share of its round's budget that a site spends: only sigma, of 2^32 steps or more, is rounded up."""
+
 
 def check_release(signed: SignedRelease, request: Request, plan: Plan) -> None:
     """Raise ReceiptError unless the release can be pooled as the answer to `request`.
 
-    Signature, study, request, release hash and cost are those of `receipts.verify_release`; the cost is also at
-    most what the site's `plan` has for this round, so that both rounds together stay within the study's mu.
+    Signature, study, request, release hash and cost are those of `receipts.verify_release`. The cost is also what
+    the site's `plan` has for this round: no more, so that both rounds together stay within the study's mu, and no
+    less, since more noise than was planned would drown what the other sites give.
     """
     verify_release(signed, request)
     budget = plan.mu2_sums if request.round == 1 else plan.mu2_moments
-    if signed.receipt.mu2 > budget:
+    if not budget * SPENT <= signed.receipt.mu2 <= budget:
         raise ReceiptError(
-            f"round {request.round} may cost mu={float(budget) ** 0.5:.6g}, the receipt says "
+            f"round {request.round} costs mu={float(budget) ** 0.5:.6g}, the receipt says "
             f"mu={float(signed.receipt.mu2) ** 0.5:.6g}"
         )
     if isinstance(signed.release, ClassSums):
-        _check_sums(signed.release, plan)
+        _check_sums(signed.release, signed.receipt, plan)
     else:
+        _check_moments(signed.receipt, request, plan)
         _check_centroids(signed.release, request, plan)
 
 
-def _check_sums(sums: ClassSums, plan: Plan) -> None:
-    """The study's question in the study's unit, and no estimate that N patients and the noise cannot give."""
+def _check_sums(sums: ClassSums, receipt: Receipt, plan: Plan) -> None:
+    """The study's question in the vault's unit, and no estimate that N patients and the noise cannot give."""
     encoding, answer = Encoding.of(plan.schema), sums.answer
     query = sum_query(encoding)
-    _expect("question", question_hash(query, plan.schema), answer.question)
-    _expect("shape", (encoding.label.size * query.width,), answer.values.shape)
-    _expect("sensitivity2", 2 * query.bound2 * answer.unit**2, answer.sensitivity2 * UNIT**2)
+    numbers, shift = encoding.label.size * query.width, _shift(2 * query.bound2, plan.mu2_sums)
+    _check_statement(
+        receipt,
+        name="class sums",
+        question=question_hash(query, plan.schema),
+        dimension=numbers,
+        sensitivity2=2 * query.bound2 << 2 * shift,
+    )
+    _expect("shape", (numbers,), answer.values.shape)
+    _expect("unit", UNIT << shift, answer.unit)
     weights = [block.weight for block in query.blocks for _ in range(block.size)] + [query.label_weight]
-    most = [plan.patients * weight * answer.unit // UNIT for weight in weights] * encoding.label.size
+    most = [plan.patients * weight << shift for weight in weights] * encoding.label.size
     tail, values = TAIL * answer.sigma, answer.values.numpy().tolist()
     beyond = sum(not -tail <= value <= top + tail for value, top in zip(values, most, strict=True))
     _expect("numbers beyond N and the noise", 0, beyond)
+
+
+def _check_moments(receipt: Receipt, request: Request, plan: Plan) -> None:
+    """One second moment of the common groups was drawn, or nothing where the site is too small for it."""
+    assert request.common is not None  # a request of round 2 has it
+    if not plan.fits_mixture:
+        _expect("statements", 0, len(receipt.statements))
+        return
+    query = MomentQuery(request.common.groups)
+    features = len(query.groups)
+    sensitivity2 = features * (features - 1) * MOMENT_UNIT**4
+    _check_statement(
+        receipt,
+        name="second moments",
+        question=question_hash(query, plan.schema),
+        dimension=len(plan.schema.classes) * int(query.pairs.sum()),
+        sensitivity2=sensitivity2 << 2 * _shift(sensitivity2, plan.mu2_moments),
+    )
 
 
 def _check_centroids(centroids: Centroids, request: Request, plan: Plan) -> None:
@@ -57,12 +94,37 @@ def _check_centroids(centroids: Centroids, request: Request, plan: Plan) -> None
     sizes = [max(groups) + 1 for groups in request.common.groups]
     _expect("groups", sum(sizes), centroids.means.shape[1])
     _expect("classes", len(plan.schema.classes), centroids.labels.shape[1])
-    masses, means, labels = (part.numpy() for part in (centroids.masses, centroids.means, centroids.labels))
-    _expect("negative numbers", 0, sum(int((part < 0).sum()) for part in (masses, means, labels)))
+    masses = centroids.masses.numpy()
+    _expect("masses beyond 0 and N", 0, _outside(masses, plan.patients + 1))
     _expect("mass", plan.patients, round(float(masses.sum())))
-    histograms = [labels, *(means[:, block] for block in blocks_of(sizes))]
-    off = sum(int((abs(each.sum(axis=1) - 1) > ROUNDING).sum()) for each in histograms)
-    _expect("histograms that do not sum to 1", 0, off)
+    points = [
+        part.numpy()[:, block]
+        for part in (centroids.means, centroids.support_points)
+        for block in blocks_of(sizes)
+    ]
+    for histogram in (centroids.labels.numpy(), centroids.support_labels.numpy(), *points):
+        _expect("shares beyond 0 and 1", 0, _outside(histogram, 1 + ROUNDING))
+        off = int((abs(histogram.sum(axis=1) - 1) > ROUNDING).sum())
+        _expect("histograms that do not sum to 1", 0, off)
+
+
+def _shift(sensitivity2: int, mu2: Fraction) -> int:
+    """How often the vault halves its noise steps: until sigma, Delta / mu, is MIN_SIGMA of them or more."""
+    shift = 0
+    while sensitivity2 << 2 * shift < MIN_SIGMA**2 * mu2:
+        shift += 1
+    return shift
+
+
+def _check_statement(receipt: Receipt, **facts: object) -> None:
+    _expect("statements", 1, len(receipt.statements))
+    for fact, expected in facts.items():
+        _expect(f"{fact} of the statement", expected, getattr(receipt.statements[0], fact))
+
+
+def _outside(numbers: NDArray[Any], most: float) -> int:
+    """How many numbers are below 0 or above `most`; checked before a sum, which could overflow."""
+    return int(((numbers < 0) | (numbers > most)).sum())
 
 
 def _expect(name: str, expected: object, came: object) -> None:

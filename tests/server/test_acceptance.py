@@ -1,0 +1,281 @@
+"""What the vault gives for the site's plan counts; whatever else its site has signed does not."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cohortmix.core import anonymize, pipeline
+from cohortmix.core.centroids import Common as CommonFacts
+from cohortmix.core.meter import Answer, MemoryMeter
+from cohortmix.core.noise_keyed import KeyedNoise
+from cohortmix.core.pipeline import Plan
+from cohortmix.core.schema import Schema
+from cohortmix.core.table import TableSource
+from cohortmix.core.vault import Vault
+from cohortmix.protocol.fields import Array
+from cohortmix.protocol.messages import (
+    Centroids,
+    ClassSums,
+    Common,
+    NoisedAnswer,
+    Release,
+    Request,
+    SignedRelease,
+    SiteEntry,
+    StudySpec,
+)
+from cohortmix.protocol.receipts import GENESIS, ReceiptError, issue
+from cohortmix.protocol.signing import Key, sign_study
+from cohortmix.server.acceptance import check_release
+
+N, MU = 400, Decimal("0.4")
+COORDINATOR, SITE = Key.from_bytes(bytes(range(32))), Key.from_bytes(bytes(range(32, 64)))
+SCHEMA = Schema.from_yaml(
+    """
+    name: toy
+    target: y
+    columns:
+      x: {type: number, min: 0, max: 10}
+      sex: {type: category, values: [F, M]}
+      y: {type: category, values: [alive, dead]}
+    """
+)
+STUDY = StudySpec(
+    name="toy study",
+    schema_hash=SCHEMA.hash,
+    target="y",
+    mu=MU,
+    delta=Decimal("0.00001"),
+    overlap="disjoint",
+    sites=(SiteEntry(name="UK", key=SITE.public_hex, patients=N),),
+    min_sites=1,
+    round_deadline_seconds=600,
+    noise="TEST",
+    version="0.1.0",
+    coordinator_key=COORDINATOR.public_hex,
+)
+PLAN = Plan(SCHEMA, STUDY.mu2, N, STUDY.share, float(STUDY.alpha))
+
+
+def vault() -> Vault:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 10, N)
+    frame = pd.DataFrame({"x": x, "sex": rng.choice(["F", "M"], N), "y": np.where(x > 5, "dead", "alive")})
+    return Vault(TableSource(frame), SCHEMA, KeyedNoise(0), MemoryMeter(PLAN.mu2))
+
+
+def asked(common: CommonFacts | None = None) -> Request:
+    return Request(
+        study=sign_study(COORDINATOR, STUDY),
+        round=1 if common is None else 2,
+        request_id="request-1",
+        common=None if common is None else Common.of(common),
+    )
+
+
+def signed(request: Request, release: Release, answers: dict[str, Answer]) -> SignedRelease:
+    """What a site with a valid key can send, whatever is in it."""
+    of_wire = {name: NoisedAnswer.of(answer) for name, answer in answers.items()}
+    return issue(SITE, "UK", request, release, of_wire, N, GENESIS)
+
+
+def cost(answer: Answer, **changes: Any) -> Answer:
+    """The answer with changed numbers, and the cost that follows from them."""
+    changed = replace(answer, **changes)
+    return replace(changed, mu2=Fraction(changed.sensitivity2, changed.sigma**2))
+
+
+SUMS = pipeline.class_sums(vault(), PLAN)
+COMMON = pipeline.common([PLAN], [SUMS])
+MOMENTS = anonymize.answer_b(vault(), COMMON.groups, PLAN.mu2_moments)
+BY_CLASS = Centroids.of(pipeline.class_centroids(PLAN, COMMON, SUMS))
+CENTROIDS = BY_CLASS.model_copy(update={"support_points": BY_CLASS.means, "support_labels": BY_CLASS.labels})
+
+
+# --- round 1
+
+
+def test_the_plan_is_that_of_a_site_with_two_rounds() -> None:
+    assert PLAN.fits_mixture
+    assert 0 < PLAN.mu2_sums < PLAN.mu2_moments
+
+
+def check_sums(answer: Answer, name: str = "class sums") -> None:
+    release = ClassSums(answer=NoisedAnswer.of(answer))
+    check_release(signed(asked(), release, {name: answer}), asked(), PLAN)
+
+
+def test_what_the_vault_answers_is_accepted_and_so_is_one_rounding_less() -> None:
+    check_sums(SUMS)
+    check_sums(cost(SUMS, sigma=SUMS.sigma + 1))
+
+
+OTHER_SUMS: dict[str, tuple[Answer, str]] = {
+    "nothing at all": (
+        cost(SUMS, unit=0, sensitivity2=0, values=SUMS.values * 0),
+        "costs mu=0.154919, the receipt says mu=0$",
+    ),
+    "louder": (cost(SUMS, sigma=2**57), "round 1 costs mu=0.154919"),
+    "a thousandth louder": (cost(SUMS, sigma=SUMS.sigma + SUMS.sigma // 1000), "round 1 costs"),
+    "a little dearer": (cost(SUMS, sigma=SUMS.sigma - SUMS.sigma // 1000), "round 1 costs"),
+    "no unit": (replace(SUMS, unit=0), "expected unit="),
+    "negative unit": (replace(SUMS, unit=-SUMS.unit), "expected unit="),
+    "finer than any integer": (
+        cost(
+            SUMS,
+            unit=SUMS.unit << 200,
+            sensitivity2=SUMS.sensitivity2 << 400,
+            sigma=SUMS.sigma << 200,
+        ),
+        "expected sensitivity2 of the statement",
+    ),
+    "another question": (replace(SUMS, question="0" * 64), "expected question of the statement"),
+    "fewer numbers": (replace(SUMS, values=SUMS.values[1:]), "expected dimension of the statement"),
+    "another shape": (replace(SUMS, values=SUMS.values[None]), "expected shape"),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_SUMS)
+def test_class_sums_that_the_vault_does_not_give_are_refused(what: str) -> None:
+    other, sentence = OTHER_SUMS[what]
+    with pytest.raises(ReceiptError, match=sentence):
+        check_sums(other)
+
+
+def test_a_statement_has_the_name_of_its_answer() -> None:
+    with pytest.raises(ReceiptError, match="expected name of the statement=class sums, got what it likes"):
+        check_sums(SUMS, "what it likes")
+
+
+def test_no_estimate_lies_beyond_the_patients_and_the_noise() -> None:
+    for first in (13 * SUMS.sigma + N * SUMS.unit, -13 * SUMS.sigma):
+        values = SUMS.values.copy()
+        values[0] = first
+        with pytest.raises(ReceiptError, match="expected numbers beyond N and the noise=0, got 1"):
+            check_sums(replace(SUMS, values=values))
+
+
+# --- round 2
+
+
+def check_centroids(content: Centroids = CENTROIDS, answers: dict[str, Answer] | None = None) -> None:
+    answers = {"second moments": MOMENTS} if answers is None else answers
+    request = asked(COMMON)
+    check_release(signed(request, content, answers), request, PLAN)
+
+
+def test_centroids_with_and_without_support_are_accepted() -> None:
+    check_centroids(CENTROIDS)
+    check_centroids(BY_CLASS)
+
+
+HALF = Fraction(PLAN.mu2_moments, 2)
+OTHER_COSTS: dict[str, tuple[dict[str, Answer], str]] = {
+    "none": ({}, "round 2 costs mu=0.368782, the receipt says mu=0$"),
+    "another name": ({"class sums": MOMENTS}, "expected name of the statement=second moments"),
+    "louder": ({"second moments": cost(MOMENTS, sigma=2 * MOMENTS.sigma)}, "round 2 costs"),
+    "two for one": (
+        {
+            name: anonymize.answer_b(vault(), COMMON.groups, HALF)
+            for name in ("second moments", "second moments 2")
+        },
+        "expected statements=1, got 2",
+    ),
+    "another question": (
+        {"second moments": replace(MOMENTS, question=SUMS.question)},
+        "expected question of the statement",
+    ),
+    "another dimension": (
+        {"second moments": replace(MOMENTS, values=MOMENTS.values[1:])},
+        "expected dimension of the statement",
+    ),
+    "another sensitivity": (
+        {"second moments": cost(MOMENTS, sensitivity2=MOMENTS.sensitivity2 // 4, sigma=(MOMENTS.sigma + 1) // 2)},
+        "expected sensitivity2 of the statement",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_COSTS)
+def test_centroids_without_the_one_answer_that_they_rest_on_are_refused(what: str) -> None:
+    answers, sentence = OTHER_COSTS[what]
+    with pytest.raises(ReceiptError, match=sentence):
+        check_centroids(answers=answers)
+
+
+def test_a_site_too_small_for_a_mixture_has_nothing_to_pay() -> None:
+    small = replace(PLAN, mu2=Fraction(1, 10**4))
+    assert not small.fits_mixture
+    request = asked(COMMON)
+    check_release(signed(request, BY_CLASS, {}), request, small)
+    free = {"second moments": cost(MOMENTS, sensitivity2=0)}
+    with pytest.raises(ReceiptError, match="expected statements=0, got 1"):
+        check_release(signed(request, BY_CLASS, free), request, small)
+
+
+def changed(part: str, change: Callable[[np.ndarray], Any]) -> Centroids:
+    numbers = np.asarray(change(getattr(CENTROIDS, part).numpy().copy()), np.float64)
+    return CENTROIDS.model_copy(update={part: Array.of(numbers)})
+
+
+SHARES = ("means", "labels", "support_points", "support_labels")
+WRONG_SHARES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+    "huge": (lambda x: x * 0 + 1e308, "shares beyond 0 and 1"),
+    "negative": (lambda x: -x, "shares beyond 0 and 1"),
+    "empty": (lambda x: x * 0, "do not sum to 1"),
+    "too much": (lambda x: np.minimum(x * 1.01 + 0.01, 1), "do not sum to 1"),
+    "[7, -3]": (lambda x: np.hstack([x[:, :-2], np.tile([7.0, -3.0], (len(x), 1))]), "shares beyond 0 and 1"),
+}
+
+
+@pytest.mark.parametrize("part", SHARES)
+@pytest.mark.parametrize("what", WRONG_SHARES)
+def test_every_histogram_is_a_distribution(part: str, what: str) -> None:
+    change, sentence = WRONG_SHARES[what]
+    with pytest.raises(ReceiptError, match=sentence):
+        check_centroids(changed(part, change))
+    check_centroids(changed(part, lambda x: x * (1 + 1e-9)))
+
+
+@pytest.mark.parametrize("part", ["means", "support_points"])
+def test_each_feature_has_a_histogram_of_its_own(part: str) -> None:
+    """A row that sums to the number of features, with a whole feature's share in another one."""
+
+    def lopsided(x: np.ndarray) -> np.ndarray:
+        return np.repeat([[1.0] * 2 + [0.0] * (x.shape[1] - 2)], len(x), axis=0)
+
+    sizes = [max(groups) + 1 for groups in COMMON.groups]
+    assert lopsided(CENTROIDS.means.numpy()).sum() == CENTROIDS.means.numpy().sum().round()
+    assert sizes[0] >= 2
+    with pytest.raises(ReceiptError, match="do not sum to 1"):
+        check_centroids(changed(part, lopsided))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda x: x * [-1, 1], "masses beyond 0 and N"),
+        (lambda x: x * 0 + 1e308, "masses beyond 0 and N"),
+        (lambda x: x * 0.9, "expected mass=400, got 360"),
+    ],
+)
+def test_the_masses_are_the_sites_patients(change: Callable[[np.ndarray], np.ndarray], sentence: str) -> None:
+    with pytest.raises(ReceiptError, match=sentence):
+        check_centroids(changed("masses", change))
+
+
+def test_groups_and_classes_are_those_of_the_study() -> None:
+    def wider(*parts: str) -> Centroids:
+        wide = {part: Array.of(np.pad(getattr(CENTROIDS, part).numpy(), ((0, 0), (0, 1)))) for part in parts}
+        return CENTROIDS.model_copy(update=wide)
+
+    with pytest.raises(ReceiptError, match="expected groups"):
+        check_centroids(wider("means", "support_points"))
+    with pytest.raises(ReceiptError, match="expected classes=2, got 3"):
+        check_centroids(wider("labels", "support_labels"))
