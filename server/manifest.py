@@ -40,7 +40,7 @@ class SignedManifest(Wire):
 
 
 def write_manifest(folder: Path, study_hash: str, key: Key) -> None:
-    """Sign what is in a folder, and put the manifest beside it."""
+    """Sign what is in a folder, and put the manifest beside it; ManifestError for a link or no plain file."""
     manifest = Manifest(study=study_hash, files=_files(folder))
     signed = SignedManifest(manifest=manifest, signature=key.sign(signed_bytes("manifest", manifest)))
     (folder / MANIFEST).write_bytes(canonical(signed.plain()))
@@ -52,7 +52,8 @@ def check_manifest(folder: Path, study_hash: str, coordinator_key: str) -> tuple
     Raises
     ------
     ManifestError
-        If the manifest is not the coordinator's or of another study, or a file was altered, added or removed.
+        If the manifest is not the coordinator's or of another study, a file was altered, added or removed, or
+        there is a link, which can show other content tomorrow.
     """
     try:
         signed = SignedManifest.model_validate_json((folder / MANIFEST).read_bytes())
@@ -74,9 +75,15 @@ def check_manifest(folder: Path, study_hash: str, coordinator_key: str) -> tuple
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Hash of every file below the folder but the manifest."""
-    files = [path for path in sorted(folder.rglob("*")) if not path.is_dir() and path != folder / MANIFEST]
-    return {path.relative_to(folder).as_posix(): _hash(path) for path in files}
+    """Hash of every file below the folder but the manifest; what is neither file nor folder has no place there."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
+    for path in files:
+        if path.is_symlink() or not path.is_file():
+            name = path.relative_to(folder).as_posix()
+            raise ManifestError(
+                f"{name!r} is a link or no plain file: expected files and folders, and nothing else"
+            )
+    return {path.relative_to(folder).as_posix(): _hash(path) for path in files if path != folder / MANIFEST}
 
 
 def _hash(path: Path) -> str:

@@ -1,5 +1,6 @@
 """A manifest holds for one folder, one study and one coordinator."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,12 @@ KEY, STUDY = Key.from_bytes(bytes(range(32))), "a" * 64
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "receipts").mkdir()
-    (tmp_path / "pooled.parquet").write_bytes(b"records")
-    (tmp_path / "receipts" / "UK-1.json").write_text("{}")
-    write_manifest(tmp_path, STUDY, KEY)
-    return tmp_path
+    folder = tmp_path / "study"
+    (folder / "receipts").mkdir(parents=True)
+    (folder / "pooled.parquet").write_bytes(b"records")
+    (folder / "receipts" / "UK-1.json").write_text("{}")
+    write_manifest(folder, STUDY, KEY)
+    return folder
 
 
 def check(folder: Path, study: str = STUDY, key: Key = KEY) -> tuple[str, ...]:
@@ -50,9 +52,42 @@ def test_every_change_of_a_file_is_named(folder: Path) -> None:
         check(folder)
 
 
-def test_a_file_that_cannot_be_read_is_one_sentence(folder: Path) -> None:
-    (folder / "link").symlink_to(folder / "nothing")
-    with pytest.raises(ManifestError, match="cannot be read"):
+def test_a_manifest_that_cannot_be_read_is_one_sentence(folder: Path) -> None:
+    (folder / MANIFEST).unlink()
+    with pytest.raises(ManifestError, match="cannot be read: No such file"):
+        check(folder)
+
+
+@pytest.mark.parametrize(
+    "target", ["../elsewhere", "../elsewhere/records", "receipts", "pooled.parquet", "nothing"]
+)
+def test_a_link_is_refused_wherever_it_leads(folder: Path, target: str) -> None:
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "records").write_bytes(b"others")
+    check(folder)
+    (folder / "receipts" / "corrected").symlink_to(folder / target)
+    with pytest.raises(ManifestError, match="'receipts/corrected' is a link"):
+        check(folder)
+    with pytest.raises(ManifestError, match="'receipts/corrected' is a link"):
+        write_manifest(folder, STUDY, KEY)
+
+
+def test_a_link_does_not_stand_for_a_signed_file_or_the_manifest(folder: Path) -> None:
+    for name in ("pooled.parquet", MANIFEST):
+        aside = folder.parent / name
+        (folder / name).rename(aside)
+        (folder / name).symlink_to(aside)
+        with pytest.raises(ManifestError, match=f"'{name}' is a link"):
+            check(folder)
+        (folder / name).unlink()
+        aside.rename(folder / name)
+        check(folder)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(ManifestError, match="'pipe' is a link or no plain file"):
         check(folder)
 
 
