@@ -74,8 +74,8 @@ import json, os, sys, pathlib
 folder, bundle, socket, request, user, group, files = json.loads(sys.stdin.read())
 from cohortmix.client.connection import SocketConnection
 connection = SocketConnection(pathlib.Path(socket))
-try:
-    connection.describe()
+try:  # not on the site's own socket: gRPC would keep what root has opened
+    SocketConnection(pathlib.Path(bundle, "none.sock")).describe()
 except Exception:
     pass
 for name in [name for name in sys.modules if name.startswith("cohortmix")]:
