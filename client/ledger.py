@@ -18,14 +18,15 @@ from cohortmix.client.act import Kind as ActKind
 from cohortmix.client.database import LedgerError
 from cohortmix.client.journal import Journal, Step
 from cohortmix.client.mark import CURE, HistoryError
+from cohortmix.client.policy import Refused
 from cohortmix.client.reservation import Reservation, check_limit, total_mu2
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Exact, Hash, Ratio, Wire
-from cohortmix.protocol.messages import SignedReceipt, SignedRelease, decode, encode
+from cohortmix.protocol.messages import Code, SignedReceipt, SignedRelease, decode, encode
 from cohortmix.protocol.receipts import GENESIS, ReceiptError, verify_chain
 from cohortmix.protocol.signing import Key, SignatureError
 
-RESERVED, COMMITTED, SIGNED = "reserved", "committed", "signed act"
+RESERVED, COMMITTED, SIGNED, DECIDED = "reserved", "committed", "signed act", "steward's decision"
 
 
 class RequestConflict(LedgerError):  # noqa: N818 (a conflict, not a fault of this program)
@@ -106,12 +107,16 @@ class Ledger:
 
         Raises
         ------
+        Refused
+            NOT_APPROVED, for a study that is revoked.
         RequestConflict
             If the id was used in this study for another content.
         BudgetExceeded
             Over the approved budget or the cap; nothing is reserved then.
         """
         with self._journal.transaction():
+            if self._revoked(study):
+                raise Refused(Code.NOT_APPROVED, "The steward of this site has revoked this study.")
             known = [_reserved(step) for step in self._journal.steps(RESERVED, study, request_id)]
             if not known:
                 self._afford(study, mu2, approved_mu2)
@@ -145,6 +150,17 @@ class Ledger:
             _check_sealed(signed, reserved, previous)
             self._journal.append(COMMITTED, reserved.study, reserved.request_id, 0, encode(signed))
         return encode(signed)
+
+    def revoke(self, study: str) -> None:
+        """Answer nothing of the study of this hash, new or stored, until `approve`.
+
+        The approvals are a file that a backup can bring back; the ledger is not set back unnoticed.
+        """
+        self._decide(study, revoked=True)
+
+    def approve(self, study: str) -> None:
+        """Lift a revocation. No study is allowed by this alone, and one that was never revoked needs no step."""
+        self._decide(study, revoked=False)
 
     def raise_cap(self, cap_mu: Decimal, key: Key) -> None:
         """Sign a larger cap: the steward's act, for good in the ledger. The configured cap bounds it as before.
@@ -225,6 +241,15 @@ class Ledger:
         entries = self.entries()
         check_limit("approved", total_mu2(each.mu2 for each in entries if each.study == study), mu2, approved_mu2)
         check_limit("cap", total_mu2(each.mu2 for each in entries), mu2, Fraction(self.cap_mu) ** 2)
+
+    def _revoked(self, study: str) -> bool:
+        return [step.content for step in self._journal.steps(DECIDED, study)][-1:] == [b"revoked"]
+
+    def _decide(self, study: str, revoked: bool) -> None:
+        with self._journal.transaction():
+            if self._revoked(study) != revoked:
+                part = len(self._journal.steps(DECIDED, study))
+                self._journal.append(DECIDED, study, "", part, b"revoked" if revoked else b"approved")
 
     def _verify(self) -> None:
         """Receipts are one chain, acts are signed by the site; a receipt's signature is checked by who gets it."""

@@ -61,6 +61,8 @@ def approve(
     shown, spending = _quote(site, asked)
     show_quote(Console(), shown)
     require_approvable(site, asked, most, spending)
+    with _ledger(site) as book:
+        book.approve(asked.hash)
     Policy.update(site.policy_file, lambda policy: policy.approve(asked, most))
     typer.echo(f"approved: {asked.name} [{asked.hash[:12]}], up to mu {decimal_text(most)}")
 
@@ -79,7 +81,11 @@ def revoke(
     if len(found) != 1:
         what = f"{len(found)} approved studies begin" if found else "no approved study begins"
         raise InputError(f"{what} with {study[:64]!r}; give the study's file, or more of its hash")
-    Policy.update(site.policy_file, lambda policy: policy.revoke(found[0]))
+    try:
+        with _ledger(site) as book:
+            book.revoke(found[0])
+    finally:  # whatever holds the ledger up; and after it, so that a revocation cut short can be repeated
+        Policy.update(site.policy_file, lambda policy: policy.revoke(found[0]))
     typer.echo(f"revoked: {found[0]}")
 
 

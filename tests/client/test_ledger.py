@@ -21,10 +21,12 @@ from cohortmix.client.database import LedgerError
 from cohortmix.client.journal import Step
 from cohortmix.client.ledger import Ledger, RequestConflict
 from cohortmix.client.mark import HistoryError
+from cohortmix.client.policy import Refused
 from cohortmix.client.reservation import Reservation
 from cohortmix.core.meter import Answer, BudgetExceeded
 from cohortmix.protocol.messages import (
     ClassSums,
+    Code,
     NoisedAnswer,
     Request,
     SignedRelease,
@@ -291,6 +293,44 @@ def test_an_answer_must_be_paid_for(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="not paid for"):
         reserved.store(0, answer(question="d" * 64))
     assert reserved.answers() == ()
+
+
+# --- revocations
+
+
+def test_of_a_revoked_study_nothing_is_reserved_or_sent_until_it_is_approved(ledger: Ledger, path: Path) -> None:
+    asked, study = request(), request().study.study.hash
+    sent = fulfil(ledger, asked, answer())
+    ledger.revoke(study)
+    other = Ledger(path, CAP)
+    for each in (ledger, other):
+        for id in ("request-1", "request-2"):
+            with pytest.raises(Refused, match="has revoked this study") as refused:
+                reserve(each, request(id))
+            assert refused.value.refusal.code == Code.NOT_APPROVED
+    other.close()
+    assert [entry.request_id for entry in ledger.entries()] == ["request-1"]  # it stays, and stays spent
+    assert isinstance(ledger.reserve(OTHER, "request-1", HASH, mu2("0.01"), LARGE), Reservation)
+    ledger.approve(study)
+    assert ledger.reserve(study, asked.request_id, asked.hash, Fraction(1, 64), LARGE) == sent
+    assert isinstance(reserve(ledger, request("request-2")), Reservation)
+
+
+def test_the_last_decision_counts_and_is_written_once(ledger: Ledger, path: Path) -> None:
+    for decide, decisions in (
+        (ledger.approve, 0),  # what was never revoked needs no step
+        (ledger.revoke, 1),
+        (ledger.revoke, 1),
+        (ledger.approve, 2),
+        (ledger.approve, 2),
+        (ledger.revoke, 3),
+    ):
+        decide(STUDY)
+        with sqlite3.connect(path) as reader:
+            assert reader.execute("SELECT count(*) FROM steps").fetchall() == [(decisions,)]
+        reader.close()
+    with pytest.raises(Refused, match="has revoked this study"):
+        ledger.reserve(STUDY, "request-1", HASH, mu2("0.01"), LARGE)
 
 
 # --- crashes

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -215,6 +216,37 @@ def test_a_revoked_study_is_refused_at_once_and_what_was_committed_stays(desk: D
     ledger = desk.hospital.ledger()
     assert len(ledger.receipts()) == 1
     ledger.close()
+
+
+def test_a_backup_does_not_approve_again_what_was_revoked(desk: Desk, tmp_path: Path) -> None:
+    revoked, kept, config = desk.study(), desk.study("0.2"), desk.hospital.config
+    for study in (revoked, kept):
+        desk.approve(study)
+    backup = shutil.copytree(config.state, tmp_path / "backup")
+    steward.revoke(revoked.hash, desk.file)
+    newest = config.ledger_file.read_bytes()
+    shutil.rmtree(config.state)
+    shutil.copytree(backup, config.state)
+    with pytest.raises(HistoryError, match="put the newest ledger back"):
+        desk.answer(revoked)
+    config.ledger_file.write_bytes(newest)
+    assert sorted(desk.approvals()) == sorted([revoked.hash, kept.hash])  # as the old file has it
+    assert desk.answer(revoked).code == Code.NOT_APPROVED
+    with pytest.raises(Refused, match="has revoked this study"):
+        steward.preview(desk.receive(revoked), desk.file)
+    assert desk.spent() == 0
+    assert isinstance(desk.answer(kept), SignedRelease)
+    desk.approve(revoked)
+    assert isinstance(desk.answer(revoked), SignedRelease)
+
+
+def test_a_study_is_revoked_also_where_the_ledger_cannot_be_opened(desk: Desk) -> None:
+    desk.approve(desk.study())
+    desk.answer(desk.study())
+    (desk.hospital.config.mark / FILE).unlink()
+    with pytest.raises(HistoryError, match="is not there"):
+        steward.revoke(desk.study().hash, desk.file)
+    assert desk.approvals() == []
 
 
 def test_what_names_no_study_or_several_revokes_none(desk: Desk) -> None:
