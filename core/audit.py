@@ -120,9 +120,9 @@ def audit(
 ) -> Audit:
     """Audit the mechanism on a public table.
 
-    Replayed are the questions of a release and those about signed numbers. The lower bound is on the questions of
-    a release, at half of mu^2 each; the second one is asked about the first PAIRED features, so that its noise can
-    be drawn thousands of times.
+    Replayed are the questions about cells and those about signed numbers. The lower bounds are on the questions
+    about cells, also for a table wide enough to be released as numbers; that on the vault's answers at half of mu^2
+    each, the second one about the first PAIRED features, so that its noise can be drawn thousands of times.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ def audit(
 ) -> None:
     """Test the guarantee on a public table: replays on neighbours, and lower bounds on mu.
 
-    An audit looks at exact answers, so the table must be public. Exit status 1: the guarantee was seen to fail
+    An audit looks at exact answers, so the table must be public: by giving it, you declare that it is. Exit status 1: the guarantee was seen to fail
     (of each lower bound this can be chance, at most one time in twenty).
     """
     source, dictionary = _public_table(data, schema)
@@ -77,6 +77,7 @@ def summary(found: Audit, schema: Schema) -> dict[str, Any]:
     return {
         "version": version("cohortmix"),
         "measured_on": "public data",
+        "bounds_on": "cells",
         "schema": {"name": schema.name, "hash": schema.hash},
         "patients": found.patients,
         "noise": found.noise,
@@ -176,6 +177,7 @@ def _print_bounds(console: Console, found: Audit) -> None:
     print_rows(console, ("mu, measured on", "tries", "claimed", "at least", "if tight"), rows)
     console.print(
         f"at {found.bound.confidence:.0%} confidence; if tight: what so many tries show of a claim that is tight\n"
+        "noise was drawn for questions about cells, of the first few features; those about numbers were replayed\n"
         f"vault's answers: about the neighbours {found.furthest!r}; one run: {one_run.canaries} canaries\n"
     )
 
