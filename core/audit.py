@@ -121,8 +121,9 @@ def audit(
     """Audit the mechanism on a public table.
 
     Replayed are the questions about cells and those about signed numbers. The lower bounds are on the questions
-    about cells, also for a table wide enough to be released as numbers; that on the vault's answers at half of mu^2
-    each, the second one about the first PAIRED features, so that its noise can be drawn thousands of times.
+    about cells, also for a table wide enough to be released as numbers; on the vault's answers they are asked at
+    half of mu^2 each, the second one about the first PAIRED features, so that its noise can be drawn thousands of
+    times.
 
     Parameters
     ----------

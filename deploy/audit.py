@@ -54,8 +54,8 @@ def audit(
 ) -> None:
     """Test the guarantee on a public table: replays on neighbours, and lower bounds on mu.
 
-    An audit looks at exact answers, so the table must be public: by giving it, you declare that it is. Exit status 1: the guarantee was seen to fail
-    (of each lower bound this can be chance, at most one time in twenty).
+    An audit looks at exact answers, so the table must be public: by giving it, you declare that it is. Exit
+    status 1: the guarantee was seen to fail (of each lower bound this can be chance, at most one time in twenty).
     """
     source, dictionary = _public_table(data, schema)
 
