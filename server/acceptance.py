@@ -94,6 +94,7 @@ def _check_centroids(centroids: Centroids, request: Request, plan: Plan) -> None
     sizes = [max(groups) + 1 for groups in request.common.groups]
     _expect("groups", sum(sizes), centroids.means.shape[1])
     _expect("classes", len(plan.schema.classes), centroids.labels.shape[1])
+    _expect("support points above the plan's", 0, max(0, len(centroids.support_points.numpy()) - plan.support))
     masses = centroids.masses.numpy()
     _expect("masses beyond 0 and N", 0, _outside(masses, plan.patients + 1))
     _expect("mass", plan.patients, round(float(masses.sum())))

@@ -175,6 +175,22 @@ def test_centroids_with_and_without_support_are_accepted() -> None:
     check_centroids(BY_CLASS)
 
 
+@pytest.mark.parametrize("points", [PLAN.support, PLAN.support + 1])
+def test_a_site_gives_no_more_support_points_than_the_plan_has(points: int) -> None:
+    """Whoever predicts with the pool pays for the square of their number."""
+
+    def many(array: Array) -> Array:
+        return Array.of(np.repeat(array.numpy()[:1], points, axis=0))
+
+    parts = {"support_points": many(BY_CLASS.means), "support_labels": many(BY_CLASS.labels)}
+    centroids = BY_CLASS.model_copy(update=parts)
+    if points <= PLAN.support:
+        check_centroids(centroids)
+    else:
+        with pytest.raises(ReceiptError, match="support points above the plan's=0, got 1"):
+            check_centroids(centroids)
+
+
 HALF = Fraction(PLAN.mu2_moments, 2)
 OTHER_COSTS: dict[str, tuple[dict[str, Answer], str]] = {
     "none": ({}, "round 2 costs mu=0.368782, the receipt says mu=0$"),
