@@ -3,22 +3,24 @@
 # with a daemon and a SuperNode each, one of them with its table in PostgreSQL. Runs one study on the stroke trial from
 # nothing to the published folder, and ends every process that it started.
 #   deploy/loopback.sh DIR          DIR must not exist; DIR/published holds the result
-# As root each hospital's daemon and relay have users of their own; otherwise all run as you, and the script says so.
+#   deploy/loopback.sh DIR --keep   leaves all of it running for further studies, until INT (Ctrl-C) or TERM
+# DIR/processes has a script for each process, which starts it (again). As root each hospital's daemon and relay
+# have users of their own; otherwise all run as you, and the script says so.
 set -euo pipefail
-if [ $# -ne 1 ] || [ -e "$1" ]; then
-    echo "usage: deploy/loopback.sh DIR    (a folder that does not exist yet)" >&2
+if [ $# -lt 1 ] || [ $# -gt 2 ] || [ -e "$1" ] || [ "${2:---keep}" != --keep ]; then
+    echo "usage: deploy/loopback.sh DIR [--keep]    (DIR: a folder that does not exist yet)" >&2
     exit 2
 fi
 here=$(cd "$(dirname "$0")" && pwd)
 bin=$(cd "$(dirname "$(command -v cohortmix || echo "$here/../.venv/bin/cohortmix")")" && pwd)
-export PATH="$bin:$PATH:/usr/sbin:/sbin"
-export FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 PYTHONDONTWRITEBYTECODE=1
+environment=(PATH="$bin:$PATH:/usr/sbin:/sbin"
+    FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 PYTHONDONTWRITEBYTECODE=1)
+export "${environment[@]}"
 mkdir -p "$1"
-root=$(cd "$1" && pwd)
+root=$(cd "$1" && pwd) keep=${2:-}
 chmod 755 "$root"
-mkdir "$root/logs" "$root/mail" # mail: what people would send each other
+mkdir "$root/logs" "$root/processes" "$root/mail" # mail: what people would send each other
 sites=(UK NETH POLA)
-processes=()
 database=""
 socket_group=64200 daemon_user=64210 relay_user=64220 # plus the number of the site
 
@@ -27,17 +29,24 @@ say() { printf '\n== %s\n' "$*"; }
 warn() { printf 'WARNING: %s\n' "$*"; }
 
 start() { # NAME UID COMMAND...: in the background, in a session of its own; its output goes to DIR/logs
-    local name=$1
+    local script=$root/processes/$1 log=$root/logs/$1.log
     shift
     as_whom "$@"
-    setsid "${command[@]}" >"$root/logs/$name.log" 2>&1 &
-    processes+=($!)
+    # shellcheck disable=SC2016 # $$ and $@ are those of the process
+    command=(env "${environment[@]}" setsid bash -c 'echo $$ >"$0"; exec "$@"' "$script.pid" "${command[@]}")
+    {
+        printf '#!/usr/bin/env bash\n'
+        printf '%q ' "${command[@]}"
+        printf '</dev/null >>%q 2>&1 &\n' "$log"
+    } >"$script"
+    chmod +x "$script"
+    "$script"
 }
 
 stop() {
-    for process in "${processes[@]}"; do kill -- "-$process" 2>/dev/null || true; done
+    for number in "$root/processes/"*.pid; do kill -- "-$(cat "$number")" || true; done 2>/dev/null
+    await 60 ended || for number in "$root/processes/"*.pid; do kill -9 -- "-$(cat "$number")" || true; done 2>/dev/null
     [ -z "$database" ] || as_postgres "$database/pg_ctl" -D "$root/postgres/data" -m immediate stop >/dev/null || true
-    wait
 }
 trap stop EXIT
 trap 'exit 130' INT TERM
@@ -53,6 +62,8 @@ await() { # SECONDS COMMAND...: until it succeeds
         sleep 0.5
     done
 }
+
+ended() { for number in "$root/processes/"*.pid; do ! kill -0 -- "-$(cat "$number")" || return 1; done; }
 
 free_port() { python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
@@ -244,3 +255,18 @@ for n in 0 1 2; do
     as_user $((daemon_user + n)) cohortmix site ledger --config "$root/${sites[$n]}/site/site.yaml"
 done
 say "published: $root/published"
+[ -n "$keep" ] || exit 0
+
+say "kept until INT or TERM; to go on, in another terminal (X: the mu of the study):"
+cat <<END
+export FLWR_HOME=$coordinator/flower PATH=$bin:\$PATH
+cohortmix study new STUDY.yaml --key $coordinator/coordinator.key --out STUDY   # as $coordinator/study.yaml
+cohortmix study sign STUDY --key $coordinator/coordinator.key
+END
+for n in 0 1 2; do
+    as_whom $((daemon_user + n)) cohortmix site approve STUDY/signed.json --max-mu X
+    echo "${command[*]} --config $root/${sites[$n]}/site/site.yaml"
+done
+echo "cohortmix study run STUDY --key $coordinator/coordinator.key"
+echo "a process that was killed starts again by its script, such as $root/processes/daemon-${sites[0]}"
+while sleep 1; do :; done
