@@ -18,7 +18,7 @@ from cohortmix.client.durable import replace_file
 from cohortmix.client.lock import exclusive, replacing
 from cohortmix.client.progress import step
 from cohortmix.client.snapshot import pin_snapshot
-from cohortmix.client.sql import SqlSource
+from cohortmix.client.sql import SqlSource, check_url
 from cohortmix.core.budget import MIN_PATIENTS
 from cohortmix.core.meter import MemoryMeter
 from cohortmix.core.noise import OpenDPNoise
@@ -47,6 +47,8 @@ def init(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{str(folder)!r} is not an empty folder; give a new one")
     source = {"sql": data} if "://" in data else {"file": str(Path(data).absolute())}
+    if "sql" in source:
+        check_url(data)  # before a password in it is written down
     plain = {
         "name": name,
         "data": source | ({} if table is None else {"table": table}),

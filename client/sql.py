@@ -64,6 +64,11 @@ class SqlSource:
                 yield pa.RecordBatch.from_arrays(arrays, names=list(self.names))
 
 
+def check_url(url: str) -> None:
+    """InputError unless this is the URL of a database whose driver is installed, without a password."""
+    _engine(url).dispose()
+
+
 def _engine(url: str) -> sa.Engine:
     try:
         parsed = sa.make_url(url)

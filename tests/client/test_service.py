@@ -71,6 +71,7 @@ def test_init_makes_a_site_that_allows_nothing(place: Path) -> None:
             ("t.parquet", "postgresql+psycopg://user@/db"),
             "data: expected {file: PATH}, or {sql: URL, table: NAME}",
         ),
+        (("t.parquet", "sqlite:///t.db?password=hunter2"), "leave the password out of the URL"),
     ],
 )
 def test_init_refuses_and_writes_nothing(change: tuple[str, str], expected: str, place: Path) -> None:
