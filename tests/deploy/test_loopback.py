@@ -36,11 +36,10 @@ SITES = {"UK": 6252, "NETH": 713, "POLA": 755}
 CAP_MU2, MU = Fraction(1, 4), Fraction(1, 50)  # of loopback.sh, and of each study that is disturbed
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 
-DISTURBED = ["daemon", "clientapp", "relay", "clientapp", "daemon", "relay", "daemon", "clientapp", "daemon"]
-"""What is killed, a study each; three studies go on at a time. The SuperLink, which ends them all, comes last."""
-if "COHORTMIX_KILLS" not in os.environ:
-    DISTURBED = DISTURBED[:3]
-SUPERLINK = "COHORTMIX_KILLS" in os.environ
+ROWS = [["daemon", "clientapp", "relay"]]
+"""What is killed, one process a study; the studies of a row go on at once. A SuperLink takes all runs with it."""
+if "COHORTMIX_KILLS" in os.environ:
+    ROWS += [["clientapp", "daemon", "relay"], ["daemon", "clientapp", "daemon"], ["superlink"]]
 LATEST = 15.0
 """Seconds from the beginning of a study to a kill, at most; undisturbed it takes a little longer."""
 PATIENCE = 240.0
@@ -252,17 +251,16 @@ class Kill:
 
 def test_studies_survive_kills_at_random_moments(consortium: Consortium, tmp_path: Path) -> None:
     rng = random.Random(11)
-    studies = new_studies(consortium, tmp_path, len(DISTURBED) + SUPERLINK)
-    kills: list[Kill] = []
-    for first in range(0, len(DISTURBED), 3):
-        kinds = DISTURBED[first : first + 3]
-        sites = rng.sample(list(SITES), len(kinds))
-        victims = [f"{kind}-{site}" for kind, site in zip(kinds, sites, strict=True)]
-        kills += disturbed(consortium, studies[first : first + 3], victims, rng)
-    if SUPERLINK:
-        kills += disturbed(consortium, studies[-1:], ["superlink"], rng)
-    print(*kills, sep="\n")
-    assert sum(kill.needed for kill in kills) > len(kills) // 2
+    studies = new_studies(consortium, tmp_path, sum(map(len, ROWS)))
+    left, kills = list(studies), []
+    for row in ROWS:
+        sites = rng.sample(list(SITES), len(row))
+        victims = [
+            kind if kind == "superlink" else f"{kind}-{site}" for kind, site in zip(row, sites, strict=True)
+        ]
+        kills += disturbed(consortium, left[: len(row)], victims, rng)
+        del left[: len(row)]
+    assert sum(kill.needed for kill in kills) > len(kills) // 2, kills
     published = [study.folder.parent / "published" for study in studies]
     assert "every receipt holds" in consortium.done(
         "cohortmix", "verify", *map(str, published), str(consortium.folder / "published")
