@@ -25,7 +25,7 @@ lint: $(READY) .typing
 audit: $(READY)
 	$(BIN)/python tests/privacy/mutate.py
 	$(BIN)/cohortmix audit
-	COHORTMIX_KILLS=200 $(BIN)/python -m pytest tests/client/test_daemon_faults.py
+	COHORTMIX_KILLS=200 $(BIN)/python -m pytest tests/client/test_daemon_faults.py tests/deploy/test_loopback.py
 	$(BIN)/python tests/benchmarks/attack.py
 
 bench: $(READY)

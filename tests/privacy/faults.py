@@ -532,9 +532,23 @@ FAULTS = (
     Fault(
         "a reply leaves when it is ready, not on a tick",
         "client/daemon.py",
-        "await asyncio.sleep(until_tick(monotonic() - arrived, self._interval))",
+        "await asyncio.sleep(until_tick(monotonic() - began, self._interval))",
         "await asyncio.sleep(0)",
         (f"{DAEMON}::test_replies_leave_on_ticks",),
+    ),
+    Fault(
+        "who hangs up ends the call, and the next one learns when it was ready",
+        "client/daemon.py",
+        "return await asyncio.shield(asyncio.create_task(self._for_whole_intervals(request)))",
+        "return await self._for_whole_intervals(request)",
+        (f"{DAEMON}::test_calls_that_wait_learn_nothing_of_the_one_before",),
+    ),
+    Fault(
+        "a round of a study can be asked under any id",
+        "client/site.py",
+        "if request.request_id != request_id(study.hash, self.name, request.round):",
+        "if False:",
+        (f"{SITE}::test_a_round_of_a_study_is_one_request",),
     ),
     Fault(
         "a table that changed since its check is served",
