@@ -78,6 +78,8 @@ def revoke(
     start = read_study(Path(study)).study.hash if Path(study).is_file() else study.lower()
     approved = {approval.study for approval in Policy.load(site.policy_file).approvals}
     found = [hash for hash in approved if start and hash.startswith(start)]
+    if not found and Path(study).is_file():
+        raise InputError(f"the study [{start[:12]}] of {study!r} is not approved here: there is nothing to revoke")
     if len(found) != 1:
         what = f"{len(found)} approved studies begin" if found else "no approved study begins"
         raise InputError(f"{what} with {study[:64]!r}; give the study's file, or more of its hash")

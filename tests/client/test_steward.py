@@ -249,6 +249,15 @@ def test_a_study_is_revoked_also_where_the_ledger_cannot_be_opened(desk: Desk) -
     assert desk.approvals() == []
 
 
+def test_a_study_that_is_not_approved_has_nothing_to_revoke(desk: Desk) -> None:
+    file = desk.receive(desk.study())
+    with pytest.raises(InputError, match="is not approved here: there is nothing to revoke"):
+        steward.revoke(str(file), desk.file)
+    desk.approve(desk.study())
+    steward.revoke(str(file), desk.file)
+    assert desk.approvals() == []
+
+
 def test_what_names_no_study_or_several_revokes_none(desk: Desk) -> None:
     studies = [desk.study(f"0.{number}") for number in range(101, 118)]
     desk.hospital.approve(*studies)
