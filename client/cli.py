@@ -24,6 +24,7 @@ from cohortmix.core.noise import OpenDPNoise
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, Source
 from cohortmix.core.vault import Vault
+from cohortmix.protocol.textfile import read_text
 
 if TYPE_CHECKING:
     from cohortmix.core.synthesis import Release
@@ -133,12 +134,7 @@ def read_schema(path: Path) -> Schema:
     SchemaError
         If it is no schema.
     """
-    try:
-        return Schema.from_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the schema {str(path)!r}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"cannot read the schema {str(path)!r}: it is not UTF-8 text") from None
+    return Schema.from_yaml(read_text(path, "the schema"))
 
 
 def open_checked(data: Path, schema: Schema) -> Source:

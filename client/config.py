@@ -30,6 +30,7 @@ from cohortmix.protocol.fields import Exact, Name, PublicKey
 from cohortmix.protocol.keyfile import read_key
 from cohortmix.protocol.messages import MAX_BYTES
 from cohortmix.protocol.signing import Key
+from cohortmix.protocol.textfile import fault_sentence, read_text
 
 DEFAULT = Path("site.yaml")
 """Where every `site` command looks, unless it is told."""
@@ -133,24 +134,10 @@ def parse_config(text: str, path: Path) -> SiteConfig:
         raise InputError(f"{str(path)!r}: {'; '.join(faults[:MOST_FAULTS])}{more}") from None
 
 
-def read_text(path: Path, what: str) -> str:
-    """The text of a file; InputError, which says `what` it is, if it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"cannot read {what} {str(path)!r}: it is not UTF-8 text") from None
-
-
 def _sentence(fault: Any) -> str:
-    path, kind = ".".join(str(part) for part in fault["loc"]), fault["type"]
-    if kind == "missing":
-        return f"{path}: this key is required"
-    if kind == "extra_forbidden":
-        return f"{path}: unknown key"
-    if not path:
+    if not fault["loc"]:
         return "expected the keys name, data, schema and cap_mu; `cohortmix site init` writes such a file"
-    if fault["loc"][0] == "coordinators":
-        return f"{path}: expected a public key of 64 hexadecimal digits in lower case"
-    return f"{path}: {str(fault['msg']).removeprefix('Value error, ')}"
+    if fault["loc"][0] == "coordinators" and fault["type"] not in ("missing", "extra_forbidden"):
+        where = ".".join(str(part) for part in fault["loc"])
+        return f"{where}: expected a public key of 64 hexadecimal digits in lower case"
+    return fault_sentence(fault)

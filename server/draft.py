@@ -33,6 +33,7 @@ from cohortmix.core.schema import AsTyped, Schema
 from cohortmix.core.table import InputError
 from cohortmix.protocol.fields import Exact, Name, Ratio, decimal_down, exact
 from cohortmix.protocol.messages import Description, MessageError, SiteEntry, StudySpec, decode
+from cohortmix.protocol.textfile import fault_sentence, read_text
 from cohortmix.server.budget import Overlap
 
 MU_PLACES = 9
@@ -92,7 +93,7 @@ def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, S
         If the schema is none, or a line of it is not confirmed.
     """
     file = _read(path)
-    schema = Schema.from_yaml(_text(path.parent / file.schema_file, "the schema"))
+    schema = Schema.from_yaml(read_text(path.parent / file.schema_file, "the schema"))
     schema.require_confirmed()
     budget = _budget(file)
     sites = tuple(_entry(path.parent / description, schema) for description in file.sites)
@@ -139,7 +140,7 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
             **terms,
         )
     except ValidationError as error:
-        faults = "; ".join(_sentence(fault) for fault in error.errors(include_input=False, include_url=False))
+        faults = "; ".join(fault_sentence(fault) for fault in error.errors(include_input=False, include_url=False))
         raise InputError(f"no such study is possible: {faults}") from None
     except ValueError as error:
         raise InputError(str(error)) from None
@@ -158,11 +159,11 @@ def entry_of(facts: Description) -> SiteEntry:
 def _read(path: Path) -> StudyFile:
     try:
         # Everything is text until its key gives it a type.
-        return StudyFile.model_validate(yaml.load(_text(path, "the study"), Loader=AsTyped))
+        return StudyFile.model_validate(yaml.load(read_text(path, "the study"), Loader=AsTyped))
     except yaml.YAMLError as error:
         raise InputError(f"{str(path)!r} is not valid YAML: {getattr(error, 'problem', None)}") from None
     except ValidationError as error:
-        faults = "; ".join(_sentence(fault) for fault in error.errors(include_input=False, include_url=False))
+        faults = "; ".join(fault_sentence(fault) for fault in error.errors(include_input=False, include_url=False))
         raise InputError(f"{str(path)!r}: {faults}") from None
 
 
@@ -176,7 +177,7 @@ def _budget(file: StudyFile) -> Budget:
 def _entry(path: Path, schema: Schema) -> SiteEntry:
     """The site of a description, if it serves this schema with this version."""
     try:
-        facts = decode(_text(path, "the description").encode())
+        facts = decode(read_text(path, "the description").encode())
     except MessageError:
         facts = None
     if not isinstance(facts, Description):
@@ -200,21 +201,3 @@ def _require_distinct(sites: Sequence[SiteEntry]) -> None:
                 )
             if site.name.casefold() == other.name.casefold():
                 raise InputError(f"two sites have the name {site.name!r}; ask one of them for another name")
-
-
-def _text(path: Path, what: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"cannot read {what} {str(path)!r}: it is not UTF-8 text") from None
-
-
-def _sentence(fault: Any) -> str:
-    key, kind = ".".join(str(part) for part in fault["loc"]), fault["type"]
-    if kind == "missing":
-        return f"{key}: this key is required"
-    if kind == "extra_forbidden":
-        return f"{key}: unknown key"
-    return f"{key}: ".removeprefix(": ") + str(fault["msg"]).removeprefix("Value error, ")
