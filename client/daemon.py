@@ -1,6 +1,6 @@
 """The site's daemon: a gRPC server on a unix socket, the only process that can read records, ledger and key.
 
-It is a program of its own, `python -m cohortmix.client.daemon site.yaml`: what only the command line needs, and
+It is a program of its own, `python -m cohortmix.client.start site.yaml`: what only the command line needs, and
 what looks at records without noise, is not loaded.
 
 **When a reply leaves.** The time that an answer takes follows the number of rows, which is not public. So one
@@ -202,7 +202,3 @@ def main(path: Path) -> int:
         print(f"cohortmix: {error}", file=sys.stderr)
         return 3 if isinstance(error, LedgerError) else 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))

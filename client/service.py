@@ -18,7 +18,6 @@ from cohortmix.client.durable import replace_file
 from cohortmix.client.lock import exclusive, replacing
 from cohortmix.client.progress import step
 from cohortmix.client.snapshot import pin_snapshot
-from cohortmix.client.sql import SqlSource, check_url
 from cohortmix.core.budget import MIN_PATIENTS
 from cohortmix.core.meter import MemoryMeter
 from cohortmix.core.noise import OpenDPNoise
@@ -48,6 +47,8 @@ def init(
         raise InputError(f"{str(folder)!r} is not an empty folder; give a new one")
     source = {"sql": data} if "://" in data else {"file": str(Path(data).absolute())}
     if "sql" in source:
+        from cohortmix.client.sql import check_url  # brings in SQLAlchemy
+
         check_url(data)  # before a password in it is written down
     plain = {
         "name": name,
@@ -82,9 +83,9 @@ def check(config: ConfigFile = DEFAULT) -> None:
 
 def serve(config: ConfigFile = DEFAULT) -> None:
     """Answer studies on the site's socket until told to stop; becomes the daemon's own process."""
-    load_config(config)
+    typer.echo(f"{load_config(config).name}: starting", err=True)  # it says nothing while it loads, for seconds
     # -P: the folder that this was started in is not searched for modules.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "cohortmix.client.daemon", str(config)])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "cohortmix.client.start", str(config)])
 
 
 def _check(table: Source, schema: Schema) -> None:
@@ -106,6 +107,8 @@ def _source(config: SiteConfig, schema: Schema) -> Source:
         return open_table(config.data.file, schema)
     assert config.data.sql is not None
     assert config.data.table is not None
+    from cohortmix.client.sql import SqlSource  # brings in SQLAlchemy
+
     return SqlSource(config.data.sql, config.data.table, schema)
 
 

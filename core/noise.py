@@ -9,7 +9,6 @@ from fractions import Fraction
 from typing import Final, Protocol
 
 import numpy as np
-import opendp.prelude as dp
 from numpy.typing import NDArray
 
 # 2^32 steps keep kappa = d / (24 sigma^2) below 1e-14 for answers of a million numbers (`gdp.kappa`).
@@ -77,6 +76,8 @@ class OpenDPNoise:
         OverflowError
             If a value is out of range. The vault bounds its sums beforehand, so records never decide this.
         """
+        import opendp.prelude as dp  # takes a second, which no command without a draw has to wait
+
         check(values, sigma)
         dp.enable_features("contrib")  # OpenDP's own name for all that has a written proof
         space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="i64")

@@ -1,7 +1,7 @@
-"""The command `cohortmix`: puts the commands of all parts together, and ends each with one of five statuses.
+"""The command `cohortmix`: puts the commands of all parts together, and ends each with its status.
 
 0 done; 1 an audit saw the guarantee fail; 2 wrong usage or input, with one sentence on standard error and nothing
-written; 3 refused by policy or budget; 4 a site did not answer.
+written; 3 refused by policy or budget; 4 a site did not answer; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from cohortmix.client import cli as client
 from cohortmix.client import service, steward
 from cohortmix.client.database import LedgerError
+from cohortmix.client.interrupt import STATUS as INTERRUPTED
 from cohortmix.client.policy import Refused
 from cohortmix.core.meter import BudgetExceeded
 from cohortmix.core.schema import SchemaError
@@ -55,7 +56,9 @@ class Commands(TyperGroup):
             print(f"cohortmix: {_sentence(error)}", file=sys.stderr)
             status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
         except click.Abort:
-            status = 130
+            status = INTERRUPTED
+        if status == INTERRUPTED:  # what else Typer makes of Ctrl-C
+            print("cohortmix: interrupted", file=sys.stderr)
         sys.exit(status or 0)
 
 
@@ -99,8 +102,3 @@ study.command()(submit.run)
 study.command()(server.status)
 study.command()(server.publish)
 app.add_typer(study, name="study")
-
-
-def main() -> None:
-    """Entry point of the console script."""
-    app()

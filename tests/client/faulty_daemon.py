@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import opendp.prelude  # noqa: F401 (once, here, and not in each daemon at its first draw)
+
 from cohortmix.client import daemon, ledger, reservation, site
 from cohortmix.core import approximate, noise, pipeline
 from cohortmix.core.adapt import adapt

@@ -302,9 +302,10 @@ def test_the_command_becomes_the_daemon(hospital: Any) -> None:
     config = hospital.site / "site.yaml"
     with subprocess.Popen([command, "site", "serve", "-c", config], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
+        assert process.stderr.readline() == "A: starting\n"
         assert "A is served on" in process.stderr.readline()
         words = Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")
-        assert words[1:-1] == ["-P", "-m", "cohortmix.client.daemon", str(config)]
+        assert words[1:-1] == ["-P", "-m", "cohortmix.client.start", str(config)]
         assert isinstance(decode(hospital.connection.describe()), Description)
         process.terminate()
         assert process.wait() == 0

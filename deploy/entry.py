@@ -1,0 +1,16 @@
+"""The console script `cohortmix`: loads the command line, which takes a second, and runs it."""
+
+from __future__ import annotations
+
+from cohortmix.client.interrupt import loading
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    with loading():
+        from typer.main import get_command
+
+        from cohortmix.deploy.cli import app
+
+        command = get_command(app)
+    command()
