@@ -8,7 +8,8 @@ from typing import Literal
 
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Exact, PublicKey, Signature, Wire
-from cohortmix.protocol.signing import Key, SignatureError, verify
+from cohortmix.protocol.messages import SignedReceipt
+from cohortmix.protocol.signing import Key, SignatureError, verify, verify_receipt
 
 Kind = Literal["raise cap", "renew mark", "new key"]
 
@@ -40,18 +41,43 @@ class Act(Wire):
         return b"cohortmix/act/1\n" + canonical(plain | {"previous": previous})
 
 
-def verify_acts(acts: Sequence[tuple[str, Act]], public_hex: str) -> None:
-    """Raise SignatureError unless each act is signed with the site's key of its time, the last of which is this.
+class ForeignKeyError(SignatureError):
+    """The site's key is not the one under which its ledger was kept last."""
+
+
+def verify_signed(entries: Sequence[tuple[str, Act | SignedReceipt]], public_hex: str) -> None:
+    """Raise SignatureError unless each act and each receipt is signed with the site's key of its time.
+
+    The newest entry says whose ledger it is, the older ones whether it holds.
 
     Parameters
     ----------
-    acts : each with the hash of the step before it, in their order.
+    entries : in their order, each with the hash of the step before it.
     public_hex : the site's present key.
+
+    Raises
+    ------
+    ForeignKeyError
+        If the newest entry is not under this key.
+    SignatureError
+        If an older one is not under the key that was then the site's.
     """
     signer = public_hex
-    for previous, act in reversed(acts):
-        named = act.by if act.key is None else act.key
-        if named != signer:
-            raise SignatureError(f"expected the site's key {named[:12]}..., got {signer[:12]}...; see site.yaml")
-        act.verify(previous)
-        signer = act.by
+    for age, (previous, entry) in enumerate(reversed(entries)):
+        if not under(signer, entry):
+            wrong = ForeignKeyError if age == 0 else SignatureError
+            raise wrong(f"expected an entry signed with the site's key of its time, {signer[:12]}...")
+        if isinstance(entry, Act):
+            entry.verify(previous)
+            signer = entry.by
+
+
+def under(signer: str, entry: Act | SignedReceipt) -> bool:
+    """Whether an act names this key as the site's, or this key has signed a receipt."""
+    if isinstance(entry, Act):
+        return (entry.by if entry.key is None else entry.key) == signer
+    try:
+        verify_receipt(entry, signer)
+    except SignatureError:
+        return False
+    return True

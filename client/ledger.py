@@ -13,7 +13,7 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
-from cohortmix.client.act import Act, verify_acts
+from cohortmix.client.act import Act, ForeignKeyError, under, verify_signed
 from cohortmix.client.act import Kind as ActKind
 from cohortmix.client.database import LedgerError
 from cohortmix.client.journal import Journal, Step
@@ -27,6 +27,11 @@ from cohortmix.protocol.receipts import GENESIS, ReceiptError, verify_chain
 from cohortmix.protocol.signing import Key, SignatureError
 
 RESERVED, COMMITTED, SIGNED, DECIDED = "reserved", "committed", "signed act", "steward's decision"
+OTHER_KEY = (
+    "the site's key (`key` in site.yaml) is not the one that this ledger was kept under last: put that key back, "
+    "or name its file in site.yaml; a key is replaced only by `cohortmix site ledger --new-key FILE`, signed with "
+    "the one before"
+)
 
 
 class RequestConflict(LedgerError):  # noqa: N818 (a conflict, not a fault of this program)
@@ -60,14 +65,14 @@ class Ledger:
     cap_mu : the most that all studies together may ever cost one patient. In force is the smaller of this and
         the ledger's own, which is that of the first reservation until `raise_cap` signs a larger one.
     mark : the folder of the high-water mark, on other storage; it exists. None for a simulation.
-    key : the site's public key, by which signed acts are checked; without it nothing is signed.
+    key : the site's public key, by which signed acts and receipts are checked; without it no act is signed.
 
     Raises
     ------
     HistoryError
         If the ledger was altered, or set back behind its mark.
     LedgerError
-        If it cannot be read.
+        If it cannot be read, or was kept under another key.
 
     Guarantee
     ---------
@@ -83,6 +88,9 @@ class Ledger:
         self._journal = Journal(path, mark)
         try:
             self._verify()
+        except ForeignKeyError:
+            self.close()
+            raise LedgerError(OTHER_KEY) from None
         except (ReceiptError, SignatureError) as error:
             self.close()
             raise HistoryError(f"the ledger does not hold: {error}; {CURE}") from None
@@ -115,6 +123,7 @@ class Ledger:
             Over the approved budget or the cap; nothing is reserved then.
         """
         with self._journal.transaction():
+            self._require_present_key()
             if self._revoked(study):
                 raise Refused(Code.NOT_APPROVED, "The steward of this site has revoked this study.")
             known = [_reserved(step) for step in self._journal.steps(RESERVED, study, request_id)]
@@ -145,9 +154,10 @@ class Ledger:
         with self._journal.transaction():
             if self._journal.steps(COMMITTED, reserved.study, reserved.request_id):
                 raise LedgerError("this reservation is closed already; ask again for the stored release")
+            self._require_present_key()
             previous = self.previous_receipt_hash
             signed = seal(previous)
-            _check_sealed(signed, reserved, previous)
+            _check_sealed(signed, reserved, previous, self._key)
             self._journal.append(COMMITTED, reserved.study, reserved.request_id, 0, encode(signed))
         return encode(signed)
 
@@ -231,7 +241,7 @@ class Ledger:
 
     def receipts(self) -> tuple[SignedReceipt, ...]:
         """All receipts, in the order of their chain."""
-        return tuple(_released(step).signed_receipt for step in self._journal.steps(COMMITTED))
+        return tuple(_signed(step) for step in self._journal.steps(COMMITTED))
 
     def releases(self, study: str) -> tuple[SignedRelease, ...]:
         """The committed releases of a study, in the order of their receipts."""
@@ -252,12 +262,21 @@ class Ledger:
                 self._journal.append(DECIDED, study, "", part, b"revoked" if revoked else b"approved")
 
     def _verify(self) -> None:
-        """Receipts are one chain, acts are signed by the site; a receipt's signature is checked by who gets it."""
-        verify_chain([signed.receipt for signed in self.receipts()], complete=True)
-        acts = self._acts()
-        if acts and self._key is None:
+        """Receipts are one chain; receipts and acts are signed with the site's keys, one after the other."""
+        acts, receipts = self._acts(), [(step, _signed(step)) for step in self._journal.steps(COMMITTED)]
+        verify_chain([signed.receipt for _, signed in receipts], complete=True)
+        if self._key is not None:
+            entries: list[tuple[Step, Act | SignedReceipt]] = [*acts, *receipts]
+            entries.sort(key=lambda entry: entry[0].number)
+            verify_signed([(self._journal.hash_of(step.number - 1), each) for step, each in entries], self._key)
+        elif acts:
             raise LedgerError("this ledger holds acts signed by the site; open it with the site's key")
-        verify_acts([(self._journal.hash_of(step.number - 1), act) for step, act in acts], self._key or "")
+
+    def _require_present_key(self) -> None:
+        """What an earlier key signs after its successor would be in nobody's name."""
+        keys = [act.key for _, act in self._acts() if act.key is not None]
+        if self._key is not None and keys and keys[-1] != self._key:
+            raise LedgerError("the site's key was replaced while this ledger was open; start the daemon again")
 
     def _acts(self) -> list[tuple[Step, Act]]:
         return [(step, Act.model_validate_json(step.content)) for step in self._journal.steps(SIGNED)]
@@ -266,6 +285,7 @@ class Ledger:
         if by.public_hex != self._key:
             raise LedgerError("only the site's own key signs in its ledger")
         with self._journal.transaction():
+            self._require_present_key()
             signed = Act.sign(by, self._journal.place.hash, act, cap, key)
             self._journal.append(SIGNED, "", "", len(self._acts()), canonical(signed.plain()))
 
@@ -280,9 +300,15 @@ def _released(step: Step) -> SignedRelease:
     return message
 
 
-def _check_sealed(signed: SignedRelease, reserved: Reservation, previous: str) -> None:
+def _signed(step: Step) -> SignedReceipt:
+    return _released(step).signed_receipt
+
+
+def _check_sealed(signed: SignedRelease, reserved: Reservation, previous: str, key: str | None) -> None:
     receipt = signed.receipt
     if (receipt.study, receipt.request_id, receipt.previous) != (reserved.study, reserved.request_id, previous):
         raise LedgerError("the receipt is not the next one of this reservation")
     if receipt.mu2 > reserved.mu2:
         raise LedgerError("the receipt costs more than was reserved")
+    if key is not None and not under(key, signed.signed_receipt):
+        raise LedgerError("the receipt is not signed with the site's key")

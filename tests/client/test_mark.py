@@ -325,6 +325,6 @@ def test_a_mark_is_renewed_with_the_sites_key_only(place: Place) -> None:
     place.spend("1")
     place.renew()
     (place.mark / FILE).unlink()
-    with pytest.raises(HistoryError, match="expected the site's key"):
+    with pytest.raises(LedgerError, match="is not the one that this ledger was kept under"):
         place.renew(Key.generate())
     assert not (place.mark / FILE).exists()

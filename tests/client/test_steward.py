@@ -373,7 +373,9 @@ def test_a_site_changes_its_key_and_keeps_its_ledger(desk: Desk, capsys: pytest.
     former = desk.hospital.facts.key
     steward.ledger(desk.file, new_key=desk.hospital.site / "second.key")
     assert "public key" in capsys.readouterr().out
-    with pytest.raises(HistoryError, match="expected the site's key"):
+    with pytest.raises(
+        LedgerError, match=r"is not the one that this ledger was kept under last: .* name its file"
+    ):
         steward.ledger(desk.file)
     desk.configure(key="second.key")
     with pytest.raises(InputError, match="key has changed"):
