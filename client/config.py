@@ -30,12 +30,10 @@ from cohortmix.protocol.fields import Exact, Name, PublicKey
 from cohortmix.protocol.keyfile import read_key
 from cohortmix.protocol.messages import MAX_BYTES
 from cohortmix.protocol.signing import Key
-from cohortmix.protocol.textfile import fault_sentence, read_text
+from cohortmix.protocol.textfile import fault_sentences, read_text
 
 DEFAULT = Path("site.yaml")
 """Where every `site` command looks, unless it is told."""
-
-MOST_FAULTS = 5  # of a file that are named at once
 
 
 def _beside(path: Path, info: ValidationInfo) -> Path:
@@ -116,28 +114,23 @@ def load_config(path: Path = DEFAULT) -> SiteConfig:
     InputError
         With the first faults in one line, each naming its key.
     """
-    return parse_config(read_text(path, "the site's configuration"), path)
+    absent = "name it with --config, or run this in the site's folder (`cohortmix site init` makes one)"
+    return parse_config(read_text(path, "the site's configuration", absent), path, repr(str(path)))
 
 
-def parse_config(text: str, path: Path) -> SiteConfig:
-    """The configuration in `text`, which is or shall be the content of `path`; errors as `load_config`."""
+def parse_config(text: str, path: Path, what: str) -> SiteConfig:
+    """The configuration in `text`, which is or shall be the content of `path`; errors as `load_config`.
+
+    Parameters
+    ----------
+    what : how errors call it.
+    """
     try:
         # Everything is text until its key gives it a type: a key of digits is no number, 0.5 is exactly 0.5.
         return SiteConfig.model_validate(yaml.load(text, Loader=AsTyped), context={"folder": path.parent})
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f" at line {mark.line + 1}" if mark else ""
-        raise InputError(f"{str(path)!r} is not valid YAML{where}" + (f": {problem}" if problem else "")) from None
+        raise InputError(f"{what} is not valid YAML{where}" + (f": {problem}" if problem else "")) from None
     except ValidationError as error:
-        faults = [_sentence(fault) for fault in error.errors(include_input=False, include_url=False)]
-        more = f"; and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
-        raise InputError(f"{str(path)!r}: {'; '.join(faults[:MOST_FAULTS])}{more}") from None
-
-
-def _sentence(fault: Any) -> str:
-    if not fault["loc"]:
-        return "expected the keys name, data, schema and cap_mu; `cohortmix site init` writes such a file"
-    if fault["loc"][0] == "coordinators" and fault["type"] not in ("missing", "extra_forbidden"):
-        where = ".".join(str(part) for part in fault["loc"])
-        return f"{where}: expected a public key of 64 hexadecimal digits in lower case"
-    return fault_sentence(fault)
+        raise InputError(f"{what}: {fault_sentences(error, SiteConfig)}") from None

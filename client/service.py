@@ -114,7 +114,7 @@ def _source(config: SiteConfig, schema: Schema) -> Source:
 
 def _write(folder: Path, plain: dict[str, Any], key: Key) -> SiteConfig:
     path, text = folder / "site.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
-    config = parse_config(text, path)
+    config = parse_config(text, path, "the new site")
     config.read_schema()
     try:
         _make_folder(folder, 0o711)  # the relay passes through it to the socket, and sees nothing else

@@ -28,7 +28,7 @@ def _to_decimal(value: object) -> Decimal:
         number = Decimal("nan")
     exponent = number.as_tuple().exponent
     if not isinstance(exponent, int) or number < 0 or max(abs(exponent), number.adjusted()) > _EXPONENT:
-        raise ValueError("expected a decimal that is finite, not negative and has at most 60 places")
+        raise ValueError("expected a decimal number such as 0.268, not negative, with 60 places at most")
     return number
 
 
@@ -107,16 +107,19 @@ Ratio = Annotated[Fraction, BeforeValidator(_to_ratio), PlainSerializer(ratio_te
 BigInt = Annotated[int, BeforeValidator(_to_whole), PlainSerializer(str, when_used="json")]
 """A whole number of any size, as text on the wire: JSON readers lose integers beyond 2^53."""
 
-Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+HEX_64 = r"^[0-9a-f]{64}$"
+NAME = r"^\w(?:[\w .-]{0,62}\w)?$"
+
+Hash = Annotated[str, Field(pattern=HEX_64)]
 """SHA-256, lower-case hexadecimal."""
 
-PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+PublicKey = Annotated[str, Field(pattern=HEX_64)]
 """Raw Ed25519 public key, lower-case hexadecimal."""
 
 Signature = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 """Ed25519 signature, lower-case hexadecimal."""
 
-Name = Annotated[str, Field(pattern=r"^\w(?:[\w .-]{0,62}\w)?$")]
+Name = Annotated[str, Field(pattern=NAME)]
 """A name that is also a safe file name: letters, digits, and ' ', '.', '-', '_' inside; at most 64."""
 
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z.+!-]{1,40}$")]

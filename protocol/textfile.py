@@ -1,28 +1,96 @@
-"""Text that a person has written: read from a file, and what is wrong with a key of it in one sentence."""
+"""Text that a person has written: read from a file, and what is wrong with its keys, in plain words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from cohortmix.core.table import InputError
+from cohortmix.protocol.fields import HEX_64, NAME
+
+MOST_FAULTS = 5  # of a file that are named at once
+
+_EXPECTED = {
+    "bool_parsing": "true or false",
+    "date_from_datetime_inexact": "a day such as 2027-01-31",
+    "date_from_datetime_parsing": "a day such as 2027-01-31",
+    "date_type": "a day such as 2027-01-31",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than_equal": "{ge} or more",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "less_than_equal": "{le} or less",
+    "model_type": "keys and values",
+    "path_type": "a path",
+    "string_type": "a text",
+    "too_short": "one at least",
+    "tuple_type": "a list such as [a, b]",
+}
+_SHAPES = {
+    NAME: "1 to 64 letters and digits, with spaces, '.', '-' and '_' only between them",
+    HEX_64: "64 hexadecimal digits in lower case",
+}
 
 
-def read_text(path: Path, what: str) -> str:
-    """The text of a file; InputError, which says `what` it is, if it cannot be read."""
+def read_text(path: Path, what: str, absent: str = "") -> str:
+    """The text of a file; InputError, which says `what` it is, if it cannot be read.
+
+    Parameters
+    ----------
+    absent : what to do where there is no such file.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror}") from None
+        cure = f"; {absent}" if absent and isinstance(error, FileNotFoundError) else ""
+        raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror}{cure}") from None
     except UnicodeDecodeError:
         raise InputError(f"cannot read {what} {str(path)!r}: it is not UTF-8 text") from None
 
 
-def fault_sentence(fault: Any) -> str:
-    """One entry of pydantic's `errors()`: the key, and what is wrong with it."""
-    key, kind = ".".join(str(part) for part in fault["loc"]), fault["type"]
-    if kind == "missing":
-        return f"{key}: this key is required"
+def fault_sentences(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first faults of a file that shall be a `model`, in one line, each with its key and without its value."""
+    by_kind = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
+    faults = [_sentence(fault, model) for fault in by_kind]  # a misspelt key is why another one is missing
+    more = f"; and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
+    return "; ".join(faults[:MOST_FAULTS]) + more
+
+
+def _sentence(fault: Any, model: type[BaseModel]) -> str:
+    loc, kind = fault["loc"], fault["type"]
+    if kind == "model_type" and not loc:
+        needed = [name for name, field in _keys(model, ()).items() if field.is_required()]
+        return f"expected the keys {', '.join(needed)}"
+    return f"{'.'.join(map(str, loc))}: ".removeprefix(": ") + _complaint(fault, kind, model)
+
+
+def _complaint(fault: Any, kind: str, model: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
-        return f"{key}: unknown key"
-    return f"{key}: ".removeprefix(": ") + str(fault["msg"]).removeprefix("Value error, ")
+        return _unknown(str(fault["loc"][-1]), list(_keys(model, fault["loc"][:-1])))
+    if kind == "missing" or fault["input"] is None:
+        return "this key is required"
+    if kind == "string_pattern_mismatch" and fault["ctx"]["pattern"] in _SHAPES:
+        return f"expected {_SHAPES[fault['ctx']['pattern']]}"
+    if kind in _EXPECTED:
+        return f"expected {_EXPECTED[kind].format(**fault.get('ctx', {}))}"
+    return str(fault["msg"]).removeprefix("Value error, ")
+
+
+def _unknown(key: str, known: Sequence[str]) -> str:
+    close = get_close_matches(key, known, n=1)
+    return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; there are {', '.join(known)}"
+
+
+def _keys(model: type[BaseModel], path: Sequence[int | str]) -> dict[str, Any]:
+    """The fields of a model, or of the model in it at `path`, under the names that a file has for them."""
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    if not path:
+        return fields
+    inner = fields[str(path[0])].annotation
+    return _keys(inner, path[1:]) if isinstance(inner, type) and issubclass(inner, BaseModel) else {}

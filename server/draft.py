@@ -33,7 +33,7 @@ from cohortmix.core.schema import AsTyped, Schema
 from cohortmix.core.table import InputError
 from cohortmix.protocol.fields import Exact, Name, Ratio, decimal_down, exact
 from cohortmix.protocol.messages import Description, MessageError, SiteEntry, StudySpec, decode
-from cohortmix.protocol.textfile import fault_sentence, read_text
+from cohortmix.protocol.textfile import fault_sentences, read_text
 from cohortmix.server.budget import Overlap
 
 MU_PLACES = 9
@@ -95,9 +95,10 @@ def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, S
     file = _read(path)
     schema = Schema.from_yaml(read_text(path.parent / file.schema_file, "the schema"))
     schema.require_confirmed()
-    budget = _budget(file)
+    budget = _budget(file, path)
     sites = tuple(_entry(path.parent / description, schema) for description in file.sites)
-    _require_distinct(sites)
+    _require_distinct(sites, file.sites)
+    _require_small(file, max(entry.patients for entry in sites))
     expires = file.expires or (now + timedelta(days=VALID_DAYS)).date()
     if expires < now.date():
         raise InputError(f"{str(path)!r}: expires={expires} is over; expected today ({now.date()}) or later")
@@ -140,8 +141,7 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
             **terms,
         )
     except ValidationError as error:
-        faults = "; ".join(fault_sentence(fault) for fault in error.errors(include_input=False, include_url=False))
-        raise InputError(f"no such study is possible: {faults}") from None
+        raise InputError(f"no such study is possible: {fault_sentences(error, StudySpec)}") from None
     except ValueError as error:
         raise InputError(str(error)) from None
 
@@ -163,15 +163,28 @@ def _read(path: Path) -> StudyFile:
     except yaml.YAMLError as error:
         raise InputError(f"{str(path)!r} is not valid YAML: {getattr(error, 'problem', None)}") from None
     except ValidationError as error:
-        faults = "; ".join(fault_sentence(fault) for fault in error.errors(include_input=False, include_url=False))
-        raise InputError(f"{str(path)!r}: {faults}") from None
+        raise InputError(f"{str(path)!r}: {fault_sentences(error, StudyFile)}") from None
 
 
-def _budget(file: StudyFile) -> Budget:
+def _budget(file: StudyFile, path: Path) -> Budget:
+    if file.epsilon is None and file.mu is None:
+        raise InputError(f"{str(path)!r}: epsilon: this key is required, or mu in its place")
+    if file.epsilon is not None and file.mu is not None:
+        raise InputError(f"{str(path)!r}: expected epsilon or mu, got both; leave one of the keys out")
     try:
         return Budget(mu=file.mu, epsilon=file.epsilon, delta=file.delta, loose_delta=file.loose_delta)
     except ValueError as error:
-        raise InputError(str(error)) from None
+        raise InputError(f"{str(path)!r}: {error}") from None
+
+
+def _require_small(file: StudyFile, patients: int) -> None:
+    """Refuse what `Budget.resolve` would, in the words of a STUDY.yaml."""
+    most = 1 / (10 * patients)
+    if file.delta is not None and file.delta > most and not file.loose_delta:
+        raise InputError(
+            f"delta={file.delta:g} is above 1/(10 N) = {most:.2g} for the N = {patients} patients of the largest "
+            "site; lower it or leave it out, or, only to compare with published figures, set `loose_delta: true`"
+        )
 
 
 def _entry(path: Path, schema: Schema) -> SiteEntry:
@@ -192,9 +205,14 @@ def _entry(path: Path, schema: Schema) -> SiteEntry:
     return entry_of(facts)
 
 
-def _require_distinct(sites: Sequence[SiteEntry]) -> None:
+def _require_distinct(sites: Sequence[SiteEntry], files: Sequence[Path]) -> None:
     for at, site in enumerate(sites):
-        for other in sites[:at]:
+        for before, other in enumerate(sites[:at]):
+            if (site.key, site.name) == (other.key, other.name):
+                raise InputError(
+                    f"site {site.name!r} is there twice, as {str(files[before])!r} and {str(files[at])!r}; "
+                    "keep its newer description"
+                )
             if site.key == other.key:
                 raise InputError(
                     f"sites {other.name!r} and {site.name!r} have the same key; name each site once, with its own"

@@ -65,7 +65,7 @@ def test_init_makes_a_site_that_allows_nothing(place: Path) -> None:
     ("change", "expected"),
     [
         (("0.5", "much"), "cap_mu: expected a decimal"),
-        (("A", "a/b"), "name: "),
+        (("A", "a/b"), "the new site: name: expected 1 to 64 letters and digits"),
         (("s.yaml", "nowhere.yaml"), "cannot read the schema"),
         (
             ("t.parquet", "postgresql+psycopg://user@/db"),
