@@ -1,30 +1,51 @@
 """What must hold before a steward's yes: a signed study of this very site, by an enrolled coordinator, in budget.
 
-The daemon looks at all of it again for each request; here the sentences are for the steward.
+The daemon looks at all of it again for each request; here the sentences are for the steward, and say what to do.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
+from math import sqrt
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from cohortmix.client.config import SiteConfig
-from cohortmix.client.policy import Refused
+from cohortmix.client.policy import Policy, Refused
 from cohortmix.client.quote import Spending
 from cohortmix.client.reservation import check_limit
 from cohortmix.core.budget import MIN_PATIENTS
+from cohortmix.core.meter import BudgetExceeded
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError
-from cohortmix.protocol.messages import Code, Description, Message, MessageError, SignedStudy, StudySpec, decode
+from cohortmix.protocol.fields import decimal_text, decimal_up
+from cohortmix.protocol.messages import (
+    Code,
+    Description,
+    MessageError,
+    SignedStudy,
+    StudySpec,
+    VersionError,
+    decode,
+)
 from cohortmix.protocol.signing import SignatureError, verify_study
 
 
 def read_study(path: Path) -> SignedStudy:
     """The study in a file; InputError unless its coordinator has signed it as it is."""
-    study = _read(path, "the study")
+    data = _read(path, "the study")
+    try:
+        study = decode(data)
+    except VersionError as error:
+        raise InputError(f"cannot read the study {str(path)!r}: {error}") from None
+    except MessageError:
+        study = None
     if not isinstance(study, SignedStudy):
-        raise InputError(f"{str(path)!r} is no signed study; ask the coordinator for the one that is signed")
+        what = "is the draft of a study, which is not signed" if _is_draft(data) else "is no signed study"
+        raise InputError(f"{str(path)!r} {what}; ask the coordinator for signed.json")
     try:
         verify_study(study)
     except SignatureError as error:
@@ -37,7 +58,10 @@ def read_description(config: SiteConfig, schema: Schema) -> Description:
     again = "run `cohortmix site check`"
     if not config.description_file.exists():
         raise InputError(f"the table has not been checked yet; {again}")
-    facts = _read(config.description_file, "the site's description")
+    try:
+        facts = decode(_read(config.description_file, "the site's description"))
+    except MessageError:
+        facts = None
     if not isinstance(facts, Description):
         raise InputError(f"{str(config.description_file)!r} is damaged; {again}")
     if facts.schema_hash != schema.hash:
@@ -69,16 +93,14 @@ def require_fitting(study: StudySpec, facts: Description) -> None:
         )
 
 
-def require_approvable(config: SiteConfig, study: StudySpec, max_mu: Decimal, spending: Spending) -> None:
-    """Raise Refused for a study that the daemon would not answer, BudgetExceeded for one over the cap."""
+def require_answerable(config: SiteConfig, study: StudySpec) -> None:
+    """Raise Refused for a study that the daemon would not answer, whatever the steward says."""
     if study.coordinator_key not in config.coordinators:
         raise Refused(
             Code.NOT_APPROVED,
             f"The coordinator {study.coordinator_key} is not enrolled; once you know by another way that the key "
             "is theirs, add it to `coordinators` in site.yaml.",
         )
-    if max_mu < study.mu:
-        raise Refused(Code.NOT_APPROVED, f"The study asks for mu {study.mu}, --max-mu allows {max_mu}.")
     if study.expired(datetime.now(UTC).date()):
         raise Refused(
             Code.NOT_APPROVED, f"The study expired on {study.expires}; ask the coordinator for a new one."
@@ -90,13 +112,59 @@ def require_approvable(config: SiteConfig, study: StudySpec, max_mu: Decimal, sp
     entry = study.site(config.name)
     if entry is not None and entry.patients < MIN_PATIENTS:
         raise Refused(Code.TOO_FEW_PATIENTS, f"A site needs at least {MIN_PATIENTS} patients.")
-    check_limit("cap", spending.spent - spending.own, max(study.mu2, spending.own), spending.cap)
 
 
-def _read(path: Path, what: str) -> Message:
+def require_within(study: StudySpec, max_mu: Decimal) -> None:
+    """Raise Refused for a study that costs more than its steward allows it."""
+    if max_mu < study.mu:
+        raise Refused(
+            Code.NOT_APPROVED,
+            f"The study costs mu {study.mu}, and --max-mu allows {max_mu}; a smaller part of a study cannot be "
+            f"approved: give --max-mu {study.mu}, or ask the coordinator for a study that costs less.",
+        )
+
+
+def require_affordable(config: SiteConfig, study: StudySpec, spending: Spending) -> None:
+    """Raise BudgetExceeded, which names the cap that would have to be raised, for a study over it."""
+    others, own = spending.spent - spending.own, max(study.mu2, spending.own)
     try:
-        return decode(path.read_bytes())
+        check_limit("cap", others, own, spending.cap)
+    except BudgetExceeded as error:
+        raise BudgetExceeded(f"{error}; {_larger(config, spending, others + own)}") from None
+
+
+def require_approved(study: StudySpec, approvals: Policy, revoked: bool) -> None:
+    """Raise Refused for a study that the steward has not approved, or has revoked since."""
+    if revoked or study.hash not in {approval.study for approval in approvals.approvals}:
+        why = "was revoked here" if revoked else "is not approved here"
+        raise Refused(
+            Code.NOT_APPROVED,
+            f"The study {why}; see what it costs with `cohortmix site quote`, and allow it with `cohortmix site "
+            f"approve STUDY.json --max-mu {study.mu}`.",
+        )
+
+
+def _larger(config: SiteConfig, spending: Spending, needed: Fraction) -> str:
+    """Which caps are below `needed`, as mu^2."""
+    own = spending.own_cap
+    caps = [f"`cap_mu` in site.yaml ({config.cap_mu})"] if Fraction(config.cap_mu) ** 2 < needed else []
+    if own is not None and Fraction(own) ** 2 < needed:
+        caps.append(f"the ledger's own ({own}), by `cohortmix site ledger --raise-cap`")
+    return (
+        f"it needs a cap of {decimal_text(decimal_up(sqrt(needed), 4))}: to allow it, raise {' and '.join(caps)}"
+    )
+
+
+def _is_draft(data: bytes) -> bool:
+    try:
+        StudySpec.model_validate_json(data)
+    except ValidationError:
+        return False
+    return True
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror}") from None
-    except MessageError as error:
-        raise InputError(f"cannot read {what} {str(path)!r}: {error}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import ceil, sqrt
 
 import numpy as np
@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cohortmix.client.ledger import Entry, Ledger
+from cohortmix.client.policy import Approval
 from cohortmix.client.quote import ColumnNoise, Overlap, Quote
 from cohortmix.core.anonymize import Margins, blocks_of
 from cohortmix.core.encoding import Cells, Encoding
@@ -67,6 +68,17 @@ def show_ledger(console: Console, ledger: Ledger, names: Mapping[str, str], roun
             Text(study.strip()), entry.request_id[:12], str(round), state(entry), digits(sqrt(entry.mu2))
         )
     console.print("", table) if table.row_count else console.print("no request so far")
+
+
+def show_decisions(console: Console, approvals: Sequence[Approval], revoked: Collection[str]) -> None:
+    """The studies that the steward has approved or revoked; a revocation goes before an approval."""
+    names = {each.study: each.name or "" for each in approvals}
+    decided = {each.study: f"approved up to mu {each.max_mu}" for each in approvals}
+    decided |= dict.fromkeys(sorted(revoked), "revoked")
+    for study, decision in decided.items():
+        console.print(Text(f"{decision}: {names.get(study, '')} [{study[:12]}]".replace(":  [", ": [")))
+    if not decided:
+        console.print("no study is approved")
 
 
 def show_class_centroids(console: Console, encoding: Encoding, classes: Sequence[str], margins: Margins) -> None:

@@ -168,9 +168,9 @@ class Ledger:
         """
         self._decide(study, revoked=True)
 
-    def approve(self, study: str) -> None:
-        """Lift a revocation. No study is allowed by this alone, and one that was never revoked needs no step."""
-        self._decide(study, revoked=False)
+    def approve(self, study: str) -> bool:
+        """Lift a revocation, and say whether there was one. No study is allowed by this alone."""
+        return self._decide(study, revoked=False)
 
     def raise_cap(self, cap_mu: Decimal, key: Key) -> None:
         """Sign a larger cap: the steward's act, for good in the ledger. The configured cap bounds it as before.
@@ -231,6 +231,11 @@ class Ledger:
         last = self._journal.last(COMMITTED)
         return GENESIS if last is None else _released(last).receipt.hash
 
+    def revoked(self) -> frozenset[str]:
+        """Hashes of the studies that are revoked."""
+        last = {step.study: step.content for step in self._journal.steps(DECIDED)}
+        return frozenset(study for study, decision in last.items() if decision == b"revoked")
+
     def entries(self) -> tuple[Entry, ...]:
         """All requests, in the order of their reservation."""
         committed = self._journal.keys(COMMITTED)
@@ -255,11 +260,13 @@ class Ledger:
     def _revoked(self, study: str) -> bool:
         return [step.content for step in self._journal.steps(DECIDED, study)][-1:] == [b"revoked"]
 
-    def _decide(self, study: str, revoked: bool) -> None:
+    def _decide(self, study: str, revoked: bool) -> bool:
         with self._journal.transaction():
-            if self._revoked(study) != revoked:
+            changes = self._revoked(study) != revoked
+            if changes:
                 part = len(self._journal.steps(DECIDED, study))
                 self._journal.append(DECIDED, study, "", part, b"revoked" if revoked else b"approved")
+        return changes
 
     def _verify(self) -> None:
         """Receipts are one chain; receipts and acts are signed with the site's keys, one after the other."""

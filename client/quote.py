@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import date
+from decimal import Decimal
 from fractions import Fraction
 from math import sqrt
 from typing import Any
@@ -35,17 +36,19 @@ class Spending:
     spent : reserved by all studies so far.
     own : the part of it that this study has reserved already.
     cap : the most that all studies together may cost.
+    own_cap : the ledger's own cap, as mu; None while nothing is spent.
     """
 
     spent: Fraction
     own: Fraction
     cap: Fraction
+    own_cap: Decimal | None = None
 
     @classmethod
     def of(cls, ledger: Ledger, study: str) -> Spending:
         """What a ledger says about the study of this hash."""
         own = (entry.mu2 for entry in ledger.entries() if entry.study == study)
-        return cls(ledger.spent_mu2, total_mu2(own), Fraction(ledger.cap_mu) ** 2)
+        return cls(ledger.spent_mu2, total_mu2(own), Fraction(ledger.cap_mu) ** 2, ledger.own_cap)
 
     def after(self, mu2: Fraction) -> Fraction:
         """What is spent at most once a study of this mu^2 is done."""

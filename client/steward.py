@@ -16,10 +16,18 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
-from cohortmix.client.approval import read_description, read_study, require_approvable, require_fitting
+from cohortmix.client.approval import (
+    read_description,
+    read_study,
+    require_affordable,
+    require_answerable,
+    require_approved,
+    require_fitting,
+    require_within,
+)
 from cohortmix.client.cli import write_text
 from cohortmix.client.config import DEFAULT, SiteConfig, load_config
-from cohortmix.client.display import show_class_centroids, show_ledger, show_quote, state
+from cohortmix.client.display import show_class_centroids, show_decisions, show_ledger, show_quote, state
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.policy import Policy
 from cohortmix.client.progress import step
@@ -30,7 +38,7 @@ from cohortmix.core.encoding import Encoding
 from cohortmix.core.table import InputError
 from cohortmix.protocol.fields import Exact, decimal_text, ratio_text
 from cohortmix.protocol.keyfile import write_key
-from cohortmix.protocol.messages import ClassSums, SignedRelease, StudySpec, decode, request_id
+from cohortmix.protocol.messages import ClassSums, Description, SignedRelease, StudySpec, decode, request_id
 from cohortmix.protocol.signing import Key
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The site's configuration.")]
@@ -45,7 +53,8 @@ def quote(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the quote to this file.")] = None,
 ) -> None:
     """Show what a study would cost this site's patients; from public numbers, at no budget."""
-    shown, _ = _quote(load_config(config), read_study(study).study)
+    site, asked = load_config(config), read_study(study).study
+    shown = _quote(site, asked, *_standing(site, asked))
     if json_file is not None:
         write_text(json_file, json.dumps(shown.plain(), indent=2) + "\n")
     show_quote(Console(), shown)
@@ -58,13 +67,17 @@ def approve(
 ) -> None:
     """Show a study's quote, then allow it, by its hash; nothing is computed or sent yet."""
     site, asked, most = load_config(config), read_study(study).study, _mu("--max-mu", max_mu)
-    shown, spending = _quote(site, asked)
-    show_quote(Console(), shown)
-    require_approvable(site, asked, most, spending)
+    facts, spending = _standing(site, asked)
+    require_answerable(site, asked)
+    require_within(asked, most)
+    require_affordable(site, asked, spending)
+    show_quote(Console(), _quote(site, asked, facts, spending))
     with _ledger(site) as book:
-        book.approve(asked.hash)
+        lifted = book.approve(asked.hash)
     Policy.update(site.policy_file, lambda policy: policy.approve(asked, most))
     typer.echo(f"approved: {asked.name} [{asked.hash[:12]}], up to mu {decimal_text(most)}")
+    if lifted:
+        typer.echo("it had been revoked here; this approval lifts that")
 
 
 def revoke(
@@ -115,11 +128,13 @@ def ledger(
             book.raise_cap(_mu("--raise-cap", raise_cap), site.read_key())
         if new_key is not None:
             _change_key(book, site, new_key)
-        names = {each.study: each.name or "" for each in Policy.load(site.policy_file).approvals}
+        approvals = Policy.load(site.policy_file).approvals
+        names = {each.study: each.name or "" for each in approvals}
         rounds = _rounds(book, site.name)
         if csv_file is not None:
             write_text(csv_file, _as_csv(book, names, rounds))
         show_ledger(Console(), book, names, rounds)
+        show_decisions(Console(), approvals, book.revoked())
         if book.own_cap is not None and book.own_cap != site.cap_mu:
             typer.echo(
                 f"the cap in force is the smaller of the ledger's own, {book.own_cap}, and that of site.yaml, "
@@ -132,6 +147,15 @@ def preview(study: StudyFile, config: ConfigFile = DEFAULT) -> None:
     from cohortmix.client.opening import open_site  # brings in JAX
 
     site, signed = load_config(config), read_study(study)
+    asked = signed.study
+    _, spending = _standing(site, asked)
+    require_answerable(site, asked)
+    with _ledger(site) as book:
+        require_approved(asked, Policy.load(site.policy_file), asked.hash in book.revoked())
+        first = request_id(asked.hash, site.name, 1)
+        made = any(each.committed and each.request_id == first for each in book.entries())
+    if not made:
+        require_affordable(site, asked, spending)
     with open_site(site) as opened, step("making the release"):
         released, patients = decode(opened.preview(signed)), opened.description.patients
     assert isinstance(released, SignedRelease)
@@ -140,9 +164,8 @@ def preview(study: StudyFile, config: ConfigFile = DEFAULT) -> None:
     encoding = Encoding.of(schema)
     margins = project(read_sums(encoding, answer.estimate, answer.std), encoding, patients)
     show_class_centroids(Console(), encoding, schema.classes, margins)
-    typer.echo(
-        f"spent: mu {sqrt(receipt.mu2):.3g} by request {receipt.request_id[:12]}; receipt {receipt.hash[:12]}"
-    )
+    cost = f"mu {sqrt(receipt.mu2):.3g} by request {receipt.request_id[:12]}; receipt {receipt.hash[:12]}"
+    typer.echo(f"nothing new was spent: this release was made before, for {cost}" if made else f"spent: {cost}")
 
 
 @contextmanager
@@ -162,13 +185,17 @@ def _change_key(book: Ledger, site: SiteConfig, path: Path) -> None:
     typer.echo(f"next: set `key: {path.absolute()}` in site.yaml and run `cohortmix site check`")
 
 
-def _quote(site: SiteConfig, study: StudySpec) -> tuple[Quote, Spending]:
-    schema = site.read_schema()
-    facts = read_description(site, schema)
-    require_fitting(study, facts)
-    with _ledger(site) as book:
+def _standing(site: SiteConfig, study: StudySpec) -> tuple[Description, Spending]:
+    """What is known of a study that names this very site, before anything is computed."""
+    with _ledger(site) as book:  # first: where its key is another one, nothing else matters
         spending = Spending.of(book, study.hash)
-    return quote_of(study, schema, site.name, facts.patients, spending), spending
+    facts = read_description(site, site.read_schema())
+    require_fitting(study, facts)
+    return facts, spending
+
+
+def _quote(site: SiteConfig, study: StudySpec, facts: Description, spending: Spending) -> Quote:
+    return quote_of(study, site.read_schema(), site.name, facts.patients, spending)
 
 
 def _mu(option: str, text: str) -> Decimal:

@@ -113,7 +113,9 @@ def test_spending_is_what_the_ledger_holds() -> None:
     ledger, about = Ledger(":memory:", Decimal("0.7")), study()
     for name, cost in ((about.hash, Fraction(1, 50)), ("b" * 64, Fraction(1, 25))):
         ledger.reserve(name, "request-1", "c" * 64, cost, Fraction(1))
-    assert Spending.of(ledger, about.hash) == Spending(Fraction(3, 50), Fraction(1, 50), Fraction(49, 100))
+    assert Spending.of(ledger, about.hash) == Spending(
+        Fraction(3, 50), Fraction(1, 50), Fraction(49, 100), Decimal("0.7")
+    )
     ledger.close()
 
 

@@ -24,6 +24,7 @@ from cohortmix.client.policy import Policy, Refused
 from cohortmix.core.meter import BudgetExceeded
 from cohortmix.core.table import InputError
 from cohortmix.deploy.cli import app
+from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.messages import Code, Refusal, SignedRelease, SiteEntry, StudySpec, decode, encode
 from cohortmix.protocol.signing import Key, sign_study
 
@@ -157,7 +158,7 @@ def test_a_study_that_would_not_be_answered_is_not_approved(desk: Desk, changes:
 
 
 def test_a_study_above_the_stewards_limit_is_not_approved(desk: Desk) -> None:
-    with pytest.raises(Refused, match=r"asks for mu 0\.1, --max-mu allows 0\.09"):
+    with pytest.raises(Refused, match=r"costs mu 0\.1, and --max-mu allows 0\.09; .*: give --max-mu 0\.1,"):
         desk.approve(desk.study(), "0.09")
     for limit in ("", "-1", "nan", "0,1"):
         with pytest.raises(InputError, match="expected --max-mu as a decimal"):
@@ -177,6 +178,56 @@ def test_a_study_over_the_cap_is_not_approved(desk: Desk) -> None:
     assert desk.approvals() == [desk.study().hash]
 
 
+SITES, LEDGERS = (
+    r"`cap_mu` in site\.yaml \({}\)",
+    r"the ledger's own \({}\), by `cohortmix site ledger --raise-cap`",
+)
+
+
+@pytest.mark.parametrize(
+    ("configured", "signed", "named"),
+    [
+        ("0.11", None, f"{SITES.format('0.11')} and {LEDGERS.format('0.1')}"),
+        ("0.9", None, LEDGERS.format("0.1")),
+        ("0.12", "0.3", SITES.format("0.12")),
+    ],
+)
+def test_over_the_cap_it_is_said_which_cap_and_how_much_is_needed(
+    desk: Desk, configured: str, signed: str | None, named: str
+) -> None:
+    desk.configure(cap_mu="0.1")
+    desk.approve(desk.study())
+    desk.answer(desk.study())
+    desk.configure(cap_mu=configured)
+    if signed is not None:
+        steward.ledger(desk.file, raise_cap=signed)
+    second = desk.study("0.1", name="second")
+    for refused in (lambda: desk.approve(second), lambda: steward.preview(desk.receive(second), desk.file)):
+        with pytest.raises(BudgetExceeded, match=rf"it needs a cap of 0\.1415: to allow it, raise {named}$"):
+            refused()
+        desk.hospital.approve(second)  # as if it had been in budget then
+    desk.configure(cap_mu="0.1415")
+    if signed is None:
+        steward.ledger(desk.file, raise_cap="0.1415")
+    desk.approve(second)
+
+
+@pytest.mark.parametrize("cause", ["--max-mu", "cap", "coordinator"])
+def test_what_is_refused_is_refused_before_the_quote(
+    desk: Desk, cause: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = desk.study()
+    desk.configure(cap_mu="0.05" if cause == "cap" else "5")
+    desk.configure(coordinators=[(STRANGER if cause == "coordinator" else COORDINATOR).public_hex])
+    capsys.readouterr()
+    with pytest.raises((Refused, BudgetExceeded)):
+        desk.approve(study, "0.01" if cause == "--max-mu" else "1")
+    assert capsys.readouterr().out == ""
+    desk.configure(cap_mu="5", coordinators=[COORDINATOR.public_hex])
+    desk.approve(study)
+    assert "at most" in capsys.readouterr().out
+
+
 def test_a_study_that_is_not_as_it_was_signed_is_not_read(desk: Desk) -> None:
     path = desk.receive(desk.study(), by=STRANGER)  # it names the coordinator, and the stranger signed it
     altered = desk.receive(desk.study("0.2"))
@@ -192,9 +243,25 @@ def test_a_study_that_is_not_as_it_was_signed_is_not_read(desk: Desk) -> None:
     with pytest.raises(InputError, match="no signed study"):
         steward.quote(path, desk.file)
     path.write_bytes(b"{}")
-    with pytest.raises(InputError, match="cannot read the study"):
+    with pytest.raises(InputError, match=r"is no signed study; ask the coordinator for signed.json"):
+        steward.quote(path, desk.file)
+    path.write_bytes(altered.read_bytes().replace(b'"protocol":1', b'"protocol":2'))
+    with pytest.raises(InputError, match="expected protocol=1, got protocol=2; install one version"):
+        steward.quote(path, desk.file)
+    path.unlink()
+    with pytest.raises(InputError, match=r"cannot read the study .*: No such file"):
         steward.quote(path, desk.file)
     assert desk.approvals() == []
+
+
+def test_the_draft_is_told_from_the_signed_study(desk: Desk) -> None:
+    """The coordinator's folder has study.json beside signed.json; a steward may be sent the wrong one."""
+    path = desk.hospital.folder / "study.json"
+    path.write_bytes(canonical(desk.study().plain()))
+    for command in (steward.quote, steward.preview, lambda file, config: steward.approve(file, "1", config)):
+        with pytest.raises(InputError, match=r"study.json' is the draft of a study, .* for signed.json") as caught:
+            command(path, desk.file)
+        assert "union" not in str(caught.value)
 
 
 # --- revoke
@@ -218,7 +285,9 @@ def test_a_revoked_study_is_refused_at_once_and_what_was_committed_stays(desk: D
     ledger.close()
 
 
-def test_a_backup_does_not_approve_again_what_was_revoked(desk: Desk, tmp_path: Path) -> None:
+def test_a_backup_does_not_approve_again_what_was_revoked(
+    desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     revoked, kept, config = desk.study(), desk.study("0.2"), desk.hospital.config
     for study in (revoked, kept):
         desk.approve(study)
@@ -232,11 +301,21 @@ def test_a_backup_does_not_approve_again_what_was_revoked(desk: Desk, tmp_path: 
     config.ledger_file.write_bytes(newest)
     assert sorted(desk.approvals()) == sorted([revoked.hash, kept.hash])  # as the old file has it
     assert desk.answer(revoked).code == Code.NOT_APPROVED
-    with pytest.raises(Refused, match="has revoked this study"):
+    with pytest.raises(Refused, match=r"was revoked here; .*`cohortmix site approve"):
         steward.preview(desk.receive(revoked), desk.file)
     assert desk.spent() == 0
     assert isinstance(desk.answer(kept), SignedRelease)
+    capsys.readouterr()
+    steward.ledger(desk.file)
+    shown = capsys.readouterr().out
+    assert f"revoked: study [{revoked.hash[:12]}]" in shown
+    assert f"approved up to mu 0.2: study [{kept.hash[:12]}]" in shown
+    desk.approve(kept)
+    assert "had been revoked" not in capsys.readouterr().out
     desk.approve(revoked)
+    assert "had been revoked here; this approval lifts that" in capsys.readouterr().out
+    steward.ledger(desk.file)
+    assert f"approved up to mu 0.1: study [{revoked.hash[:12]}]" in capsys.readouterr().out
     assert isinstance(desk.answer(revoked), SignedRelease)
 
 
@@ -301,6 +380,12 @@ def test_an_empty_ledger_is_shown_as_one(desk: Desk, capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     assert "spent mu 0 of 5.00: 0.0 %" in shown
     assert "no request so far" in shown
+    assert "no study is approved" in shown
+    desk.approve(desk.study())
+    steward.revoke(desk.study().hash, desk.file)
+    capsys.readouterr()
+    steward.ledger(desk.file)
+    assert f"revoked: [{desk.study().hash[:12]}]" in capsys.readouterr().out  # its name went with the approval
 
 
 def test_raising_the_cap_takes_the_configuration_and_a_signature(
@@ -404,7 +489,11 @@ def test_a_preview_is_what_the_coordinator_gets(desk: Desk, capsys: pytest.Captu
     assert released.receipt.hash[:12] in shown
     assert desk.spent() == spent  # the coordinator's request found it there
     steward.preview(desk.receive(study), desk.file)
-    assert shown == capsys.readouterr().out
+    again = capsys.readouterr().out
+    first, second = (said.splitlines() for said in (shown, again))
+    assert first[:-1] == second[:-1]
+    assert first[-1].startswith("spent: mu ")
+    assert second[-1].startswith("nothing new was spent: this release was made before, for mu ")
     assert desk.spent() == spent
 
 
@@ -429,25 +518,27 @@ def test_no_check_replaces_the_table_while_a_site_is_open(desk: Desk) -> None:
 
 
 def test_no_site_opens_while_its_table_is_replaced(desk: Desk) -> None:
+    desk.approve(desk.study())
+    commands: list[Callable[[], None]] = [
+        lambda: service.check(desk.file),
+        lambda: steward.preview(desk.receive(desk.study()), desk.file),
+    ]
     with replacing(desk.hospital.config.snapshot_folder):
-        for command in (
-            lambda: steward.preview(desk.receive(desk.study()), desk.file),
-            lambda: service.check(desk.file),
-        ):
+        for command in commands:
             with pytest.raises(InputError, match="try again when"):
                 command()
     assert desk.spent() == 0
-    with pytest.raises(Refused, match="has not approved"):
-        steward.preview(desk.receive(desk.study()), desk.file)
+    for command in commands:
+        command()
 
 
 def test_a_preview_needs_the_stewards_own_yes(desk: Desk) -> None:
-    with pytest.raises(Refused, match="has not approved"):
+    with pytest.raises(Refused, match=r"not approved here; .* `cohortmix site approve STUDY.json --max-mu 0\.1`"):
         steward.preview(desk.receive(desk.study()), desk.file)
     assert desk.spent() == 0
     desk.approve(desk.study())
     desk.configure(coordinators=[STRANGER.public_hex])
-    with pytest.raises(Refused, match="has not enrolled"):
+    with pytest.raises(Refused, match="is not enrolled"):
         steward.preview(desk.receive(desk.study()), desk.file)
     assert desk.spent() == 0
 
@@ -461,7 +552,7 @@ def test_every_refusal_is_a_sentence_and_a_status(desk: Desk) -> None:
         ("approve", study, "--max-mu", "much", *config): (2, "expected --max-mu as a decimal"),
         ("approve", study, "--max-mu", "0.05", *config): (3, "--max-mu allows 0.05"),
         ("approve", large, "--max-mu", "6", *config): (3, "spent 0.00, asked 6.00, cap 5.00"),
-        ("preview", study, *config): (3, "has not approved"),
+        ("preview", study, *config): (3, "is not approved here"),
         ("revoke", "f" * 64, *config): (2, "no approved study"),
         ("ledger", *config): (0, ""),
         ("ledger", "--raise-cap", "-3", *config): (2, "expected --raise-cap as a decimal"),
