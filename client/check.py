@@ -28,8 +28,47 @@ from cohortmix.core.table import (
 )
 
 
-def check(source: Source, schema: Schema) -> None:
-    """Read the table once and refuse it if its records do not fit the schema.
+@dataclass(frozen=True)
+class Fit:
+    """How many values of a column are what the schema declares, and how many are not. Not private.
+
+    Attributes
+    ----------
+    fits : a declared value, or a number or date within its bounds.
+    clipped : a number or date beyond a bound, which counts as that bound.
+    undeclared : another value, which counts as missing, or as nothing in a column that declares none missing.
+    empty : no value, which counts likewise.
+    """
+
+    fits: int = 0
+    clipped: int = 0
+    undeclared: int = 0
+    empty: int = 0
+
+    @property
+    def outside(self) -> int:
+        """Values that are not what the schema declares."""
+        return self.clipped + self.undeclared
+
+    def __add__(self, other: Fit) -> Fit:
+        return Fit(
+            self.fits + other.fits,
+            self.clipped + other.clipped,
+            self.undeclared + other.undeclared,
+            self.empty + other.empty,
+        )
+
+    @classmethod
+    def of(cls, array: pa.Array, column: Column, kept: NDArray[np.bool_]) -> Fit:
+        """Of the entries of one batch that `kept` marks."""
+        null = is_null(array)
+        value, fits = _read(array, column)
+        parts = (fits, value & ~fits, ~value & ~null, null)
+        return cls(*(int((part & kept).sum()) for part in parts))
+
+
+def check(source: Source, schema: Schema) -> dict[str, Fit]:
+    """Read the table once, refuse it if its records do not fit the schema, and count by column what does not.
 
     A column that holds values none of which fits is refused whatever it declares, since then the column, its
     unit or its codes are not the declared ones. A single value that does not fit is refused in the target, and
@@ -42,13 +81,13 @@ def check(source: Source, schema: Schema) -> None:
     """
     require_columns(source.names, (*schema.columns, *([schema.patient_key] if schema.patient_key else [])))
     require_exact_key(source, schema.patient_key)
-    seen = {name: _Seen() for name in schema.columns}
+    seen = {name: Fit() for name in schema.columns}
     rows = 0
     for batch in source.batches():
         kept = _kept(batch, schema)
         rows += int(kept.sum())
         for name, column in schema.columns.items():
-            seen[name] |= _Seen.of(plain(batch.column(name), column), column, kept)
+            seen[name] += Fit.of(plain(batch.column(name), column), column, kept)
     if not rows:
         raise InputError(
             "the table is empty: it holds no record"
@@ -56,24 +95,7 @@ def check(source: Source, schema: Schema) -> None:
         )
     for name, column in schema.columns.items():
         _refuse(name, column, seen[name], is_target=name == schema.target)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What occurs in a column: a value that fits, one that does not, no value."""
-
-    fits: bool = False
-    outside: bool = False
-    nothing: bool = False
-
-    def __or__(self, other: _Seen) -> _Seen:
-        return _Seen(self.fits or other.fits, self.outside or other.outside, self.nothing or other.nothing)
-
-    @classmethod
-    def of(cls, array: pa.Array, column: Column, kept: NDArray[np.bool_]) -> _Seen:
-        null = is_null(array)
-        fits = _fits(array, column)
-        return cls(bool((fits & kept).any()), bool((~fits & ~null & kept).any()), bool((null & kept).any()))
+    return seen
 
 
 def _kept(batch: pa.RecordBatch, schema: Schema) -> NDArray[np.bool_]:
@@ -82,18 +104,20 @@ def _kept(batch: pa.RecordBatch, schema: Schema) -> NDArray[np.bool_]:
     return ~is_null(plain(batch.column(schema.patient_key)))
 
 
-def _fits(array: pa.Array, column: Column) -> NDArray[np.bool_]:
+def _read(array: pa.Array, column: Column) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which entries are a value of the column's type, and which are a declared one."""
     if isinstance(column, Category):
-        return category_codes(array, column) >= 0
+        declared = category_codes(array, column) >= 0
+        return declared, declared
     low, high = bounds(column)
     values = numbers(array, column)
-    return (low <= values) & (values <= high)
+    return ~np.isnan(values), (low <= values) & (values <= high)
 
 
-def _refuse(name: str, column: Column, seen: _Seen, is_target: bool) -> None:
+def _refuse(name: str, column: Column, seen: Fit, is_target: bool) -> None:
     if seen.outside and not seen.fits:
         raise InputError(f"column {name!r}: none of its values is {_declared(column)}; is it the right column?")
-    if is_target and (seen.outside or seen.nothing):
+    if is_target and (seen.outside or seen.empty):
         what = "holds a value that is not" if seen.outside else "has no value in a row: expected"
         raise InputError(
             f"column {name!r}: the target {what} {_declared(column)}; "

@@ -10,10 +10,13 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+from rich.console import Console
 
+from cohortmix.client.check import Fit
 from cohortmix.client.check import check as check_table
 from cohortmix.client.config import DEFAULT, SiteConfig, load_config, parse_config
 from cohortmix.client.data import open_table
+from cohortmix.client.display import show_fits
 from cohortmix.client.durable import replace_file
 from cohortmix.client.lock import exclusive, replacing
 from cohortmix.client.progress import step
@@ -46,6 +49,10 @@ def init(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{str(folder)!r} is not an empty folder; give a new one")
     source = {"sql": data} if "://" in data else {"file": str(Path(data).absolute())}
+    if "file" in source and not os.path.exists(data):
+        raise InputError(
+            f"--data names no file or folder that can be seen: {data!r}; a database is given by its URL"
+        )
     if "sql" in source:
         from cohortmix.client.sql import check_url  # brings in SQLAlchemy
 
@@ -73,12 +80,19 @@ def check(config: ConfigFile = DEFAULT) -> None:
     schema.require_confirmed()
     with exclusive(site.snapshot_folder):
         with replacing(site.snapshot_folder), step("reading and checking the table"):
-            pin_snapshot(site.snapshot_folder, _source(site, schema), schema, lambda copy: _check(copy, schema))
+            seen: dict[str, Fit] = {}
+            pin_snapshot(
+                site.snapshot_folder, _source(site, schema), schema, lambda copy: seen.update(_check(copy, schema))
+            )
         with open_site(site) as opened:
             facts = opened.description
         _write_description(site, facts)
     typer.echo(f"{facts.site}: {facts.patients} patients, {len(facts.columns)} columns; ready to be served")
     typer.echo(f"{site.description_file}: give it to the coordinator")
+    if sys.stdout.isatty():  # a log is read by others, and kept
+        show_fits(Console(), seen)
+    else:
+        typer.echo("how many values were clipped or count as missing is shown on a terminal only")
 
 
 def serve(config: ConfigFile = DEFAULT) -> None:
@@ -88,11 +102,12 @@ def serve(config: ConfigFile = DEFAULT) -> None:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "cohortmix.client.start", str(config)])
 
 
-def _check(table: Source, schema: Schema) -> None:
-    check_table(table, schema)
+def _check(table: Source, schema: Schema) -> dict[str, Fit]:
+    seen = check_table(table, schema)
     patients = Vault(table, schema, OpenDPNoise(), MemoryMeter(Fraction(0))).patients
     if patients < MIN_PATIENTS:
         raise InputError(f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}")
+    return seen
 
 
 def _write_description(config: SiteConfig, facts: Description) -> None:

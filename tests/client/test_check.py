@@ -5,9 +5,11 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from cohortmix.client.check import check
+from cohortmix.client.check import Fit, check
+from cohortmix.core.encoding import UNKNOWN, Encoding
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, TableSource
 
@@ -106,6 +108,34 @@ def test_a_late_batch_counts_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cohortmix.core.table.BATCH_ROWS", 7)
     check(TableSource(GOOD), SCHEMA)
     assert "column 'sex'" in faults(one("sex", "x").iloc[::-1])
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "expected"),
+    [
+        ("lab", [], Fit(60)),
+        ("lab", [0, 200.0, "7"], Fit(60)),
+        ("lab", [-1e-9, 200.1, 1e9], Fit(57, clipped=3)),
+        ("lab", ["<5", "inf", "nan", ""], Fit(56, undeclared=2, empty=2)),
+        ("ward", ["A", "Z", None, "na", " B "], Fit(57, undeclared=1, empty=2)),
+    ],
+)
+def test_what_is_clipped_undeclared_and_empty_is_counted(column: str, values: list, expected: Fit) -> None:
+    table = GOOD.assign(**{column: [*values, *GOOD[column].astype(object)[len(values) :]]})
+    nobody = GOOD.assign(id=None, **{column: "?"})  # rows of nobody do not count
+    counted = check(TableSource(pd.concat([table, nobody])), SCHEMA)
+    assert counted.pop(column) == expected
+    assert set(counted.values()) == {Fit(60)}
+
+
+def test_the_counts_are_what_the_vault_makes_of_the_values() -> None:
+    """What counts as clipped is at its bound for the vault; what counts as undeclared or empty has no cell."""
+    values = [-1e-9, 1e9, 100, "<5", None]
+    encoded = next(cells for cells in Encoding.of(SCHEMA).features if cells.name == "lab")
+    codes = encoded.codes(pa.array([None if value is None else str(value) for value in values]))
+    assert codes.tolist()[:2] == [0, encoded.size - 1]
+    assert 0 < codes[2] < encoded.size - 1
+    assert (codes[3:] == UNKNOWN).all()
 
 
 def test_without_a_key_every_row_counts() -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +72,7 @@ def test_init_makes_a_site_that_allows_nothing(place: Path) -> None:
         (("0.5", "much"), "cap_mu: expected a decimal"),
         (("A", "a/b"), "the new site: name: expected 1 to 64 letters and digits"),
         (("s.yaml", "nowhere.yaml"), "cannot read the schema"),
+        (("t.parquet", "gone.parquet"), "--data names no file or folder that can be seen: 'gone.parquet'"),
         (
             ("t.parquet", "postgresql+psycopg://user@/db"),
             "data: expected {file: PATH}, or {sql: URL, table: NAME}",
@@ -120,6 +126,44 @@ def test_check_refuses_what_does_not_fit_and_keeps_what_was_served(
     assert expected in sentence
     assert "999" not in sentence
     assert served == {path.name: path.read_bytes() for path in Path("here/state").rglob("*.[jp]*")}
+
+
+def on_a_terminal(*arguments: str) -> str:
+    """What a command writes where its standard output is a terminal."""
+    command = [str(Path(sys.executable).with_name("cohortmix")), "site", *arguments]
+    outer, inner = pty.openpty()
+    with subprocess.Popen(
+        command, stdout=inner, stderr=subprocess.DEVNULL, env=os.environ | {"COLUMNS": "120", "TERM": "dumb"}
+    ):
+        os.close(inner)
+        shown = b""
+        with suppress(OSError):  # the other end is closed
+            while piece := os.read(outer, 4096):
+                shown += piece
+    os.close(outer)
+    return shown.decode()
+
+
+def test_what_does_not_fit_is_counted_on_a_terminal_and_nowhere_else(
+    place: Path, cohort: Callable[..., Any]
+) -> None:
+    run(*INIT)
+    said, told = [], []
+    for age in (cohort()["AGE"], [999] * 13 + [None] * 17 + [50] * 30):
+        cohort().assign(AGE=age).to_parquet("t.parquet")
+        said.append(run("check", "-c", "here/site.yaml"))
+        told.append(Path("here/state/description.json").read_bytes())
+    assert said[0] == said[1]
+    assert told[0] == told[1]
+    assert "shown on a terminal only" in said[0]
+    shown = on_a_terminal("check", "-c", "here/site.yaml")
+    assert "NOT PRIVATE: they stay on this terminal" in shown
+    (row,) = [line.replace("│", " ").split() for line in shown.splitlines() if " AGE " in line]
+    assert row == ["AGE", "60", "13", "0", "17"]
+    cohort().to_parquet("t.parquet")
+    shown = on_a_terminal("check", "-c", "here/site.yaml")
+    assert "every value is what the schema declares" in shown
+    assert "clipped" not in shown
 
 
 def test_check_refuses_lines_that_nobody_confirmed(place: Path, schema_text: str) -> None:
