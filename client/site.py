@@ -26,6 +26,7 @@ from cohortmix.core.table import Source
 from cohortmix.core.vault import Vault
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.messages import (
+    ANSWER_NAMES,
     Centroids,
     ClassSums,
     Code,
@@ -49,9 +50,6 @@ from cohortmix.protocol.signing import Key, SignatureError, verify_request, veri
 
 MAX_GROUPS = 2000
 """Most groups that a coordinator may ask for; the second moment has their square."""
-
-ANSWER_NAMES = {1: ("class sums",), 2: ("second moments",)}
-"""What a receipt calls the answers that each round draws."""
 
 logger = logging.getLogger("cohortmix.site")
 

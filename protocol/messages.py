@@ -25,10 +25,10 @@ from cohortmix.protocol.payload import Centroids, ClassSums, Common, NoisedAnswe
 from cohortmix.protocol.study import NEIGHBOURS, SiteEntry, StudySpec
 
 __all__ = [
-    "NEIGHBOURS", "Centroids", "ClassSums", "Code", "Common", "Description", "Message", "MessageError",
-    "NoisedAnswer", "Receipt", "Refusal", "Release", "Reply", "Request", "SignedReceipt", "SignedRelease",
-    "SignedRequest", "SignedStudy", "SiteEntry", "Statement", "StudySpec", "VersionError", "decode", "encode",
-    "request_id",
+    "ANSWER_NAMES", "NEIGHBOURS", "Centroids", "ClassSums", "Code", "Common", "Description", "Message",
+    "MessageError", "NoisedAnswer", "Receipt", "Refusal", "Release", "Reply", "Request", "SignedReceipt",
+    "SignedRelease", "SignedRequest", "SignedStudy", "SiteEntry", "Statement", "StudySpec", "VersionError",
+    "decode", "encode", "request_id",
 ]  # fmt: skip
 
 PROTOCOL = 1
@@ -104,6 +104,9 @@ class SignedRequest(_Message):
 
 
 # --- a release and its receipt
+
+ANSWER_NAMES = {1: ("class sums",), 2: ("second moments",)}
+"""What a receipt calls the answers that each round draws, if it draws any."""
 
 
 class Statement(Wire):

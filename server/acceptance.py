@@ -15,7 +15,7 @@ from cohortmix.core.noise import MIN_SIGMA
 from cohortmix.core.pipeline import Plan
 from cohortmix.core.query import MomentQuery, question_hash
 from cohortmix.core.vault import MOMENT_UNIT
-from cohortmix.protocol.messages import Centroids, ClassSums, Receipt, Request, SignedRelease
+from cohortmix.protocol.messages import ANSWER_NAMES, Centroids, ClassSums, Receipt, Request, SignedRelease
 from cohortmix.protocol.receipts import ReceiptError, verify_release
 
 TAIL = 12
@@ -56,7 +56,7 @@ def _check_sums(sums: ClassSums, receipt: Receipt, plan: Plan) -> None:
     numbers, shift = encoding.label.size * query.width, _shift(2 * query.bound2, plan.mu2_sums)
     _check_statement(
         receipt,
-        name="class sums",
+        name=ANSWER_NAMES[1][0],
         question=question_hash(query, plan.schema),
         dimension=numbers,
         sensitivity2=2 * query.bound2 << 2 * shift,
@@ -81,7 +81,7 @@ def _check_moments(receipt: Receipt, request: Request, plan: Plan) -> None:
     sensitivity2 = features * (features - 1) * MOMENT_UNIT**4
     _check_statement(
         receipt,
-        name="second moments",
+        name=ANSWER_NAMES[2][0],
         question=question_hash(query, plan.schema),
         dimension=len(plan.schema.classes) * int(query.pairs.sum()),
         sensitivity2=sensitivity2 << 2 * _shift(sensitivity2, plan.mu2_moments),

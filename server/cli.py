@@ -29,7 +29,7 @@ from cohortmix.server.outcome import with_enough_sites
 from cohortmix.server.status import IN_WORDS, SiteStatus, State, Status, spent
 from cohortmix.server.store import Publication
 from cohortmix.server.study import Study
-from cohortmix.server.wording import count
+from cohortmix.server.wording import count, duration
 
 StudyFolder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that `study new` wrote.")]
 KeyFile = Annotated[Path, typer.Option("--key", help="The file of the coordinator's private key.")]
@@ -154,7 +154,8 @@ def _print_draft(spec: StudySpec, schema: Schema) -> None:
     epsilon = epsilon_of(float(spec.mu), float(spec.delta))
     _say(f"each site spends mu {spec.mu}, that is epsilon {epsilon:.4g} at delta {spec.delta}")
     _say(f"one patient: mu {mu:.4g} (overlap: {spec.overlap}), {worst:.4g} at worst")
-    _say(f"at least {count(spec.min_sites, 'site')}; each round waits {spec.round_deadline_seconds:,} s at most")
+    waits = duration(spec.round_deadline_seconds)
+    _say(f"at least {count(spec.min_sites, 'site')}; each round waits {waits} at most")
     _say(f"sites answer until {spec.expires}")
     for text in warning(spec).values():
         _say(text)

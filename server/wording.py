@@ -17,6 +17,18 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def duration(seconds: int) -> str:
+    """A time in the largest unit of which it is a whole number.
+
+    >>> duration(7 * 86_400), duration(36 * 3600), duration(60), duration(90)
+    ('7 days', '36 hours', '1 minute', '90 seconds')
+    """
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds % length == 0:
+            return count(seconds // length, unit)
+    return count(seconds, "second")
+
+
 def listed(names: Sequence[str]) -> str:
     """Names in a row.
 

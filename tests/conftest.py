@@ -1,9 +1,14 @@
-"""Fixtures of several folders."""
+"""Fixtures of several folders, and how many threads share a sum."""
 
+import os
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
+
+# Before numpy is loaded, for this process and its children: Ray gives a worker one thread where nobody says
+# otherwise, and a sum of floats by another number of threads differs in its last digits.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 
 @pytest.fixture(scope="module")

@@ -100,6 +100,7 @@ def test_from_a_file_to_a_study_that_stewards_can_read(found, tmp_path, schema):
     assert "study 'toy study': 2 sites, 360 patients" in said
     assert "mu 0.4, that is epsilon 1.555 at delta 0.00001" in said
     assert "mu 0.5657 (overlap: 2)" in said
+    assert "each round waits 7 days at most" in said
     assert Key.from_bytes(key.read_bytes()).public_hex in said
     assert "drafted; no site has been asked" in cohortmix("status", out)
     assert "is not signed" in cohortmix("run", out, "--key", key, status=2)
@@ -115,7 +116,7 @@ def test_from_a_file_to_a_study_that_stewards_can_read(found, tmp_path, schema):
 
 
 def test_a_wrong_file_writes_nothing_not_even_a_key(tmp_path):
-    (tmp_path / "STUDY.yaml").write_text("name: toy\nepsilom: 1\n")
+    (tmp_path / "STUDY.yaml").write_text("name: toy\nepsilom: 1\n")  # most keys are missing, too
     before = sorted(tmp_path.rglob("*"))
     said = cohortmix(
         "new", tmp_path / "STUDY.yaml", "--key", tmp_path / "key", "--out", tmp_path / "out", status=2
