@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cohortmix.protocol import folder
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cohortmix.core.synthesis import Release
 
 FILES = frozenset({"records.parquet", "centroids.parquet", "receipt.json", "summary.json"})

@@ -6,9 +6,8 @@ is exact; it is not the central limit approximation that accountants of subsampl
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from scipy.optimize import brentq
 from scipy.special import erfcx, erfinv, log_ndtr, ndtr, ndtri
 
 # Below this mu the two terms of Corollary 1 agree in so many digits that their ratio is integrated instead.
@@ -98,7 +97,7 @@ def epsilon_of(mu: float, delta: float, kappa: float = 0.0) -> float:
             f"No epsilon exists for delta={delta}: the discrete law is known to be mu-GDP only up to "
             f"kappa={kappa}; choose a larger delta or a finer lattice."
         )
-    return float(brentq(excess, 0.0, upper, xtol=1e-300, rtol=1e-14))
+    return _root(excess, 0.0, upper)
 
 
 def epsilon_of_discrete(mu: float, delta: float, kappa: float) -> float:
@@ -143,7 +142,7 @@ def mu_of(epsilon: float, delta: float) -> float:
     def excess(mu: float) -> float:
         return _log_delta(mu, epsilon) - log_delta
 
-    return float(brentq(excess, 0.999 * lower, upper, xtol=1e-300, rtol=1e-14))
+    return _root(excess, 0.999 * lower, upper)
 
 
 def trade_off(mu: float, alpha: float) -> float:
@@ -205,6 +204,13 @@ def kappa(d: int, sigma: int) -> float:
     if d < 0 or sigma <= 0:
         raise ValueError(f"kappa needs d >= 0 numbers and sigma > 0 lattice steps; got d={d}, sigma={sigma}.")
     return int(d) / (24 * int(sigma) ** 2)  # a numpy integer would overflow
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where `function` crosses zero between `low` and `high`, to the last digits of a float."""
+    from scipy.optimize import brentq  # here, since it takes a while
+
+    return float(brentq(function, low, high, xtol=1e-300, rtol=1e-14))
 
 
 def _log_delta(mu: float, epsilon: float) -> float:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cohortmix.core.schema import Category, Column, Date, Number, category_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BATCH_ROWS = 65_536
 NULL_TEXTS = ("", "na", "nan", "null")  # how files write "no value", in any case of letters
@@ -215,6 +217,8 @@ def _like(array: pa.Array, texts: Sequence[str]) -> pa.Array:
 
 
 def _from_pandas(series: pd.Series[Any]) -> pa.Array:
+    import pandas as pd  # here, since most tables come without it, and it takes a while
+
     kind = series.dtype
     if pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_datetime64_dtype(kind):
         return pa.array(series.copy(), from_pandas=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -134,7 +133,7 @@ def _patients(table: pa.Table, schema: Schema) -> NDArray[np.int64]:
     if schema.patient_key is None:
         return np.arange(table.num_rows)
     keys = [category_text(key) for key in table.column(schema.patient_key).to_pylist()]
-    return np.asarray(pd.factorize(np.asarray(keys, dtype=object))[0], dtype=np.int64)
+    return np.asarray(pa.array(keys, pa.string()).dictionary_encode().indices, dtype=np.int64)
 
 
 def _named(table: pa.Table, column: str) -> NDArray[np.str_]:

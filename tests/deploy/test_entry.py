@@ -37,7 +37,7 @@ def interrupted(program: str, module: str) -> tuple[int, list[str]]:
 @pytest.mark.parametrize(
     ("program", "module"),
     [
-        *((COMMANDS, module) for module in ("numpy", "scipy.special", "pandas", "cohortmix.client.cli")),
+        *((COMMANDS, module) for module in ("numpy", "scipy.special", "pydantic", "cohortmix.client.cli")),
         *((DAEMON, module) for module in ("numpy", "grpc", "jax")),
     ],
 )
@@ -46,7 +46,7 @@ def test_an_interrupt_while_loading_is_one_sentence(program: str, module: str) -
 
 
 def test_without_the_guard_it_is_a_traceback() -> None:
-    status, said = interrupted(UNGUARDED, "pandas")
+    status, said = interrupted(UNGUARDED, "scipy.special")
     assert status != 130
     assert any(line.startswith("Traceback") for line in said)
 
@@ -70,3 +70,16 @@ def test_an_interrupted_command_is_one_word(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(client, "open_all", interrupt)
     result = CliRunner().invoke(app, ["schema", "draft", "--data", "t.csv"])
     assert (result.exit_code, result.stderr.strip()) == (130, "cohortmix: interrupted")
+
+
+HEAVY = {"flwr", "grpc", "jax", "lightgbm", "matplotlib", "opendp", "pandas", "ray", "sklearn", "sqlalchemy"}
+
+
+@pytest.mark.parametrize(
+    ("module", "loads"), [("cohortmix.deploy.cli", set()), ("cohortmix.client.daemon", {"grpc", "jax"})]
+)
+def test_no_command_waits_for_what_it_does_not_use(module: str, loads: set[str]) -> None:
+    program = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert HEAVY & set(loaded.split()) >= loads
+    assert loads or not HEAVY & set(loaded.split())
