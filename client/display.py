@@ -76,6 +76,7 @@ def show_decisions(console: Console, approvals: Sequence[Approval], revoked: Col
     names = {each.study: each.name or "" for each in approvals}
     decided = {each.study: f"approved up to mu {each.max_mu}" for each in approvals}
     decided |= dict.fromkeys(sorted(revoked), "revoked")
+    console.print()
     for study, decision in decided.items():
         console.print(Text(f"{decision}: {names.get(study, '')} [{study[:12]}]".replace(":  [", ": [")))
     if not decided:

@@ -31,6 +31,16 @@ def loading() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def hold() -> None:
+    """Keep interrupts back, also through the start of the program that takes this one's place."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def release() -> None:
+    """Let through what was held back."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     os.write(2, _SENTENCE)
     os._exit(STATUS)

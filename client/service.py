@@ -18,6 +18,7 @@ from cohortmix.client.config import DEFAULT, SiteConfig, load_config, parse_conf
 from cohortmix.client.data import open_table
 from cohortmix.client.display import show_fits
 from cohortmix.client.durable import replace_file
+from cohortmix.client.interrupt import hold
 from cohortmix.client.lock import exclusive, replacing
 from cohortmix.client.progress import step
 from cohortmix.client.snapshot import pin_snapshot
@@ -98,6 +99,7 @@ def check(config: ConfigFile = DEFAULT) -> None:
 def serve(config: ConfigFile = DEFAULT) -> None:
     """Answer studies on the site's socket until told to stop; becomes the daemon's own process."""
     typer.echo(f"{load_config(config).name}: starting", err=True)  # it says nothing while it loads, for seconds
+    hold()  # until the daemon's own program can say what Ctrl-C means
     # -P: the folder that this was started in is not searched for modules.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "cohortmix.client.start", str(config)])
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cohortmix.client.interrupt import STATUS, loading
+from cohortmix.client.interrupt import STATUS, loading, release
 
 
 def main(config: Path) -> int:
     """Serve the site of a configuration file; the exit status, as those of the commands."""
     try:
         with loading():
+            release()
             from cohortmix.client.daemon import main as serve  # brings in JAX
         return serve(config)
     except KeyboardInterrupt:  # before it listens; from then on it is told to stop, and does

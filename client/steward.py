@@ -27,6 +27,7 @@ from cohortmix.client.approval import (
 )
 from cohortmix.client.cli import write_text
 from cohortmix.client.config import DEFAULT, SiteConfig, load_config
+from cohortmix.client.database import LedgerError
 from cohortmix.client.display import show_class_centroids, show_decisions, show_ledger, show_quote, state
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.policy import Policy
@@ -99,6 +100,9 @@ def revoke(
     try:
         with _ledger(site) as book:
             book.revoke(found[0])
+    except LedgerError:
+        typer.echo("the approval is withdrawn; that it was revoked could not be written into the ledger", err=True)
+        raise
     finally:  # whatever holds the ledger up; and after it, so that a revocation cut short can be repeated
         Policy.update(site.policy_file, lambda policy: policy.revoke(found[0]))
     typer.echo(f"revoked: {found[0]}")
@@ -138,7 +142,7 @@ def ledger(
         if book.own_cap is not None and book.own_cap != site.cap_mu:
             typer.echo(
                 f"the cap in force is the smaller of the ledger's own, {book.own_cap}, and that of site.yaml, "
-                f"{site.cap_mu}; the first is raised with --raise-cap"
+                f"{site.cap_mu}; --raise-cap raises the first"
             )
 
 
@@ -182,7 +186,8 @@ def _change_key(book: Ledger, site: SiteConfig, path: Path) -> None:
     write_key(path, new)
     book.change_key(site.read_key(), new.public_hex)
     typer.echo(f"public key {new.public_hex}")
-    typer.echo(f"next: set `key: {path.absolute()}` in site.yaml and run `cohortmix site check`")
+    setting = f"set `key: {path.absolute()}` in site.yaml"
+    typer.echo(f"next: stop the daemon, {setting}, run `cohortmix site check`, and start it again")
 
 
 def _standing(site: SiteConfig, study: StudySpec) -> tuple[Description, Spending]:

@@ -319,13 +319,21 @@ def test_a_backup_does_not_approve_again_what_was_revoked(
     assert isinstance(desk.answer(revoked), SignedRelease)
 
 
-def test_a_study_is_revoked_also_where_the_ledger_cannot_be_opened(desk: Desk) -> None:
+def test_a_study_is_revoked_also_where_the_ledger_cannot_be_opened(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
     desk.approve(desk.study())
     desk.answer(desk.study())
     (desk.hospital.config.mark / FILE).unlink()
+    capsys.readouterr()
     with pytest.raises(HistoryError, match="is not there"):
         steward.revoke(desk.study().hash, desk.file)
     assert desk.approvals() == []
+    assert "the approval is withdrawn; that" in capsys.readouterr().err
+    steward.ledger(desk.file, renew_mark=True)
+    desk.approve(other := desk.study("0.2"))
+    steward.revoke(other.hash, desk.file)
+    assert "withdrawn; that" not in capsys.readouterr().err
 
 
 def test_a_study_that_is_not_approved_has_nothing_to_revoke(desk: Desk) -> None:

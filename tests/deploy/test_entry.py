@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from importlib.metadata import entry_points
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -45,6 +44,13 @@ def test_an_interrupt_while_loading_is_one_sentence(program: str, module: str) -
     assert interrupted(program, module) == (130, [SENTENCE])
 
 
+def test_an_interrupt_while_one_program_takes_the_place_of_another_waits() -> None:
+    """Python itself would print a traceback, before a line of ours has run."""
+    replace = "import os, sys; from cohortmix.client.interrupt import hold; hold(); import this; "
+    become = f"os.execv(sys.executable, [sys.executable, '-c', {DEFAULT + DAEMON!r}])"
+    assert interrupted(replace + become, "this") == (130, [SENTENCE])
+
+
 def test_without_the_guard_it_is_a_traceback() -> None:
     status, said = interrupted(UNGUARDED, "scipy.special")
     assert status != 130
@@ -56,7 +62,7 @@ def test_the_console_script_is_the_guarded_one() -> None:
     assert script.value == "cohortmix.deploy.entry:main"
 
 
-def test_what_was_told_to_ignore_an_interrupt_does(tmp_path: Path) -> None:
+def test_what_was_told_to_ignore_an_interrupt_does() -> None:
     ignore = DEFAULT + "signal.signal(signal.SIGINT, signal.SIG_IGN); "
     status, said = interrupted(ignore + DAEMON, "numpy")
     assert (status, len(said)) == (2, 1)
