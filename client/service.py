@@ -19,6 +19,7 @@ from cohortmix.client.data import open_table
 from cohortmix.client.display import show_fits
 from cohortmix.client.durable import replace_file
 from cohortmix.client.interrupt import hold
+from cohortmix.client.ledger import Ledger
 from cohortmix.client.lock import exclusive, replacing
 from cohortmix.client.progress import step
 from cohortmix.client.snapshot import pin_snapshot
@@ -80,6 +81,8 @@ def check(config: ConfigFile = DEFAULT) -> None:
     schema = site.read_schema()
     schema.require_confirmed()
     with exclusive(site.snapshot_folder):
+        if site.ledger_file.exists():  # one that does not open is said before the table takes its time
+            Ledger(site.ledger_file, site.cap_mu, site.mark, site.read_key().public_hex).close()
         with replacing(site.snapshot_folder), step("reading and checking the table"):
             seen: dict[str, Fit] = {}
             pin_snapshot(

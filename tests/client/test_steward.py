@@ -460,6 +460,30 @@ def test_a_lost_mark_is_renewed_by_the_steward(desk: Desk) -> None:
     assert desk.spent() == desk.study().mu2
 
 
+def test_a_key_that_was_replaced_by_hand_is_named_by_every_command(desk: Desk) -> None:
+    desk.approve(desk.study())
+    desk.answer(desk.study())
+    key, config = desk.hospital.config.key, desk.hospital.config
+    good, study = key.read_bytes(), desk.receive(desk.study())
+    key.write_bytes(Key.generate().to_bytes())
+    before = {path: path.read_bytes() for path in config.state.rglob("*") if path.suffix in (".json", ".parquet")}
+    commands: list[Callable[[], None]] = [
+        lambda: service.check(desk.file),
+        lambda: steward.ledger(desk.file),
+        lambda: steward.ledger(desk.file, new_key=desk.hospital.folder / "another.key"),
+        lambda: steward.quote(study, desk.file),
+        lambda: steward.approve(study, "1", desk.file),
+        lambda: steward.preview(study, desk.file),
+    ]
+    for command in commands:
+        with pytest.raises(LedgerError, match=r"not the one that this ledger was kept under.* --new-key FILE"):
+            command()
+    assert before == {path: path.read_bytes() for path in before}
+    key.write_bytes(good)
+    for command in commands[:2]:
+        command()
+
+
 def test_a_site_changes_its_key_and_keeps_its_ledger(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk.approve(desk.study())
     desk.answer(desk.study())
