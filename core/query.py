@@ -1,6 +1,7 @@
 """Queries: what a vault may be asked. Frozen public descriptions, never functions.
 
-Two speak of one-hot cells (`SumQuery`, `MomentQuery`), two of signed numbers (`LevelSum`, `LevelMoment`).
+Two speak of one-hot cells (`SumQuery`, `MomentQuery`), three of signed numbers (`LevelSum`, `LevelMoment`,
+`ClassMoment`).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -125,28 +126,72 @@ class LevelMoment:
     @property
     def upper(self) -> NDArray[np.bool_]:
         """(K, K), true where i <= j."""
-        return np.triu(np.ones((len(self.coordinates),) * 2, dtype=np.bool_))
+        return upper(len(self.coordinates))
 
     @property
     def weights(self) -> NDArray[np.int64]:
-        """(K (K+1) / 2,) b for an entry of the diagonal and a for one above it, in the order of the answer."""
-        size = len(self.coordinates)
-        return np.where(np.eye(size, dtype=np.bool_), DIAGONAL, OFF_DIAGONAL)[self.upper].astype(np.int64)
+        """(K (K+1) / 2,) of the answer's entries."""
+        return weights(len(self.coordinates))
 
 
-Query: TypeAlias = SumQuery | MomentQuery | LevelSum | LevelMoment
+@dataclass(frozen=True)
+class ClassMoment:
+    """Within each class, sum over patients of psi psi^T, psi = [z, label_weight]: upper triangles, weighted.
+
+    z = A x / divisor truncated towards zero, then clipped to |z| <= radius; x are the coordinates, the D rows of A
+    the `directions`. The last column of a class holds its sum of z, the last entry its mass. Radius and weight in
+    lattice steps; `unit` steps of z are 1.
+    """
+
+    coordinates: tuple[Coordinate, ...]
+    directions: tuple[tuple[int, ...], ...]
+    divisor: int
+    radius: int
+    label_weight: int
+    unit: int
+
+    @property
+    def bound2(self) -> int:
+        """B^2 = R^2 + w^2, the largest squared norm of psi, in steps^2."""
+        return self.radius**2 + self.label_weight**2
+
+    @property
+    def width(self) -> int:
+        """D + 1, the length of psi."""
+        return len(self.directions) + 1
+
+    @property
+    def largest(self) -> tuple[int, ...]:
+        """(D,) the most that a product of a direction with any levels can be, before the division."""
+        steps = [max(1, *map(abs, coordinate.levels)) for coordinate in self.coordinates]
+        return tuple(sum(max(1, abs(a)) * x for a, x in zip(row, steps, strict=True)) for row in self.directions)
+
+
+def upper(size: int) -> NDArray[np.bool_]:
+    """(size, size), true where i <= j."""
+    return np.triu(np.ones((size, size), dtype=np.bool_))
+
+
+def weights(size: int) -> NDArray[np.int64]:
+    """b for an entry of the diagonal and a for one above it, in the order of the upper triangle."""
+    return np.where(np.eye(size, dtype=np.bool_), DIAGONAL, OFF_DIAGONAL)[upper(size)].astype(np.int64)
+
+
+Query: TypeAlias = SumQuery | MomentQuery | LevelSum | LevelMoment | ClassMoment
 NAMES = {
     SumQuery: "sum",
     MomentQuery: "second moment",
     LevelSum: "level sum",
     LevelMoment: "level second moment",
+    ClassMoment: "class second moment",
 }
 
 
 def question_hash(query: Query, schema: Schema) -> str:
     """SHA-256 of what is asked, of which schema."""
-    plain = [schema.hash, [NAMES[type(query)], *astuple(query)]]
-    return hashlib.sha256(json.dumps(plain, separators=(",", ":")).encode()).hexdigest()
+    plain = [schema.hash, [NAMES[type(query)], *vars(query).values()]]
+    text = json.dumps(plain, separators=(",", ":"), default=lambda part: [*vars(part).values()])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_query(query: object, kind: type[Query], sizes: tuple[int, ...]) -> None:
@@ -175,8 +220,12 @@ def check_query(query: object, kind: type[Query], sizes: tuple[int, ...]) -> Non
         raise ValueError(f"the query maps other cells than the schema has; its features have {sizes} cells")
     if isinstance(query, SumQuery | MomentQuery) and any(slot < 0 for _, slots in maps for slot in slots):
         raise ValueError("slots are integers of 0 or more")
+    if isinstance(query, ClassMoment) and {len(row) for row in query.directions} != {len(query.coordinates)}:
+        raise ValueError("expected one direction or more, each with an integer for every coordinate")
     if any(weight < 1 for weight in _weights(query)) or (isinstance(query, LevelSum) and query.label_weight < 0):
-        raise ValueError("weights, radius and unit are integers above 0; of a LevelSum, label_weight may be 0")
+        raise ValueError(
+            "weights, divisor, radius and unit are integers above 0; of a LevelSum, label_weight may be 0"
+        )
 
 
 FORMS: dict[type, tuple[object, ...]] = {  # of each field in order; (form,) is a tuple of any length
@@ -186,10 +235,13 @@ FORMS: dict[type, tuple[object, ...]] = {  # of each field in order; (form,) is 
     MomentQuery: (((int,),),),
     LevelSum: ((Coordinate,), int, int, int),
     LevelMoment: ((Coordinate,), int, int),
+    ClassMoment: ((Coordinate,), ((int,),), int, int, int, int),
 }
 
 
 def _has_form(value: Any, form: Any) -> bool:
+    if form == (int,):
+        return type(value) is tuple and set(map(type, value)) <= {int}
     if isinstance(form, tuple):
         return type(value) is tuple and all(_has_form(each, form[0]) for each in value)
     if type(value) is not form or form is int:
@@ -203,7 +255,7 @@ def _maps(query: object) -> Iterator[tuple[int, tuple[int, ...]]]:
         yield from ((block.column, block.slots) for block in query.blocks)
     elif isinstance(query, MomentQuery):
         yield from enumerate(query.groups)
-    elif isinstance(query, LevelSum | LevelMoment):
+    elif isinstance(query, LevelSum | LevelMoment | ClassMoment):
         yield from ((coordinate.column, coordinate.levels) for coordinate in query.coordinates)
 
 
@@ -211,4 +263,6 @@ def _weights(query: object) -> tuple[int, ...]:
     """What must be above 0."""
     if isinstance(query, SumQuery):
         return (query.label_weight, query.unit, *(block.weight for block in query.blocks))
+    if isinstance(query, ClassMoment):
+        return (query.divisor, query.radius, query.label_weight, query.unit)
     return (query.radius, query.unit) if isinstance(query, LevelSum | LevelMoment) else ()

@@ -21,11 +21,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cohortmix.core.encoding import UNKNOWN, Encoding
-from cohortmix.core.lattice import clip_rows, divide, divide_by_root
+from cohortmix.core.lattice import EXACT, clip_rows, divide, divide_by_root, project
 from cohortmix.core.meter import Answer, BudgetExceeded, Meter
 from cohortmix.core.noise import MAX_SIGMA, MIN_SIGMA, NoiseSource, ceil_sqrt
 from cohortmix.core.query import (
     DIAGONAL,
+    ClassMoment,
     Coordinate,
     LevelMoment,
     LevelSum,
@@ -34,12 +35,13 @@ from cohortmix.core.query import (
     SumQuery,
     check_query,
     question_hash,
+    upper,
+    weights,
 )
 from cohortmix.core.schema import Schema, category_text
 from cohortmix.core.table import NULL_TEXTS, Source, python_values
 
 MOMENT_UNIT = 1 << 14  # lattice steps of a cell of psi; a pair of cells counts MOMENT_UNIT^2
-EXACT = 1 << 53  # float64 holds every integer up to here
 LIMIT = 1 << 62  # bound on every integer that is summed
 BATCH_NUMBERS = 1 << 24  # entries of a batch's lattice matrix
 
@@ -139,6 +141,25 @@ class Vault:
         largest = DIAGONAL * query.radius**2
         return self._answer(query, DIAGONAL * query.unit**2, 2 * largest**2, largest, mu2)
 
+    def noisy_class_moment(self, query: ClassMoment, mu2: Fraction) -> Answer:
+        """Second moment, sum and mass of clipped projections within each class, plus discrete Gaussian noise.
+
+        Guarantee
+        ---------
+        test_sensitivity_of_noisy_class_moment. psi = [z, w] with |z| <= R (projected by public integers, then
+        clipped), so |psi|^2 <= B^2 = R^2 + w^2, and a patient's rows enter as psi / sqrt(m), each in its class: it
+        adds a block diagonal, positive semidefinite M of trace and thus Frobenius norm <= B^2. Two such matrices
+        have a non-negative inner product, so they are at most sqrt(2) B^2 apart, in one class or in two. The
+        answer holds b M_ii and a M_ij, i < j, with a^2 <= 2 b^2: replacing one patient moves it by at most
+        sqrt(2) b B^2. Public: the query, N.
+        """
+        check_query(query, ClassMoment, self._encoding.sizes)
+        most = query.largest
+        if max(query.bound2, *most) > EXACT or sum((each // query.divisor) ** 2 for each in most) >= LIMIT:
+            raise OverflowError(f"{len(most)} directions of {len(query.coordinates)} levels leave 53 bits")
+        largest = DIAGONAL * query.bound2
+        return self._answer(query, DIAGONAL * query.unit**2, 2 * largest**2, largest, mu2)
+
     def _answer(self, query: Query, unit: int, sensitivity2: int, largest: int, mu2: Fraction) -> Answer:
         """Pay, compute, add noise, store, and only then read."""
         index, self._asked = self._asked, self._asked + 1
@@ -171,6 +192,8 @@ class Vault:
             return self._level_sums(query)
         if isinstance(query, LevelMoment):
             return self._level_moments(query)
+        if isinstance(query, ClassMoment):
+            return self._class_moments(query)
         return self._sums(query) if isinstance(query, SumQuery) else self._moments(query)
 
     def _sums(self, query: SumQuery) -> NDArray[np.int64]:
@@ -222,6 +245,20 @@ class Vault:
             rows = divide_by_root(psi, parts, MOMENT_UNIT).astype(np.float64)
             total += (rows.T @ rows).astype(np.int64)  # exact: rows x R^2 <= 2^53
         return total[query.upper] * query.weights
+
+    def _class_moments(self, query: ClassMoment) -> NDArray[np.int64]:
+        directions = np.array(query.directions, dtype=np.int64)
+        total = np.zeros((self._encoding.label.size, query.width, query.width), dtype=np.int64)
+        most = min(BATCH_NUMBERS // max(query.width, len(query.coordinates)), EXACT // query.bound2)
+        for codes, label, parts in self._batches(most):
+            psi = np.full((len(codes), query.width), query.label_weight, dtype=np.int64)
+            z = project(_levels(codes, query.coordinates), directions, query.divisor)
+            psi[:, :-1] = clip_rows(z, query.radius**2)
+            psi = divide_by_root(psi, parts, MOMENT_UNIT)
+            for c in range(len(total)):
+                rows = psi[label == c].astype(np.float64)
+                total[c] += (rows.T @ rows).astype(np.int64)  # exact: rows x B^2 <= 2^53
+        return (total[:, upper(query.width)] * weights(query.width)).ravel()
 
     def _batches(self, most: int) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]]:
         """Cells, labels and number of parts m of the rows that count, at most `most` rows at once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import isqrt
 from typing import Any
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cohortmix.core import Schema, vault
 from cohortmix.core.anonymize import sum_query
 from cohortmix.core.encoding import Encoding
-from cohortmix.core.lattice import clip_rows, divide, divide_by_root
+from cohortmix.core.lattice import EXACT, clip_rows, divide, divide_by_root, floor_sqrt, project
 from cohortmix.core.meter import Answer, BudgetExceeded, MemoryMeter
 from cohortmix.core.noise import MAX_SIGMA, MIN_SIGMA
 from cohortmix.core.noise_keyed import KeyedNoise
@@ -28,6 +28,7 @@ from cohortmix.core.query import (
     DIAGONAL,
     OFF_DIAGONAL,
     Block,
+    ClassMoment,
     Coordinate,
     LevelMoment,
     LevelSum,
@@ -59,7 +60,8 @@ LEVELS = tuple(
     for column in (0, 2, 1, 0)
 )
 LEVEL_SUMS, LEVEL_MOMENTS = LevelSum(LEVELS, 15, 11, 8), LevelMoment(LEVELS, 15, 8)
-QUERIES = (SUMS, MOMENTS, LEVEL_SUMS, LevelSum(LEVELS, 15, 0, 8), LEVEL_MOMENTS)
+CLASS_MOMENTS = ClassMoment(LEVELS, ((3, -5, 0, 7), (-2, 4, 6, 1)), 4, 21, 13, 8)
+QUERIES = (SUMS, MOMENTS, LEVEL_SUMS, LevelSum(LEVELS, 15, 0, 8), LEVEL_MOMENTS, CLASS_MOMENTS)
 MU2 = Fraction(1, 50)
 
 
@@ -119,6 +121,7 @@ def ask(opened: Vault, query: Any, mu2: Fraction = MU2) -> Answer:
         MomentQuery: opened.noisy_second_moment,
         LevelSum: opened.noisy_level_sum,
         LevelMoment: opened.noisy_level_moment,
+        ClassMoment: opened.noisy_class_moment,
     }
     return questions[type(query)](query, mu2)
 
@@ -146,6 +149,7 @@ def by_hand(data: pa.Table) -> list[NDArray[np.float64]]:
     sums = np.zeros((2, SUMS.width))
     pairs = np.zeros((2, sum(MOMENTS.sizes), sum(MOMENTS.sizes)))
     levels, squares = np.zeros((2, len(LEVELS) + 1)), np.zeros((len(LEVELS), len(LEVELS)))
+    of_class = np.zeros((2, CLASS_MOMENTS.width, CLASS_MOMENTS.width))
     (batch,) = data.combine_chunks().to_batches()
     for row, codes in zip(rows, ENCODING.feature_codes(batch), strict=True):
         if row["pid"] is None or row["outcome"] == "unknown":
@@ -169,13 +173,19 @@ def by_hand(data: pa.Table) -> list[NDArray[np.float64]]:
         levels[label] += [int(Fraction(each, m)) for each in (*clipped(x, 15), 11)]
         short = np.array([int(each * root) for each in clipped(x, 15)])
         squares += np.outer(short, short)
+        products = [sum(a * each for a, each in zip(row, x, strict=True)) for row in CLASS_MOMENTS.directions]
+        projected = clipped([int(Fraction(each, CLASS_MOMENTS.divisor)) for each in products], 21)
+        short = np.array([int(each * root) for each in (*projected, 13)])
+        of_class[label] += np.outer(short, short)
     squares *= np.where(np.eye(len(LEVELS), dtype=bool), 1, OFF_DIAGONAL / DIAGONAL)
+    of_class *= np.where(np.eye(CLASS_MOMENTS.width, dtype=bool), 1, OFF_DIAGONAL / DIAGONAL)
     return [
         sums.ravel(),
         pairs[:, MOMENTS.pairs].ravel(),
         levels.ravel() / 8,
         levels.sum(axis=0)[:-1] / 8,
         squares[np.triu_indices(len(LEVELS))] / 8**2,
+        np.concatenate([each[np.triu_indices(CLASS_MOMENTS.width)] for each in of_class]) / 8**2,
     ]
 
 
@@ -292,6 +302,7 @@ def test_the_cost_is_the_square_of_sensitivity_over_noise(mu2: Fraction) -> None
         Fraction(4 * 15**2 + (6 - 1) ** 2, 8**2),  # 4 R^2 + (cap - 1)^2
         Fraction(4 * 15**2, 8**2),
         Fraction(2 * 15**4, 8**4),
+        Fraction(2 * (21**2 + 13**2) ** 2, 8**4),
     )
     for query, norm2 in zip(QUERIES, bounds2, strict=True):
         answer = ask(opened, query, mu2)
@@ -322,6 +333,10 @@ def steep(level: int) -> tuple[Coordinate, ...]:
         (LevelSum(steep(3 << 29), 1, 1, 1), MU2, "too large for 62 bits"),
         (LevelMoment(steep(3 << 29), 1, 1), MU2, "too large for 53 bits"),
         (LevelMoment(LEVELS, 1 << 27, 1), MU2, "too large for 53 bits"),
+        (ClassMoment(LEVELS, ((1,) * 4,), 1, 1 << 26, 1 << 27, 1), MU2, "leave 53 bits"),
+        (ClassMoment(LEVELS, ((1 << 50,) * 4,), 1 << 50, 1, 1, 1), MU2, "leave 53 bits"),
+        (ClassMoment(steep(3 << 51), ((0, 0),), 1 << 52, 1, 1, 1), MU2, "leave 53 bits"),
+        (ClassMoment(steep(1 << 31), ((1, 0),), 1, 1, 1, 1), MU2, "leave 53 bits"),
         (lattice(1), Fraction(1 << 80), "patients are too many for mu"),
         *((query, Fraction(1 << 80), "patients are too many for mu") for query in QUERIES[1:]),
         (lattice(1), Fraction(1, 1 << 120), "too small"),
@@ -439,6 +454,12 @@ def test_a_second_moment_is_asked_for_by_plain_data_that_fits_the_schema(
         (LevelMoment(LEVELS, 1, 0), ValueError),
         (LevelMoment((), 1, 1), ValueError),
         (LevelMoment((Coordinate(1, SLOTS),), 1, 1), ValueError),
+        (ClassMoment(LEVELS, (), 1, 1, 1, 1), ValueError),
+        (ClassMoment(LEVELS, ((1,) * 4, (1,) * 3), 1, 1, 1, 1), ValueError),
+        (ClassMoment(LEVELS, ((1.0,) * 4,), 1, 1, 1, 1), TypeError),  # type: ignore[arg-type]
+        (ClassMoment(LEVELS, [(1,) * 4], 1, 1, 1, 1), TypeError),  # type: ignore[arg-type]
+        (ClassMoment((Coordinate(0, SLOTS[:-1]),), ((1,),), 1, 1, 1, 1), ValueError),
+        *((ClassMoment(LEVELS, ((1,) * 4,), *(int(at != k) for k in range(4))), ValueError) for at in range(4)),
     ],
 )
 def test_levels_are_asked_for_by_plain_data_that_fits_the_schema(query: Any, error: type[Exception]) -> None:
@@ -455,6 +476,7 @@ def test_one_kind_of_question_is_not_another() -> None:
         opened.noisy_second_moment,
         opened.noisy_level_sum,
         opened.noisy_level_moment,
+        opened.noisy_class_moment,
     ):
         kinds = 0
         for query in QUERIES:
@@ -578,6 +600,16 @@ def test_what_is_given_is_what_was_stored() -> None:
     assert not given_.values.any()
 
 
+CLASS_PARTS: dict[str, Any] = {
+    "unit": 8,  # as it is
+    "coordinates": LEVELS[::-1],
+    "directions": CLASS_MOMENTS.directions[::-1],
+    "divisor": 5,
+    "radius": 22,
+    "label_weight": 14,
+}
+
+
 def test_the_question_is_the_query_and_the_schema() -> None:
     moved = SCHEMA.model_copy(update={"name": "another"})
     slots = (1, *SUMS.blocks[0].slots[1:])
@@ -599,6 +631,7 @@ def test_the_question_is_the_query_and_the_schema() -> None:
         question_hash(LevelMoment(LEVELS[:-1], 15, 8), SCHEMA),
         question_hash(LevelMoment(LEVELS, 16, 8), SCHEMA),
         question_hash(LevelMoment(LEVELS, 15, 9), SCHEMA),
+        *(question_hash(replace(CLASS_MOMENTS, **{part: value}), SCHEMA) for part, value in CLASS_PARTS.items()),
     ]
     assert len(set(questions)) == len(questions)
     assert question_hash(SUMS, SCHEMA) == questions[0]
@@ -623,6 +656,46 @@ def test_clipped_rows_keep_the_bound_in_integers(rows: list[list[int]], bound2: 
             factor = isqrt(bound2) / (isqrt(norm2) + 1)
             assert all(abs(n) > abs(o) * factor - 1 - 1e-6 for o, n in zip(old, new, strict=True))
     assert before.tolist() == rows
+
+
+LONG = st.lists(st.integers(-(1 << 31), 1 << 31), min_size=2, max_size=2)
+
+
+@given(st.lists(LONG | ROWS.map(lambda rows: rows[0][:2]), min_size=1, max_size=5), st.data())
+def test_rows_are_clipped_as_by_python_s_own_integers(rows: list[list[int]], data: st.DataObject) -> None:
+    """Up to 63 bits, and at every bound near a row's own norm."""
+    rows = [row for row in rows if sum(x * x for x in row) < 1 << 63] or [[3, 4]]
+    near = [max(1, sum(x * x for x in row) + step) for row in rows for step in (-1, 0, 1)]
+    bound2 = data.draw(st.integers(1, (1 << 63) - 1) | st.sampled_from(near))
+    expected = []
+    for row in rows:
+        norm2 = sum(x * x for x in row)
+        length = isqrt(norm2 - 1) + 1 if norm2 > bound2 else isqrt(bound2)
+        expected.append([int(Fraction(x * isqrt(bound2), length)) for x in row])
+    assert clip_rows(np.array(rows, dtype=np.int64), bound2).tolist() == expected
+
+
+@given(st.integers(0, (1 << 63) - 1), st.integers(0, isqrt((1 << 63) - 1)))
+def test_a_whole_root_is_exact_up_to_63_bits(value: int, root: int) -> None:
+    values = [value, root**2, max(root**2 - 1, 0), (1 << 63) - 1]
+    assert floor_sqrt(np.array(values, dtype=np.int64)).tolist() == [isqrt(each) for each in values]
+
+
+@given(
+    st.lists(st.lists(st.integers(-(1 << 20), 1 << 20), min_size=3, max_size=3), min_size=1, max_size=9), st.data()
+)
+def test_a_projection_is_exact_and_knows_no_other_row(rows: list[list[int]], data: st.DataObject) -> None:
+    entries = st.lists(st.integers(-(1 << 31), 1 << 31), min_size=3, max_size=3)
+    directions = data.draw(st.lists(entries, min_size=1, max_size=4))
+    divisor = data.draw(st.integers(1, 1 << 30))
+    assert max(sum(map(abs, row)) for row in directions) << 20 <= EXACT
+    expected = [
+        [int(Fraction(sum(a * x for a, x in zip(each, row, strict=True)), divisor)) for each in directions]
+        for row in rows
+    ]
+    z, a = np.array(rows, dtype=np.int64), np.array(directions, dtype=np.int64)
+    assert project(z, a, divisor).tolist() == expected
+    assert [project(z[at : at + 1], a, divisor)[0].tolist() for at in range(len(z))] == expected
 
 
 def test_a_row_at_the_bound_is_kept_and_one_step_over_it_is_clipped() -> None:

@@ -135,8 +135,8 @@ FAULTS = (
     Fault(
         "sensitivity of the level moments sqrt(2) too small",
         "core/vault.py",
-        "query.unit**2, 2 * largest**2, largest",
-        "query.unit**2, largest**2, largest",
+        "query.radius**2\n        return self._answer(query, DIAGONAL * query.unit**2, 2 * largest**2",
+        "query.radius**2\n        return self._answer(query, DIAGONAL * query.unit**2, largest**2",
         (f"{LEVELS}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
@@ -159,6 +159,29 @@ FAULTS = (
         "clip_rows(_levels(codes, query.coordinates), bound2)",
         "_levels(codes, query.coordinates)",
         (f"{LEVELS}::test_sensitivity_of_noisy_level_moment",),
+    ),
+    Fault(
+        "sensitivity of the class moments sqrt(2) too small",
+        "core/vault.py",
+        "query.bound2\n        return self._answer(query, DIAGONAL * query.unit**2, 2 * largest**2",
+        "query.bound2\n        return self._answer(query, DIAGONAL * query.unit**2, largest**2",
+        (f"{LEVELS}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
+    ),
+    Fault(
+        "the label entry of the class moments is not counted in their bound",
+        "core/vault.py",
+        "largest = DIAGONAL * query.bound2\n",
+        "largest = DIAGONAL * query.radius**2\n",
+        (f"{LEVELS}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
+    ),
+    Fault(
+        "class moments clip what is projected, and not the projection",
+        "core/vault.py",
+        "            z = project(_levels(codes, query.coordinates), directions, query.divisor)\n"
+        "            psi[:, :-1] = clip_rows(z, query.radius**2)\n",
+        "            x = clip_rows(_levels(codes, query.coordinates), query.radius**2)\n"
+        "            psi[:, :-1] = project(x, directions, query.divisor)\n",
+        (f"{LEVELS}::test_sensitivity_of_noisy_class_moment",),
     ),
     Fault(
         "the clip rounds up",

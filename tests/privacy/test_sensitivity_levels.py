@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cohortmix.core import Schema, vault
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.meter import Answer, MemoryMeter
-from cohortmix.core.query import DIAGONAL, OFF_DIAGONAL, Coordinate, LevelMoment, LevelSum
+from cohortmix.core.query import DIAGONAL, OFF_DIAGONAL, ClassMoment, Coordinate, LevelMoment, LevelSum
 from cohortmix.core.vault import Vault
 
 CAP = 4
@@ -140,12 +140,35 @@ def test_sensitivity_of_noisy_level_moment(tables: tuple[Rows, Rows], most: int,
     assert one.mu2 == Fraction(one.sensitivity2, one.sigma**2) <= MU2
 
 
+@st.composite
+def projections(draw: st.DrawFn, size: int) -> tuple[tuple[tuple[int, ...], ...], int]:
+    """Any directions, long, short, alike or zero, and what their products are divided by."""
+    divisor, most = draw(st.sampled_from([(1, 100), (5, 300), (1 << 14, 1 << 14)]))
+    entries = st.lists(st.integers(-most, most), min_size=size, max_size=size)
+    return tuple(map(tuple, draw(st.lists(entries, min_size=1, max_size=4)))), divisor
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(neighbours(), SCALES, st.data())
+def test_sensitivity_of_noisy_class_moment(tables: tuple[Rows, Rows], most: int, data: st.DataObject) -> None:
+    parts = data.draw(coordinates(most))
+    radius, weight = (data.draw(st.integers(1, 2 * most)) for _ in range(2))
+    query = ClassMoment(parts, *data.draw(projections(len(parts))), radius, weight, most)
+    one, other = (opened(source).noisy_class_moment(query, MU2) for source in tables)
+    assert distance2(one, other) <= one.sensitivity2 == other.sensitivity2
+    norm2 = radius**2 + weight**2
+    assert one.sensitivity2 * (DIAGONAL * most**2) ** 2 == 2 * (DIAGONAL * norm2) ** 2 * one.unit**2
+    assert one.mu2 == Fraction(one.sensitivity2, one.sigma**2) <= MU2
+
+
 def test_the_weights_of_a_moment_keep_its_frobenius_norm() -> None:
     """(b M_ii, a M_ij) is no longer than b |M|_F, and hardly shorter."""
     assert OFF_DIAGONAL**2 <= 2 * DIAGONAL**2 < (OFF_DIAGONAL + 1) ** 2
     query = LevelMoment((Coordinate(0, ()),) * 3, 1, 1)
     assert query.weights.tolist() == [29, 41, 41, 29, 41, 29]
 
+
+Question = LevelSum | LevelMoment | ClassMoment
 
 # The bound is reached, so that it could not be smaller.
 
@@ -160,11 +183,15 @@ def axis(at_low: int, at_high: int) -> Coordinate:
     return Coordinate(WHOLE, (at_low, *[0] * (SIZES[WHOLE] - 2), at_high))
 
 
-def moved(query: LevelSum | LevelMoment, one: Patient, other: Patient, schema: Schema = SCHEMA) -> tuple[int, int]:
+def moved(query: Question, one: Patient, other: Patient, schema: Schema = SCHEMA) -> tuple[int, int]:
     """Squared distance of the exact answers, and the bound on it, where one patient is replaced by another."""
     vaults = [opened(Rows([patient, NOTHING], [], 3), schema) for patient in (one, other)]
-    ask = Vault.noisy_level_sum if isinstance(query, LevelSum) else Vault.noisy_level_moment
-    a, b = (ask(each, query, MU2) for each in vaults)  # type: ignore[arg-type]
+    ask = {
+        LevelSum: Vault.noisy_level_sum,
+        LevelMoment: Vault.noisy_level_moment,
+        ClassMoment: Vault.noisy_class_moment,
+    }[type(query)]
+    a, b = (ask(each, query, MU2) for each in vaults)  # type: ignore[operator]
     return distance2(a, b), a.sensitivity2
 
 
@@ -181,6 +208,12 @@ OPPOSITE, ORTHOGONAL = (axis(-999, 999),), (axis(999, 0), axis(0, 999))
         (LevelSum(OPPOSITE, 900, 800, 1), WELL_LOW, WELL_HIGH),  # a light label: antipodal in one class
         (LevelSum(OPPOSITE, 900, 1000, 1), WELL_LOW, DEAD_HIGH),  # a heavy one: from one class to another
         (LevelMoment(ORTHOGONAL, 900, 1), WELL_LOW, WELL_HIGH),
+        (
+            ClassMoment(ORTHOGONAL, ((7, 0), (0, 7)), 7, 900, 9, 1),
+            WELL_LOW,
+            WELL_HIGH,
+        ),  # a light label: in one class
+        (ClassMoment(OPPOSITE, ((3,),), 2, 900, 800, 1), WELL_LOW, DEAD_HIGH),  # any label: from one to another
     ],
 )
 def test_the_bound_is_reached_however_many_rows_a_patient_has(query: Any, one: Any, other: Any, rows: int) -> None:
@@ -189,7 +222,7 @@ def test_the_bound_is_reached_however_many_rows_a_patient_has(query: Any, one: A
     schema = SCHEMA.model_copy(update={"max_rows_per_patient": 100})
     parts = tuple(Coordinate(WHOLE, tuple(fine * level for level in each.levels)) for each in query.coordinates)
     scaled = {"coordinates": parts, "radius": fine * query.radius}
-    if isinstance(query, LevelSum):
+    if not isinstance(query, LevelMoment):
         scaled["label_weight"] = fine * query.label_weight
     distance, bound = moved(type(query)(**vars(query) | scaled), [one] * rows, [other] * rows, schema)
     assert 0.99 * bound <= distance <= bound
@@ -206,6 +239,8 @@ def test_the_label_entry_of_many_rows_is_short_by_what_division_cuts_off() -> No
 # Each part of the argument is needed: without it the bound is exceeded.
 
 MANY = tuple(Coordinate(WHOLE, (-1,) * SIZES[WHOLE]) for _ in range(100))  # x = (-1, ..., -1), |x| = 10
+
+MANY_ALONE = tuple(tuple(int(at == k) for k in range(100)) for at in range(100))  # z = x
 
 
 def without_clip(z: NDArray[np.int64], bound2: int) -> NDArray[np.int64]:
@@ -233,10 +268,13 @@ def undivided(z: NDArray[np.int64], parts: NDArray[np.int64], *unit: int) -> NDA
         ("divide_by_root", root_rounded_down, LevelMoment(MANY, 10, 1), 4),
         ("divide", undivided, LevelSum(OPPOSITE, 300, 0, 1), 4),
         ("divide_by_root", undivided, LevelMoment(OPPOSITE, 300, 1), 4),
+        ("clip_rows", without_clip, ClassMoment(OPPOSITE, ((5,),), 3, 300, 100, 1), 1),
+        ("divide_by_root", root_rounded_down, ClassMoment(MANY, MANY_ALONE, 1, 10, 1, 1), 4),
+        ("divide_by_root", undivided, ClassMoment(OPPOSITE, ((5,),), 3, 300, 100, 1), 4),
     ],
 )
 def test_without_it_the_bound_is_exceeded(
-    monkeypatch: pytest.MonkeyPatch, part: str, fault: Callable[..., Any], query: LevelSum | LevelMoment, rows: int
+    monkeypatch: pytest.MonkeyPatch, part: str, fault: Callable[..., Any], query: Question, rows: int
 ) -> None:
     """The clip, truncation towards zero, and the weights of rows; against a patient of whom nothing is known."""
     distance, bound = moved(query, [WELL_LOW] * rows, NOTHING)
