@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import clustmix_noised_steps
 import floors
 import numpy as np
+import others
 import pandas as pd
 from clustmix_as_published import ClustMix, mix, numbers, ranges
 from datasets import Dataset
@@ -28,6 +29,7 @@ from cohortmix.deploy.consortium import Terms
 from cohortmix.deploy.simulation import simulate
 from cohortmix.server.pool import draw, support
 
+OTHERS = ("mst", "aim", "dpgan", "pategan")
 MANY = 4  # times as many rows, of the same release
 SIGMA_MAX = (0.05, 0.1, 0.2)  # that ClustMix as published may choose from, in units of a feature's range
 STEPS = 200  # of its kernel inducing points
@@ -79,7 +81,7 @@ class Made:
     records: Mapping[str, pd.DataFrame | Values]
     sites: list[SiteCentroids] = field(default_factory=list)
     support: PooledSupport | None = None
-    cost: Mapping[str, float] = field(default_factory=dict)
+    cost: Mapping[str, Any] = field(default_factory=dict)
 
 
 Method: TypeAlias = Callable[[Task], Made]
@@ -151,6 +153,17 @@ def _in_units(x: NDArray[np.float64], labels: NDArray[np.int64], schema: Schema)
     return values
 
 
+def other(name: str) -> Method:
+    """A synthesizer of others; see `others`."""
+
+    def make(task: Task) -> Made:
+        assert task.budget is not None
+        made, cost = others.synthesize(name, task.table, task.data.schema, task.budget, task.seed or 0)
+        return Made({name: made}, cost=cost)
+
+    return make
+
+
 METHODS: Mapping[str, Method] = {
     "real": real,
     "label-star": label_star,
@@ -159,5 +172,6 @@ METHODS: Mapping[str, Method] = {
     "noised-steps": noised_steps,
     "ours": ours,
     "ours-4n": ours,  # both are drawn from one release
+    **{name: other(name) for name in OTHERS},
 }
-ONE_SITE = ("published", "noised-steps")  # what knows one site only
+ONE_SITE = ("published", "noised-steps", *OTHERS)  # what knows one site only
