@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+PEERS := .venv-peers
 PACKAGES := core protocol client server deploy
 export OMP_NUM_THREADS ?= 2
 export FLWR_TELEMETRY_ENABLED = 0
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test lint audit bench lock proto clean
+.PHONY: demo test lint audit bench bench-utility bench-peers lock proto clean
 
 demo: $(READY)
 	$(BIN)/cohortmix demo
@@ -31,6 +32,19 @@ audit: $(READY)
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/bench.py
 
+# Utility against every anchor: the cells that the README quotes, as far as they are not stored yet, and their table.
+bench-utility: $(READY)
+	$(BIN)/python tests/benchmarks/utility.py --quoted ours
+
+# The same for synthesizers of others, in an environment of their own; AIM alone takes an hour.
+bench-peers: $(READY) $(PEERS)/ready
+	$(BIN)/python tests/benchmarks/utility.py --quoted peers
+
+$(PEERS)/ready: tests/benchmarks/peers/requirements.txt
+	python3.11 -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --no-deps -r $<
+	touch $@
+
 # Resolve the dependencies anew. neural_tangents declares TensorFlow for a module that is never imported
 # (core/kernel.py); what only TensorFlow needs is left out, and the lock is installed without resolving.
 lock: $(READY)
@@ -44,7 +58,7 @@ proto: $(READY) .typing
 	$(BIN)/python -m grpc_tools.protoc -I .typing --python_out=.typing --pyi_out=.typing cohortmix/protocol/site.proto
 
 clean:
-	rm -rf $(VENV) .typing build *.egg-info
+	rm -rf $(VENV) $(PEERS) .typing build *.egg-info
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \

@@ -9,9 +9,10 @@ import json
 import platform
 import resource
 import subprocess
+import sys
 import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset, load, patients_of
-from methods import METHODS, Made, Task
+from methods import METHODS, RELEASE, Made, Task
 from scores import Figures, of_condensed, of_own_records, of_records
 from settings import SETTINGS
 
@@ -72,14 +73,27 @@ def read(folder: Path = RESULTS) -> dict[Cell, dict[str, Any]]:
     return {Cell(**each["cell"]): each for each in found}
 
 
-def run(cells: Iterable[Cell], command: str, again: bool = False) -> None:
-    """Compute those that are not stored yet, each in a process of its own, whose memory is then the cell's."""
-    for cell in cells:
-        if cell.path.exists() and not again:
-            continue
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            for done in process.submit(compute, cell, command, again).result():
-                print(done, flush=True)
+def pending(cells: Iterable[Cell], again: bool = False) -> list[Cell]:
+    """Those that are not stored yet; of one release once."""
+    found = [cell for cell in cells if again or not cell.path.exists()]
+    return list(dict.fromkeys(replace(cell, method=RELEASE.get(cell.method, cell.method)) for cell in found))
+
+
+def run(cells: Iterable[Cell], command: str, again: bool = False, jobs: int = 1) -> bool:
+    """Compute what is pending; False if a cell fails, which does not stop the others.
+
+    Each is computed in a process of its own, so that its memory is the cell's.
+    """
+    context, well = get_context("spawn"), True
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as processes:
+        asked = {processes.submit(compute, cell, command, again): cell for cell in pending(cells, again)}
+        for done in as_completed(asked):
+            try:
+                print(*done.result(), sep="\n", flush=True)
+            except Exception as error:  # of whatever a method raises
+                print(f"{asked[done]} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                well = False
+    return well
 
 
 def compute(cell: Cell, command: str, again: bool = False) -> list[str]:
@@ -134,7 +148,9 @@ def store(cell: Cell, found: dict[str, Any], sizes: list[int], budget: ResolvedB
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
     }
     cell.path.parent.mkdir(parents=True, exist_ok=True)
-    cell.path.write_text(json.dumps(_rounded(facts), indent=1) + "\n")
+    unfinished = cell.path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(_rounded(facts), indent=1) + "\n")
+    unfinished.replace(cell.path)  # a run that is killed leaves no half of a cell
     return f"{cell.path.relative_to(RESULTS)}: {json.dumps(_rounded(found))}"
 
 

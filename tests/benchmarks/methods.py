@@ -171,7 +171,8 @@ METHODS: Mapping[str, Method] = {
     "published": published,
     "noised-steps": noised_steps,
     "ours": ours,
-    "ours-4n": ours,  # both are drawn from one release
+    "ours-4n": ours,
     **{name: other(name) for name in OTHERS},
 }
+RELEASE = {"ours-4n": "ours"}  # both are drawn from one release
 ONE_SITE = ("published", "noised-steps", *OTHERS)  # what knows one site only

@@ -29,7 +29,7 @@ from cohortmix.core.schema import Schema
 
 Figures = dict[str, Any]
 WIDE = 100  # columns from which on pairs are compared among as many of them, and models see fewer rows
-WIDE_ROWS = 60_000  # a fixed draw of the records, on which models are trained then
+WIDE_ROWS = 20_000  # a fixed draw of the records, on which models are trained then
 
 
 def linear_discriminant() -> Any:

@@ -48,12 +48,15 @@ def spread(facts: Sequence[Facts], path: Sequence[str]) -> str:
 
 
 def figure(facts: Facts, path: Sequence[str]) -> float | None:
-    """One number of a cell; `declared` stands for the first target."""
+    """One number of a cell; `declared` stands for the first target, of several classes for the accuracy."""
     value: Any = facts
     for key in path:
         if value is None:
             return None
-        value = next(iter(value["targets"].values())) if key == "declared" else value.get(key)
+        if key == "declared":
+            value = value.get("accuracy", next(iter(value["targets"].values())))
+        else:
+            value = value.get(key)
     return value
 
 

@@ -1,7 +1,9 @@
 """`make bench-utility`: how useful is it, against every anchor? Cells that are missing are computed, and shown.
 
     python tests/benchmarks/utility.py [--data D ...] [--setting S ...] [--method M ...] [--epsilon E ...]
-        [--splits N] [--own-delta] [--real-noise] [--again] [--table]
+        [--splits N] [--own-delta] [--real-noise] [--again] [--jobs N] [--table]
+    python tests/benchmarks/utility.py --quoted [ours | peers] [--jobs N]
+    python tests/benchmarks/utility.py --readme
 
 Five fixed splits with the keyed test source, and with `--real-noise` the first split with the real one. Every
 method sees the same training records, is scored by the same models, and on the same held-out records.
@@ -13,6 +15,7 @@ import argparse
 import shlex
 import sys
 
+import quoted
 from cells import WITHOUT_BUDGET, Cell, read, run
 from datasets import LOADERS, SPLITS
 from methods import METHODS, ONE_SITE, OTHERS
@@ -22,17 +25,19 @@ from tables import markdown
 QUICK = ["own", *(name for name in METHODS if name not in OTHERS)]  # what is computed unless it is named
 
 
-def main() -> None:
-    """Compute what was asked for and is not stored; or show what is."""
+def main() -> int:
+    """Compute what was asked for and is not stored; show it; 1 if a cell failed."""
     asked = arguments()
-    if not asked.table:
-        run(grid(asked), f"python tests/benchmarks/utility.py {shlex.join(sys.argv[1:])}", asked.again)
-    chosen = {
-        cell: facts
-        for cell, facts in read().items()
-        if cell.data in asked.data and cell.setting in asked.setting and cell.method in asked.method
-    }
-    print(markdown(chosen))
+    if asked.readme:
+        text = quoted.README.read_text(encoding="utf-8")
+        quoted.README.write_text(quoted.filled(text, read()), encoding="utf-8")
+        return 0
+    wanted = quoted.cells(asked.quoted == "peers") if asked.quoted else grid(asked)
+    command = f"python tests/benchmarks/utility.py {shlex.join(sys.argv[1:])}"
+    well = asked.table or run(wanted, command, asked.again, asked.jobs)
+    rows = {cell.row for cell in wanted}
+    print(markdown({cell: facts for cell, facts in read().items() if cell.row in rows}))
+    return 0 if well else 1
 
 
 def arguments() -> argparse.Namespace:
@@ -46,7 +51,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--own-delta", action="store_true", help="the product's delta in place of 1/N")
     parser.add_argument("--real-noise", action="store_true", help="the real source, on the first split")
     parser.add_argument("--again", action="store_true", help="compute what is stored already once more")
+    parser.add_argument("--jobs", type=int, default=1, help="cells that are computed at once")
     parser.add_argument("--table", action="store_true", help="show what is stored, and compute nothing")
+    parser.add_argument("--quoted", choices=["ours", "peers"], help="the cells of the README")
+    parser.add_argument("--readme", action="store_true", help="write what is stored into the README")
     return parser.parse_args()
 
 
@@ -67,4 +75,4 @@ def grid(asked: argparse.Namespace) -> list[Cell]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,8 +3,8 @@
     python synthesize.py METHOD IN.parquet DOMAIN.json OUT.parquet EPSILON DELTA SEED
 
 IN holds a column of integers for each column of the schema: the position of a declared value, or a public cell of
-a number. DOMAIN says how many there are and whether they have an order, so that nothing is learned from records but
-what the budget pays for. OUT has as many rows as IN; OUT.json the time and memory that it took.
+a number. DOMAIN says how many there are and whether they have an order, so that the budget pays for all that is
+learned from the records. OUT has as many rows as IN; OUT.json the time and memory that it took.
 
 Their guarantee is (epsilon, delta) for a record added or removed; to replace one, as this project promises for its
 own figures, can cost up to twice the epsilon. The seed repeats the parts that a package lets one repeat.
