@@ -7,37 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from cells import PUBLISHED_DELTA, WITHOUT_BUDGET, Cell
+from cells import PUBLISHED_DELTA, RESULTS, WITHOUT_BUDGET, Cell
 from datasets import SPLITS
 from methods import OTHERS
 from tables import Facts, figure, spread
 
-HEAD = (
-    "",
-    "boosted trees: declared / all",
-    "logistic: declared / all",
-    "discriminants",
-    "condensed set alone: ridge / tree",
-    "TVD 1 / 2",
-    "CPU s / GB",
-    "splits",
-)
-README = Path(__file__).parents[2] / "README.md"
+README, TABLE = Path(__file__).parents[2] / "README.md", RESULTS / "TABLE.md"
 BEGIN, END = "<!-- begin: python tests/benchmarks/utility.py --readme -->", "<!-- end -->"
 OURS = ("ours", "ours-4n")
 FLOORS = ("label-star", "gaussian-floor")
-NAMES = {
+COLUMNS = {  # of the README's table; the other methods are in TABLE alone
     "real": "real records",
-    "ours": "**this project**",
-    "ours-4n": "**this project**, 4 times as many rows",
-    "label-star": "floor: label x column histograms",
-    "gaussian-floor": "floor: class Gaussians",
-    "noised-steps": "the paper's order, noise at each step",
-    "published": "ClustMix as published, no valid guarantee",
-    "mst": "MST (dpmm)",
-    "aim": "AIM (dpmm)",
-    "dpgan": "DP-CTGAN (SmartNoise)",
-    "pategan": "PATE-GAN (SmartNoise)",
+    "ours": "this project",
+    "ours-4n": "4 times as many rows",
+    "real noise": "one run, real noise",
+    "label-star": "floor: label histograms",
+    "gaussian-floor": "floor: Gaussians",
+    "published": "ClustMix as published (no valid guarantee)",
+    "mst": "MST",
+    "aim": "AIM",
+}
+DECLARED, ALL_TARGETS = "declared", "mean"
+ROWS = {  # of each block, and where their figures stand
+    "boosted trees": (("trees", DECLARED), ("trees", ALL_TARGETS)),
+    "logistic": (("logistic", DECLARED), ("logistic", ALL_TARGETS)),
+    "discriminants": (("discriminant", DECLARED), ("discriminant", ALL_TARGETS)),
+    "condensed set alone": (("condensed", "kernel ridge"), ("condensed", "decision tree")),
+    "TVD of columns / pairs": (("tvd1",), ("tvd2",)),
 }
 
 
@@ -60,10 +56,21 @@ class Block:
             own = self.own_delta and not without
             yield Cell(self.data, self.setting, method, None if without else self.epsilon, split, own)
 
+    def facts(self, method: str, stored: Mapping[Cell, Facts]) -> list[Facts]:
+        """What is stored of a method, or of the run with the real source."""
+        cells = [self.real_run] if method == "real noise" else self.cells(method)
+        return [stored[cell] for cell in cells if cell in stored]
+
     @property
-    def real(self) -> Cell:
+    def real_run(self) -> Cell:
         """The run with the real source."""
         return Cell(self.data, self.setting, "ours", self.epsilon, 0, self.own_delta, real_noise=True)
+
+    @property
+    def budget(self) -> str:
+        """In words."""
+        delta = "ours" if self.own_delta else f"{PUBLISHED_DELTA.get(self.data, '1/N *')}"
+        return f"epsilon {self.epsilon:g}, delta {delta}"
 
 
 ALL = (*OURS, "real", *FLOORS, "noised-steps", "published")
@@ -98,21 +105,19 @@ def cells(peers: bool) -> list[Cell]:
         for cell in block.cells(method)
     ]
     if not peers:
-        found += [block.real for block in BLOCKS if block.real_noise]
+        found += [block.real_run for block in BLOCKS if block.real_noise]
     return sorted(found, key=lambda cell: cell.split)
 
 
 def markdown(stored: Mapping[Cell, Facts]) -> str:
-    """The README's table; a row whose cells are not stored is left out, and so is a block without rows."""
-    lines = [
-        f"| {' | '.join(HEAD)} |",
-        "|" + "---|" * len(HEAD),
-    ]
+    """The README's table, and a sentence for each block with real sites; what is not stored is left out."""
+    lines = [f"| | {' | '.join(COLUMNS.values())} |", "|" + "---|" * (len(COLUMNS) + 1)]
     for block in BLOCKS:
-        rows = [row for method in block.methods if (row := _row(block, method, stored))]
-        if rows:
-            lines += [f"| **{block.title}**, {_budget(block)} |" + " |" * (len(HEAD) - 1), *rows]
-    return "\n".join(lines)
+        facts = {method: block.facts(method, stored) for method in COLUMNS}
+        if any(facts.values()):
+            lines.append(f"| **{block.title}**, {block.budget} |" + " |" * len(COLUMNS))
+            lines += [row for name, paths in ROWS.items() if (row := _row(name, paths, facts))]
+    return "\n".join([*lines, "", *(told for block in BLOCKS if (told := _own(block, stored)))])
 
 
 def filled(text: str, stored: Mapping[Cell, Facts]) -> str:
@@ -121,52 +126,31 @@ def filled(text: str, stored: Mapping[Cell, Facts]) -> str:
     return f"{before}{BEGIN}\n{markdown(stored)}\n{END}{rest.split(END, 1)[1]}"
 
 
-def _row(block: Block, method: str, stored: Mapping[Cell, Facts]) -> str:
-    facts = [stored[cell] for cell in block.cells(method) if cell in stored]
-    if not facts:
+def _row(name: str, paths: Sequence[tuple[str, ...]], facts: Mapping[str, Sequence[Facts]]) -> str:
+    """A line of a block; the deviation over splits is shown for this project, and for all in TABLE."""
+    cells = []
+    for method, each in facts.items():
+        shown = [spread(each, ("figures", *path)) for path in paths]
+        if method not in OURS:
+            shown = [one.split(" +- ")[0] for one in shown]
+        cells.append(" / ".join(one for one in shown if one))
+    return f"| {name} | {' | '.join(cells)} |" if any(cells) else ""
+
+
+def _own(block: Block, stored: Mapping[Cell, Facts]) -> str:
+    """What the sites of a block reach alone, and how many of them the pooled release serves better."""
+    facts, pooled = block.facts("own", stored), block.facts("ours", stored)
+    if not facts or not pooled:
         return ""
-    if method == "own":
-        return _own(block, facts, stored)
-    row = _line(NAMES[method], facts)
-    if method == "ours" and block.real_noise and block.real in stored:
-        row += "\n" + _line("— one run with the real source", [stored[block.real]])
-    return row
-
-
-def _line(name: str, facts: Sequence[Facts]) -> str:
-    models = [
-        _pair(facts, ("figures", model, "declared"), ("figures", model, "mean")) for model in ("trees", "logistic")
-    ]
-    discriminant = spread(facts, ("figures", "discriminant", "declared"))
-    condensed = _pair(facts, ("figures", "condensed", "kernel ridge"), ("figures", "condensed", "decision tree"))
-    distance = _pair(facts, ("figures", "tvd1"), ("figures", "tvd2"))
-    cost = _pair(facts, ("cpu seconds",), ("peak GB",))
-    return f"| {' | '.join([name, *models, discriminant, condensed, distance, cost, str(len(facts))])} |"
-
-
-def _pair(facts: Sequence[Facts], *paths: tuple[str, ...]) -> str:
-    return " / ".join(found for path in paths if (found := spread(facts, path)))
-
-
-def _own(block: Block, facts: Sequence[Facts], stored: Mapping[Cell, Facts]) -> str:
-    """The range over sites of what each reaches alone, and how many of them the pooled release serves better."""
-    pooled = [stored[cell] for cell in block.cells("ours") if cell in stored]
-    columns = []
-    for model in ("trees", "logistic"):
+    told = []
+    for model, name in (("trees", "boosted trees"), ("logistic", "logistic regression")):
         alone = {site: _mean(facts, ("figures", model, site)) for site in facts[0]["figures"][model]}
         least, most = min(alone, key=alone.__getitem__), max(alone, key=alone.__getitem__)
+        better = [site for site, each in alone.items() if _mean(pooled, ("figures", model, DECLARED)) > each]
         span = f"{alone[least]:.3f} ({least}) to {alone[most]:.3f} ({most})".replace("0.", ".")
-        if pooled:
-            reached = _mean(pooled, ("figures", model, "declared"))
-            span += f"; pooled serves {sum(reached > each for each in alone.values())} of {len(alone)} better"
-        columns.append(span)
-    return f"| a site's own real records | {' | '.join(columns)} | | | | | {len(facts)} |"
+        told.append(f"{name} {span}, and the pooled release serves {len(better)} of {len(alone)} better")
+    return f"- {block.title}, a site's own real records alone: {'; '.join(told)}."
 
 
 def _mean(facts: Sequence[Facts], path: tuple[str, ...]) -> float:
     return float(np.mean([value for each in facts if (value := figure(each, path)) is not None]))
-
-
-def _budget(block: Block) -> str:
-    delta = "ours" if block.own_delta else f"{PUBLISHED_DELTA.get(block.data, '1/N *')}"
-    return f"epsilon {block.epsilon:g}, delta {delta}"

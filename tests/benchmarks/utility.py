@@ -31,6 +31,7 @@ def main() -> int:
     if asked.readme:
         text = quoted.README.read_text(encoding="utf-8")
         quoted.README.write_text(quoted.filled(text, read()), encoding="utf-8")
+        quoted.TABLE.write_text(markdown(read()) + "\n", encoding="utf-8")
         return 0
     wanted = quoted.cells(asked.quoted == "peers") if asked.quoted else grid(asked)
     command = f"python tests/benchmarks/utility.py {shlex.join(sys.argv[1:])}"
