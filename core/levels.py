@@ -68,6 +68,16 @@ class Levels:
         """(K,) which coordinates are 0 or 1."""
         return np.array([axis.share for axis in self.axes], dtype=np.bool_)
 
+    @property
+    def alike(self) -> NDArray[np.int64]:
+        """(K,) equal for coordinates that the schema declares alike, with the same bounds and transform."""
+        declared = [self.encoding.features[axis.column].column for axis in self.axes]
+        keys = [
+            (axis.share, *(str(getattr(each, name, None)) for name in ("type", "min", "max", "transform")))
+            for axis, each in zip(self.axes, declared, strict=True)
+        ]
+        return np.array([keys.index(key) for key in keys], dtype=np.int64)
+
     def of_cells(self, codes: NDArray[np.int32]) -> Array:
         """Levels (n, K) of records' fine cells (n, D); a missing value lies at the centre."""
         return np.stack(

@@ -16,7 +16,7 @@ from cohortmix.core.anonymize import Groups, sum_query
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.neighbours import Cohort, Records, at_random
 from cohortmix.core.noise import NoiseSource
-from cohortmix.core.query import NAMES, Coordinate, LevelMoment, LevelSum, MomentQuery
+from cohortmix.core.query import NAMES, ClassMoment, Coordinate, LevelMoment, LevelSum, MomentQuery
 from cohortmix.core.replay import Mechanism, Queries, Replays, Run, ask, distance2, run
 from cohortmix.core.schema import Schema
 
@@ -45,16 +45,23 @@ def questions(schema: Schema, groups: Groups, mu: Fraction) -> Queries:
 
 
 def level_questions(schema: Schema, mu: Fraction) -> Queries:
-    """Both questions about signed numbers, at half of mu^2 each: every feature is a number from -1 to 1.
+    """The three questions about signed numbers, at a third of mu^2 each: every feature is a number from -1 to 1.
 
-    The radius is half of the largest norm, so that records at the ends are clipped, and the label has as much
-    weight: the largest distances of two records, in one class and in two, are then the same.
+    The radius is half of the largest norm, so that records at the ends are clipped, and the label of the sum has
+    as much weight: the largest distances of two records, in one class and in two, are then the same. Directions
+    are those of the features, each with half of the next one.
     """
     sizes = Encoding.of(schema).sizes
     coordinates = tuple(Coordinate(column, _levels(size)) for column, size in enumerate(sizes))
     radius = isqrt(len(sizes) * LEVEL**2) // 2
-    sums, moment = LevelSum(coordinates, radius, radius, LEVEL), LevelMoment(coordinates, radius, LEVEL)
-    return (sums, mu**2 / 2), (moment, mu**2 / 2)
+    size = len(sizes)
+    directions = tuple(tuple(2 * (at == k) + (at + 1 == k) for k in range(size)) for at in range(size))
+    asked = (
+        LevelSum(coordinates, radius, radius, LEVEL),
+        LevelMoment(coordinates, radius, LEVEL),
+        ClassMoment(coordinates, directions, 2, radius, radius, LEVEL),
+    )
+    return tuple((query, mu**2 / 3) for query in asked)
 
 
 def names(asked: Queries) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from cohortmix.core.meter import Answer, MemoryMeter
 from cohortmix.core.noise import NoiseSource
-from cohortmix.core.query import LevelSum, MomentQuery, Query, SumQuery
+from cohortmix.core.query import ClassMoment, LevelSum, MomentQuery, Query, SumQuery
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import TableSource
 from cohortmix.core.vault import Vault
@@ -129,6 +129,8 @@ def _answer(vault: Vault, query: Query, mu2: Fraction) -> Answer:
         return vault.noisy_second_moment(query, mu2)
     if isinstance(query, LevelSum):
         return vault.noisy_level_sum(query, mu2)
+    if isinstance(query, ClassMoment):
+        return vault.noisy_class_moment(query, mu2)
     return vault.noisy_level_moment(query, mu2)
 
 

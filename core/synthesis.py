@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 import pyarrow as pa
 
-from cohortmix.core import gaussian, gdp, pipeline
+from cohortmix.core import gaussian, gaussian_answers, gdp, pipeline
 from cohortmix.core.budget import MIN_PATIENTS, Budget, ResolvedBudget
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.condensed import PooledSupport, centroid_table
@@ -169,7 +169,7 @@ def _cells(vault: Vault, plan: pipeline.Plan) -> tuple[Common, SiteCentroids]:
 
 
 def _gaussians(vault: Vault, plan: pipeline.Plan) -> tuple[ClassGaussians, SiteCentroids]:
-    model, last = gaussian.learn(vault, plan)
+    model, last = gaussian_answers.learn(vault, plan)
     return model, gaussian.centroids(model, plan, _seed(last))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -14,12 +15,14 @@ from sklearn.metrics import roc_auc_score
 from cohortmix.core import Budget, Schema, gaussian, synthesize
 from cohortmix.core.adapt import adapt
 from cohortmix.core.encoding import Encoding
-from cohortmix.core.gaussian import ClassGaussians, clean, shrink, suits
+from cohortmix.core.gaussian import ClassGaussians, suits
+from cohortmix.core.gaussian_answers import denoise, is_narrow
 from cohortmix.core.levels import FURTHEST, Levels
 from cohortmix.core.meter import Answer
 from cohortmix.core.noise import NoiseSource
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.pipeline import Plan
+from cohortmix.core.query import DIAGONAL, ClassMoment, weights
 from cohortmix.core.replay import Replays, run
 from cohortmix.core.synthesis import Release
 from cohortmix.core.table import TableSource
@@ -127,29 +130,26 @@ def test_the_vault_is_asked_for_the_same_levels() -> None:
 # Denoising
 
 
-def covariance(size: int) -> Any:
-    directions = np.linalg.qr(np.random.default_rng(1).normal(size=(size, size)))[0]
-    return (directions * np.where(np.arange(size) < 3, 20, 0.5)) @ directions.T
+def test_without_noise_the_moments_are_those_of_the_classes() -> None:
+    """From an answer that holds exact sums: masses, centroids and covariances, class by class."""
+    rng = np.random.default_rng(0)
+    x = [
+        rng.normal(size=(2000, 3)) @ np.diag(spread) + shift for spread, shift in (([1, 2, 1], 0), ([2, 1, 1], 1))
+    ]
+    query = ClassMoment((), ((), (), ()), 1, 10_000, 2000, 1000)
+    answer = Answer(_entries(x, query), 2**32, DIAGONAL * 1000**2, 1, Fraction(1), "")
+    masses, means, covariances = denoise(replace(answer, sigma=1), query, 2, 4000)
+    np.testing.assert_allclose(masses, 2000, rtol=1e-6)
+    for c, own in enumerate(x):
+        np.testing.assert_allclose(covariances[c], np.cov(own.T, bias=True), atol=1e-4)
+        np.testing.assert_allclose(means[c], own.mean(axis=0), atol=1e-3)
 
 
-@pytest.mark.parametrize("s", [0.0, 0.02, 0.3])
-def test_a_cleaned_covariance_is_nearer_and_positive_definite(s: float) -> None:
-    truth = covariance(100)
-    noise = np.triu(np.random.default_rng(2).normal(size=truth.shape)) * s
-    noisy = truth + noise + np.triu(noise, 1).T + np.diag(np.diag(noise)) * (np.sqrt(2) - 1)
-    cleaned = clean(noisy, s)
-    assert np.linalg.eigvalsh(cleaned)[0] > 0
-    if s == 0:
-        np.testing.assert_allclose(cleaned, truth, atol=1e-9)
-    else:
-        assert np.linalg.norm(cleaned - truth) < 0.8 * np.linalg.norm(noisy - truth)
-
-
-def test_noise_alone_is_cleaned_to_the_identity_that_it_has() -> None:
-    noise = np.triu(np.random.default_rng(3).normal(size=(150, 150)))
-    cleaned = clean(np.eye(150) + 0.2 * (noise + np.triu(noise, 1).T), 0.2)
-    assert np.abs(cleaned - np.diag(np.diag(cleaned))).max() < 0.2
-    assert cleaned.diagonal().mean() == pytest.approx(1, abs=0.2)
+def _entries(x: list[Any], query: ClassMoment) -> Any:
+    """What a vault would say of classes of records in levels."""
+    psi = [np.column_stack([own * query.unit, np.full(len(own), query.label_weight)]) for own in x]
+    upper = np.triu_indices(query.width)
+    return np.concatenate([(each.T @ each)[upper] * weights(query.width) for each in psi]).astype(np.int64)
 
 
 def test_the_posterior_is_bayes_rule_on_what_is_drawn(wide: Release) -> None:
@@ -172,7 +172,7 @@ def test_what_is_drawn_looks_like_the_table(wide: Release) -> None:
     names = [f"v{at}" for at in range(NUMBERS)]
     np.testing.assert_allclose(rows[names].mean(), table[names].mean(), atol=0.35)
     np.testing.assert_allclose(rows[names].std() / table[names].std(), 1, atol=0.2)
-    np.testing.assert_allclose(rows[names].astype(float).corr(), table[names].corr(), atol=0.15)
+    np.testing.assert_allclose(rows[names].astype(float).corr(), table[names].corr(), atol=0.2)
     apart = [frame.groupby("outcome")[names].mean().diff().iloc[1] for frame in (rows, table)]
     np.testing.assert_allclose(*[np.abs(each) for each in apart], atol=0.6)
     for column in ("sex", "code", "outcome"):
@@ -205,9 +205,9 @@ def test_the_support_is_a_classifier_and_the_centroids_speak_in_units(wide: Rele
     assert centroid["sex: F"] == pytest.approx(0.8, abs=0.1)
 
 
-def test_four_questions_cost_the_budget(wide: Release) -> None:
+def test_the_questions_cost_the_budget(wide: Release) -> None:
     receipt = wide.receipt
-    assert len(receipt["statements"]) == 4
+    assert len(receipt["statements"]) == 3
     assert receipt["variant"] == "gaussian"
     assert not receipt["degraded_to_class_centroids"]
     spent = sum(Fraction(each["mu2"]) for each in receipt["statements"])
@@ -215,21 +215,22 @@ def test_four_questions_cost_the_budget(wide: Release) -> None:
     assert 1.5**2 * (1 - 1e-6) < spent <= 1.5**2
 
 
-def test_nothing_but_the_four_answers_depends_on_the_records(wide: Release) -> None:
-    """Record and replay: with the released answers of the first table, a neighbour asks and releases the same."""
+@pytest.mark.parametrize(("mu", "questions"), [(20, 3), (0.3, 5)])
+def test_nothing_but_the_answers_depends_on_the_records(mu: float, questions: int) -> None:
+    """Record and replay, narrow and wide: given the released answers, a neighbour asks and releases the same."""
     table = cohort(400)
     neighbour = table.copy()
     neighbour.loc[17, [f"v{at}" for at in range(NUMBERS)]] *= -1e6
     neighbour.loc[17, ["sex", "outcome"]] = ["F", "ill"] if table.loc[17, "outcome"] == "well" else ["M", "well"]
 
     def mechanism(frame: pd.DataFrame, noise: NoiseSource) -> tuple[tuple[Answer, ...], Release]:
-        release = synthesize(frame, SCHEMA, Budget.from_mu(2), noise=noise, support=20, variant="gaussian")
+        release = synthesize(frame, SCHEMA, Budget.from_mu(mu), noise=noise, support=20, variant="gaussian")
         return release.answers, release
 
     recorded, replays = run(partial(mechanism, table), KeyedNoise(1)), Replays()
     replays.compare("one patient", recorded, run(partial(mechanism, neighbour), KeyedNoise(2), recorded))
     assert replays.violations == []
-    assert set(replays.reached) == {0, 1, 2, 3}
+    assert set(replays.reached) == set(range(questions))
     assert min(replays.reached.values()) > 0
 
 
@@ -271,18 +272,38 @@ def test_the_variant_follows_from_the_schema_the_patients_and_the_budget() -> No
     assert not suits(plan(some({f"c{at}": category for at in range(300)}), 3000))
 
 
-def test_a_centroid_is_kept_as_far_as_it_is_not_noise() -> None:
-    """Without noise it stays, noise alone goes to nothing, and in between it comes nearer to the truth."""
-    sigma, rng = covariance(100), np.random.default_rng(4)
-    truth = 0.5 * np.linalg.cholesky(sigma) @ rng.normal(size=100)
-    np.testing.assert_allclose(shrink(truth, 0.0, sigma), truth, atol=1e-9)
-    assert not shrink(0.9 * rng.choice([-1.0, 1.0], 100), 1.0, sigma).any()
-    seen = truth + 0.6 * rng.normal(size=100)
-    assert np.linalg.norm(shrink(seen, 0.36, sigma) - truth) < 0.8 * np.linalg.norm(seen - truth)
-
-
-def test_the_clip_of_the_moment_opens_where_its_noise_is_little() -> None:
+def test_directions_are_chosen_where_the_moment_of_a_class_would_drown() -> None:
+    """From K, C, N and mu alone; and few coordinates are few enough."""
     schema = some({f"n{at}": {"type": "number", "min": 0, "max": 1} for at in range(30)})
-    radii = [gaussian._moment_radius(30, plan(schema, patients)) for patients in (100, 10_000, 200_000, 10**7)]
-    assert radii == sorted(radii)
-    assert (radii[0], radii[-1]) == (gaussian.RADIUS, gaussian.WIDEST)
+    narrow = [is_narrow(30, plan(schema, patients)) for patients in (1000, 10_000, 10**6)]
+    assert narrow == sorted(narrow)
+    assert (narrow[0], narrow[-1]) == (False, True)
+    assert is_narrow(10, plan(schema, 50))
+    assert not is_narrow(30, plan(schema, 10**6, mu=1e-3))
+
+
+def test_columns_declared_alike_share_a_scale() -> None:
+    """Pixels, or principal components, keep their relation; a column with bounds of its own is standardized."""
+    pixel, other = {"type": "number", "min": 0, "max": 1}, {"type": "number", "min": 0, "max": 7}
+    schema = some(
+        {f"n{at}": pixel for at in range(20)} | {"log": pixel | {"max": 2, "transform": "log1p"}, "o": other}
+    )
+    levels = Levels.of(Encoding.of(schema))
+    assert len(set(levels.alike[:20])) == 1
+    assert len(set(levels.alike)) == 3
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame({f"n{at}": rng.uniform(0.5 - at / 50, 0.5 + at / 50, 2000) for at in range(20)})
+    table = table.assign(
+        log=rng.uniform(0, 2, 2000), o=rng.uniform(3, 4, 2000), outcome=rng.choice(["well", "ill"], 2000)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gaussian, "TARGETS", 200)
+        patch.setattr(gaussian, "adapt", partial(adapt, steps=5))
+        found = synthesize(table, schema, Budget.from_mu(5), noise=KeyedNoise(1), support=5, variant="gaussian")
+    assert isinstance(found.common, ClassGaussians)
+    scale = found.common.levels.scale
+    assert len(set(scale[:20])) == 1
+    assert scale[0] == pytest.approx(2 * np.sqrt(table.iloc[:, :20].var().mean()), rel=0.2)
+    assert scale[-1] == pytest.approx(2 / 7 * table["o"].std(), rel=0.2)
+    drawn = found.records(4000)
+    np.testing.assert_allclose(drawn["n19"].std() / drawn["n4"].std(), 19 / 4, rtol=0.25)

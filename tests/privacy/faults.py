@@ -441,13 +441,13 @@ FAULTS = (
     ),
     Fault(
         "the Gaussian variant is centred at the true mean",
-        "core/gaussian.py",
+        "core/gaussian_answers.py",
         "levels = replace(levels, centre=_centre(levels, _first(vault, levels, plan).estimate, plan.patients))",
         "_first(vault, levels, plan)\n"
         "    query = LevelSum(levels.coordinates(SUM_UNIT), _steps(FIRST_RADIUS, levels, SUM_UNIT), 0, SUM_UNIT)\n"
         "    true = vault._level_sums(query) / SUM_UNIT\n"
         "    levels = replace(levels, centre=_centre(levels, true, plan.patients))",
-        ("tests/core/test_gaussian.py::test_nothing_but_the_four_answers_depends_on_the_records",),
+        ("tests/core/test_gaussian.py::test_nothing_but_the_answers_depends_on_the_records",),
     ),
     Fault(
         "a number of components that depends on the records",
