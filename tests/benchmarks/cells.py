@@ -28,7 +28,8 @@ from settings import SETTINGS
 from cohortmix.core import Budget
 from cohortmix.core.budget import ResolvedBudget
 
-RESULTS = Path(__file__).parent / "results" / "utility"
+RESULTS, ROOT = Path(__file__).parent / "results" / "utility", Path(__file__).parents[2]
+CODE = ("core", "protocol", "client", "server", "deploy", "tests/benchmarks/*.py")
 WITHOUT_BUDGET = ("real", "own")  # they are given the records themselves
 PUBLISHED_DELTA = {"mnist": 1e-5}  # where the paper does not take 1/N
 PACKAGES = ("cohortmix", "numpy", "scikit-learn", "lightgbm", "jax", "neural-tangents", "opendp")
@@ -155,10 +156,12 @@ def store(cell: Cell, found: dict[str, Any], sizes: list[int], budget: ResolvedB
 
 
 def _commit() -> str:
-    """The commit of the code, with `-dirty` where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    told = subprocess.run(command, cwd=RESULTS.parents[1], capture_output=True, text=True, check=False)
-    return told.stdout.strip() or "unknown"
+    """The commit of the code, with `-dirty` where code differs from it; results and documents do not count."""
+    head, changed = (
+        subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+        for command in (["rev-parse", "--short", "HEAD"], ["diff", "--quiet", "HEAD", "--", *CODE])
+    )
+    return f"{head.stdout.strip() or 'unknown'}{'-dirty' if changed.returncode else ''}"
 
 
 def _rounded(value: Any) -> Any:

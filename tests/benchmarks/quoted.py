@@ -79,14 +79,17 @@ BLOCKS = (
     Block("— at our own delta", "adult", "one", OURS, own_delta=True),
     Block("— epsilon 0.2", "adult", "one", OURS, 0.2, real_noise=False),
     Block("— epsilon 10", "adult", "one", OURS, 10.0, real_noise=False),
-    Block("— 1,000 patients", "adult", "few", (*OURS, *FLOORS)),
+    Block("UCI Adult, 1,000 patients", "adult", "few", (*OURS, *FLOORS)),
     Block("UCI Adult, 5 IID sites", "adult", "five", (*OURS, *FLOORS)),
-    Block("— 10 IID sites", "adult", "ten", OURS),
-    Block("— 5 sites skewed by age", "adult", "skew", OURS),
+    Block("UCI Adult, 10 IID sites", "adult", "ten", OURS),
+    Block("UCI Adult, 5 sites skewed by age", "adult", "skew", OURS),
     Block("Stroke trial, 8 networks", "stroke", "natural", (*OURS, "real", "own", *FLOORS), own_delta=True),
-    Block("— all patients at one site", "stroke", "one", (*ALL, *OTHERS)),
+    Block("— epsilon 0.2", "stroke", "natural", OURS, 0.2, own_delta=True, real_noise=False),
+    Block("— epsilon 10", "stroke", "natural", OURS, 10.0, own_delta=True, real_noise=False),
+    Block("Stroke trial, all patients at one site", "stroke", "one", (*ALL, *OTHERS)),
     Block("UCI heart, 4 hospitals", "heart", "natural", (*OURS, "real", "own", *FLOORS)),
-    Block("— all patients at one site", "heart", "one", (*ALL, "mst", "aim", "dpgan")),
+    Block("— epsilon 10", "heart", "natural", OURS, 10.0, real_noise=False),
+    Block("UCI heart, all patients at one site", "heart", "one", (*ALL, "mst", "aim", "dpgan")),
     Block("Credit card fraud, one site", "creditcard", "one", ALL),
     Block("ISOLET, vowels, one site", "isolet", "one", ALL),
     Block("MNIST, one site", "mnist", "one", (*OURS, "real", "gaussian-floor")),
@@ -133,7 +136,7 @@ def _row(name: str, paths: Sequence[tuple[str, ...]], facts: Mapping[str, Sequen
         shown = [spread(each, ("figures", *path)) for path in paths]
         if method not in OURS:
             shown = [one.split(" +- ")[0] for one in shown]
-        cells.append(" / ".join(one for one in shown if one))
+        cells.append(" / ".join(one or "–" for one in shown) if any(shown) else "")
     return f"| {name} | {' | '.join(cells)} |" if any(cells) else ""
 
 

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/utility.py [--data D ...] [--setting S ...] [--method M ...] [--epsilon E ...]
         [--splits N] [--own-delta] [--real-noise] [--again] [--jobs N] [--table]
-    python tests/benchmarks/utility.py --quoted [ours | peers] [--jobs N]
+    python tests/benchmarks/utility.py --quoted ours | peers [--data D ...] [--method M ...] [--splits N] [--jobs N]
     python tests/benchmarks/utility.py --readme
 
 Five fixed splits with the keyed test source, and with `--real-noise` the first split with the real one. Every
@@ -33,7 +33,7 @@ def main() -> int:
         quoted.README.write_text(quoted.filled(text, read()), encoding="utf-8")
         quoted.TABLE.write_text(markdown(read()) + "\n", encoding="utf-8")
         return 0
-    wanted = quoted.cells(asked.quoted == "peers") if asked.quoted else grid(asked)
+    wanted = listed(asked) if asked.quoted else grid(asked)
     command = f"python tests/benchmarks/utility.py {shlex.join(sys.argv[1:])}"
     well = asked.table or run(wanted, command, asked.again, asked.jobs)
     rows = {cell.row for cell in wanted}
@@ -46,7 +46,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", choices=LOADERS, default=list(LOADERS))
     parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=["one"])
-    parser.add_argument("--method", nargs="+", choices=["own", *METHODS], default=QUICK)
+    parser.add_argument("--method", nargs="+", choices=["own", *METHODS], default=None)
     parser.add_argument("--epsilon", nargs="+", type=float, default=[1.0])
     parser.add_argument("--splits", type=int, default=SPLITS, help="how many of the five")
     parser.add_argument("--own-delta", action="store_true", help="the product's delta in place of 1/N")
@@ -59,13 +59,22 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def listed(asked: argparse.Namespace) -> list[Cell]:
+    """The cells of the README, as far as they were asked for."""
+    return [
+        cell
+        for cell in quoted.cells(asked.quoted == "peers")
+        if cell.data in asked.data and cell.split < asked.splits and cell.method in (asked.method or [cell.method])
+    ]
+
+
 def grid(asked: argparse.Namespace) -> list[Cell]:
     """The cells that were asked for, the first split of each first."""
     cells = []
     for split in range(1 if asked.real_noise else asked.splits):
         for data in asked.data:
             for setting in asked.setting:
-                for method in asked.method:
+                for method in asked.method or QUICK:
                     if method in ({"own"} if setting in SINGLE else ONE_SITE):
                         continue
                     without = method in WITHOUT_BUDGET
