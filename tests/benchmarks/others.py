@@ -90,4 +90,5 @@ def _within(
     edges = np.concatenate([[0.0], np.cumsum(width)])
     first, last = np.searchsorted(runs, drawn), np.searchsorted(runs, drawn, side="right")
     place = edges[first] + rng.random(len(drawn)) * (edges[last] - edges[first])
-    return np.clip(np.searchsorted(edges, place, side="right") - 1, first, last - 1).astype(np.int32)
+    found = np.searchsorted(edges, place, side="right") - 1
+    return np.asarray(np.clip(found, first, last - 1), dtype=np.int32)

@@ -57,7 +57,7 @@ def figure(facts: Facts, path: Sequence[str]) -> float | None:
             value = value.get("accuracy", next(iter(value["targets"].values())))
         else:
             value = value.get(key)
-    return value
+    return None if value is None else float(value)
 
 
 def _names(row: Cell, facts: Sequence[Facts]) -> list[str]:

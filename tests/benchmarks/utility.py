@@ -2,7 +2,7 @@
 
     python tests/benchmarks/utility.py [--data D ...] [--setting S ...] [--method M ...] [--epsilon E ...]
         [--splits N] [--own-delta] [--real-noise] [--again] [--jobs N] [--table]
-    python tests/benchmarks/utility.py --quoted ours | peers [--data D ...] [--method M ...] [--splits N] [--jobs N]
+    python tests/benchmarks/utility.py --quoted ours | peers [--data D ...] [--method M ...] [--splits N]
     python tests/benchmarks/utility.py --readme
 
 Five fixed splits with the keyed test source, and with `--real-noise` the first split with the real one. Every
