@@ -21,6 +21,7 @@ from cohortmix.core.encoding import Cells, Encoding
 from cohortmix.core.meter import Answer
 from cohortmix.core.query import Block, MomentQuery, SumQuery
 from cohortmix.core.schema import Category
+from cohortmix.core.smooth import simplex, smooth
 from cohortmix.core.vault import Vault
 
 UNIT = 1 << 20  # lattice steps per patient of answer A
@@ -161,11 +162,11 @@ def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins |
     then the part within each run, is kept by the factor 1 - noise / observed (James, Stein 1961). The prior of
     a site's class is the same class of all sites (`prior`), or else all classes together.
     """
-    masses = class_masses(sums, patients)
+    masses, noise = class_masses(sums, patients), sums.s_a * sqrt(len(sums.cells)) / patients
     out = np.empty_like(sums.cells)
     for feature, block in zip(encoding.features, blocks_of(encoding.sizes), strict=True):
-        runs = np.asarray(feature.coarse or range(feature.size))
-        every = simplex(sums.cells[:, block].sum(axis=0) / patients)
+        runs, fine = np.asarray(feature.coarse or range(feature.size)), FINE if feature.coarse else 1
+        every = smooth(sums.cells[:, block].sum(axis=0) / patients, feature, noise / fine)
         for c, mass in enumerate(masses):
             base = every if prior is None else prior.cells[c, block]
             own = sums.cells[c, block] / mass
@@ -227,14 +228,6 @@ def blocks_of(sizes: Sequence[int]) -> tuple[slice, ...]:
     """Where each feature's cells stand."""
     ends = np.cumsum(sizes)
     return tuple(slice(int(end - size), int(end)) for size, end in zip(sizes, ends, strict=True))
-
-
-def simplex(x: NDArray[np.float64], floor: float = 0.0) -> NDArray[np.float64]:
-    """Euclidean projection of a vector on {p >= floor, sum p = 1} (Held, Wolfe, Crowder 1974)."""
-    total = 1 - floor * len(x)
-    down = np.sort(x - floor)[::-1]
-    excess = (np.cumsum(down) - total) / np.arange(1, len(x) + 1)
-    return np.asarray(np.maximum(x - floor - excess[np.flatnonzero(down > excess)[-1]], 0) + floor)
 
 
 def _least_squares(runs: NDArray[np.float64], fine: NDArray[np.float64], feature: Cells) -> NDArray[np.float64]:

@@ -89,6 +89,19 @@ class Cells:
             return date.fromordinal(int(low)), date.fromordinal(int(high))
         return low, high
 
+    @property
+    def widths(self) -> NDArray[np.float64]:
+        """(size,) of each cell of a number or date: whole values in it, or its length on the column's scale.
+
+        The slot for missing values has 1.
+        """
+        values = self.size - (self.missing >= 0)
+        left, right = self._ends(np.arange(values))
+        right = right + 1 if _whole(self.column) else right
+        if isinstance(self.column, Number) and self.column.transform == "log1p":
+            left, right = np.log1p(left), np.log1p(right)
+        return np.append(np.maximum(right - left, np.finfo(np.float64).tiny), np.ones(self.size - values))
+
     def _ends(self, codes: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Both ends of each cell; of whole numbers, the first and the last in it."""
         assert not isinstance(self.column, Category)

@@ -16,7 +16,6 @@ from math import sqrt
 
 import numpy as np
 
-from cohortmix.core.anonymize import simplex
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.gaussian import ClassGaussians
 from cohortmix.core.levels import SHARE_SCALE, Array, Levels
@@ -24,6 +23,7 @@ from cohortmix.core.meter import Answer
 from cohortmix.core.pipeline import Plan
 from cohortmix.core.query import DIAGONAL, OFF_DIAGONAL, ClassMoment, LevelMoment, LevelSum
 from cohortmix.core.shrinkage import RIDGE, class_covariances, clean, operator_norm, shrink, unseen
+from cohortmix.core.smooth import simplex
 from cohortmix.core.vault import Vault
 
 SUM_UNIT, MOMENT_UNIT = 1 << 20, 1 << 12  # lattice steps of a level of 1
@@ -70,33 +70,25 @@ def _within(
     vault: Vault, plan: Plan, levels: Levels, directions: Array, spent: Fraction, total: Array | None = None
 ) -> tuple[ClassGaussians, Answer]:
     """The last question, and the model: of all coordinates, or of scores with a covariance of all records."""
-    found = np.eye(len(levels.axes)) if total is None else total
-    entries = np.rint(directions.T * DIVISOR).astype(int)
-    directions = entries.T / DIVISOR
-    variance = np.einsum("ik,kl,il->i", directions.T, found, directions.T)
-    radius = round(CLASS_RADIUS * sqrt(variance.sum()) * MOMENT_UNIT)
-    rows = tuple(tuple(row) for row in entries.tolist())
-    query = ClassMoment(levels.coordinates(MOMENT_UNIT), rows, DIVISOR, radius, round(LABEL * radius), MOMENT_UNIT)
-    answer = vault.noisy_class_moment(query, plan.mu2 * (1 - 2 * FIRST - spent))
-    masses, scores, covariances = denoise(answer, query, len(plan.schema.classes), plan.patients)
-    across = found @ directions
-    loadings = np.linalg.solve(directions.T @ across, across.T).T
-    residual = found - loadings @ across.T if total is not None else np.zeros_like(found)
-    stretch = _stretch(levels, masses, scores, covariances, loadings, residual)
-    mass_std = answer.std * (query.unit / query.label_weight) ** 2
-    return (
-        ClassGaussians(
-            levels,
-            masses,
-            scores,
-            covariances,
-            directions / stretch,
-            loadings * stretch,
-            residual * stretch**2,
-            mass_std,
-        ),
-        answer,
+    every = np.eye(len(levels.axes)) if total is None else total
+    entries = np.rint(directions.T * DIVISOR).astype(int).tolist()
+    directions = np.array(entries, dtype=np.float64).T / DIVISOR
+    across: Array = every @ directions
+    radius = round(CLASS_RADIUS * sqrt(float(np.sum(directions * across))) * MOMENT_UNIT)
+    query = ClassMoment(
+        levels.coordinates(MOMENT_UNIT),
+        tuple(tuple(row) for row in entries),
+        DIVISOR,
+        radius,
+        round(LABEL * radius),
+        MOMENT_UNIT,
     )
+    answer = vault.noisy_class_moment(query, plan.mu2 * (1 - 2 * FIRST - spent))
+    loadings: Array = np.asarray(np.linalg.solve(directions.T @ across, across.T).T)
+    residual: Array = np.asarray(np.zeros_like(every) if total is None else total - loadings @ across.T)
+    of_classes = denoise(answer, query, len(plan.schema.classes), plan.patients)
+    mass_std = answer.std * (query.unit / query.label_weight) ** 2
+    return _stretched(ClassGaussians(levels, *of_classes, directions, loadings, residual, mass_std)), answer
 
 
 def denoise(answer: Answer, query: ClassMoment, classes: int, patients: int) -> tuple[Array, Array, Array]:
@@ -147,15 +139,17 @@ def _directions(vault: Vault, plan: Plan, levels: Levels) -> tuple[Levels, Array
     return moved, total, found * variance**-FLATTENED
 
 
-def _stretch(
-    levels: Levels, masses: Array, scores: Array, covariances: Array, loadings: Array, residual: Array
-) -> float:
-    """What a clip took off the length of records, by the spread that was released: 1 for each number."""
-    share = masses / masses.sum()
-    second = np.einsum("c,cij->ij", share, covariances + scores[:, :, None] * scores[:, None, :])
-    drawn = float(np.einsum("ki,ij,kj->", loadings, second, loadings) + np.trace(residual))
-    p = np.clip(levels.centre, 0, 1)
-    return sqrt(float(np.where(levels.shares, p * (1 - p) / levels.scale**2, 1).sum()) / drawn)
+def _stretched(model: ClassGaussians) -> ClassGaussians:
+    """As long as the released spread says that records are, 1 for each number: a clip made them shorter."""
+    second = model.covariances + model.scores[:, :, None] * model.scores[:, None, :]
+    scores = np.einsum("c,cij->ij", model.masses / model.masses.sum(), second)
+    drawn = np.einsum("ki,ij,kj->", model.loadings, scores, model.loadings) + np.trace(model.residual)
+    p = np.clip(model.levels.centre, 0, 1)
+    released = np.where(model.levels.shares, p * (1 - p) / model.levels.scale**2, 1).sum()
+    by = sqrt(float(released / drawn))
+    return replace(
+        model, directions=model.directions / by, loadings=model.loadings * by, residual=model.residual * by**2
+    )
 
 
 def _first(vault: Vault, levels: Levels, plan: Plan, spread: bool = False) -> Answer:

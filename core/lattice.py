@@ -57,4 +57,4 @@ def project(z: NDArray[np.int64], directions: NDArray[np.int64], divisor: int) -
     partial sum is an integer that float64 holds, in whatever order. A row's result depends on that row alone.
     """
     products = (z.astype(np.float64) @ directions.T.astype(np.float64)).astype(np.int64)
-    return np.sign(products) * (np.abs(products) // divisor)
+    return np.asarray(np.sign(products) * (np.abs(products) // divisor), dtype=np.int64)

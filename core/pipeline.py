@@ -14,11 +14,12 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortmix.core import anonymize, approximate, records
+from cohortmix.core import anonymize, approximate
 from cohortmix.core.adapt import adapt, choose_support
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.encoding import Encoding, one_hot
 from cohortmix.core.meter import Answer
+from cohortmix.core.pool import draw_groups, systematic
 from cohortmix.core.query import MomentQuery
 from cohortmix.core.schema import Schema
 from cohortmix.core.vault import Vault
@@ -140,7 +141,7 @@ def _adapt(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Support points and labels, learned from records that are drawn from the mixture with its posterior."""
     sizes = tuple(max(of) + 1 for of in common.groups)
-    groups = records.draw_groups(mixture.weights, mixture.means, sizes, TARGETS, rng)[1]
+    groups = draw_groups(systematic(mixture.weights, TARGETS, rng), mixture.means, sizes, rng)
     x = one_hot(groups, sizes)
     y = approximate.posterior(mixture, x)
     start = choose_support(x, y, size=plan.support, seed=int(rng.integers(2**31)))

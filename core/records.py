@@ -1,14 +1,13 @@
 """Records: centroids back to rows of the original table.
 
-A row is drawn from the pooled mixture: a centroid by its mass, a class from its label, for every feature a
-group from its histogram, a fine cell from the shape within the group, and a value from the cell. The rules of
-the schema (`with`, `after`, bounds, whole numbers, declared values) hold in every row.
+A record is drawn from the pool, a group of each feature and a class; then a fine cell from the shape within each
+group, and a value from the cell. The rules of the schema (`with`, `after`, bounds, whole numbers, declared values)
+hold in every row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import ceil, floor
 from typing import Any
 
@@ -16,73 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cohortmix.core.anonymize import Groups, Margins, blocks_of, grouped, membership
-from cohortmix.core.centroids import Common, SiteCentroids
+from cohortmix.core.anonymize import blocks_of
 from cohortmix.core.encoding import Cells, Encoding
+from cohortmix.core.pool import Pool, pick
 from cohortmix.core.schema import SITE, Column, Number, Schema
-
-
-@dataclass(frozen=True, eq=False)
-class Pool:
-    """Released centroids of one or more sites, and how to decode them; all public.
-
-    Attributes
-    ----------
-    masses : (K,) patients of each centroid.
-    means : (K, G) histograms over the groups.
-    labels : (K, C) class distributions.
-    site : (K,) index into `sites`.
-    sites : names.
-    groups : the common groups.
-    shape : (F,) distribution over the fine cells within each group.
-    """
-
-    masses: NDArray[np.float64]
-    means: NDArray[np.float64]
-    labels: NDArray[np.float64]
-    site: NDArray[np.int64]
-    sites: tuple[str, ...]
-    groups: Groups
-    shape: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, schema: Schema, common: Common, centroids: Mapping[str, SiteCentroids]) -> Pool:
-        """The union of the sites' centroids; each keeps its mass in patients."""
-        parts = list(centroids.values())
-        return cls(
-            np.concatenate([part.masses for part in parts]),
-            np.concatenate([part.means for part in parts]),
-            np.concatenate([part.labels for part in parts]),
-            np.repeat(np.arange(len(parts)), [len(part.masses) for part in parts]),
-            tuple(centroids),
-            common.groups,
-            shape_within(Encoding.of(schema), common.margins, common.groups),
-        )
-
-
-def shape_within(encoding: Encoding, margins: Margins, groups: Groups) -> NDArray[np.float64]:
-    """Distribution over fine cells given the group (F,), of all classes together.
-
-    A class's own shape would carry the noise of answer A into the classes' difference, which is what a
-    classifier learns: it measured worse on every benchmark.
-    """
-    member = membership(encoding.sizes, groups)
-    even = member @ (1 / member.sum(axis=0))
-    total = grouped(margins.pooled, encoding.sizes, groups) @ member.T
-    return np.asarray(np.where(total > 1e-12, margins.pooled / np.maximum(total, 1e-12), even))
-
-
-def draw_groups(
-    masses: NDArray[np.float64],
-    means: NDArray[np.float64],
-    sizes: tuple[int, ...],
-    rows: int,
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Centroid (rows,) and group of each feature (rows, D) of records drawn from a mixture."""
-    k = rng.choice(len(masses), size=rows, p=masses / masses.sum())
-    groups = [_pick(means[:, block], k, rng) for block in blocks_of(sizes)]
-    return k, np.stack(groups, axis=1).astype(np.int32)
 
 
 def draw(pool: Pool, schema: Schema, rows: int, seed: int) -> pd.DataFrame:
@@ -91,17 +27,14 @@ def draw(pool: Pool, schema: Schema, rows: int, seed: int) -> pd.DataFrame:
     The same pool, schema, rows and seed give the same rows.
     """
     encoding, rng = Encoding.of(schema), np.random.default_rng(seed)
-    sizes = tuple(max(of) + 1 for of in pool.groups)
-    k, groups = draw_groups(pool.masses, pool.means, sizes, rows, rng)
-    label = _pick(pool.labels, k, rng)
+    site, label, groups = pool.draw(rows, rng)
     codes: dict[str, NDArray[np.int32]] = {}
-    blocks = blocks_of(encoding.sizes)
-    for j, (cells, block) in enumerate(zip(encoding.features, blocks, strict=True)):
+    for j, (cells, block) in enumerate(zip(encoding.features, blocks_of(encoding.sizes), strict=True)):
         of = np.asarray(pool.groups[j])
         inside = pool.shape[block] * (of == np.arange(of.max() + 1)[:, None])
-        codes[cells.name] = _pick(inside, groups[:, j], rng).astype(np.int32)
+        codes[cells.name] = pick(inside, groups[:, j], rng).astype(np.int32)
     frame = rows_of_cells(codes, label, schema, rng)
-    frame[SITE] = pd.Series(np.asarray(pool.sites, dtype=object)[pool.site[k]], dtype="string")
+    frame[SITE] = pd.Series(np.asarray(pool.sites, dtype=object)[site], dtype="string")
     return frame
 
 
@@ -115,15 +48,6 @@ def rows_of_cells(
     _put_in_order(columns, schema)
     columns[schema.target] = np.asarray(schema.classes, dtype=object)[label]
     return pd.DataFrame({name: _typed(columns[name], schema, name) for name in schema.columns})
-
-
-def _pick(
-    weights: NDArray[np.float64], rows: NDArray[np.integer[Any]], rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """One index per entry of `rows`, by the weights (R, m) of that row."""
-    ends = np.cumsum(weights, axis=1)
-    u = rng.random(len(rows)) * ends[rows, -1]
-    return np.asarray(np.minimum((ends[rows] <= u[:, None]).sum(axis=1), weights.shape[1] - 1))
 
 
 def _pair_missing(codes: dict[str, NDArray[np.int32]], encoding: Encoding) -> None:

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 LEAST = 1e-2  # smallest eigenvalue, of numbers whose variance is about 1
 FLOOR = 0.5  # of the noise's op: below it the eigenvalue of a class covariance says nothing
-RIDGE = 1.0  # of the mean variance, on a covariance that a class does not have for itself
+RIDGE = 0.5  # of the mean variance, on the covariance of a class of which noise hides its own
 LONGEST = 3.0  # times that a centroid is lengthened again at most
 
 

@@ -18,7 +18,8 @@ from cohortmix.core.condensed import PooledSupport, centroid_table
 from cohortmix.core.gaussian import ClassGaussians
 from cohortmix.core.meter import Answer, MemoryMeter
 from cohortmix.core.noise import NOT_PRIVATE, NoiseSource, OpenDPNoise
-from cohortmix.core.records import Pool, draw
+from cohortmix.core.pool import Pool
+from cohortmix.core.records import draw
 from cohortmix.core.schema import SITE, Schema
 from cohortmix.core.table import InputError, Source, TableSource, require_exact_key
 from cohortmix.core.vault import Vault
@@ -56,6 +57,12 @@ class Release:
         return self._marked(centroid_table(self.schema, self.common, {SITE: self.site}).drop(columns=SITE))
 
     @cached_property
+    def pool(self) -> Pool:
+        """What records are drawn from, unless the variant is Gaussian."""
+        assert isinstance(self.common, Common)
+        return Pool.of(self.schema, self.common, {SITE: self.site})
+
+    @cached_property
     def support(self) -> PooledSupport:
         """The kernel inducing points, a classifier by themselves."""
         return PooledSupport.of(self.schema, self.common, {SITE: self.site})
@@ -65,8 +72,7 @@ class Release:
         n = self.patients if n is None else n
         if isinstance(self.common, ClassGaussians):
             return self._marked(self.common.records(self.schema, n, seed))
-        pool = Pool.of(self.schema, self.common, {SITE: self.site})
-        return self._marked(draw(pool, self.schema, n, seed).drop(columns=SITE))
+        return self._marked(draw(self.pool, self.schema, n, seed).drop(columns=SITE))
 
     @property
     def variant(self) -> Variant:

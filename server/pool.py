@@ -10,7 +10,7 @@ import pandas as pd
 from cohortmix.core import records
 from cohortmix.core.centroids import SiteCentroids
 from cohortmix.core.condensed import PooledSupport
-from cohortmix.core.records import Pool
+from cohortmix.core.pool import Pool
 from cohortmix.protocol.canonical import sha256
 from cohortmix.server.result import StudyResult
 

@@ -30,7 +30,7 @@ NOISE = {"core/noise.py"}  # the only draws that a guarantee rests on
 TEST_NOISE = {"core/noise_keyed.py"}
 POST_PROCESSING = {  # draws from released values, and splits of evaluation
     "core/adapt.py", "core/approximate.py", "core/encoding.py", "core/evaluate.py", "core/gaussian.py",
-    "core/pipeline.py", "core/records.py",
+    "core/field.py", "core/pipeline.py", "core/pool.py", "core/records.py",
 }  # fmt: skip
 AUDIT = {  # of public tables only, and never imported by a site
     "core/audit.py", "core/lower_bound.py", "core/neighbours.py", "core/one_run.py", "core/pairs.py",

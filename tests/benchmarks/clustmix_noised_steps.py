@@ -26,7 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cohortmix.core import pipeline
-from cohortmix.core.anonymize import Groups, Margins, blocks_of, choose_groups, membership, simplex
+from cohortmix.core.anonymize import Groups, Margins, blocks_of, choose_groups, membership
 from cohortmix.core.budget import Budget
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.encoding import Encoding
@@ -34,6 +34,7 @@ from cohortmix.core.meter import Answer, MemoryMeter
 from cohortmix.core.noise import NoiseSource, OpenDPNoise
 from cohortmix.core.query import Block, SumQuery
 from cohortmix.core.schema import Schema
+from cohortmix.core.smooth import simplex
 from cohortmix.core.synthesis import Release
 from cohortmix.core.table import TableSource
 from cohortmix.core.vault import Vault

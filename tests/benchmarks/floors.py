@@ -21,8 +21,10 @@ from cohortmix.core.encoding import UNKNOWN, Encoding
 from cohortmix.core.levels import Levels
 from cohortmix.core.meter import MemoryMeter
 from cohortmix.core.noise import MIN_SIGMA, NoiseSource
-from cohortmix.core.records import Pool, draw, rows_of_cells
+from cohortmix.core.pool import Pool
+from cohortmix.core.records import draw, rows_of_cells
 from cohortmix.core.schema import SITE, Schema
+from cohortmix.core.smooth import simplex
 from cohortmix.core.table import TableSource
 from cohortmix.core.vault import Vault
 
@@ -73,7 +75,7 @@ def class_gaussians(
     for table, each in zip(tables, noise, strict=True):
         exact, n = _second_moment(levels, table, schema)
         moment, patients = moment + _noised(exact, sqrt(2) * (len(schema.features) + 1) / mu, each), patients + n
-    masses = patients * anonymize.simplex(np.diag(moment)[-classes:] / patients, 0.5 / patients)
+    masses = patients * simplex(np.diag(moment)[-classes:] / patients, 0.5 / patients)
     means = moment[-classes:, :-classes] / masses[:, None]
     within = moment[:-classes, :-classes] / patients - (means.T * masses / patients) @ means
     values, vectors = np.linalg.eigh(within)

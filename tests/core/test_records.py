@@ -17,7 +17,8 @@ from cohortmix.core import Schema
 from cohortmix.core.anonymize import Groups, Margins, blocks_of, grouped
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.encoding import Encoding
-from cohortmix.core.records import Pool, draw, draw_groups, shape_within
+from cohortmix.core.pool import Pool, shape_within
+from cohortmix.core.records import draw
 from cohortmix.core.table import TableSource
 
 LEVEL = 1e-6
@@ -49,7 +50,7 @@ def site(groups: Groups, k: int, seed: int, patients: float = 100.0) -> SiteCent
     means = np.concatenate([rng.dirichlet(np.ones(max(of) + 1), k) for of in groups], axis=1)
     labels = rng.dirichlet(np.ones(3), k)
     none = np.zeros((0, means.shape[1])), np.zeros((0, 3))
-    return SiteCentroids(patients * rng.dirichlet(np.ones(k)), means, labels, ("mixture",) * k, 1.0, *none)
+    return SiteCentroids(patients * rng.dirichlet(np.ones(k)), means, labels, ("class",) * k, 1.0, *none)
 
 
 def grouping(seed: int) -> Groups:
@@ -259,8 +260,7 @@ def test_rows_are_read_as_the_groups_that_they_were_drawn_for() -> None:
     cells = common(1).margins
     centroids = site(fine, 3, 2)
     drawn_from = Pool.of(SCHEMA, Common(fine, cells), {"north": centroids})
-    rng = np.random.default_rng(11)
-    _, groups = draw_groups(drawn_from.masses, drawn_from.means, SIZES, 500, rng)  # as `draw` starts
+    _, _, groups = drawn_from.draw(500, np.random.default_rng(11))  # as `draw` starts
     features, _ = codes(draw(drawn_from, SCHEMA, 500, 11))
     for name in FREE:
         column = SCHEMA.features.index(name)
@@ -285,10 +285,3 @@ def test_a_group_without_mass_is_drawn_evenly() -> None:
     of = np.asarray(shared.groups[SCHEMA.features.index("age")])
     shape = shape_within(ENCODING, Margins(cells, shared.margins.masses, 1.0), shared.groups)[block]
     np.testing.assert_allclose(shape, 1 / np.bincount(of)[of])
-
-
-def test_a_histogram_decides_the_groups() -> None:
-    means = np.array([[1.0, 0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 1.0, 1.0, 0.0]])
-    k, groups = draw_groups(np.array([1.0, 3.0]), means, (3, 2), 4000, np.random.default_rng(0))
-    assert abs(k.mean() - 0.75) < 5 * np.sqrt(0.75 * 0.25 / 4000)
-    np.testing.assert_array_equal(groups, np.where(k[:, None] == 0, [[0, 1]], [[2, 0]]))
