@@ -7,6 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+
+def around(pixel: int) -> tuple[str, ...]:
+    """The eight pixels beside one of an image of 28 x 28."""
+    return tuple(f"p{pixel + 28 * down + right}" for down in (-1, 0, 1) for right in (-1, 0, 1) if down or right)
+
+
 TARGETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "adult": {
         "income": (),
@@ -27,7 +33,7 @@ TARGETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "creditcard": {"Class": (), "V1>0": (), "V2>0": (), "V3>0": (), "V4>0": ()},
     "isolet": {"vowel": (), "f150>0": (), "f200>0": (), "f300>0": (), "f550>0": ()},
-    "mnist": {"digit": (), "p210>127": (), "p350>127": (), "p406>127": (), "p490>127": ()},
+    "mnist": {"digit": (), **{f"p{at}>127": around(at) for at in (210, 350, 406, 490)}},
     "diabetes130": {
         "readmitted": (),
         "gender=Female": (),
