@@ -123,7 +123,8 @@ def compute(cell: Cell, command: str, again: bool = False) -> list[str]:
 
 def figures(name: str, made: Made, data: Dataset) -> Figures:
     """Of one method's records, and of the condensed set where it is the method's own."""
-    found = of_records(made.records[name], data)
+    records = made.records[name]
+    found = of_records(records() if callable(records) else records, data)
     if made.support is not None and name == next(iter(made.records)):
         found["condensed"] = of_condensed(made.sites, made.support, data)
     return found

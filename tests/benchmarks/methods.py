@@ -74,11 +74,21 @@ class Task:
         return OpenDPNoise() if self.seed is None else KeyedNoise(self.seed + 1_000 * site)
 
 
+Records: TypeAlias = pd.DataFrame | Values
+
+
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What a method has made: records by name, the condensed set that they came from, what it cost elsewhere."""
+    """What a method has made.
 
-    records: Mapping[str, pd.DataFrame | Values]
+    Attributes
+    ----------
+    records : by the name of the method; a function draws more of them, which is no part of the cost.
+    sites, support : the condensed set that they came from.
+    cost : what it took in another process.
+    """
+
+    records: Mapping[str, Records | Callable[[], Records]]
     sites: list[SiteCentroids] = field(default_factory=list)
     support: PooledSupport | None = None
     cost: Mapping[str, Any] = field(default_factory=dict)
@@ -108,12 +118,18 @@ def ours(task: Task) -> Made:
     """This project: `synthesize` for one site, a whole study in one process for several."""
     if len(task.tables) == 1:
         release = synthesize(task.table, task.data.schema, task.terms, noise=task.noise())
-        rows, many = release.records(), release.records(MANY * release.patients)
-        return Made({"ours": rows, "ours-4n": many}, [release.site], release.support)
+        return Made(
+            {"ours": release.records(), "ours-4n": lambda: release.records(MANY * release.patients)},
+            [release.site],
+            release.support,
+        )
     terms = Terms(budget=task.terms, seed=task.seed, public_data=True)
     study = simulate(task.table, task.data.schema, list(task.site), terms)
-    rows, many = study.records, draw(study.result, MANY * len(study.records))
-    return Made({"ours": rows, "ours-4n": many}, [s.centroids for s in study.result.sites], support(study.result))
+    return Made(
+        {"ours": study.records, "ours-4n": lambda: draw(study.result, MANY * len(study.records))},
+        [site.centroids for site in study.result.sites],
+        support(study.result),
+    )
 
 
 def noised_steps(task: Task) -> Made:
