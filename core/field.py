@@ -32,7 +32,7 @@ Codes: TypeAlias = NDArray[np.int32]
 CHAINS = 16_384  # of all classes together
 SWEEPS, BURN_IN = 200, 15  # to learn; before a record is taken
 STEP = 0.1  # of Newton's, along each coordinate by itself; falls to a twentieth
-SD_SHARED, SD_OWN = 1.0, 0.5  # of theta before anything is known: what the classes share, and each one's own part
+SD_SHARED, SD_OWN = 1.0, 0.25  # of theta before anything is known: what the classes share, and each one's own part
 FLOOR = 1e-3  # share of the records in a group, below which b moves more slowly
 GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, fill [0, 1] evenly (Weyl 1916)
 
