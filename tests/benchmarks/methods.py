@@ -31,6 +31,7 @@ from cohortmix.server.pool import draw, support
 
 OTHERS = ("mst", "aim", "dpgan", "pategan")
 MANY = 4  # times as many rows, of the same release
+MOST = 100_000_000  # values of a table; four times the digits would not fit into memory
 SIGMA_MAX = (0.05, 0.1, 0.2)  # that ClustMix as published may choose from, in units of a feature's range
 STEPS = 200  # of its kernel inducing points
 
@@ -118,11 +119,10 @@ def ours(task: Task) -> Made:
     """This project: `synthesize` for one site, a whole study in one process for several."""
     if len(task.tables) == 1:
         release = synthesize(task.table, task.data.schema, task.terms, noise=task.noise())
-        return Made(
-            {"ours": release.records(), "ours-4n": lambda: release.records(MANY * release.patients)},
-            [release.site],
-            release.support,
-        )
+        records: dict[str, Records | Callable[[], Records]] = {"ours": release.records()}
+        if MANY * release.patients * len(task.data.schema.columns) < MOST:
+            records["ours-4n"] = lambda: release.records(MANY * release.patients)
+        return Made(records, [release.site], release.support)
     terms = Terms(budget=task.terms, seed=task.seed, public_data=True)
     study = simulate(task.table, task.data.schema, list(task.site), terms)
     return Made(

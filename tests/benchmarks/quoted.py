@@ -90,9 +90,10 @@ BLOCKS = (
     Block("UCI heart, 4 hospitals", "heart", "natural", (*OURS, "real", "own", *FLOORS)),
     Block("— epsilon 10", "heart", "natural", OURS, 10.0, real_noise=False),
     Block("UCI heart, all patients at one site", "heart", "one", (*ALL, "mst", "aim", "dpgan")),
-    Block("Credit card fraud, one site", "creditcard", "one", ALL),
+    # ClustMix as published would fit up to 1,400 clusters to 213,605 records here: it was stopped after ten minutes.
+    Block("Credit card fraud, one site", "creditcard", "one"),
     Block("ISOLET, vowels, one site", "isolet", "one", ALL),
-    Block("MNIST, one site", "mnist", "one", (*OURS, "real", "gaussian-floor")),
+    Block("MNIST, one site", "mnist", "one", ("ours", "real", "gaussian-floor")),
     Block("Diabetes, 130 hospitals as one site", "diabetes130", "one"),
     Block("PhysioNet 2019, 2 hospitals", "physionet2019", "natural", (*OURS, "real", "own", *FLOORS)),
 )
