@@ -90,7 +90,7 @@ BLOCKS = (
     Block("UCI heart, 4 hospitals", "heart", "natural", (*OURS, "real", "own", *FLOORS)),
     Block("— epsilon 10", "heart", "natural", OURS, 10.0, real_noise=False),
     Block("UCI heart, all patients at one site", "heart", "one", (*ALL, "mst", "aim", "dpgan")),
-    # ClustMix as published would fit up to 1,400 clusters to 213,605 records here: it was stopped after ten minutes.
+    # ClustMix as published would fit 354 to 1,415 clusters to 213,605 records: it was stopped after ten minutes.
     Block("Credit card fraud, one site", "creditcard", "one"),
     Block("ISOLET, vowels, one site", "isolet", "one", ALL),
     Block("MNIST, one site", "mnist", "one", ("ours", "real", "gaussian-floor")),
