@@ -21,7 +21,13 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {  # heading: where it stands in a cell
     "CPU s": ("cpu seconds",),
     "GB": ("peak GB",),
 }
-NOTES = {"published": " (no valid guarantee)"}
+NOTES = {
+    "published": " (no valid guarantee)",
+    "mst": " (a record added or removed)",
+    "aim": " (a record added or removed)",
+    "dpgan": " (a record added or removed; conditions by exact frequencies, which it does not count)",
+    "pategan": " (a record added or removed)",
+}
 
 
 def markdown(cells: Mapping[Cell, Facts]) -> str:
