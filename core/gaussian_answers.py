@@ -36,6 +36,7 @@ CLASS_RADIUS, LABEL = 0.9, 0.7  # the same, of their scores; weight of the label
 NARROW = 0.5  # op of the noise of an average class's second moment, up to which it is asked in all directions
 FEWEST = 10  # directions: some that do not stand out from noise still say more than others
 FLATTENED = 0.25  # scores are divided by their standard deviation to the power of twice this
+SHORTEST = 0.25  # of a model's variance, where the released spread says less: its noise
 OFF = DIAGONAL / OFF_DIAGONAL  # an answer's unit is that of the diagonal: what the other entries count
 TO_SD = sqrt(np.pi / 2)  # of a Gaussian: its standard deviation over its mean distance from the centre
 
@@ -54,9 +55,12 @@ def learn(vault: Vault, plan: Plan) -> tuple[ClassGaussians, Answer]:
     levels = replace(levels, centre=_centre(levels, _first(vault, levels, plan).estimate, plan.patients))
     levels = replace(levels, scale=_scale(levels, _first(vault, levels, plan, spread=True), plan.patients))
     if is_narrow(len(levels.axes), plan):
-        return _within(vault, plan, levels, np.eye(len(levels.axes)), Fraction(0))
-    levels, total, directions = _directions(vault, plan, levels)
-    return _within(vault, plan, levels, directions, MOMENT + SUMS, total)
+        model, last = _within(vault, plan, levels, np.eye(len(levels.axes)), Fraction(0))
+        return _stretched(model, _spread(levels)), last
+    moved, total, directions = _directions(vault, plan, levels)
+    model, last = _within(vault, plan, moved, directions, MOMENT + SUMS, total)
+    every = (moved.centre - levels.centre) / levels.scale
+    return _stretched(model, _spread(levels) - float(every @ every)), last
 
 
 def is_narrow(size: int, plan: Plan) -> bool:
@@ -88,7 +92,7 @@ def _within(
     residual: Array = np.asarray(np.zeros_like(every) if total is None else total - loadings @ across.T)
     of_classes = denoise(answer, query, len(plan.schema.classes), plan.patients)
     mass_std = answer.std * (query.unit / query.label_weight) ** 2
-    return _stretched(ClassGaussians(levels, *of_classes, directions, loadings, residual, mass_std)), answer
+    return ClassGaussians(levels, *of_classes, directions, loadings, residual, mass_std), answer
 
 
 def denoise(answer: Answer, query: ClassMoment, classes: int, patients: int) -> tuple[Array, Array, Array]:
@@ -139,14 +143,18 @@ def _directions(vault: Vault, plan: Plan, levels: Levels) -> tuple[Levels, Array
     return moved, total, found * variance**-FLATTENED
 
 
-def _stretched(model: ClassGaussians) -> ClassGaussians:
-    """As long as the released spread says that records are, 1 for each number: a clip made them shorter."""
+def _spread(levels: Levels) -> float:
+    """Sum of the variances about the centre, by what was released: 1 for each number."""
+    p = np.clip(levels.centre, 0, 1)
+    return float(np.where(levels.shares, p * (1 - p) / levels.scale**2, 1).sum())
+
+
+def _stretched(model: ClassGaussians, spread: float) -> ClassGaussians:
+    """The model at the spread that was released: clips made records shorter."""
     second = model.covariances + model.scores[:, :, None] * model.scores[:, None, :]
     scores = np.einsum("c,cij->ij", model.masses / model.masses.sum(), second)
     drawn = np.einsum("ki,ij,kj->", model.loadings, scores, model.loadings) + np.trace(model.residual)
-    p = np.clip(model.levels.centre, 0, 1)
-    released = np.where(model.levels.shares, p * (1 - p) / model.levels.scale**2, 1).sum()
-    by = sqrt(float(released / drawn))
+    by = sqrt(max(spread / float(drawn), SHORTEST))
     return replace(
         model, directions=model.directions / by, loadings=model.loadings * by, residual=model.residual * by**2
     )
