@@ -45,14 +45,14 @@ class ForeignKeyError(SignatureError):
     """The site's key is not the one under which its ledger was kept last."""
 
 
-def verify_signed(entries: Sequence[tuple[str, Act | SignedReceipt]], public_hex: str) -> None:
+def verify_signed(entries: Sequence[tuple[str, Act | SignedReceipt | str]], public_hex: str) -> None:
     """Raise SignatureError unless each act and each receipt is signed with the site's key of its time.
 
     The newest entry says whose ledger it is, the older ones whether it holds.
 
     Parameters
     ----------
-    entries : in their order, each with the hash of the step before it.
+    entries : in their order, each with the hash of the step before it; of a reservation, the key that it names.
     public_hex : the site's present key.
 
     Raises
@@ -72,8 +72,10 @@ def verify_signed(entries: Sequence[tuple[str, Act | SignedReceipt]], public_hex
             signer = entry.by
 
 
-def under(signer: str, entry: Act | SignedReceipt) -> bool:
-    """Whether an act names this key as the site's, or this key has signed a receipt."""
+def under(signer: str, entry: Act | SignedReceipt | str) -> bool:
+    """Whether an act or a reservation names this key as the site's, or this key has signed a receipt."""
+    if isinstance(entry, str):
+        return entry == signer
     if isinstance(entry, Act):
         return (entry.by if entry.key is None else entry.key) == signer
     try:

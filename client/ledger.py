@@ -21,7 +21,7 @@ from cohortmix.client.mark import CURE, HistoryError
 from cohortmix.client.policy import Refused
 from cohortmix.client.reservation import Reservation, check_limit, total_mu2
 from cohortmix.protocol.canonical import canonical
-from cohortmix.protocol.fields import Exact, Hash, Ratio, Wire
+from cohortmix.protocol.fields import Exact, Hash, PublicKey, Ratio, Wire
 from cohortmix.protocol.messages import Code, SignedReceipt, SignedRelease, decode, encode
 from cohortmix.protocol.receipts import GENESIS, ReceiptError, verify_chain
 from cohortmix.protocol.signing import Key, SignatureError
@@ -39,11 +39,12 @@ class RequestConflict(LedgerError):  # noqa: N818 (a conflict, not a fault of th
 
 
 class _Reserved(Wire):
-    """Content of a reservation: the request, its cost, and the cap under which it was granted."""
+    """Content of a reservation: the request, its cost, the cap under which it was granted, and the site's key."""
 
     request: Hash
     mu2: Ratio
     cap: Exact
+    key: PublicKey | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Ledger:
             known = [_reserved(step) for step in self._journal.steps(RESERVED, study, request_id)]
             if not known:
                 self._afford(study, mu2, approved_mu2)
-                known = [_Reserved(request=request_hash, mu2=mu2, cap=self.cap_mu)]
+                known = [_Reserved(request=request_hash, mu2=mu2, cap=self.cap_mu, key=self._key)]
                 self._journal.append(RESERVED, study, request_id, 0, canonical(known[0].plain()))
             committed = self._journal.steps(COMMITTED, study, request_id)
         if known[0].request != request_hash:
@@ -273,7 +274,9 @@ class Ledger:
         acts, receipts = self._acts(), [(step, _signed(step)) for step in self._journal.steps(COMMITTED)]
         verify_chain([signed.receipt for _, signed in receipts], complete=True)
         if self._key is not None:
-            entries: list[tuple[Step, Act | SignedReceipt]] = [*acts, *receipts]
+            reserved = [(step, _reserved(step).key) for step in self._journal.steps(RESERVED)]
+            entries: list[tuple[Step, Act | SignedReceipt | str]] = [*acts, *receipts]
+            entries += [(step, key) for step, key in reserved if key is not None]
             entries.sort(key=lambda entry: entry[0].number)
             verify_signed([(self._journal.hash_of(step.number - 1), each) for step, each in entries], self._key)
         elif acts:

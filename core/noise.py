@@ -45,6 +45,9 @@ class OpenDPNoise:
     name: Final = "opendp"
     private: Final = True
 
+    def __init__(self) -> None:
+        import opendp.prelude  # noqa: F401 (where it is broken, better now than once a budget is spent)
+
     def add(self, values: NDArray[np.int64], sigma: int, purpose: str) -> NDArray[np.int64]:
         """Add discrete Gaussian noise, P(k) proportional to exp(-k^2 / (2 sigma^2)), to each integer.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -189,8 +189,8 @@ NAMES = {
 
 def question_hash(query: Query, schema: Schema) -> str:
     """SHA-256 of what is asked, of which schema."""
-    plain = [schema.hash, [NAMES[type(query)], *vars(query).values()]]
-    text = json.dumps(plain, separators=(",", ":"), default=lambda part: [*vars(part).values()])
+    plain = [schema.hash, [NAMES[type(query)], *_parts(query)]]
+    text = json.dumps(plain, separators=(",", ":"), default=_parts)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -239,6 +239,11 @@ FORMS: dict[type, tuple[object, ...]] = {  # of each field in order; (form,) is 
 }
 
 
+def _parts(value: Any) -> list[Any]:
+    """The fields in their declared order, whatever the order in which they were set."""
+    return [getattr(value, field.name) for field in fields(value)]
+
+
 def _has_form(value: Any, form: Any) -> bool:
     if form == (int,):
         return type(value) is tuple and set(map(type, value)) <= {int}
@@ -246,7 +251,7 @@ def _has_form(value: Any, form: Any) -> bool:
         return type(value) is tuple and all(_has_form(each, form[0]) for each in value)
     if type(value) is not form or form is int:
         return type(value) is form
-    return all(_has_form(part, of) for part, of in zip(vars(value).values(), FORMS[form], strict=True))
+    return all(_has_form(part, of) for part, of in zip(_parts(value), FORMS[form], strict=True))
 
 
 def _maps(query: object) -> Iterator[tuple[int, tuple[int, ...]]]:

@@ -155,7 +155,8 @@ class Vault:
         """
         check_query(query, ClassMoment, self._encoding.sizes)
         most = query.largest
-        if max(query.bound2, *most) > EXACT or sum((each // query.divisor) ** 2 for each in most) >= LIMIT:
+        divided = sum((each // query.divisor) ** 2 for each in most)
+        if max(query.bound2, query.divisor, *most) > EXACT or divided >= LIMIT:
             raise OverflowError(f"{len(most)} directions of {len(query.coordinates)} levels leave 53 bits")
         largest = DIAGONAL * query.bound2
         return self._answer(query, DIAGONAL * query.unit**2, 2 * largest**2, largest, mu2)

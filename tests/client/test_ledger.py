@@ -625,11 +625,16 @@ def test_receipts_alone_say_whose_ledger_it_is(path: Path) -> None:
     signing(path, "0.3").close()
 
 
-def test_a_key_without_a_signature_in_the_ledger_is_as_good_as_another(path: Path) -> None:
+def test_a_reservation_says_whose_ledger_it_is_before_anything_is_signed(path: Path) -> None:
+    """A crash in the first round: something is spent. As long as nothing is, any key will do."""
+    signing(path, "0.3").close()
+    Ledger(path, CAP, key=Key.generate().public_hex).close()
     ledger = signing(path, "0.3")
     ledger.reserve(STUDY, "request-1", HASH, mu2("0.1"), LARGE)
     ledger.close()
-    Ledger(path, CAP, key=Key.generate().public_hex).close()
+    with pytest.raises(LedgerError, match=r"put that key back.* --new-key"):
+        Ledger(path, CAP, key=Key.generate().public_hex)
+    signing(path, "0.3").close()
 
 
 def test_each_receipt_is_under_the_key_of_its_time(path: Path) -> None:

@@ -337,6 +337,7 @@ def steep(level: int) -> tuple[Coordinate, ...]:
         (ClassMoment(LEVELS, ((1 << 50,) * 4,), 1 << 50, 1, 1, 1), MU2, "leave 53 bits"),
         (ClassMoment(steep(3 << 51), ((0, 0),), 1 << 52, 1, 1, 1), MU2, "leave 53 bits"),
         (ClassMoment(steep(1 << 31), ((1, 0),), 1, 1, 1, 1), MU2, "leave 53 bits"),
+        (ClassMoment(LEVELS, ((1,) * 4,), 1 << 63, 1, 1, 1), MU2, "leave 53 bits"),
         (lattice(1), Fraction(1 << 80), "patients are too many for mu"),
         *((query, Fraction(1 << 80), "patients are too many for mu") for query in QUERIES[1:]),
         (lattice(1), Fraction(1, 1 << 120), "too small"),
@@ -608,6 +609,18 @@ CLASS_PARTS: dict[str, Any] = {
     "radius": 22,
     "label_weight": 14,
 }
+
+
+def test_the_order_in_which_fields_were_set_changes_nothing() -> None:
+    """Made by hand in another order, a query is still the one that it says it is."""
+    query = ClassMoment(LEVELS, ((1,) * 4,), 3, 50, 1, 1)
+    shuffled = object.__new__(ClassMoment)
+    for name in ("coordinates", "directions", "radius", "divisor", "label_weight", "unit"):
+        object.__setattr__(shuffled, name, getattr(query, name))
+    assert shuffled == query
+    assert question_hash(shuffled, SCHEMA) == question_hash(query, SCHEMA)
+    other = ClassMoment(LEVELS, ((1,) * 4,), 50, 3, 1, 1)
+    assert question_hash(shuffled, SCHEMA) != question_hash(other, SCHEMA)
 
 
 def test_the_question_is_the_query_and_the_schema() -> None:

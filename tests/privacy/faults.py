@@ -342,9 +342,16 @@ FAULTS = (
     Fault(
         "the hash of a question leaves out its weights",
         "core/query.py",
-        "[NAMES[type(query)], *vars(query).values()]",
-        "[NAMES[type(query)], next(iter(vars(query).values()))]",
+        "[NAMES[type(query)], *_parts(query)]",
+        "[NAMES[type(query)], _parts(query)[0]]",
         (f"{VAULT}::test_the_question_is_the_query_and_the_schema",),
+    ),
+    Fault(
+        "a reservation names no key",
+        "client/ledger.py",
+        "for step, key in reserved if key is not None",
+        "for step, key in reserved if key is not None and not reserved",
+        ("tests/client/test_ledger.py::test_a_reservation_says_whose_ledger_it_is_before_anything_is_signed",),
     ),
     Fault(
         "another question on the budget of the first",
