@@ -31,7 +31,8 @@ DECLARED, ALL_TARGETS = "declared", "mean"
 ROWS = {  # of each block, and where their figures stand
     "boosted trees": (("trees", DECLARED), ("trees", ALL_TARGETS)),
     "logistic": (("logistic", DECLARED), ("logistic", ALL_TARGETS)),
-    "discriminants": (("discriminant", DECLARED), ("discriminant", ALL_TARGETS)),
+    "linear discriminants": (("discriminant", DECLARED), ("discriminant", ALL_TARGETS)),
+    "quadratic discriminants": (("quadratic", DECLARED), ("quadratic", ALL_TARGETS)),
     "condensed set alone": (("condensed", "kernel ridge"), ("condensed", "decision tree")),
     "TVD of columns / pairs": (("tvd1",), ("tvd2",)),
 }
