@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 2
 export FLWR_TELEMETRY_ENABLED = 0
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test lint audit bench bench-utility bench-peers lock proto clean
+.PHONY: demo test lint audit bench-utility bench-peers lock proto clean
 
 demo: $(READY)
 	$(BIN)/cohortmix demo
@@ -28,9 +28,6 @@ audit: $(READY)
 	$(BIN)/cohortmix audit
 	COHORTMIX_KILLS=200 $(BIN)/python -m pytest tests/client/test_daemon_faults.py tests/deploy/test_loopback.py
 	$(BIN)/python tests/benchmarks/attack.py
-
-bench: $(READY)
-	$(BIN)/python tests/benchmarks/bench.py
 
 # Utility against every anchor: the cells that the README quotes, as far as they are not stored yet, and their table.
 bench-utility: $(READY)

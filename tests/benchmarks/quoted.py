@@ -115,12 +115,13 @@ def cells(peers: bool) -> list[Cell]:
 
 
 def markdown(stored: Mapping[Cell, Facts]) -> str:
-    """The README's table, and a sentence for each block with real sites; what is not stored is left out."""
+    """The README's table, and a sentence for each block with real sites; what this project lacks is left out."""
     lines = [f"| | {' | '.join(COLUMNS.values())} |", "|" + "---|" * (len(COLUMNS) + 1)]
     for block in BLOCKS:
         facts = {method: block.facts(method, stored) for method in COLUMNS}
-        if any(facts.values()):
-            lines.append(f"| **{block.title}**, {block.budget} |" + " |" * len(COLUMNS))
+        if splits := len(facts["ours"]):
+            fewer = f", {splits} of {SPLITS} splits" if splits < SPLITS else ""
+            lines.append(f"| **{block.title}**, {block.budget}{fewer} |" + " |" * len(COLUMNS))
             lines += [row for name, paths in ROWS.items() if (row := _row(name, paths, facts))]
     return "\n".join([*lines, "", *(told for block in BLOCKS if (told := _own(block, stored)))])
 
