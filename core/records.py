@@ -24,7 +24,7 @@ from cohortmix.core.schema import SITE, Column, Number, Schema
 def draw(pool: Pool, schema: Schema, rows: int, seed: int) -> pd.DataFrame:
     """Rows of the original table, shape (rows, 1 + columns): the schema's columns and `site`.
 
-    The same pool, schema, rows and seed give the same rows.
+    The same pool, schema, rows and seed give the same rows on the same machine.
     """
     encoding, rng = Encoding.of(schema), np.random.default_rng(seed)
     site, label, groups = pool.draw(rows, rng)

@@ -5,11 +5,12 @@ the total nor the sum of the budget, nor stop the study.
 """
 
 from fractions import Fraction
+from math import isclose
 from typing import Any
 
 from numpy.typing import NDArray
 
-from cohortmix.core.anonymize import UNIT, blocks_of, sum_query
+from cohortmix.core.anonymize import UNIT, blocks_of, noise_a, sum_query
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.noise import MIN_SIGMA
 from cohortmix.core.pipeline import Plan
@@ -22,7 +23,7 @@ TAIL = 12
 """Standard deviations of noise beyond which no estimate lies: one in 10^32 for each number."""
 
 ROUNDING = 1e-6
-"""How far from 1 a histogram's sum may be."""
+"""How far from 1 a histogram's sum may be, and a noise from the plan's."""
 
 SPENT = 1 - Fraction(1, 2**20)
 """Least share of its round's budget that a site spends: only sigma, of 2^32 steps or more, is rounded up."""
@@ -94,6 +95,11 @@ def _check_centroids(centroids: Centroids, request: Request, plan: Plan) -> None
     sizes = [max(groups) + 1 for groups in request.common.groups]
     _expect("groups", sum(sizes), centroids.means.shape[1])
     _expect("classes", len(plan.schema.classes), centroids.labels.shape[1])
+    fitted = "mixture" in centroids.kinds
+    _expect("fitted mixtures without pairs", False, fitted and not plan.fits_mixture)
+    # The pool weighs everybody's pairs by it.
+    noise = plan.s_b if fitted else noise_a(Encoding.of(plan.schema), float(plan.mu2_sums))
+    _expect("noise_std of the plan", True, isclose(float(centroids.noise_std), noise, rel_tol=ROUNDING))
     _expect("support points above the plan's", 0, max(0, len(centroids.support_points.numpy()) - plan.support))
     masses = centroids.masses.numpy()
     _expect("masses beyond 0 and N", 0, _outside(masses, plan.patients + 1))

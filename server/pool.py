@@ -1,7 +1,4 @@
-"""Pooling: the union of the sites' centroids, each with its mass in patients.
-
-Every site counts with its patients, whatever its noise.
-"""
+"""Pooling: the union of the sites' centroids, each with its mass in patients."""
 
 from collections.abc import Mapping
 
@@ -16,14 +13,14 @@ from cohortmix.server.result import StudyResult
 
 
 def pool(result: StudyResult) -> Pool:
-    """The pooled mixture, from which records are drawn; a record's site follows from its centroid."""
+    """The pooled mixture, from which records are drawn; a record starts at a centroid, and keeps its site."""
     return Pool.of(result.schema, result.common, _by_name(result))
 
 
 def draw(result: StudyResult, rows: int | None = None) -> pd.DataFrame:
     """Records of the pool: the schema's columns and `site`; as many as there are patients by default.
 
-    The seed is a public value that follows from the receipts: the same releases give the same records.
+    The seed is a public value that follows from the receipts: on one machine, the same releases give the same records.
     """
     patients = sum(site.entry.patients for site in result.sites)
     hashes = [signed.receipt.hash for site in result.sites for signed in site.receipts]

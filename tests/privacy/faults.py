@@ -347,6 +347,13 @@ FAULTS = (
         (f"{VAULT}::test_the_question_is_the_query_and_the_schema",),
     ),
     Fault(
+        "a site says how noisy its centroids are, and is believed",
+        "server/acceptance.py",
+        "True, isclose(float(centroids.noise_std), noise, rel_tol=ROUNDING))",
+        "True, float(centroids.noise_std) == float(centroids.noise_std))",
+        ("tests/server/test_acceptance.py::test_the_noise_of_centroids_is_the_plans",),
+    ),
+    Fault(
         "a reservation names no key",
         "client/ledger.py",
         "for step, key in reserved if key is not None",

@@ -228,11 +228,16 @@ def test_centroids_without_the_one_answer_that_they_rest_on_are_refused(what: st
 def test_a_site_too_small_for_a_mixture_has_nothing_to_pay() -> None:
     small = replace(PLAN, mu2=Fraction(1, 10**4))
     assert not small.fits_mixture
-    request = asked(COMMON)
-    check_release(signed(request, BY_CLASS, {}), request, small)
+    request, release = asked(COMMON), of_small(small)
+    check_release(signed(request, release, {}), request, small)
     free = {"second moments": cost(MOMENTS, sensitivity2=0)}
     with pytest.raises(ReceiptError, match="expected statements=0, got 1"):
-        check_release(signed(request, BY_CLASS, free), request, small)
+        check_release(signed(request, release, free), request, small)
+
+
+def of_small(plan: Plan) -> Centroids:
+    """What a site gives whose whole budget went to its class sums."""
+    return Centroids.of(pipeline.class_centroids(plan, COMMON, pipeline.class_sums(vault(), plan)))
 
 
 def changed(part: str, change: Callable[[np.ndarray], Any]) -> Centroids:
@@ -295,3 +300,18 @@ def test_groups_and_classes_are_those_of_the_study() -> None:
         check_centroids(wider("means", "support_points"))
     with pytest.raises(ReceiptError, match="expected classes=2, got 3"):
         check_centroids(wider("labels", "support_labels"))
+
+
+@pytest.mark.parametrize("noise", ["1E+12", "1E-9", "0"])
+def test_the_noise_of_centroids_is_the_plans(noise: str) -> None:
+    """The pool weighs the pairs of all sites by it: one that says too much would take them from the others."""
+    with pytest.raises(ReceiptError, match="expected noise_std of the plan"):
+        check_centroids(CENTROIDS.model_copy(update={"noise_std": Decimal(noise)}))
+
+
+def test_a_site_too_small_for_a_mixture_has_none() -> None:
+    small = replace(PLAN, mu2=Fraction(1, 10**4))
+    request, release = asked(COMMON), of_small(small)
+    mixed = release.model_copy(update={"kinds": ("mixture",) * len(release.kinds)})
+    with pytest.raises(ReceiptError, match="expected fitted mixtures without pairs=False, got True"):
+        check_release(signed(request, mixed, {}), request, small)
