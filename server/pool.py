@@ -20,7 +20,8 @@ def pool(result: StudyResult) -> Pool:
 def draw(result: StudyResult, rows: int | None = None) -> pd.DataFrame:
     """Records of the pool: the schema's columns and `site`; as many as there are patients by default.
 
-    The seed is a public value that follows from the receipts: on one machine, the same releases give the same records.
+    The seed is a public value that follows from the receipts: on one machine, the same releases give the same
+    records.
     """
     patients = sum(site.entry.patients for site in result.sites)
     hashes = [signed.receipt.hash for site in result.sites for signed in site.receipts]
