@@ -6,7 +6,8 @@ system reads a record. `README.md` beside this file has the theorem; the `Guaran
 same names as their tests.
 
 Records are integers from the start: a cell is found by comparisons (`encoding`), a record is an integer vector
-on a lattice, its norm is checked and clipped in integers, and sums of integers do not depend on their order.
+on a lattice, its norm is checked and clipped in integers, and sums of integers do not depend on their order
+(`contributions`, as trusted as this file).
 """
 
 from __future__ import annotations
@@ -20,30 +21,29 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cohortmix.core.contributions import MOMENT_UNIT, Rows, exact
 from cohortmix.core.encoding import UNKNOWN, Encoding
-from cohortmix.core.lattice import EXACT, clip_rows, divide, divide_by_root, project
+from cohortmix.core.form import check_query
+from cohortmix.core.lattice import EXACT
 from cohortmix.core.meter import Answer, BudgetExceeded, Meter
 from cohortmix.core.noise import MAX_SIGMA, MIN_SIGMA, NoiseSource, ceil_sqrt
 from cohortmix.core.query import (
     DIAGONAL,
     ClassMoment,
-    Coordinate,
     LevelMoment,
     LevelSum,
     MomentQuery,
     Query,
     SumQuery,
-    check_query,
+    largest_norm2,
     question_hash,
-    upper,
-    weights,
 )
 from cohortmix.core.schema import Schema, category_text
 from cohortmix.core.table import NULL_TEXTS, Source, python_values
 
-MOMENT_UNIT = 1 << 14  # lattice steps of a cell of psi; a pair of cells counts MOMENT_UNIT^2
+__all__ = ["MOMENT_UNIT", "Vault"]
+
 LIMIT = 1 << 62  # bound on every integer that is summed
-BATCH_NUMBERS = 1 << 24  # entries of a batch's lattice matrix
 
 
 class Vault:
@@ -115,7 +115,7 @@ class Vault:
         Public: the query, N, the cap on rows.
         """
         check_query(query, LevelSum, self._encoding.sizes)
-        if max(query.bound2, _largest_norm2(query.coordinates)) >= LIMIT:
+        if max(query.bound2, largest_norm2(query.coordinates)) >= LIMIT:
             raise OverflowError(f"the levels of {len(query.coordinates)} coordinates are too large for 62 bits")
         cap = 1 if self._rows_of is None else self._schema.max_rows_per_patient
         cut = min(cap - 1, query.label_weight)
@@ -136,7 +136,7 @@ class Vault:
         check_query(query, LevelMoment, self._encoding.sizes)
         if not query.coordinates:
             raise ValueError("a second moment needs a coordinate, got none")
-        if query.radius**2 > EXACT or _largest_norm2(query.coordinates) >= LIMIT:
+        if query.radius**2 > EXACT or largest_norm2(query.coordinates) >= LIMIT:
             raise OverflowError(f"the levels of {len(query.coordinates)} coordinates are too large for 53 bits")
         largest = DIAGONAL * query.radius**2
         return self._answer(query, DIAGONAL * query.unit**2, 2 * largest**2, largest, mu2)
@@ -189,89 +189,16 @@ class Vault:
 
     def _exact(self, query: Query) -> NDArray[np.int64]:
         """What the noise is added to, and nothing else may read."""
-        if isinstance(query, LevelSum):
-            return self._level_sums(query)
-        if isinstance(query, LevelMoment):
-            return self._level_moments(query)
-        if isinstance(query, ClassMoment):
-            return self._class_moments(query)
-        return self._sums(query) if isinstance(query, SumQuery) else self._moments(query)
+        return exact(query, self._rows(), self._encoding.label.size)
 
-    def _sums(self, query: SumQuery) -> NDArray[np.int64]:
-        total = np.zeros((self._encoding.label.size, query.width), dtype=np.int64)
-        for codes, label, parts in self._batches(BATCH_NUMBERS // query.width):
-            z = np.zeros((len(codes), query.width), dtype=np.int64)
-            start = 0
-            for block in query.blocks:
-                _put(z[:, start : start + block.size], codes[:, block.column], block.slots, block.weight)
-                start += block.size
-            z[:, -1] = query.label_weight
-            z = divide(clip_rows(z, query.bound2), parts)
-            for c in range(len(total)):
-                total[c] += z[label == c].sum(axis=0)
-        return total.ravel()
-
-    def _moments(self, query: MomentQuery) -> NDArray[np.int64]:
-        width, bound2 = sum(query.sizes), len(query.groups) * MOMENT_UNIT**2
-        total = np.zeros((self._encoding.label.size, width, width), dtype=np.int64)
-        for codes, label, parts in self._batches(min(BATCH_NUMBERS // width, EXACT // bound2)):
-            psi = np.zeros((len(codes), width), dtype=np.int64)
-            start = 0
-            for column, (slots, size) in enumerate(zip(query.groups, query.sizes, strict=True)):
-                _put(psi[:, start : start + size], codes[:, column], slots, MOMENT_UNIT)
-                start += size
-            psi = divide_by_root(clip_rows(psi, bound2), parts, MOMENT_UNIT)
-            for c in range(len(total)):
-                rows = psi[label == c].astype(np.float64)
-                total[c] += (rows.T @ rows).astype(np.int64)  # exact: rows x B^2 <= 2^53
-        return total[:, query.pairs].ravel()
-
-    def _level_sums(self, query: LevelSum) -> NDArray[np.int64]:
-        by_class = query.label_weight > 0
-        width = len(query.coordinates) + by_class
-        total = np.zeros((self._encoding.label.size if by_class else 1, width), dtype=np.int64)
-        for codes, label, parts in self._batches(BATCH_NUMBERS // max(width, 1)):
-            z = np.full((len(codes), width), query.label_weight, dtype=np.int64)
-            z[:, : len(query.coordinates)] = clip_rows(_levels(codes, query.coordinates), query.radius**2)
-            z = divide(z, parts)
-            for c in range(len(total)):
-                total[c] += z[label == c].sum(axis=0) if by_class else z.sum(axis=0)
-        return total.ravel()
-
-    def _level_moments(self, query: LevelMoment) -> NDArray[np.int64]:
-        width, bound2 = len(query.coordinates), query.radius**2
-        total = np.zeros((width, width), dtype=np.int64)
-        for codes, _, parts in self._batches(min(BATCH_NUMBERS // width, EXACT // bound2)):
-            psi = clip_rows(_levels(codes, query.coordinates), bound2)
-            rows = divide_by_root(psi, parts, MOMENT_UNIT).astype(np.float64)
-            total += (rows.T @ rows).astype(np.int64)  # exact: rows x R^2 <= 2^53
-        return total[query.upper] * query.weights
-
-    def _class_moments(self, query: ClassMoment) -> NDArray[np.int64]:
-        directions = np.array(query.directions, dtype=np.int64)
-        total = np.zeros((self._encoding.label.size, query.width, query.width), dtype=np.int64)
-        most = min(BATCH_NUMBERS // max(query.width, len(query.coordinates)), EXACT // query.bound2)
-        for codes, label, parts in self._batches(most):
-            psi = np.full((len(codes), query.width), query.label_weight, dtype=np.int64)
-            z = project(_levels(codes, query.coordinates), directions, query.divisor)
-            psi[:, :-1] = clip_rows(z, query.radius**2)
-            psi = divide_by_root(psi, parts, MOMENT_UNIT)
-            for c in range(len(total)):
-                rows = psi[label == c].astype(np.float64)
-                total[c] += (rows.T @ rows).astype(np.int64)  # exact: rows x B^2 <= 2^53
-        return (total[:, upper(query.width)] * weights(query.width)).ravel()
-
-    def _batches(self, most: int) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]]:
-        """Cells, labels and number of parts m of the rows that count, at most `most` rows at once."""
+    def _rows(self) -> Iterator[Rows]:
+        """The rows that count, a batch of the table at a time."""
         seen: Counter[str] = Counter()
         for batch in self._source.batches():
             features, label = self._encoding.codes(batch)
             parts = self._parts(batch, seen)
             keep = (label != UNKNOWN) & (parts > 0)
-            features, label, parts = features[keep], label[keep], parts[keep]
-            for first in range(0, len(label), max(1, most)):
-                chunk = slice(first, first + max(1, most))
-                yield features[chunk], label[chunk], parts[chunk]
+            yield features[keep], label[keep], parts[keep]
 
     def _parts(self, batch: pa.RecordBatch, seen: Counter[str]) -> NDArray[np.int64]:
         """m of each row: a row weighs 1/m; 0 marks a row without a patient, or over the cap."""
@@ -293,26 +220,6 @@ class Vault:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a vault holds records: it cannot be copied or serialised")
-
-
-def _put(block: NDArray[np.int64], codes: NDArray[np.int32], slots: tuple[int, ...], value: int) -> None:
-    """Write `value` into each row's slot; an UNKNOWN cell leaves zeros."""
-    slot = np.asarray((*slots, UNKNOWN), dtype=np.int64)[codes]
-    rows = np.flatnonzero(slot >= 0)
-    block[rows, slot[rows]] = value
-
-
-def _levels(codes: NDArray[np.int32], coordinates: tuple[Coordinate, ...]) -> NDArray[np.int64]:
-    """Level of each row at each coordinate, (n, K); 0 for an UNKNOWN cell."""
-    out = np.zeros((len(codes), len(coordinates)), dtype=np.int64)
-    for k, coordinate in enumerate(coordinates):
-        out[:, k] = np.array((*coordinate.levels, 0), dtype=np.int64)[codes[:, coordinate.column]]  # UNKNOWN is -1
-    return out
-
-
-def _largest_norm2(coordinates: tuple[Coordinate, ...]) -> int:
-    """The largest squared norm that a row can have before it is clipped."""
-    return sum(max(abs(level) for level in coordinate.levels) ** 2 for coordinate in coordinates)
 
 
 def _rows_of_patients(source: Source, schema: Schema) -> Counter[str] | None:

@@ -120,7 +120,9 @@ def test_post_processing_cannot_reach_a_record() -> None:
 
 
 def test_records_are_read_where_it_is_known() -> None:
+    """What records add to an answer before its noise is computed for the vault alone."""
     assert using({"batches"}, {"core", "client", "server", "protocol"}) == READERS
+    assert using({"contributions"}, set(MAY_IMPORT)) == {"core/vault.py"}
 
 
 def loaded_by(module: str) -> set[str]:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cohortmix.core import Schema, vault
+from cohortmix.core import Schema, contributions
 from cohortmix.core.anonymize import sum_query
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.lattice import EXACT, clip_rows, divide, divide_by_root, floor_sqrt, project
@@ -211,7 +211,7 @@ def test_batches_do_not_change_an_answer(size: int) -> None:
 @pytest.mark.parametrize("numbers", [1, 100, 2000])
 def test_memory_does_not_change_an_answer(monkeypatch: pytest.MonkeyPatch, numbers: int) -> None:
     expected = exact(Rows(table()))
-    monkeypatch.setattr(vault, "BATCH_NUMBERS", numbers)
+    monkeypatch.setattr(contributions, "BATCH_NUMBERS", numbers)
     for answer, other in zip(exact(Rows(table())), expected, strict=True):
         np.testing.assert_array_equal(answer, other)
 

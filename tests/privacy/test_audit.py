@@ -191,7 +191,7 @@ def test_a_missing_clip_is_caught_on_signed_numbers(
     tables: dict[str, pa.Table], cohort: Cohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert vault_on(tables, cohort).violations == []
-    monkeypatch.setattr("cohortmix.core.vault.clip_rows", lambda z, bound2: z)
+    monkeypatch.setattr("cohortmix.core.contributions.clip_rows", lambda z, bound2: z)
     moved = {text.split(" moved ")[0].split()[-1] for text in vault_on(tables, cohort).violations}
     assert moved == {"2", "3", "4"}  # one-hot cells are never longer than their bound
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cohortmix.core import Schema, vault
+from cohortmix.core import Schema, contributions
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.meter import Answer, MemoryMeter
 from cohortmix.core.query import DIAGONAL, OFF_DIAGONAL, ClassMoment, Coordinate, LevelMoment, LevelSum
@@ -279,7 +279,7 @@ def test_without_it_the_bound_is_exceeded(
     """The clip, truncation towards zero, and the weights of rows; against a patient of whom nothing is known."""
     distance, bound = moved(query, [WELL_LOW] * rows, NOTHING)
     assert distance <= bound
-    monkeypatch.setattr(vault, part, fault)
+    monkeypatch.setattr(contributions, part, fault)
     distance, bound = moved(query, [WELL_LOW] * rows, NOTHING)
     assert distance > bound
 
