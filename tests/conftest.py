@@ -1,10 +1,15 @@
-"""Fixtures of several folders, and how many threads share a sum."""
+"""Fixtures of several folders, where tests find what they share, and how many threads share a sum."""
 
 import os
+import sys
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
+
+# A module beside the tests that is none itself, as `core/vaults.py`, is imported by its bare name.
+sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("core", "client", "privacy")]
 
 # Before numpy is loaded, for this process and its children: Ray gives a worker one thread where nobody says
 # otherwise, and a sum of floats by another number of threads differs in its last digits.

@@ -39,6 +39,9 @@ RECEIPTS, MESSAGES = "tests/protocol/test_receipts.py", "tests/protocol/test_mes
 LEDGER, MARK = "tests/client/test_ledger.py", "tests/client/test_mark.py"
 POLICY, SITE = "tests/client/test_policy.py", "tests/client/test_site.py"
 DAEMON, SNAPSHOT = "tests/client/test_daemon.py", "tests/client/test_snapshot.py"
+LATTICE = "tests/core/test_lattice.py"
+METER = "tests/core/test_meter.py"
+QUERY = "tests/core/test_query.py"
 
 FAULTS = (
     # The noise
@@ -188,7 +191,7 @@ FAULTS = (
         "core/lattice.py",
         "(np.abs(z[over]) * isqrt(bound2) // length)",
         "-(-np.abs(z[over]) * isqrt(bound2) // length)",
-        (f"{VAULT}::test_clipped_rows_keep_the_bound_in_integers",),
+        (f"{LATTICE}::test_clipped_rows_keep_the_bound_in_integers",),
     ),
     Fault(
         "psi psi^T quantised instead of psi",
@@ -218,7 +221,7 @@ FAULTS = (
         "core/lattice.py",
         "return np.sign(z) * (np.abs(z) // parts[:, None])",
         "return z // parts[:, None]",
-        (f"{VAULT}::test_shares_of_a_row_are_truncated_towards_zero",),
+        (f"{LATTICE}::test_shares_of_a_row_are_truncated_towards_zero",),
     ),
     Fault(
         "each row of a patient weighs 1",
@@ -314,7 +317,7 @@ FAULTS = (
         '            noised = self._noise.add(self._exact(query) << shift, sigma, f"{question}:{index}")\n',
         '            noised = self._noise.add(self._exact(query) << shift, sigma, f"{question}:{index}")\n'
         "            self._meter.debit(index, question, cost)\n",
-        (f"{VAULT}::test_over_the_limit_nothing_is_drawn",),
+        (f"{METER}::test_over_the_limit_nothing_is_drawn",),
     ),
     Fault(
         "an answer is read before it is stored",
@@ -323,28 +326,28 @@ FAULTS = (
         "            stored = self._meter.load(index)\n",
         "            stored = Answer(noised, sigma, unit << shift, paid, cost, question)\n"
         "            self._meter.store(index, stored)\n",
-        (f"{VAULT}::test_what_is_given_is_what_was_stored",),
+        (f"{METER}::test_what_is_given_is_what_was_stored",),
     ),
     Fault(
         "a second draw for the price of one",
         "core/vault.py",
         "        stored = self._meter.load(index)\n        if stored is None:",
         "        stored = None\n        if stored is None:",
-        (f"{VAULT}::test_a_stored_answer_is_not_drawn_again",),
+        (f"{METER}::test_a_stored_answer_is_not_drawn_again",),
     ),
     Fault(
         "an answer given to another question",
         "core/vault.py",
         "if stored is None or stored.question != question:",
         "if stored is None:",
-        (f"{VAULT}::test_another_question_under_the_same_index_is_refused",),
+        (f"{METER}::test_another_question_under_the_same_index_is_refused",),
     ),
     Fault(
         "the hash of a question leaves out its weights",
         "core/query.py",
         "[NAMES[type(query)], *parts(query)]",
         "[NAMES[type(query)], parts(query)[0]]",
-        (f"{VAULT}::test_the_question_is_the_query_and_the_schema",),
+        (f"{QUERY}::test_the_question_is_the_query_and_the_schema",),
     ),
     Fault(
         "a site says how noisy its centroids are, and is believed",
@@ -365,7 +368,7 @@ FAULTS = (
         "core/meter.py",
         "self._paid[index] != (question, mu2)",
         "self._paid[index][1] < mu2",
-        (f"{VAULT}::test_a_question_that_was_paid_for_is_drawn_once_and_for_that_price",),
+        (f"{METER}::test_a_question_that_was_paid_for_is_drawn_once_and_for_that_price",),
     ),
     Fault(
         "another question on the budget of the first, in the ledger",
