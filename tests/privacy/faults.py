@@ -42,6 +42,10 @@ DAEMON, SNAPSHOT = "tests/client/test_daemon.py", "tests/client/test_snapshot.py
 LATTICE = "tests/core/test_lattice.py"
 METER = "tests/core/test_meter.py"
 QUERY = "tests/core/test_query.py"
+SITE_REFUSALS = "tests/client/test_site_refusals.py"
+ACT = "tests/client/test_act.py"
+RESERVATION = "tests/client/test_reservation.py"
+DAEMON_TICKS = "tests/client/test_daemon_ticks.py"
 
 FAULTS = (
     # The noise
@@ -279,7 +283,7 @@ FAULTS = (
         "            if (label == UNKNOWN).any():\n"
         '                raise ValueError("a record has no label")\n'
         "            keep = (label != UNKNOWN) & (parts > 0)\n",
-        (f"{SITE}::test_no_code_depends_on_a_cell",),
+        (f"{SITE_REFUSALS}::test_no_code_depends_on_a_cell",),
         fast=True,
     ),
     Fault(
@@ -361,7 +365,7 @@ FAULTS = (
         "client/ledger.py",
         "for step, key in reserved if key is not None",
         "for step, key in reserved if key is not None and not reserved",
-        ("tests/client/test_ledger.py::test_a_reservation_says_whose_ledger_it_is_before_anything_is_signed",),
+        (f"{ACT}::test_a_reservation_says_whose_ledger_it_is_before_anything_is_signed",),
     ),
     Fault(
         "another question on the budget of the first",
@@ -375,14 +379,14 @@ FAULTS = (
         "client/reservation.py",
         "if paid[index] != asked:",
         "if paid[index].mu2 != mu2:",
-        (f"{LEDGER}::test_debit_is_idempotent_for_one_question_only",),
+        (f"{RESERVATION}::test_debit_is_idempotent_for_one_question_only",),
     ),
     Fault(
         "a second draw replaces the stored answer",
         "client/reservation.py",
         "!= asked or index in self._answers():",
         "!= asked:",
-        (f"{LEDGER}::test_an_answer_is_stored_once",),
+        (f"{RESERVATION}::test_an_answer_is_stored_once",),
     ),
     Fault(
         "the cap ignores open reservations",
@@ -411,21 +415,21 @@ FAULTS = (
         "client/act.py",
         'canonical(plain | {"previous": previous})',
         "canonical(plain)",
-        (f"{LEDGER}::test_a_signed_cap_is_good_at_its_place_only",),
+        (f"{ACT}::test_a_signed_cap_is_good_at_its_place_only",),
     ),
     Fault(
         "a key that was replaced by hand goes on in a ledger of receipts",
         "client/act.py",
         "        if not under(signer, entry):",
         "        if isinstance(entry, Act) and not under(signer, entry):",
-        (f"{LEDGER}::test_receipts_alone_say_whose_ledger_it_is",),
+        (f"{ACT}::test_receipts_alone_say_whose_ledger_it_is",),
     ),
     Fault(
         "an earlier key signs after its successor",
         "client/ledger.py",
         "if self._key is not None and keys and keys[-1] != self._key:",
         "if self._key is not None and keys and keys[0] == self._key:",
-        (f"{LEDGER}::test_an_earlier_key_signs_nothing_after_its_successor",),
+        (f"{ACT}::test_an_earlier_key_signs_nothing_after_its_successor",),
     ),
     Fault(
         "a ledger that was set back opens",
@@ -567,35 +571,35 @@ FAULTS = (
         "client/site.py",
         'sentence = "The site could not answer; its own log says why."',
         "sentence = str(error)[:300]",
-        (f"{SITE}::test_an_exception_leaves_only_its_type",),
+        (f"{SITE_REFUSALS}::test_an_exception_leaves_only_its_type",),
     ),
     Fault(
         "an exception's text in the log",
         "client/site.py",
         'logger.error("no answer: %s", type(error).__name__)',
         'logger.error("no answer: %s", error)',
-        (f"{SITE}::test_an_exception_leaves_only_its_type",),
+        (f"{SITE_REFUSALS}::test_an_exception_leaves_only_its_type",),
     ),
     Fault(
         "an exception's text crosses the socket",
         "client/daemon.py",
         'return _refusal("The site could not answer; its own log says why.")',
         "return _refusal(str(error))",
-        (f"{DAEMON}::test_no_text_of_an_exception_leaves",),
+        (f"{DAEMON_TICKS}::test_no_text_of_an_exception_leaves",),
     ),
     Fault(
         "a reply leaves when it is ready, not on a tick",
         "client/daemon.py",
         "await asyncio.sleep(until_tick(monotonic() - began, self._interval))",
         "await asyncio.sleep(0)",
-        (f"{DAEMON}::test_replies_leave_on_ticks",),
+        (f"{DAEMON_TICKS}::test_replies_leave_on_ticks",),
     ),
     Fault(
         "who hangs up ends the call, and the next one learns when it was ready",
         "client/daemon.py",
         "return await asyncio.shield(asyncio.create_task(self._for_whole_intervals(request)))",
         "return await self._for_whole_intervals(request)",
-        (f"{DAEMON}::test_calls_that_wait_learn_nothing_of_the_one_before",),
+        (f"{DAEMON_TICKS}::test_calls_that_wait_learn_nothing_of_the_one_before",),
     ),
     Fault(
         "a round of a study can be asked under any id",
@@ -637,7 +641,7 @@ FAULTS = (
         "client/site.py",
         'if study.noise != self._noise.name or self._noise.private == (study.noise == "TEST"):',
         'if study.noise not in ("opendp", "TEST"):',
-        (f"{SITE}::test_the_noise_source_must_be_the_declared_one",),
+        (f"{SITE_REFUSALS}::test_the_noise_source_must_be_the_declared_one",),
     ),
     Fault(
         "the site can import the keyed noise",

@@ -1,0 +1,110 @@
+"""A site of 120 patients in one process, what it is asked, and what it said."""
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cohortmix.client.ledger import Ledger
+from cohortmix.client.policy import Policy
+from cohortmix.client.site import Site
+from cohortmix.core import pipeline
+from cohortmix.core.noise_keyed import KeyedNoise
+from cohortmix.core.schema import Schema
+from cohortmix.core.table import Source, TableSource
+from cohortmix.protocol.messages import (
+    ClassSums,
+    Code,
+    Common,
+    Refusal,
+    Request,
+    SignedRelease,
+    SignedRequest,
+    SiteEntry,
+    StudySpec,
+    decode,
+    request_id,
+)
+from cohortmix.protocol.signing import Key, sign_request, sign_study
+
+KEY, COORDINATOR, STRANGER = (Key.from_bytes(bytes([number] * 32)) for number in (1, 2, 3))
+SMALL, LARGE = "0.05", "4"  # at 120 patients: class centroids only, and a mixture
+CAP = Decimal(5)
+SCHEMA = Schema.from_yaml(
+    """
+name: small
+target: outcome
+columns:
+  AGE: {type: number, min: 16, max: 105, integer: true}
+  SEX: {type: category, values: [F, M], missing: true}
+  outcome: {type: category, values: [well, ill]}
+"""
+)
+
+
+def table(patients: int = 120) -> pd.DataFrame:
+    rng = np.random.default_rng(5)
+    age = rng.integers(16, 105, patients)
+    ill = rng.random(patients) < age / 120
+    return pd.DataFrame(
+        {"AGE": age, "SEX": rng.choice(["F", "M"], patients), "outcome": np.where(ill, "ill", "well")}
+    )
+
+
+def study(mu: str = SMALL, **changes: Any) -> StudySpec:
+    values: dict[str, Any] = {
+        "name": "study",
+        "schema_hash": SCHEMA.hash,
+        "target": "outcome",
+        "mu": Decimal(mu),
+        "delta": Decimal("0.00001"),
+        "overlap": "disjoint",
+        "sites": (SiteEntry(name="site", key=KEY.public_hex, patients=120),),
+        "min_sites": 1,
+        "round_deadline_seconds": 60,
+        "noise": "TEST",
+        "version": "0.1.0",
+        "coordinator_key": COORDINATOR.public_hex,
+    }
+    return StudySpec(**values | changes)
+
+
+def asking(about: StudySpec, round: int = 1, id: str | None = None, common: Common | None = None) -> SignedRequest:
+    id = id or request_id(about.hash, "site", round)
+    request = Request(study=sign_study(COORDINATOR, about), round=round, request_id=id, common=common)
+    return sign_request(COORDINATOR, request)
+
+
+def site(ledger: Ledger, *approved: StudySpec, source: Source | None = None, **changes: Any) -> Site:
+    policy = Policy(coordinators=(COORDINATOR.public_hex,))
+    for each in approved:
+        policy = policy.approve(each)
+    values: dict[str, Any] = {
+        "name": "site",
+        "source": source or TableSource(table()),
+        "schema": SCHEMA,
+        "ledger": ledger,
+        "policy": policy,
+        "key": KEY,
+        "noise": KeyedNoise(1),
+    }
+    return Site(**values | changes)
+
+
+def release(data: bytes) -> SignedRelease:
+    message = decode(data)
+    assert isinstance(message, SignedRelease), message
+    return message
+
+
+def refused(data: bytes) -> Code:
+    message = decode(data)
+    assert isinstance(message, Refusal), message
+    return message.code
+
+
+def common_of(about: StudySpec, first: SignedRelease) -> Common:
+    assert isinstance(first.release, ClassSums)
+    plan = pipeline.Plan(SCHEMA, about.mu2, 120, about.share, float(about.alpha))
+    return Common.of(pipeline.common([plan], [first.release.answer.to_core()]))

@@ -1,0 +1,120 @@
+"""What the commands of one hospital are given: odd tables that are no fault, and faults, each in one sentence."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from commands import CHEAP, EVALUATE, SCHEMA, SYNTHESIZE, cohort, refused, report, run
+
+
+def test_a_file_without_a_header_line_gets_a_sentence_without_its_records(folder: Path) -> None:
+    for header in ("Smith0,40,HIV positive", "Smith0,Smith0,HIV positive"):
+        (folder / "t.csv").write_text(f"{header}\nSmith1,50,HIV negative\n")
+        for command in (SYNTHESIZE, EVALUATE, ("schema", "draft", "--data", "t.csv")):
+            sentence = refused(*command)
+            assert "has the file a header line?" in sentence
+            assert "Smith" not in sentence
+            assert "HIV" not in sentence
+
+
+NO_NUMBER = SCHEMA.replace("  x: {type: number, min: 0, max: 10, missing: true}\n", "")
+NO_CATEGORY = SCHEMA.replace("  sex: {type: category, values: [F, M]}\n", "")
+NOT_FAULTS: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
+    "no numeric column": (NO_NUMBER, lambda table: table),
+    "no category column": (NO_CATEGORY, lambda table: table),
+    "a constant column": (SCHEMA, lambda table: table.assign(sex="F")),
+    "a column missing everywhere": (SCHEMA, lambda table: table.assign(x=None)),
+    "a class that nobody has": (SCHEMA.replace("[alive, dead]", "[alive, dead, lost]"), lambda table: table),
+    "one class only": (SCHEMA, lambda table: table.assign(y="alive")),
+    "values outside, clipped": (SCHEMA, lambda table: table.assign(x=table["x"] * 3)),
+    "a column that nobody declared": (SCHEMA, lambda table: table.assign(note="...")),
+}
+
+
+@pytest.mark.parametrize("name", NOT_FAULTS)
+def test_what_is_no_fault_works(folder: Path, name: str) -> None:
+    schema, change = NOT_FAULTS[name]
+    (folder / "s.yaml").write_text(schema)
+    change(cohort()).to_csv("t.csv", index=False)
+    run(*CHEAP)
+    records = pd.read_parquet(folder / "out/records.parquet")
+    assert list(records.columns) == list(yaml.safe_load(schema)["columns"])
+    assert len(records) == 300
+
+
+def test_what_is_no_fault_works_with_a_mixture_as_well(folder: Path) -> None:
+    """A constant column, one missing everywhere and a class that nobody has, at a budget for answer B."""
+    (folder / "s.yaml").write_text(SCHEMA.replace("[alive, dead]", "[alive, dead, lost]"))
+    cohort().assign(x=None, sex="F").to_csv("t.csv", index=False)
+    run(*SYNTHESIZE, "--seed", "1")
+    assert report(folder / "out/summary.json")["degraded_to_class_centroids"] is False
+    records = pd.read_parquet(folder / "out/records.parquet")
+    assert records["x"].isna().mean() > 0.9
+    assert (records["sex"] == "F").mean() > 0.9
+    assert (records["y"] == "lost").mean() < 0.1
+
+
+def test_a_patient_counts_once_however_many_rows(folder: Path) -> None:
+    (folder / "s.yaml").write_text(SCHEMA.replace("target: y", "patient_key: id\ntarget: y"))
+    cohort().assign(id=[*range(100)] * 2 + [7] * 100).to_csv("t.csv", index=False)
+    run(*CHEAP)
+    summary, receipt = report(folder / "out/summary.json"), report(folder / "out/receipt.json")
+    assert (summary["n"], receipt["patients"], summary["rows"]) == (100, 100, 100)
+    assert 300 not in (*summary.values(), *receipt.values())  # the number of rows is not public
+    cohort().assign(id=[*range(49)] * 6 + [None] * 6).to_csv("t.csv", index=False)
+    sentence = refused(*CHEAP, "--out", "new")
+    assert "the table has 49 patients, a site needs at least 50; 1 more would do" in sentence
+
+
+BAD: dict[str, tuple[str, Callable[[], object], str]] = {
+    "a missing column": (SCHEMA, lambda: cohort().drop(columns="sex").to_csv("t.csv"), "missing column 'sex'"),
+    "a value outside its bounds": (
+        SCHEMA.replace("max: 10,", "max: 10, outside: refuse,"),
+        lambda: cohort().assign(x=[10.5, *[5.0] * 299]).to_csv("t.csv"),
+        "column 'x': a value is not a number in 0 to 10; correct the table, or declare `outside: clip`",
+    ),
+    "a value outside its categories": (
+        SCHEMA.replace("[F, M]", "[F, M], outside: refuse"),
+        lambda: cohort().assign(sex=["X", *["F"] * 299]).to_csv("t.csv"),
+        "column 'sex': a value is not one of the declared values 'F', 'M'",
+    ),
+    "a class that is not declared": (
+        SCHEMA,
+        lambda: cohort().assign(y=["lost", *["dead"] * 299]).to_csv("t.csv"),
+        "column 'y': the target holds a value that is not one of the declared values 'alive', 'dead'",
+    ),
+    "an unreadable file": (SCHEMA, lambda: Path("t.csv").write_bytes(b"x,sex,y\n1,\xff,dead\n"), "not UTF-8"),
+    "no file": (SCHEMA, lambda: Path("t.csv").unlink(), "there is no file 't.csv'"),
+    "an empty file": (SCHEMA, lambda: Path("t.csv").write_text(""), "'t.csv' is empty"),
+    "an empty table": (SCHEMA, lambda: cohort().iloc[:0].to_csv("t.csv"), "the table is empty"),
+    "an unknown key": (SCHEMA.replace("max: 10,", "max: 10, colour: red,"), str, "columns.x.colour: unknown key"),
+    "a number without bounds": (SCHEMA.replace("max: 10,", ""), str, "columns.x.max: this key is required"),
+    "one class": (SCHEMA.replace("[alive, dead]", "[alive]"), str, "target='y' declares one class"),
+    "an unconfirmed line": (SCHEMA.replace("max: 10,", "max: 10, confirmed: false,"), str, "not confirmed: x"),
+    "a site that is too small": (
+        SCHEMA,
+        lambda: cohort(31).to_csv("t.csv"),
+        "the table has 31 patients, a site needs at least 50; 19 more would do",
+    ),
+    "a folder that is not ours": (
+        SCHEMA,
+        lambda: (Path("out").mkdir(), Path("out/thesis.docx").touch()),
+        "'out' holds other files, such as 'thesis.docx'",
+    ),
+    "a file in place of the folder": (SCHEMA, lambda: Path("out").touch(), "'out' is a file; give a folder"),
+    "a folder that cannot be made": (
+        SCHEMA,
+        lambda: (Path("there").touch(), Path("out").symlink_to("there/out")),
+        "cannot write",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gets_one_sentence_and_nothing_is_written(folder: Path, name: str) -> None:
+    schema, prepare, sentence = BAD[name]
+    (folder / "s.yaml").write_text(schema)
+    prepare()
+    assert sentence in refused(*SYNTHESIZE, "--seed", "1")
