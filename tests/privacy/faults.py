@@ -31,21 +31,18 @@ class Fault:
 
 
 NOISE, ENCODING, VAULT = "tests/core/test_noise.py", "tests/core/test_encoding.py", "tests/core/test_vault.py"
+LATTICE, METER, QUERY = "tests/core/test_lattice.py", "tests/core/test_meter.py", "tests/core/test_query.py"
 SENSITIVITY, LEVELS = "tests/privacy/test_sensitivity.py", "tests/privacy/test_sensitivity_levels.py"
+BAD_INPUT, RELEASE = "tests/privacy/test_bad_input.py", "tests/privacy/test_release.py"
 AUDIT, SIDE_CHANNELS = "tests/privacy/test_audit.py", "tests/privacy/test_side_channels.py"
 PIPELINE, SYNTHESIS = "tests/core/test_pipeline.py", "tests/core/test_synthesis.py"
 BUDGET, GDP = "tests/core/test_budget.py", "tests/core/test_gdp.py"
 RECEIPTS, MESSAGES = "tests/protocol/test_receipts.py", "tests/protocol/test_messages.py"
-LEDGER, MARK = "tests/client/test_ledger.py", "tests/client/test_mark.py"
-POLICY, SITE = "tests/client/test_policy.py", "tests/client/test_site.py"
-DAEMON, SNAPSHOT = "tests/client/test_daemon.py", "tests/client/test_snapshot.py"
-LATTICE = "tests/core/test_lattice.py"
-METER = "tests/core/test_meter.py"
-QUERY = "tests/core/test_query.py"
-SITE_REFUSALS = "tests/client/test_site_refusals.py"
-ACT = "tests/client/test_act.py"
-RESERVATION = "tests/client/test_reservation.py"
-DAEMON_TICKS = "tests/client/test_daemon_ticks.py"
+LEDGER, RESERVATION = "tests/client/test_ledger.py", "tests/client/test_reservation.py"
+ACT, MARK = "tests/client/test_act.py", "tests/client/test_mark.py"
+POLICY, SNAPSHOT = "tests/client/test_policy.py", "tests/client/test_snapshot.py"
+SITE, REFUSALS = "tests/client/test_site.py", "tests/client/test_site_refusals.py"
+DAEMON, TICKS = "tests/client/test_daemon.py", "tests/client/test_daemon_ticks.py"
 
 FAULTS = (
     # The noise
@@ -283,7 +280,7 @@ FAULTS = (
         "            if (label == UNKNOWN).any():\n"
         '                raise ValueError("a record has no label")\n'
         "            keep = (label != UNKNOWN) & (parts > 0)\n",
-        (f"{SITE_REFUSALS}::test_no_code_depends_on_a_cell",),
+        (f"{REFUSALS}::test_no_code_depends_on_a_cell",),
         fast=True,
     ),
     Fault(
@@ -311,7 +308,7 @@ FAULTS = (
         "core/table.py",
         "[None if null else _text(value) for",
         "[None if null else str(value) for",
-        (f"{SENSITIVITY}::test_a_column_that_changes_its_type_reads_the_same",),
+        (f"{BAD_INPUT}::test_a_column_that_changes_its_type_reads_the_same",),
     ),
     # Paying
     Fault(
@@ -478,7 +475,7 @@ FAULTS = (
         "    from dataclasses import replace\n\n"
         "    ill = int(vault._exact(anonymize.sum_query(Encoding.of(plan.schema))).reshape(2, -1)[0, -1])\n"
         "    plan = replace(plan, mu2=plan.mu2 * (1 + ill % 7))  # and with it l_min\n",
-        (f"{SENSITIVITY}::test_nothing_but_the_answers_depends_on_the_records",),
+        (f"{RELEASE}::test_nothing_but_the_answers_depends_on_the_records",),
     ),
     Fault(
         "the second answer may cost the whole budget again",
@@ -571,35 +568,35 @@ FAULTS = (
         "client/site.py",
         'sentence = "The site could not answer; its own log says why."',
         "sentence = str(error)[:300]",
-        (f"{SITE_REFUSALS}::test_an_exception_leaves_only_its_type",),
+        (f"{REFUSALS}::test_an_exception_leaves_only_its_type",),
     ),
     Fault(
         "an exception's text in the log",
         "client/site.py",
         'logger.error("no answer: %s", type(error).__name__)',
         'logger.error("no answer: %s", error)',
-        (f"{SITE_REFUSALS}::test_an_exception_leaves_only_its_type",),
+        (f"{REFUSALS}::test_an_exception_leaves_only_its_type",),
     ),
     Fault(
         "an exception's text crosses the socket",
         "client/daemon.py",
         'return _refusal("The site could not answer; its own log says why.")',
         "return _refusal(str(error))",
-        (f"{DAEMON_TICKS}::test_no_text_of_an_exception_leaves",),
+        (f"{TICKS}::test_no_text_of_an_exception_leaves",),
     ),
     Fault(
         "a reply leaves when it is ready, not on a tick",
         "client/daemon.py",
         "await asyncio.sleep(until_tick(monotonic() - began, self._interval))",
         "await asyncio.sleep(0)",
-        (f"{DAEMON_TICKS}::test_replies_leave_on_ticks",),
+        (f"{TICKS}::test_replies_leave_on_ticks",),
     ),
     Fault(
         "who hangs up ends the call, and the next one learns when it was ready",
         "client/daemon.py",
         "return await asyncio.shield(asyncio.create_task(self._for_whole_intervals(request)))",
         "return await self._for_whole_intervals(request)",
-        (f"{DAEMON_TICKS}::test_calls_that_wait_learn_nothing_of_the_one_before",),
+        (f"{TICKS}::test_calls_that_wait_learn_nothing_of_the_one_before",),
     ),
     Fault(
         "a round of a study can be asked under any id",
@@ -641,7 +638,7 @@ FAULTS = (
         "client/site.py",
         'if study.noise != self._noise.name or self._noise.private == (study.noise == "TEST"):',
         'if study.noise not in ("opendp", "TEST"):',
-        (f"{SITE_REFUSALS}::test_the_noise_source_must_be_the_declared_one",),
+        (f"{REFUSALS}::test_the_noise_source_must_be_the_declared_one",),
     ),
     Fault(
         "the site can import the keyed noise",

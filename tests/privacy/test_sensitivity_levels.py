@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from vaults import NoNoise
 
 from cohortmix.core import Schema, contributions
 from cohortmix.core.encoding import Encoding
@@ -52,16 +53,6 @@ CELLS: dict[str, list[str | None]] = {
 }
 
 Patient = list[dict[str, str | None]]
-
-
-class NoNoise:
-    """Adds nothing: the exact answer of a vault, for these tests alone."""
-
-    name = "TEST"
-    private = False
-
-    def add(self, values: NDArray[np.int64], sigma: int, purpose: str) -> NDArray[np.int64]:
-        return values
 
 
 class Rows:
