@@ -30,7 +30,7 @@ class Fault:
     fast: bool = False
 
 
-NOISE, ENCODING, VAULT = "tests/core/test_noise.py", "tests/core/test_encoding.py", "tests/core/test_vault.py"
+NOISE, VAULT = "tests/core/test_noise.py", "tests/core/test_vault.py"
 LATTICE, METER, QUERY = "tests/core/test_lattice.py", "tests/core/test_meter.py", "tests/core/test_query.py"
 SENSITIVITY, LEVELS = "tests/privacy/test_sensitivity.py", "tests/privacy/test_sensitivity_levels.py"
 BAD_INPUT, RELEASE = "tests/privacy/test_bad_input.py", "tests/privacy/test_release.py"
@@ -42,7 +42,7 @@ LEDGER, RESERVATION = "tests/client/test_ledger.py", "tests/client/test_reservat
 ACT, MARK = "tests/client/test_act.py", "tests/client/test_mark.py"
 POLICY, SNAPSHOT = "tests/client/test_policy.py", "tests/client/test_snapshot.py"
 SITE, REFUSALS = "tests/client/test_site.py", "tests/client/test_site_refusals.py"
-DAEMON, TICKS = "tests/client/test_daemon.py", "tests/client/test_daemon_ticks.py"
+TICKS = "tests/client/test_daemon_ticks.py"
 
 FAULTS = (
     # The noise
