@@ -204,7 +204,7 @@ FAULTS = (
         "        norms = np.linalg.norm(psi, axis=1) * np.sqrt(parts)\n"
         "        reals = psi * np.minimum(1, query.radius / np.maximum(norms, 1))[:, None]\n"
         "        total += np.rint(reals.T @ reals).astype(np.int64)",
-        (f"{LEVELS}::test_sensitivity_of_noisy_level_moment",),
+        (f"{VAULT}::test_batches_do_not_change_an_answer", f"{LEVELS}::test_sensitivity_of_noisy_level_moment"),
     ),
     Fault(
         "a batch is reduced in floating point before it is quantised",
