@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 2
 export FLWR_TELEMETRY_ENABLED = 0
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test lint audit bench-utility bench-peers lock proto clean
+.PHONY: demo test lint audit bench-utility bench-ablation bench-peers lock proto clean
 
 demo: $(READY)
 	$(BIN)/cohortmix demo
@@ -33,7 +33,11 @@ audit: $(READY)
 bench-utility: $(READY)
 	$(BIN)/python tests/benchmarks/utility.py --quoted ours
 
-# The same for synthesizers of others, in an environment of their own; AIM alone takes an hour.
+# What is each part of the mechanism worth? The cells that are not stored yet, and results/ablation/TABLE.md.
+bench-ablation: $(READY)
+	$(BIN)/python tests/benchmarks/ablation.py
+
+# The utility of synthesizers of others, in an environment of their own; AIM alone takes an hour.
 bench-peers: $(READY) $(PEERS)/ready
 	$(BIN)/python tests/benchmarks/utility.py --quoted peers
 

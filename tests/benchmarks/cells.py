@@ -11,13 +11,13 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from datasets import Dataset, load, patients_of
@@ -33,6 +33,7 @@ CODE = ("core", "protocol", "client", "server", "deploy", "tests/benchmarks/*.py
 WITHOUT_BUDGET = ("real", "own")  # they are given the records themselves
 PUBLISHED_DELTA = {"mnist": 1e-5}  # where the paper does not take 1/N
 PACKAGES = ("cohortmix", "numpy", "scikit-learn", "lightgbm", "jax", "neural-tangents", "opendp")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -80,23 +81,6 @@ def pending(cells: Iterable[Cell], again: bool = False) -> list[Cell]:
     return list(dict.fromkeys(replace(cell, method=RELEASE.get(cell.method, cell.method)) for cell in found))
 
 
-def run(cells: Iterable[Cell], command: str, again: bool = False, jobs: int = 1) -> bool:
-    """Compute what is pending; False if a cell fails, which does not stop the others.
-
-    Each is computed in a process of its own, so that its memory is the cell's.
-    """
-    context, well = get_context("spawn"), True
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as processes:
-        asked = {processes.submit(compute, cell, command, again): cell for cell in pending(cells, again)}
-        for done in as_completed(asked):
-            try:
-                print(*done.result(), sep="\n", flush=True)
-            except Exception as error:  # of whatever a method raises
-                print(f"{asked[done]} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-                well = False
-    return well
-
-
 def compute(cell: Cell, command: str, again: bool = False) -> list[str]:
     """One cell, and the others that come of the same release; stored, and told in a line each."""
     data = load(cell.data, cell.split)
@@ -106,19 +90,53 @@ def compute(cell: Cell, command: str, again: bool = False) -> list[str]:
         return [store(cell, {"figures": of_own_records(table, site, data)}, sizes, None, command)]
     budget = None if cell.epsilon is None else resolved(cell, max(sizes))
     task = Task(data, table, site, budget, None if cell.real_noise else cell.split)
-    wall, cpu = time.monotonic(), time.process_time()
-    made = METHODS[cell.method](task)
-    cost = {
-        "seconds": time.monotonic() - wall,
-        "cpu seconds": time.process_time() - cpu,
-        "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
-    } | dict(made.cost)
+    made, cost = measured(lambda: METHODS[cell.method](task))
+    cost |= made.cost
     told = []
     for name in made.records:
         each = replace(cell, method=name)
         if again or not each.path.exists():
             told.append(store(each, {"figures": figures(name, made, data), **cost}, sizes, budget, command))
     return told
+
+
+def measured(make: Callable[[], T]) -> tuple[T, dict[str, Any]]:
+    """What is made, and what it takes: time, and memory of the process."""
+    wall, cpu = time.monotonic(), time.process_time()
+    made = make()
+    return made, {
+        "seconds": time.monotonic() - wall,
+        "cpu seconds": time.process_time() - cpu,
+        "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    }
+
+
+Compute: TypeAlias = Callable[[Cell, str, bool], list[str]]
+
+
+def run(
+    cells: Iterable[Cell],
+    command: str,
+    again: bool = False,
+    jobs: int = 1,
+    compute: Compute = compute,
+    alone: bool = True,
+) -> bool:
+    """Compute what is pending; False if a cell fails, which does not stop the others.
+
+    Each is computed in a process of its own, so that its memory is the cell's; unless it need not be `alone`,
+    which spares it what the one before has compiled.
+    """
+    context, well = get_context("spawn"), True
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1 if alone else None) as processes:
+        asked = {processes.submit(compute, cell, command, again): cell for cell in pending(cells, again)}
+        for done in as_completed(asked):
+            try:
+                print(*done.result(), sep="\n", flush=True)
+            except Exception as error:  # of whatever a method raises
+                print(f"{asked[done]} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                well = False
+    return well
 
 
 def figures(name: str, made: Made, data: Dataset) -> Figures:
@@ -153,7 +171,7 @@ def store(cell: Cell, found: dict[str, Any], sizes: list[int], budget: ResolvedB
     unfinished = cell.path.with_suffix(".tmp")
     unfinished.write_text(json.dumps(_rounded(facts), indent=1) + "\n")
     unfinished.replace(cell.path)  # a run that is killed leaves no half of a cell
-    return f"{cell.path.relative_to(RESULTS)}: {json.dumps(_rounded(found))}"
+    return f"{cell.path.relative_to(cell.path.parents[2])}: {json.dumps(_rounded(found))}"
 
 
 def _commit() -> str:
