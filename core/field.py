@@ -30,7 +30,8 @@ Array: TypeAlias = NDArray[np.float64]
 Codes: TypeAlias = NDArray[np.int32]
 
 CHAINS = 16_384  # of all classes together
-SWEEPS, BURN_IN = 200, 15  # to learn; before a record is taken
+SWEEPS, BURN_IN = 200, 15  # to learn; before the last one, in which a record is taken
+EVEN = 131_072  # records that share out the uniform numbers
 STEP = 0.1  # of Newton's, along each coordinate by itself; falls to a twentieth
 SD_SHARED, SD_OWN = 1.0, 0.25  # of theta before anything is known: what the classes share, and each one's own part
 FLOOR = 1e-3  # share of the records in a group, below which b moves more slowly
@@ -71,13 +72,14 @@ class Field:
     theta: jax.Array
 
     def draw(self, start: Codes, label: NDArray[np.int64], seed: int) -> Codes:
-        """Groups (n, D) of records of these classes (n,), by Gibbs sweeps.
+        """Groups (n, D) of records of these classes (n,), by Gibbs sweeps, the last of them even.
 
         `start` (n, D + 1) holds the groups to start from, and the site.
         """
-        out = start[:, :-1].copy()
-        of_class = [np.flatnonzero(label == c) for c in range(len(self.b))]
-        chains, key = CHAINS // len(self.b), jax.random.key(seed)
+        rng, key = np.random.default_rng(seed), jax.random.key(seed)
+        order = rng.permutation(len(label))
+        of_class = [order[label[order] == c] for c in range(len(self.b))]
+        out, chains = start[:, :-1].copy(), CHAINS // len(self.b)
         for first in range(0, max(map(len, of_class)), chains):
             key, own = jax.random.split(key)
             rows = [one[first : first + chains] for one in of_class]
@@ -85,6 +87,11 @@ class Field:
             codes = np.asarray(_settle(x, self.b, self.theta, own, self.sizes))
             for c, one in enumerate(rows):
                 out[one] = codes[c, : len(one)]
+        for one, b, theta in zip(of_class, np.asarray(self.b), np.asarray(self.theta), strict=True):
+            for first in range(0, len(one), EVEN):
+                some = one[first : first + EVEN]
+                settled = np.column_stack([out[some], start[some, -1]])
+                out[some] = _even_sweep(settled, b, theta, self.sizes, rng)
         return out
 
 
@@ -178,32 +185,38 @@ def _learn(
 
 @partial(jax.jit, static_argnames="sizes")
 def _settle(x: jax.Array, b: jax.Array, theta: jax.Array, key: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
-    """Groups (C, M, D) after BURN_IN sweeps, the last of them even."""
-    x = jax.lax.fori_loop(1, BURN_IN, lambda i, x: _sweep(x, b, theta, jax.random.fold_in(key, i), sizes), x)
-    x = _sweep(x, b, theta, key, sizes, even=True)
+    """Groups (C, M, D) after BURN_IN sweeps."""
+    x = jax.lax.fori_loop(0, BURN_IN, lambda i, x: _sweep(x, b, theta, jax.random.fold_in(key, i), sizes), x)
     return jnp.stack([x[..., block].argmax(axis=-1) for block in blocks_of(sizes)[:-1]], axis=-1)
 
 
-def _sweep(
-    x: jax.Array, b: jax.Array, theta: jax.Array, key: jax.Array, sizes: tuple[int, ...], even: bool = False
-) -> jax.Array:
-    """Every feature but the last, the site, drawn anew given all the others.
-
-    With `even`, chains that expect similar values share out the uniform numbers, and a group holds nearly as many
-    records as it should.
-    """
+def _sweep(x: jax.Array, b: jax.Array, theta: jax.Array, key: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+    """Every feature but the last, the site, drawn anew given all the others."""
     blocks = blocks_of(sizes)[:-1]
-    u = jax.random.uniform(key, (len(blocks), len(x), 1 if even else x.shape[1]))
+    u = jax.random.uniform(key, (len(blocks), *x.shape[:2]))
     for block, of in zip(blocks, u, strict=True):
         logits = x @ theta[:, :, block] + b[:, None, block]
         ends = jnp.cumsum(jnp.exp(logits - logits.max(axis=-1, keepdims=True)), axis=-1)
-        if even:
-            order = jnp.argsort(ends.sum(axis=-1) / ends[..., -1], axis=1)
-            weyl = (of + GOLDEN * jnp.arange(x.shape[1])) % 1.0
-            of = jnp.put_along_axis(jnp.zeros_like(weyl), order, weyl, axis=1, inplace=False)
         drawn = (ends[..., :-1] < of[..., None] * ends[..., -1:]).sum(axis=-1)
         x = x.at[..., block].set(jax.nn.one_hot(drawn, logits.shape[-1], dtype=x.dtype))
     return x
+
+
+def _even_sweep(codes: Codes, b: Array, theta: Array, sizes: tuple[int, ...], rng: np.random.Generator) -> Codes:
+    """One sweep of the records (n, D + 1) of a class, to groups (n, D).
+
+    Records that expect similar values share out the uniform numbers: each is distributed as if drawn by itself,
+    and a group holds nearly as many records as it should, among those that are alike as well.
+    """
+    x, weyl = one_hot(codes, sizes), GOLDEN * np.arange(len(codes))
+    for block in blocks_of(sizes)[:-1]:
+        logits = x @ theta[:, block] + b[block]
+        ends = np.cumsum(np.exp(logits - logits.max(axis=1, keepdims=True)), axis=1)
+        u = np.empty(len(x))
+        u[np.argsort(ends.sum(axis=1) / ends[:, -1])] = (rng.random() + weyl) % 1
+        drawn = (ends[:, :-1] < u[:, None] * ends[:, -1:]).sum(axis=1)
+        x[:, block] = np.eye(ends.shape[1], dtype=x.dtype)[drawn]
+    return np.stack([x[:, block].argmax(axis=1) for block in blocks_of(sizes)[:-1]], axis=1).astype(np.int32)
 
 
 def _pairs(x: jax.Array, known: jax.Array) -> jax.Array:

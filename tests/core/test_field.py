@@ -1,0 +1,62 @@
+"""The field's last sweep: each record as if drawn by itself, all of them together as even as can be."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from cohortmix.core import field
+from cohortmix.core.field import Field
+
+SIZES, ROWS = (3, 4, 1), 3000  # two features, and one site
+
+
+def couplings(strength: float) -> Field:
+    """One class; the first group of the second feature goes with the first group of the first."""
+    theta = np.zeros((1, sum(SIZES), sum(SIZES)), np.float32)
+    theta[0, 0, 3] = theta[0, 3, 0] = strength
+    b = np.log(np.array([[0.5, 0.3, 0.2, 0.1, 0.2, 0.3, 0.4, 1.0]], np.float32))
+    return Field(SIZES, jnp.asarray(b), jnp.asarray(theta))
+
+
+def drawn(of: Field, seed: int) -> NDArray[np.int32]:
+    start = np.zeros((ROWS, 3), np.int32)
+    return of.draw(start, np.zeros(ROWS, np.int64), seed)
+
+
+def beyond(groups: NDArray[np.int32], strength: float) -> NDArray[np.float64]:
+    """Records in each group of the second feature, beyond what the first lets expect: two of its groups agree."""
+    out = []
+    for alike, bonus in ((groups[:, 0] == 0, strength), (groups[:, 0] != 0, 0.0)):
+        share = softmax(np.log([0.1, 0.2, 0.3, 0.4]) + np.array([bonus, 0, 0, 0]))
+        of = groups[alike, 1]
+        out.append(np.bincount(of, minlength=4) - len(of) * share)
+    return np.array(out)
+
+
+def test_groups_hold_as_many_records_as_they_should_among_records_that_are_alike() -> None:
+    """Counts of n even numbers are off by a few records, whatever n; those of independent ones by sqrt(n)."""
+    assert max(np.abs(beyond(drawn(couplings(1.5), seed), 1.5)).max() for seed in range(3)) < 6
+
+
+def test_without_the_last_sweep_they_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negation: before it, every record has uniform numbers of its own."""
+    monkeypatch.setattr(field, "_even_sweep", lambda codes, *_: codes[:, :-1])
+    assert min(np.abs(beyond(drawn(couplings(1.5), seed), 1.5)).max() for seed in range(3)) > 6
+
+
+def test_more_records_than_share_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(field, "EVEN", ROWS // 4)
+    assert np.abs(beyond(drawn(couplings(1.5), 0), 1.5)).max() < 4 * 6
+
+
+def test_each_record_is_distributed_as_if_drawn_by_itself() -> None:
+    """Over seeds, the record of one chain has the field's law; where it comes in the table says nothing."""
+    small = 40
+    start, label = np.zeros((small, 3), np.int32), np.zeros(small, np.int64)
+    first = np.array([couplings(0.0).draw(start, label, seed)[0, 1] for seed in range(300)])
+    share = np.bincount(first, minlength=4) / 300
+    np.testing.assert_allclose(share, [0.1, 0.2, 0.3, 0.4], atol=4 * np.sqrt(0.25 / 300))
