@@ -11,6 +11,7 @@ import floors
 import numpy as np
 import others
 import pandas as pd
+import steps
 from clustmix_as_published import ClustMix, mix, numbers, ranges
 from datasets import Dataset
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from cohortmix.deploy.simulation import simulate
 from cohortmix.server.pool import draw, support
 
 OTHERS = ("mst", "aim", "dpgan", "pategan")
+BETWEEN = ("on-cells", "on-groups", "no-noise")  # between the real records and ours; none is private
 MANY = 4  # times as many rows, of the same release
 MOST = 100_000_000  # values of a table; four times the digits would not fit into memory
 SIGMA_MAX = (0.05, 0.1, 0.2)  # that ClustMix as published may choose from, in units of a feature's range
@@ -138,6 +140,22 @@ def noised_steps(task: Task) -> Made:
     return Made({"noised-steps": release.records()}, [release.site], release.support)
 
 
+def on_cells(task: Task) -> Made:
+    """The training records on fine cells. NOT PRIVATE."""
+    return Made({"on-cells": steps.on_cells(task.table, task.data.schema)})
+
+
+def on_groups(task: Task) -> Made:
+    """The training records on the groups of a release. NOT PRIVATE."""
+    return Made({"on-groups": steps.on_groups(task.table, task.data.schema, task.terms, task.noise())})
+
+
+def no_noise(task: Task) -> Made:
+    """This project with exact answers. NOT PRIVATE."""
+    release = steps.without_noise(task.table, task.data.schema, task.terms)
+    return Made({"no-noise": release.records()}, [release.site], release.support)
+
+
 def published(task: Task) -> Made:
     """ClustMix as published; its noised centroids are the records. NO VALID GUARANTEE.
 
@@ -188,7 +206,10 @@ METHODS: Mapping[str, Method] = {
     "noised-steps": noised_steps,
     "ours": ours,
     "ours-4n": ours,
+    "on-cells": on_cells,
+    "on-groups": on_groups,
+    "no-noise": no_noise,
     **{name: other(name) for name in OTHERS},
 }
 RELEASE = {"ours-4n": "ours"}  # both are drawn from one release
-ONE_SITE = ("published", "noised-steps", *OTHERS)  # what knows one site only
+ONE_SITE = ("published", "noised-steps", *BETWEEN, *OTHERS)  # what knows one site only

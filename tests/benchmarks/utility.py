@@ -18,11 +18,12 @@ import sys
 import quoted
 from cells import WITHOUT_BUDGET, Cell, read, run
 from datasets import LOADERS, SPLITS
-from methods import METHODS, ONE_SITE, OTHERS
+from methods import BETWEEN, METHODS, ONE_SITE, OTHERS
 from settings import SETTINGS, SINGLE
 from tables import markdown
 
-QUICK = ["own", *(name for name in METHODS if name not in OTHERS)]  # what is computed unless it is named
+NAMED = (*OTHERS, *BETWEEN)  # what is computed only if it is named
+QUICK = ["own", *(name for name in METHODS if name not in NAMED)]
 
 
 def main() -> int:

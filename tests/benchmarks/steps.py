@@ -1,0 +1,80 @@
+"""Steps from the real records to a release, one loss at a time. Where is utility lost?
+
+    real records -> their fine cells -> the groups of a release -> a release without noise -> the release
+
+The first step costs what cells blur, the second what groups do, the third what pairs of features do not say of a
+record, the last what privacy does. Only the release is private.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cohortmix.core import records
+from cohortmix.core.budget import Budget
+from cohortmix.core.encoding import Encoding
+from cohortmix.core.noise import NoiseSource
+from cohortmix.core.noise_keyed import KeyedNoise
+from cohortmix.core.pool import Pool
+from cohortmix.core.schema import SITE, Schema
+from cohortmix.core.synthesis import Release, synthesize
+from cohortmix.core.table import TableSource
+
+
+class NoNoise(KeyedNoise):
+    """Answers as they are. NOT PRIVATE; their stated noise is that of the plan, so that all else is."""
+
+    def add(self, values: NDArray[np.int64], sigma: int, purpose: str) -> NDArray[np.int64]:
+        """The values."""
+        return values
+
+
+@dataclass(frozen=True, eq=False)
+class RealGroups(Pool):
+    """A pool of real records, as groups of a release: label (n,) and groups (n, D)."""
+
+    label: NDArray[np.int64]
+    codes: NDArray[np.int32]
+
+    def draw(
+        self, rows: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """All of them, each once."""
+        assert rows == len(self.label)
+        return np.zeros(rows, np.int64), self.label, self.codes
+
+
+def on_cells(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """The records, each value drawn from its fine cell."""
+    codes, label = _codes(table, schema)
+    names = [cells.name for cells in Encoding.of(schema).features]
+    rng = np.random.default_rng(0)
+    return records.rows_of_cells(dict(zip(names, codes.T.copy(), strict=True)), label, schema, rng)
+
+
+def on_groups(table: pd.DataFrame, schema: Schema, budget: Budget, noise: NoiseSource) -> pd.DataFrame:
+    """The records, each value drawn from its group of a release, by the release's shape within the group."""
+    pool = synthesize(table, schema, budget, noise=noise).pool
+    codes, label = _codes(table, schema)
+    groups = np.stack([np.asarray(of)[codes[:, j]] for j, of in enumerate(pool.groups)], axis=1)
+    real = RealGroups(**{each.name: getattr(pool, each.name) for each in fields(Pool)}, label=label, codes=groups)
+    return records.draw(real, schema, len(label), seed=0).drop(columns=SITE)
+
+
+def without_noise(table: pd.DataFrame, schema: Schema, budget: Budget) -> Release:
+    """A release of the same budget whose answers are exact. NOT PRIVATE."""
+    return synthesize(table, schema, budget, noise=NoNoise(0))
+
+
+def _codes(table: pd.DataFrame, schema: Schema) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Fine cells (n, D) and classes (n,) of records without unknown values."""
+    encoding = Encoding.of(schema)
+    parts = [encoding.codes(batch) for batch in TableSource(table, tuple(schema.columns)).batches()]
+    codes, label = (np.concatenate(part) for part in zip(*parts, strict=True))
+    assert (codes >= 0).all()
+    assert (label >= 0).all()
+    return codes, label.astype(np.int64)
