@@ -158,9 +158,10 @@ def group_variance(encoding: Encoding, groups: Groups, s_a: float) -> NDArray[np
 def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins | None = None) -> Margins:
     """The nearest distributions to the sums, each class shrunk towards its prior as far as it is noise.
 
-    Empirical Bayes in two levels: of the difference between a class and its prior, the part between runs, and
-    then the part within each run, is kept by the factor 1 - noise / observed (James, Stein 1961). The prior of
-    a site's class is the same class of all sites (`prior`), or else all classes together.
+    Two levels. Of the difference between a class and its prior, the part between runs is kept by Wiener's factor,
+    signal / (signal + noise), for that is where classes differ; the part within each run, where they seldom do, by
+    1 - noise / observed (James, Stein 1961). The prior of a site's class is the same class of all sites (`prior`),
+    or else all classes together.
     """
     masses, noise = class_masses(sums, patients), sums.s_a * sqrt(len(sums.cells)) / patients
     out = np.empty_like(sums.cells)
@@ -170,12 +171,13 @@ def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins |
         for c, mass in enumerate(masses):
             base = every if prior is None else prior.cells[c, block]
             own = sums.cells[c, block] / mass
-            between = _keep(_by_run(runs, own), _by_run(runs, base), (sums.s_a / mass) ** 2)
+            variance = (sums.s_a / mass) ** 2
+            between = _between(_by_run(runs, own), _by_run(runs, base), variance)
             ratio = np.maximum(between, 0) / np.maximum(_by_run(runs, base), 1e-12)
             shape = base * ratio[runs]
-            for run in range(runs.max() + 1) if feature.coarse else ():
+            for run in range(len(between)) if feature.coarse else ():
                 inside = runs == run
-                shape[inside] = _keep(own[inside], shape[inside], (sums.s_a / FINE / mass) ** 2)
+                shape[inside] = _within(own[inside], shape[inside], variance / FINE**2)
             out[c, block] = simplex(shape)
     return Margins(out, masses, sums.s_a)
 
@@ -190,7 +192,18 @@ def _by_run(runs: NDArray[np.int64], cells: NDArray[np.float64]) -> NDArray[np.f
     return np.bincount(runs, cells).astype(np.float64)
 
 
-def _keep(own: NDArray[np.float64], prior: NDArray[np.float64], variance: float) -> NDArray[np.float64]:
+def _between(own: NDArray[np.float64], prior: NDArray[np.float64], variance: float) -> NDArray[np.float64]:
+    """Wiener's filter of `own` around `prior`, of noise with this variance in each of the k runs.
+
+    What was observed stands for the signal, but for no more than two distributions can differ: a site of almost
+    only noise has the prior. Less noise-tolerant rules took class differences away that models live on.
+    """
+    difference = own - prior
+    signal = min(float(difference @ difference), 2.0)
+    return prior + difference * (signal / (signal + len(own) * variance))
+
+
+def _within(own: NDArray[np.float64], prior: NDArray[np.float64], variance: float) -> NDArray[np.float64]:
     """`own`, shrunk towards `prior` by what noise may explain of their squared difference (mean + 2 sd)."""
     difference = own - prior
     square = float(difference @ difference)
