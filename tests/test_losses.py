@@ -108,7 +108,7 @@ def test_the_table_has_a_line_for_each_step_and_each_epsilon_that_is_stored(benc
         cell("heart", "one", "ours", 1.0, 0): facts(0.8),
         cell("heart", "one", "ours", 1.0, 1): facts(0.82),
         cell("heart", "one", "ours", 10.0, 0): facts(0.87),
-        cell("heart", "one", "ours", 10.0, 4): facts(0.1),  # not one of the splits that are shown
+        cell("adult", "one", "ours", 10.0, 1): facts(0.1),  # not one of the splits that are shown
     }
     lines = bench.losses.markdown(stored).splitlines()[2:]
     assert [line.split(" | ")[1:3] for line in lines] == [
