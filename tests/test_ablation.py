@@ -177,3 +177,10 @@ def test_a_difference_is_that_of_the_same_splits(bench: Any) -> None:
     assert "+." not in whole
     assert variant.endswith("| -.050 | -.050 | +.030 | abc |")
     assert published.endswith("| -.100 | -.100 | +.100 | abc |")
+
+
+def test_the_table_is_what_is_stored(bench: Any) -> None:
+    """If not, `python tests/benchmarks/ablation.py --table` writes it."""
+    ablated, stored = (bench.cells.read(BENCHMARKS / "results" / name) for name in ("ablation", "utility"))
+    text = bench.ablation_table.markdown(ablated, stored)
+    assert bench.ablation.TABLE.read_text(encoding="utf-8") == text + "\n"

@@ -37,6 +37,7 @@ CONDENSED: Columns = {
     "logistic on the points": ("figures", "condensed", "logistic on points"),
     "points moved": ("figures", "condensed", "moved"),
 }
+NOTE = "Figures that are those of the class centroids: the variant leaves no room for a mixture."
 BySplit: TypeAlias = Mapping[int, Facts]
 
 
@@ -63,7 +64,7 @@ def markdown(ablated: Mapping[Cell, Facts], stored: Mapping[Cell, Facts]) -> str
                 condensed += _row(data, variant.told, facts, CONDENSED)
         for at, told in STORED.items():
             records += _row(data, told, _by_split(stored, data, *at), RECORDS, whole)
-    return "\n".join([*records, "", *condensed])
+    return "\n".join([*records, "", NOTE, "", *condensed])
 
 
 def _lines(columns: Sequence[str] | Columns) -> list[str]:
