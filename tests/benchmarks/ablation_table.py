@@ -37,7 +37,7 @@ CONDENSED: Columns = {
     "logistic on the points": ("figures", "condensed", "logistic on points"),
     "points moved": ("figures", "condensed", "moved"),
 }
-NOTE = "Figures that are those of the class centroids: the variant leaves no room for a mixture."
+NOTE = "A variant that has the figures of the class centroids has no room for a mixture there."
 BySplit: TypeAlias = Mapping[int, Facts]
 
 
