@@ -193,11 +193,6 @@ _ALL = (
     Variant("no-field", "records of the mixture's components, no field", (Change(pool, "fit", Components),)),
     Variant("one-fit", "one fit of the mixture, not their average", (Change(approximate, "LARGEST_FITS", 1),)),
     Variant("no-smoothing", "margins projected, not smoothed", (Change(anonymize, "smooth", plain),)),
-    Variant(
-        "shrunk-more",
-        "classes' margins shrunk by all that noise may explain, between runs as within",
-        (Change(anonymize, "_between", anonymize._within),),
-    ),
     Variant("share-05", "5 % of the budget for answer A, not 15", (planned(share=Fraction(5, 100)),)),
     Variant("share-30", "30 % of the budget for answer A", (planned(share=Fraction(30, 100)),)),
     Variant("share-50", "50 % of the budget for answer A", (planned(share=Fraction(50, 100)),)),
