@@ -156,7 +156,7 @@ def group_variance(encoding: Encoding, groups: Groups, s_a: float) -> NDArray[np
 
 
 def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins | None = None) -> Margins:
-    """The nearest distributions to the sums, each class shrunk towards its prior as far as it is noise.
+    """Distributions near the sums, each class shrunk towards its prior as its noise asks for.
 
     Two levels. Of the difference between a class and its prior, the part between runs is kept by Wiener's factor,
     signal / (signal + noise), for that is where classes differ; the part within each run, where they seldom do, by
@@ -166,19 +166,15 @@ def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins |
     masses, noise = class_masses(sums, patients), sums.s_a * sqrt(len(sums.cells)) / patients
     out = np.empty_like(sums.cells)
     for feature, block in zip(encoding.features, blocks_of(encoding.sizes), strict=True):
-        runs, fine = np.asarray(feature.coarse or range(feature.size)), FINE if feature.coarse else 1
+        fine = 1 if feature.coarse is None else FINE
         every = smooth(sums.cells[:, block].sum(axis=0) / patients, feature, noise / fine)
         for c, mass in enumerate(masses):
             base = every if prior is None else prior.cells[c, block]
-            own = sums.cells[c, block] / mass
-            variance = (sums.s_a / mass) ** 2
-            between = _between(_by_run(runs, own), _by_run(runs, base), variance)
-            ratio = np.maximum(between, 0) / np.maximum(_by_run(runs, base), 1e-12)
-            shape = base * ratio[runs]
-            for run in range(len(between)) if feature.coarse else ():
-                inside = runs == run
-                shape[inside] = _within(own[inside], shape[inside], variance / FINE**2)
-            out[c, block] = simplex(shape)
+            own, variance = sums.cells[c, block] / mass, (sums.s_a / mass) ** 2
+            runs = feature.coarse
+            out[c, block] = simplex(
+                _between(own, base, variance) if runs is None else _by_run(own, base, runs, variance)
+            )
     return Margins(out, masses, sums.s_a)
 
 
@@ -188,27 +184,42 @@ def class_masses(sums: ClassSums, patients: int) -> NDArray[np.float64]:
     return patients * simplex(sums.masses / patients, floor)
 
 
-def _by_run(runs: NDArray[np.int64], cells: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.bincount(runs, cells).astype(np.float64)
+def _by_run(
+    own: NDArray[np.float64], prior: NDArray[np.float64], coarse: Sequence[int], variance: float
+) -> NDArray[np.float64]:
+    """`own` around `prior`: first between its runs, then within each of them."""
+    runs = np.asarray(coarse)
+    total, measured = (np.bincount(runs, cells).astype(np.float64) for cells in (prior, own))
+    between = np.maximum(_between(measured, total, variance), 0)
+    inside = np.where(total[runs] > 1e-12, prior / np.maximum(total[runs], 1e-12), 1 / np.bincount(runs)[runs])
+    shape = between[runs] * inside
+    for run in range(len(total)):
+        cells = runs == run
+        shape[cells] = _within(own[cells], shape[cells], variance / FINE**2)
+    return np.asarray(shape)
 
 
 def _between(own: NDArray[np.float64], prior: NDArray[np.float64], variance: float) -> NDArray[np.float64]:
-    """Wiener's filter of `own` around `prior`, of noise with this variance in each of the k runs.
+    """Wiener's filter of `own` (k,) around `prior`, for noise of this variance in each.
 
-    What was observed stands for the signal, but for no more than two distributions can differ: a site of almost
-    only noise has the prior. Less noise-tolerant rules took class differences away that models live on.
+    The signal's square is what was observed beyond the k - 2 variances of James and Stein, and never more than
+    two distributions can differ. To ask for more beyond noise took differences away that models live on.
     """
-    difference = own - prior
-    signal = min(float(difference @ difference), 2.0)
-    return prior + difference * (signal / (signal + len(own) * variance))
+    difference, k = own - prior, len(own)
+    signal = min(max(float(difference @ difference) - max(k - 2, 0) * variance, 0.0), 2.0)
+    return prior + difference * (signal / (signal + k * variance) if signal else 0.0)
 
 
 def _within(own: NDArray[np.float64], prior: NDArray[np.float64], variance: float) -> NDArray[np.float64]:
-    """`own`, shrunk towards `prior` by what noise may explain of their squared difference (mean + 2 sd)."""
-    difference = own - prior
+    """`own` (k,), shrunk towards `prior` by what noise may explain of their squared difference (mean + 2 sd).
+
+    It is the prior where the noise of all is more than there is of it.
+    """
+    difference, k = own - prior, len(own)
     square = float(difference @ difference)
-    explained = (len(own) + 2 * sqrt(2 * len(own))) * variance
-    return prior + difference * max(0.0, 1 - explained / square if square else 0.0)
+    if square == 0 or k * variance > prior.sum() ** 2:
+        return prior
+    return prior + difference * max(0.0, 1 - (k + 2 * sqrt(2 * k)) * variance / square)
 
 
 def choose_groups(encoding: Encoding, margins: Margins, smallest: float) -> Groups:

@@ -212,8 +212,8 @@ def _even_sweep(codes: Codes, b: Array, theta: Array, sizes: tuple[int, ...], rn
     for block in blocks_of(sizes)[:-1]:
         logits = x @ theta[:, block] + b[block]
         ends = np.cumsum(np.exp(logits - logits.max(axis=1, keepdims=True)), axis=1)
-        u = np.empty(len(x))
-        u[np.argsort(ends.sum(axis=1) / ends[:, -1])] = (rng.random() + weyl) % 1
+        u, expected = np.empty(len(x)), ends.sum(axis=1) / ends[:, -1]
+        u[np.lexsort((rng.random(len(x)), expected))] = (rng.random() + weyl) % 1  # at random among the very same
         drawn = (ends[:, :-1] < u[:, None] * ends[:, -1:]).sum(axis=1)
         x[:, block] = np.eye(ends.shape[1], dtype=x.dtype)[drawn]
     return np.stack([x[:, block].argmax(axis=1) for block in blocks_of(sizes)[:-1]], axis=1).astype(np.int32)

@@ -21,7 +21,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cohortmix.core.contributions import MOMENT_UNIT, Rows, exact
+from cohortmix.core import contributions
+from cohortmix.core.contributions import MOMENT_UNIT, Rows
 from cohortmix.core.encoding import UNKNOWN, Encoding
 from cohortmix.core.form import check_query
 from cohortmix.core.lattice import EXACT
@@ -189,7 +190,7 @@ class Vault:
 
     def _exact(self, query: Query) -> NDArray[np.int64]:
         """What the noise is added to, and nothing else may read."""
-        return exact(query, self._rows(), self._encoding.label.size)
+        return contributions.exact(query, self._rows(), self._encoding.label.size)
 
     def _rows(self) -> Iterator[Rows]:
         """The rows that count, a batch of the table at a time."""

@@ -123,6 +123,7 @@ def test_records_are_read_where_it_is_known() -> None:
     """What records add to an answer before its noise is computed for the vault alone."""
     assert using({"batches"}, {"core", "client", "server", "protocol"}) == READERS
     assert using({"contributions"}, set(MAY_IMPORT)) == {"core/vault.py"}
+    assert using({"_exact", "_rows", "_rows_of"}, set(MAY_IMPORT)) == {"core/vault.py"}
 
 
 def loaded_by(module: str) -> set[str]:

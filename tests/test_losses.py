@@ -67,6 +67,7 @@ def test_on_cells_a_record_keeps_its_cells_and_loses_where_it_lies_in_them(
     blurred = bench.steps.on_cells(table, SCHEMA)
     np.testing.assert_array_equal(fine(blurred), fine(table))
     assert (blurred["age"].to_numpy(float) != table["age"]).all()
+    assert "NOT PRIVATE" in blurred.attrs["warning"]
 
 
 def test_on_groups_a_record_keeps_its_groups_and_loses_its_cells(bench: Any, table: pd.DataFrame) -> None:
@@ -77,6 +78,7 @@ def test_on_groups_a_record_keeps_its_groups_and_loses_its_cells(bench: Any, tab
     np.testing.assert_array_equal(of[0], of[1])
     np.testing.assert_array_equal(cells[0][:, -1], cells[1][:, -1])
     assert (cells[0] != cells[1]).any()
+    assert "NOT PRIVATE" in blurred.attrs["warning"]
 
 
 def test_without_noise_answers_are_exact_and_a_release_is_marked(bench: Any, table: pd.DataFrame) -> None:

@@ -3,8 +3,9 @@
     python tests/benchmarks/ablation.py [--variant V ...] [--data D ...] [--splits N] [--again]
     python tests/benchmarks/ablation.py --table
 
-One site, epsilon 1, delta 1/N, as many rows as patients, keyed noise, so that the variants of a split differ in
-nothing but what is changed. Constants were chosen on Adult and UCI heart, not on the stroke trial.
+One site, epsilon 1, delta 1/N, as many rows as patients, keyed noise. Variants that ask the same questions have
+the same noise; where cells, groups or an answer's share change it is drawn anew, and is part of the difference.
+Constants were chosen on Adult and UCI heart, not on the stroke trial.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     real records -> their fine cells -> the groups of a release -> a release without noise -> the release
 
 The first step costs what cells blur, the second what groups do, the third what pairs of features do not say of a
-record, the last what privacy does. Only the release is private.
+record, the last what privacy does. Only the last step would be private, with noise that nobody can repeat.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cohortmix.core import records
 from cohortmix.core.budget import Budget
 from cohortmix.core.encoding import Encoding
-from cohortmix.core.noise import NoiseSource
+from cohortmix.core.noise import NOT_PRIVATE, NoiseSource
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.pool import Pool
 from cohortmix.core.schema import SITE, Schema
@@ -49,20 +49,24 @@ class RealGroups(Pool):
 
 
 def on_cells(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """The records, each value drawn from its fine cell."""
+    """The records, each value drawn from its fine cell. NOT PRIVATE."""
     codes, label = _codes(table, schema)
     names = [cells.name for cells in Encoding.of(schema).features]
     rng = np.random.default_rng(0)
-    return records.rows_of_cells(dict(zip(names, codes.T.copy(), strict=True)), label, schema, rng)
+    blurred = records.rows_of_cells(dict(zip(names, codes.T.copy(), strict=True)), label, schema, rng)
+    blurred.attrs["warning"] = NOT_PRIVATE
+    return blurred
 
 
 def on_groups(table: pd.DataFrame, schema: Schema, budget: Budget, noise: NoiseSource) -> pd.DataFrame:
-    """The records, each value drawn from its group of a release, by the release's shape within the group."""
+    """The records, each value drawn from its group by a release's shape within the group. NOT PRIVATE."""
     pool = synthesize(table, schema, budget, noise=noise).pool
     codes, label = _codes(table, schema)
     groups = np.stack([np.asarray(of)[codes[:, j]] for j, of in enumerate(pool.groups)], axis=1)
     real = RealGroups(**{each.name: getattr(pool, each.name) for each in fields(Pool)}, label=label, codes=groups)
-    return records.draw(real, schema, len(label), seed=0).drop(columns=SITE)
+    blurred = records.draw(real, schema, len(label), seed=0).drop(columns=SITE)
+    blurred.attrs["warning"] = NOT_PRIVATE
+    return blurred
 
 
 def without_noise(table: pd.DataFrame, schema: Schema, budget: Budget) -> Release:

@@ -53,10 +53,29 @@ def test_more_records_than_share_the_numbers(monkeypatch: pytest.MonkeyPatch) ->
     assert np.abs(beyond(drawn(couplings(1.5), 0), 1.5)).max() < 4 * 6
 
 
-def test_each_record_is_distributed_as_if_drawn_by_itself() -> None:
-    """Over seeds, the record of one chain has the field's law; where it comes in the table says nothing."""
-    small = 40
-    start, label = np.zeros((small, 3), np.int32), np.zeros(small, np.int64)
-    first = np.array([couplings(0.0).draw(start, label, seed)[0, 1] for seed in range(300)])
-    share = np.bincount(first, minlength=4) / 300
-    np.testing.assert_allclose(share, [0.1, 0.2, 0.3, 0.4], atol=4 * np.sqrt(0.25 / 300))
+@pytest.mark.parametrize("strength", [0.0, 1.5])
+def test_pairs_have_their_shares(strength: float) -> None:
+    """Of independent features too, where every record expects the same: what is even must not make up a pair."""
+    groups = drawn(couplings(strength), 0)
+    expected = joint(strength) * ROWS
+    counts = np.zeros((3, 4))
+    np.add.at(counts, (groups[:, 0], groups[:, 1]), 1)
+    np.testing.assert_array_less(np.abs(counts - expected), 4 * np.sqrt(expected))
+
+
+@pytest.mark.parametrize("record", [0, 39])
+def test_each_record_is_distributed_as_if_drawn_by_itself(record: int) -> None:
+    """Over seeds, both groups of one record have the field's law; where it comes in the table says nothing."""
+    start, label, seeds = np.zeros((40, 3), np.int32), np.zeros(40, np.int64), 400
+    of, counts, share = couplings(1.5), np.zeros((3, 4)), joint(1.5)
+    for seed in range(seeds):
+        first, second = of.draw(start, label, seed)[record]
+        counts[first, second] += 1
+    np.testing.assert_array_less(np.abs(counts / seeds - share), 4 * np.sqrt(share * (1 - share) / seeds))
+
+
+def joint(strength: float) -> NDArray[np.float64]:
+    """(3, 4) distribution of both features."""
+    weights = np.outer([0.5, 0.3, 0.2], [0.1, 0.2, 0.3, 0.4])
+    weights[0, 0] *= np.exp(strength)
+    return np.asarray(weights / weights.sum())

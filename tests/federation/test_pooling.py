@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
+from math import sqrt
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from cohortmix.core import Schema
+from cohortmix.core.anonymize import noise_a
 from cohortmix.core.budget import Budget
+from cohortmix.core.encoding import Encoding
 from cohortmix.core.evaluate import marginal_tvd, read, train_synthetic_test_real
+from cohortmix.core.pipeline import Plan
 from cohortmix.core.pool import Pool
 from cohortmix.core.records import draw
 from cohortmix.deploy.consortium import Terms
@@ -29,6 +35,8 @@ columns:
   outcome: {type: category, values: [well, ill]}
 """
 )
+
+BUDGET = Budget.from_epsilon(1.0, 1e-5)
 
 
 def patients(n: int, ill: float, seed: int) -> pd.DataFrame:
@@ -49,7 +57,7 @@ def patients(n: int, ill: float, seed: int) -> pd.DataFrame:
 def pooled(sites: Sequence[pd.DataFrame]) -> Pool:
     """Of a study at epsilon 1 of these sites' records, named in this order."""
     names = [f"site-{at}" for at, table in enumerate(sites) for _ in range(len(table))]
-    terms = Terms(budget=Budget.from_epsilon(1.0, 1e-5), seed=1)
+    terms = Terms(budget=BUDGET, seed=1)
     return pool(simulate(pd.concat(sites, ignore_index=True), SCHEMA, names, terms, rows=1).result)
 
 
@@ -67,13 +75,26 @@ def all_alike(of: Pool) -> Pool:
     return replace(of, masses=of.masses / total[of.site] * total.mean())
 
 
+def noise_of_the_ill(sites: Sequence[pd.DataFrame]) -> NDArray[np.float64]:
+    """Standard deviation of each site's ill patients in answer A, when both classes together are known to be N.
+
+    And of their drawing among its patients.
+    """
+    largest = max(map(len, sites))
+    mu2 = Fraction(BUDGET.resolve(largest).mu) ** 2
+    plans = [Plan(SCHEMA, mu2, len(table)) for table in sites]
+    of_label = [noise_a(Encoding.of(SCHEMA), float(plan.mu2_sums)) / sqrt(3 / 4) for plan in plans]
+    drawn = [(table["outcome"] == "ill").mean() * len(table) for table in sites]
+    return np.sqrt(np.square(of_label) / 2 + drawn)
+
+
 @pytest.fixture(scope="module")
 def others() -> list[pd.DataFrame]:
     return [patients(1600, 0.4, seed) for seed in (1, 2)]
 
 
 def test_a_site_that_brings_almost_only_noise_does_not_hurt_the_others(others: list[pd.DataFrame]) -> None:
-    """60 patients, of whom one count has a noise of more than 10; pooled as if it knew as much, it does hurt."""
+    """60 patients, of whom one count has a noise of more than 10; not weighed by its patients, it does hurt."""
     real = patients(4000, 0.4, 9)
     without, joined = pooled(others), pooled([*others, patients(60, 0.4, 3)])
     assert joined.noise_std[2] > 10
@@ -85,20 +106,22 @@ def test_a_site_that_brings_almost_only_noise_does_not_hurt_the_others(others: l
 
 def test_sites_that_differ_in_label_and_in_size_keep_both() -> None:
     """Small sites have more of the ill: the pool has each one's share, and all sites' together."""
-    shares, sizes = np.array([0.2, 0.5, 0.8]), np.array([2400, 800, 250])
+    shares, sizes = np.array([0.2, 0.5, 0.8]), np.array([2400, 800, 500])
     sites = [patients(n, share, seed) for seed, (n, share) in enumerate(zip(sizes, shares, strict=True))]
     of, real = pooled(sites), pd.concat(sites)
-    records = draw(of, SCHEMA, 3450, 0)
+    records = draw(of, SCHEMA, 3700, 0)
     ill = (records["outcome"] == "ill").groupby(records["site"]).mean().to_numpy(float)
-    beyond = np.abs(ill - shares) * sizes / of.noise_std
-    assert (beyond < 4).all()
-    assert (np.abs(ill.mean() - shares) * sizes / of.noise_std)[[0, 2]].min() > 4  # as if all had the same share
+    std = noise_of_the_ill(sites)
+    assert (np.abs(ill - shares) * sizes < 4 * std).all()
+    assert (np.abs(ill.mean() - shares) * sizes > 4 * std)[
+        [0, 2]
+    ].all()  # as they would be, had all the same share
     np.testing.assert_allclose(records["site"].value_counts().sort_index(), sizes, rtol=0.02)
     everyone = (real["outcome"] == "ill").mean()
     assert abs((records["outcome"] == "ill").mean() - everyone) < 0.02
-    assert abs((draw(all_alike(of), SCHEMA, 3450, 0)["outcome"] == "ill").mean() - everyone) > 0.1
+    assert abs((draw(all_alike(of), SCHEMA, 3700, 0)["outcome"] == "ill").mean() - everyone) > 0.1
     tvd, auc = error(of, real)
-    best = train_synthetic_test_real(read(real, SCHEMA), read(patients(3450, everyone, 8), SCHEMA), SCHEMA)
+    best = train_synthetic_test_real(read(real, SCHEMA), read(patients(3700, everyone, 8), SCHEMA), SCHEMA)
     assert best is not None
     assert tvd < 0.1
     assert auc > best - 0.05
