@@ -13,8 +13,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from variants import Change
 
-from cohortmix.core import records
+from cohortmix.core import approximate, records
 from cohortmix.core.budget import Budget
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.noise import NOT_PRIVATE, NoiseSource
@@ -70,8 +71,13 @@ def on_groups(table: pd.DataFrame, schema: Schema, budget: Budget, noise: NoiseS
 
 
 def without_noise(table: pd.DataFrame, schema: Schema, budget: Budget) -> Release:
-    """A release of the same budget whose answers are exact. NOT PRIVATE."""
-    return synthesize(table, schema, budget, noise=NoNoise(0))
+    """A release of the same budget whose answers are exact. NOT PRIVATE.
+
+    The mixture is fitted to the end: what stops it as soon as residuals are within the noise, would stop it here
+    before it has learned anything.
+    """
+    with Change(approximate, "ENOUGH", 0.0).made():
+        return synthesize(table, schema, budget, noise=NoNoise(0))
 
 
 def _codes(table: pd.DataFrame, schema: Schema) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
