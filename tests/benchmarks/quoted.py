@@ -144,7 +144,7 @@ def _row(name: str, paths: Sequence[tuple[str, ...]], facts: Mapping[str, Sequen
 def _own(block: Block, stored: Mapping[Cell, Facts]) -> str:
     """What the sites of a block reach alone, and how many of them the pooled release serves better."""
     facts, pooled = block.facts("own", stored), block.facts("ours", stored)
-    if not facts or not pooled:
+    if not facts or not pooled or block.epsilon != 1:
         return ""
     told = []
     for model, name in (("trees", "boosted trees"), ("logistic", "logistic regression")):
