@@ -14,25 +14,14 @@ from typing import Any
 
 import grpc
 import pytest
+from sites import refused, release
 
-from cohortmix.protocol.messages import Code, Refusal, SignedRelease, decode
+from cohortmix.protocol.messages import Code
 from cohortmix.protocol.receipts import total, verify_chain
 
 KILLS = int(os.environ.get("COHORTMIX_KILLS", "20"))
 """Random places at which a daemon is killed; `make audit` has 200, which take minutes."""
 LINES_OF_ROUND_TWO = 4000  # of `core`, at least
-
-
-def release(data: bytes) -> SignedRelease:
-    message = decode(data)
-    assert isinstance(message, SignedRelease), message
-    return message
-
-
-def refused(data: bytes) -> Code:
-    message = decode(data)
-    assert isinstance(message, Refusal), message
-    return message.code
 
 
 def kinds(steps: list[tuple[Any, ...]], id: str | None = None) -> list[str]:
