@@ -26,6 +26,7 @@ from cohortmix.core.vault import Vault
 
 SUPPORT, TARGETS = 50, 10_000  # inducing points; records drawn from the mixture that they learn from
 ROOM = 2  # components of l_min patients per class, for a site to measure answer B
+CROWDED_SHARE = 0.4  # of the budget, for answer A, at a site with room for no more than that
 RARE = 4  # a class below this many s_B, and below a tenth of the patients, gets one centroid
 RARE_SHARE = 0.1
 
@@ -39,7 +40,7 @@ class Plan:
     schema : the data dictionary.
     mu2 : the site's budget, mu^2.
     patients : N of the site.
-    share : of mu2, for answer A; the rest is for answer B.
+    share : of mu2, at least, for answer A; the rest is for answer B.
     alpha : of Eq. 6.
     support : S, the number of inducing points.
     """
@@ -54,8 +55,12 @@ class Plan:
     @property
     def s_b(self) -> float:
         """Standard deviation of a pair cell, in patients."""
-        features = len(self.schema.features)
-        return anonymize.noise_b(features, float(self.mu2 * (1 - self.share))) if features > 1 else float("inf")
+        return self._noise_b(self.share_of_sums)
+
+    @property
+    def crowding(self) -> float:
+        """Patients of ROOM components per class, as a share of those that there are."""
+        return ROOM * len(self.schema.classes) * approximate.l_min(self._noise_b(self.share)) / self.patients
 
     @property
     def fits_mixture(self) -> bool:
@@ -63,17 +68,28 @@ class Plan:
 
         With fewer, a mixture says hardly more than class centroids do, and those are less noisy without B.
         """
-        return ROOM * len(self.schema.classes) * approximate.l_min(self.s_b) <= self.patients
+        return self.crowding <= 1
+
+    @property
+    def share_of_sums(self) -> Fraction:
+        """Part of mu2 for answer A, where there is room for B: the fewer its components, the more A has to say."""
+        more = Fraction(round(100 * CROWDED_SHARE * self.crowding), 100) if self.fits_mixture else Fraction(0)
+        return max(self.share, more)
 
     @property
     def mu2_sums(self) -> Fraction:
         """Cost of answer A."""
-        return self.mu2 * self.share if self.fits_mixture else self.mu2
+        return self.mu2 * self.share_of_sums if self.fits_mixture else self.mu2
 
     @property
     def mu2_moments(self) -> Fraction:
         """Cost of answer B."""
         return self.mu2 - self.mu2_sums
+
+    def _noise_b(self, share: Fraction) -> float:
+        """Standard deviation of a pair cell, in patients, if answer A has this share of the budget."""
+        features = len(self.schema.features)
+        return anonymize.noise_b(features, float(self.mu2 * (1 - share))) if features > 1 else float("inf")
 
 
 def class_sums(vault: Vault, plan: Plan) -> Answer:

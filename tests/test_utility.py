@@ -125,10 +125,10 @@ def test_more_rows_come_of_the_same_release(bench: Any, monkeypatch: pytest.Monk
 
     def ours(task: Any) -> Any:
         runs.append(task.seed)
-        return bench.methods.Made({"ours": task.table, "ours-4n": lambda: pd.concat([task.table] * 4)})
+        return bench.methods.Made({"ours": task.table, "ours-more": lambda: pd.concat([task.table] * 4)})
 
     monkeypatch.setitem(bench.methods.METHODS, "ours", ours)
-    both = [bench.cells.Cell("made", "one", method, 1.0, 0) for method in ("ours", "ours-4n")]
+    both = [bench.cells.Cell("made", "one", method, 1.0, 0) for method in ("ours", "ours-more")]
     assert bench.cells.pending(both) == both[:1]
     bench.cells.compute(both[0], "first")
     assert bench.cells.pending(both) == []

@@ -30,7 +30,7 @@ LADDER = {
     "on-groups": "on the release's groups",
     "no-noise": "release, exact answers (not private)",
     "ours": "release, epsilon 1",
-    "ours-4n": "4 times as many rows of it",
+    "ours-more": "more rows of it",
 }
 FIGURES = {
     "declared target": ("figures", "trees", "declared"),

@@ -181,6 +181,7 @@ def no_grid(low: float, high: float) -> NDArray[np.float64]:
 
 
 _STILL = Change(adapt, "kernel_ridge", still, compiled=True)
+_FIXED = Change(pipeline, "CROWDED_SHARE", 0.0)
 WHOLE = Variant("whole", "the mechanism as it is")
 _ALL = (
     WHOLE,
@@ -193,9 +194,10 @@ _ALL = (
     Variant("no-field", "records of the mixture's components, no field", (Change(pool, "fit", Components),)),
     Variant("one-fit", "one fit of the mixture, not their average", (Change(approximate, "LARGEST_FITS", 1),)),
     Variant("no-smoothing", "margins projected, not smoothed", (Change(anonymize, "smooth", plain),)),
-    Variant("share-05", "5 % of the budget for answer A, not 15", (planned(share=Fraction(5, 100)),)),
-    Variant("share-30", "30 % of the budget for answer A", (planned(share=Fraction(30, 100)),)),
-    Variant("share-50", "50 % of the budget for answer A", (planned(share=Fraction(50, 100)),)),
+    Variant("share-fixed", "15 % of the budget for answer A also where there is hardly room", (_FIXED,)),
+    Variant("share-05", "5 % of the budget for answer A, not 15", (planned(share=Fraction(5, 100)), _FIXED)),
+    Variant("share-30", "30 % of the budget for answer A", (planned(share=Fraction(30, 100)), _FIXED)),
+    Variant("share-50", "50 % of the budget for answer A", (planned(share=Fraction(50, 100)), _FIXED)),
     Variant("groups-half", "groups of half as many patients", grouped_by(0.5)),
     Variant("groups-twice", "groups of twice as many patients", grouped_by(2.0)),
     Variant("cells-50", "50 equal cells of a number, not 100", (Change(encoding, "EQUAL_CELLS", 50),)),
