@@ -62,7 +62,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         (pipeline, "adapt", partial(adapt.adapt, steps=10)),
     ):
         monkeypatch.setattr(module, name, value)
-    names = ("ablation", "ablation_table", "cells", "datasets", "targets", "variants")
+    names = ("ablation", "ablation_quoted", "ablation_table", "cells", "datasets", "targets", "variants")
     jax.config.update("jax_disable_most_optimizations", True)  # what is compiled here runs once
     yield SimpleNamespace(**{name: import_module(name) for name in names})
     jax.config.update("jax_disable_most_optimizations", False)
@@ -180,7 +180,9 @@ def test_a_difference_is_that_of_the_same_splits(bench: Any) -> None:
 
 
 def test_the_table_is_what_is_stored(bench: Any) -> None:
-    """If not, `python tests/benchmarks/ablation.py --table` writes it."""
+    """And what the README says of it; if not, `python tests/benchmarks/ablation.py --readme` writes both."""
     ablated, stored = (bench.cells.read(BENCHMARKS / "results" / name) for name in ("ablation", "utility"))
     text = bench.ablation_table.markdown(ablated, stored)
     assert bench.ablation.TABLE.read_text(encoding="utf-8") == text + "\n"
+    readme = bench.ablation_quoted.README.read_text(encoding="utf-8")
+    assert bench.ablation_quoted.filled(readme, ablated, stored) == readme

@@ -1,7 +1,7 @@
 """`make bench-ablation`: what is each part of the mechanism worth? One is changed at a time, all else is equal.
 
     python tests/benchmarks/ablation.py [--variant V ...] [--data D ...] [--splits N] [--again]
-    python tests/benchmarks/ablation.py --table
+    python tests/benchmarks/ablation.py --table | --readme
 
 One site, epsilon 1, delta 1/N, as many rows as patients, keyed noise. Variants that ask the same questions have
 the same noise; where cells, groups or an answer's share change it is drawn anew, and is part of the difference.
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ablation_quoted
 import cells
 import numpy as np
 from ablation_table import SPLITS, markdown
@@ -54,6 +55,9 @@ class Ablated(Cell):
 def main() -> int:
     """Compute what was asked for and is not stored, and write the table; 1 if a cell failed."""
     asked = arguments()
+    if asked.readme:
+        text = ablation_quoted.README.read_text(encoding="utf-8")
+        ablation_quoted.README.write_text(ablation_quoted.filled(text, read(RESULTS), read()), encoding="utf-8")
     wanted = [
         Ablated(data, "one", name, 1.0, split)
         for split in range(asked.splits)
@@ -62,7 +66,7 @@ def main() -> int:
         if split < SPLITS[data]
     ]
     command = shlex.join(["python", "tests/benchmarks/ablation.py", *sys.argv[1:]])
-    well = asked.table or run(wanted, command, asked.again, compute=compute, alone=False)
+    well = asked.table or asked.readme or run(wanted, command, asked.again, compute=compute, alone=False)
     text = markdown(read(RESULTS), read())
     TABLE.parent.mkdir(exist_ok=True)
     TABLE.write_text(text + "\n", encoding="utf-8")
@@ -78,6 +82,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--splits", type=int, default=max(SPLITS.values()), help="how many of those")
     parser.add_argument("--again", action="store_true", help="compute what is stored already once more")
     parser.add_argument("--table", action="store_true", help="write the table, and compute nothing")
+    parser.add_argument("--readme", action="store_true", help="write the table and what the README says of it")
     return parser.parse_args()
 
 

@@ -48,7 +48,7 @@ def markdown(ablated: Mapping[Cell, Facts], stored: Mapping[Cell, Facts]) -> str
     """
     records, condensed = _lines([*RECORDS, *LESS_WHOLE]), _lines(CONDENSED)
     for data in SPLITS:
-        rows = {variant: _by_split(ablated, data, "one", variant.name) for variant in VARIANTS.values()}
+        rows = {variant: by_split(ablated, data, "one", variant.name) for variant in VARIANTS.values()}
         whole = rows[WHOLE]
         for variant, facts in rows.items():
             if variant.records:
@@ -56,7 +56,7 @@ def markdown(ablated: Mapping[Cell, Facts], stored: Mapping[Cell, Facts]) -> str
             if variant is WHOLE or not variant.records:
                 condensed += _row(data, variant.told, facts, CONDENSED)
         for at, told in STORED.items():
-            records += _row(data, told, _by_split(stored, data, *at), RECORDS, whole)
+            records += _row(data, told, by_split(stored, data, *at), RECORDS, whole)
     return "\n".join([*records, "", NOTE, "", *condensed])
 
 
@@ -65,8 +65,8 @@ def _lines(columns: Sequence[str] | Columns) -> list[str]:
     return [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
 
 
-def _by_split(stored: Mapping[Cell, Facts], data: str, setting: str, method: str) -> BySplit:
-    """Cells at epsilon 1, delta 1/N, with keyed noise."""
+def by_split(stored: Mapping[Cell, Facts], data: str, setting: str, method: str) -> BySplit:
+    """Cells at epsilon 1, delta 1/N, with keyed noise, of the splits that the ablation has."""
     asked = [Cell(data, setting, method, 1.0, split) for split in range(SPLITS[data])]
     return {cell.split: stored[cell] for cell in asked if cell in stored}
 
@@ -75,12 +75,13 @@ def _row(data: str, told: str, facts: BySplit, columns: Columns, whole: BySplit 
     """One line, or none where nothing is stored."""
     shown = [spread(list(facts.values()), path) for path in columns.values()]
     if whole is not None:
-        shown += [_less(facts, whole, path) for path in LESS_WHOLE.values()]
+        shown += [less(facts, whole, path) for path in LESS_WHOLE.values()]
     commits = sorted({each["commit"] for each in facts.values()})
     return [f"| {' | '.join([data, told, str(len(facts)), *shown, ', '.join(commits)])} |"] if facts else []
 
 
-def _less(facts: BySplit, whole: BySplit, path: Sequence[str]) -> str:
+def less(facts: BySplit, whole: BySplit, path: Sequence[str]) -> str:
+    """Mean difference of those splits that both have; nothing where there is none."""
     pairs = [(figure(facts[split], path), figure(whole[split], path)) for split in facts if split in whole]
     gaps = [a - b for a, b in pairs if a is not None and b is not None]
     return f"{np.mean(gaps):+.3f}".replace("0.", ".", 1) if gaps and facts is not whole else ""
