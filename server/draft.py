@@ -11,7 +11,8 @@ deadline: 7d                   # of each round: days, h, m or s
 sites: [uk/description.json, norway/description.json]      # as `cohortmix site check` wrote them
 ```
 Further keys: `expires` (the last day on which sites answer, in UTC; 180 days from now by default), `share` (of
-mu^2 for round 1, 3/20), `alpha` (of Eq. 6 of 3A, 0.5), `loose_delta` (true permits a delta above 1/(10 N)).
+mu^2 for round 1, 3/20; more at a small site), `alpha` (of Eq. 6 of 3A, 0.5), `loose_delta` (true permits a delta
+above 1/(10 N)).
 """
 
 from __future__ import annotations

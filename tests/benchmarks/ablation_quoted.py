@@ -66,8 +66,8 @@ def _kip(ablated: Mapping[Cell, Facts]) -> str:
     moved = {name: f"{100 * _mean(of, CONDENSED['points moved']):.0f} %" for name, of in facts.items()}
     return (
         f"Kernel ridge on 50 support points of Adult reaches {ridge['kip-alpha-1']} before KIP, "
-        f"{ridge['kip-labels']} with adapted labels alone, {ridge[WHOLE.name]} with points and labels; with alpha 0 "
-        f"{ridge['kip-alpha-0']}, and the points move by {moved['kip-alpha-0']} in place of {moved[WHOLE.name]}."
+        f"{ridge['kip-labels']} with adapted labels alone, {ridge[WHOLE.name]} with points and labels; with alpha "
+        f"0 {ridge['kip-alpha-0']}, and the points move by {moved['kip-alpha-0']} in place of {moved[WHOLE.name]}."
     )
 
 
