@@ -80,7 +80,9 @@ def synthesize(
     loose_delta: Annotated[
         bool, typer.Option("--loose-delta", help="Permit a larger delta, to compare with published figures.")
     ] = False,
-    rows: Annotated[int | None, typer.Option(min=1, help="Synthetic records to draw; N by default.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Synthetic records to draw; N by default, and more cost no privacy.")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Repeatable test noise instead of the real one: NOT PRIVATE.")
     ] = None,

@@ -70,7 +70,8 @@ def publish(
     key: KeyFile,
     out: Annotated[Path, typer.Option(help="Folder for the files; it appears as a whole or not at all.")],
     rows: Annotated[
-        int | None, typer.Option(min=1, help="Synthetic records to draw; as many as patients by default.")
+        int | None,
+        typer.Option(min=1, help="Synthetic records to draw; N by default, and more cost no privacy."),
     ] = None,
 ) -> None:
     """Pool what has been released, draw synthetic records, and write both with a report and a signed manifest.
