@@ -66,7 +66,8 @@ class Plan:
     def fits_mixture(self) -> bool:
         """False where there is no room for ROOM components per class: the whole budget then goes to A.
 
-        With fewer, a mixture says hardly more than class centroids do, and those are less noisy without B.
+        With fewer, a mixture says hardly more than class centroids do, and those are less noisy without B. It is
+        judged at the study's share; what A takes beyond it leaves room for somewhat fewer components.
         """
         return self.crowding <= 1
 

@@ -169,7 +169,10 @@ def test_a_difference_is_that_of_the_same_splits(bench: Any) -> None:
         cell("adult", "one", "whole", 1.0, 1): facts(0.9, 0.1),
         cell("adult", "one", "no-field", 1.0, 1): facts(0.85, 0.13),
     }
-    others = {cell("adult", "one", "published", 1.0, 0): facts(0.7, 0.2)}
+    others = {
+        cell("adult", "one", "ours", 1.0, 0): facts(0.8, 0.1),
+        cell("adult", "one", "published", 1.0, 0): facts(0.7, 0.2),
+    }
     rows = bench.ablation_table.markdown(stored, others).splitlines()
     (whole,) = (row for row in rows if "as it is" in row and ".850 +- .071" in row)
     (variant,) = (row for row in rows if "no field" in row)
@@ -177,6 +180,32 @@ def test_a_difference_is_that_of_the_same_splits(bench: Any) -> None:
     assert "+." not in whole
     assert variant.endswith("| -.050 | -.050 | +.030 | abc |")
     assert published.endswith("| -.100 | -.100 | +.100 | abc |")
+
+
+def test_what_the_readme_says_has_splits_and_commits(bench: Any) -> None:
+    """A split that is missing is told, and KIP's figures are of the splits that all have, or refused."""
+
+    def of(name: str, split: int, trees: float, ridge: float = 0.9) -> dict[Any, Any]:
+        found = facts(trees, 0.1)
+        found["figures"]["condensed"] = {"kernel ridge": ridge, "moved": 0.1}
+        return {bench.cells.Cell("adult", "one", name, 1.0, split): found}
+
+    quoted, stored = bench.ablation_quoted, {}
+    for name in {*quoted.PARTS, *quoted.SCALED, *quoted.KIP}:
+        stored |= of(name, 0, 0.7) | of(name, 1, 0.7)
+    stored |= of("whole", 0, 0.8) | of("whole", 1, 0.9) | of("kip-alpha-1", 1, 0.8, ridge=0.8)
+    text = quoted.markdown(stored, {})
+    assert "| one fit of the mixture, not their average | -.150 |" in text
+    assert "Adult abc;" in text
+    assert ".850 before KIP" in text
+    for name in ("one-fit", "kip-alpha-1"):
+        del stored[bench.cells.Cell("adult", "one", name, 1.0, 1)]
+    fewer = quoted.markdown(stored, {})
+    assert "| one fit of the mixture, not their average | -.100 (1 of 2 splits) |" in fewer
+    assert ".900 before KIP" in fewer
+    del stored[bench.cells.Cell("adult", "one", "kip-alpha-1", 1.0, 0)]
+    with pytest.raises(ValueError, match="expected cells of whole, kip-alpha-0, kip-alpha-1, kip-labels"):
+        quoted.markdown(stored, {})
 
 
 def test_the_table_is_what_is_stored(bench: Any) -> None:

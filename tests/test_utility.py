@@ -144,6 +144,10 @@ def test_more_rows_come_of_the_same_release(bench: Any, monkeypatch: pytest.Monk
 # --- targets and settings
 
 
+def test_more_rows_are_four_times_as_many_and_enough_where_patients_are_few(bench: Any) -> None:
+    assert [bench.methods.more(patients) for patients in (100, 6_000, 10_000)] == [24_000, 24_000, 40_000]
+
+
 def test_no_target_stands_alone(bench: Any) -> None:
     """The declared one comes first, and three others at least."""
     schemas = {path.stem: Schema.from_yaml(path.read_text()) for path in (BENCHMARKS / "schemas").glob("*.yaml")}

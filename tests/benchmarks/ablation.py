@@ -5,6 +5,7 @@
 
 One site, epsilon 1, delta 1/N, as many rows as patients, keyed noise. Variants that ask the same questions have
 the same noise; where cells, groups or an answer's share change it is drawn anew, and is part of the difference.
+Where B has hardly room (heart), answer A's share follows sigma_max too.
 Constants were chosen on Adult and UCI heart, not on the stroke trial.
 """
 

@@ -36,16 +36,24 @@ def markdown(ablated: Mapping[Cell, Facts], stored: Mapping[Cell, Facts]) -> str
     Parameters
     ----------
     ablated, stored : as in `ablation_table.markdown`.
+
+    Raises
+    ------
+    ValueError
+        If a variant that is quoted has no cell on Adult.
     """
     whole = {data: by_split(ablated, data, "one", WHOLE.name) for data in SPLITS}
+    at_one = {data: by_split(stored, data, "one", "ours") for data in SPLITS}
     lines = [f"| | {' | '.join(NAMES[data] for data in SPLITS)} |", "|" + "---|" * (len(SPLITS) + 1)]
-    lines.append(f"| {WHOLE.told} | {' | '.join(spread(list(of.values()), MEAN) for of in whole.values())} |")
-    parts = {VARIANTS[name].told: (ablated, "one", name) for name in PARTS}
-    parts |= {STORED[at]: (stored, *at) for at in SITES}
-    for told, (cells, setting, method) in parts.items():
-        gaps = [less(by_split(cells, data, setting, method), whole[data], MEAN) for data in SPLITS]
-        lines.append(f"| {told} | {' | '.join(gaps)} |")
-    return "\n".join([*lines, "", f"{_scaled(ablated, whole['adult'])} {_kip(ablated)}"])
+    shown = [f"{spread(list(of.values()), MEAN)}{_fewer(of, data)}" for data, of in whole.items()]
+    lines.append(f"| {WHOLE.told} | {' | '.join(shown)} |")
+    for name in PARTS:
+        parts = {data: by_split(ablated, data, "one", name) for data in SPLITS}
+        lines.append(_row(VARIANTS[name].told, parts, whole))
+    for at in SITES:
+        lines.append(_row(STORED[at], {data: by_split(stored, data, *at) for data in SPLITS}, at_one))
+    told = f"{_scaled(ablated, whole['adult'])} {_kip(ablated)}"
+    return "\n".join([*lines, "", f"Commits of the cells: {_commits(ablated)}. {told}"])
 
 
 def filled(text: str, ablated: Mapping[Cell, Facts], stored: Mapping[Cell, Facts]) -> str:
@@ -54,14 +62,38 @@ def filled(text: str, ablated: Mapping[Cell, Facts], stored: Mapping[Cell, Facts
     return f"{before}{BEGIN}\n{markdown(ablated, stored)}\n{END}{rest.split(END, 1)[1]}"
 
 
+def _row(told: str, facts: Mapping[str, BySplit], whole: Mapping[str, BySplit]) -> str:
+    gaps = [f"{less(of, whole[data], MEAN)}{_fewer(of, data)}" if of else "" for data, of in facts.items()]
+    return f"| {told} | {' | '.join(gaps)} |"
+
+
+def _fewer(facts: BySplit, data: str) -> str:
+    """How many splits, where some are missing."""
+    return "" if len(facts) == SPLITS[data] else f" ({len(facts)} of {SPLITS[data]} splits)"
+
+
+def _commits(ablated: Mapping[Cell, Facts]) -> str:
+    found: dict[str, set[str]] = {data: set() for data in SPLITS}
+    for cell, facts in ablated.items():
+        found[cell.data].add(facts["commit"])
+    return "; ".join(f"{NAMES[data]} {', '.join(sorted(commits))}" for data, commits in found.items())
+
+
 def _scaled(ablated: Mapping[Cell, Facts], whole: BySplit) -> str:
     gaps = [less(by_split(ablated, "adult", "one", name), whole, MEAN) for name in SCALED]
     least, most = min(gaps, key=float), max(gaps, key=float)
-    return f"Budget share, groups, cells and sigma_max, halved or doubled, change Adult by {least} to {most}."
+    return (
+        "Answer A's share, the patients of a group, cells and sigma_max, each a third to twice as large, change "
+        f"Adult by {least} to {most}."
+    )
 
 
 def _kip(ablated: Mapping[Cell, Facts]) -> str:
     facts = {name: by_split(ablated, "adult", "one", name) for name in KIP}
+    splits = set.intersection(*map(set, facts.values()))
+    if not splits:
+        raise ValueError(f"expected cells of {', '.join(KIP)} on one split of adult; run ablation.py --data adult")
+    facts = {name: {split: of[split] for split in splits} for name, of in facts.items()}
     ridge = {name: f"{_mean(of, CONDENSED['kernel ridge']):.3f}".lstrip("0") for name, of in facts.items()}
     moved = {name: f"{100 * _mean(of, CONDENSED['points moved']):.0f} %" for name, of in facts.items()}
     return (

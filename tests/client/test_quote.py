@@ -96,6 +96,17 @@ def test_a_site_too_small_for_mixtures_gives_all_to_the_class_centroids() -> Non
     assert larger.mixtures.components >= 2 * larger.classes
 
 
+def test_where_pairs_have_hardly_room_round_1_costs_more_and_is_less_noisy() -> None:
+    """Both figures are those of the plan, and not of the study's share."""
+    crowded, roomy = quoted(study(), patients=160), quoted(study(), patients=16_000)
+    assert crowded.mixtures.components
+    share, usual = (shown.round_mu[0] ** 2 / shown.mu**2 for shown in (crowded, roomy))
+    assert usual == pytest.approx(0.15)
+    assert 0.3 < share <= 0.4
+    less = crowded.columns[1].cell / roomy.columns[1].cell
+    assert less == pytest.approx(sqrt(usual / share), rel=1e-6)
+
+
 # --- what the ledger would hold
 
 

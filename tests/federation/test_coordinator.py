@@ -16,6 +16,7 @@ from cohortmix.protocol.messages import (
     Refusal,
     SignedRelease,
     SignedRequest,
+    SiteEntry,
     decode,
     encode,
 )
@@ -84,8 +85,20 @@ def test_a_site_that_misses_round_two_counts_with_its_class_centroids(found):
         carry(consortium, coordinator)
         coordinator.freeze()
         site = coordinator.finish().sites[0]
+        plan = coordinator.plan(site.entry)
     assert set(site.centroids.kind) == {"class"}
-    assert total(signed.receipt for signed in site.receipts).mu == pytest.approx(MU * 0.15**0.5)
+    assert plan.mu2_sums < plan.mu2
+    assert total(signed.receipt for signed in site.receipts).mu == pytest.approx(float(plan.mu2_sums) ** 0.5)
+
+
+def test_a_plan_has_the_share_of_the_study(found):
+    """Plenty of patients, so that no site needs more of its budget for answer A than the study says."""
+    consortium = found({"tiny": SMALL})
+    with consortium.coordinator() as coordinator:
+        entry = SiteEntry(name="many", key=key_of(consortium, 0).public_hex, patients=10**6)
+        usual = coordinator.plan(entry)
+        coordinator.spec = coordinator.spec.model_copy(update={"share": Fraction(3, 10)})
+        assert (usual.mu2_sums, coordinator.plan(entry).mu2_sums) == (usual.mu2 * 3 / 20, usual.mu2 * 3 / 10)
 
 
 def test_a_duplicated_reply_is_not_counted_twice(found):
@@ -179,7 +192,7 @@ def test_a_release_that_costs_more_than_its_round_is_refused_though_its_site_sig
         reply = decode(reply_of(consortium, coordinator, 0))
         assert isinstance(reply, SignedRelease)
         assert isinstance(reply.release, ClassSums)
-        answer, less = reply.release.answer, reply.release.answer.sigma // 2
+        answer, less = reply.release.answer, reply.release.answer.sigma * 4 // 5
         dear = answer.model_copy(update={"sigma": less, "mu2": Fraction(answer.sensitivity2, less**2)})
         release = ClassSums(answer=dear)
         signed = issue(

@@ -12,6 +12,7 @@ import pytest
 
 from cohortmix.core import anonymize, pipeline
 from cohortmix.core.centroids import Common as CommonFacts
+from cohortmix.core.encoding import Encoding
 from cohortmix.core.meter import Answer, MemoryMeter
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.pipeline import Plan
@@ -114,6 +115,19 @@ def check_sums(answer: Answer, name: str = "class sums") -> None:
 def test_what_the_vault_answers_is_accepted_and_so_is_one_rounding_less() -> None:
     check_sums(SUMS)
     check_sums(cost(SUMS, sigma=SUMS.sigma + 1))
+
+
+def test_a_site_where_pairs_have_hardly_room_pays_more_for_its_class_sums() -> None:
+    """The study's share of the budget is then less than its round costs."""
+    crowded = replace(PLAN, mu2=Fraction(1, 130))
+    assert crowded.fits_mixture
+    assert crowded.share < crowded.share_of_sums < Fraction(2, 5)
+    dear = pipeline.class_sums(vault(), crowded)
+    cheap = anonymize.answer_a(vault(), Encoding.of(SCHEMA), crowded.mu2 * crowded.share)
+    whole, less = (ClassSums(answer=NoisedAnswer.of(answer)) for answer in (dear, cheap))
+    check_release(signed(asked(), whole, {"class sums": dear}), asked(), crowded)
+    with pytest.raises(ReceiptError, match="round 1 costs"):
+        check_release(signed(asked(), less, {"class sums": cheap}), asked(), crowded)
 
 
 OTHER_SUMS: dict[str, tuple[Answer, str]] = {
