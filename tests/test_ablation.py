@@ -213,5 +213,5 @@ def test_the_table_is_what_is_stored(bench: Any) -> None:
     ablated, stored = (bench.cells.read(BENCHMARKS / "results" / name) for name in ("ablation", "utility"))
     text = bench.ablation_table.markdown(ablated, stored)
     assert bench.ablation.TABLE.read_text(encoding="utf-8") == text + "\n"
-    readme = bench.ablation_quoted.README.read_text(encoding="utf-8")
+    readme = bench.ablation.README.read_text(encoding="utf-8")
     assert bench.ablation_quoted.filled(readme, ablated, stored) == readme

@@ -27,6 +27,7 @@ from ablation_table import SPLITS, markdown
 from cells import Cell, measured, read, resolved, run, store
 from datasets import Dataset, load, patients_of
 from methods import Task
+from quoted import README
 from scores import Figures, of_condensed, of_records
 from settings import SETTINGS
 from sklearn.linear_model import LogisticRegression
@@ -57,8 +58,8 @@ def main() -> int:
     """Compute what was asked for and is not stored, and write the table; 1 if a cell failed."""
     asked = arguments()
     if asked.readme:
-        text = ablation_quoted.README.read_text(encoding="utf-8")
-        ablation_quoted.README.write_text(ablation_quoted.filled(text, read(RESULTS), read()), encoding="utf-8")
+        text = README.read_text(encoding="utf-8")
+        README.write_text(ablation_quoted.filled(text, read(RESULTS), read()), encoding="utf-8")
     wanted = [
         Ablated(data, "one", name, 1.0, split)
         for split in range(asked.splits)

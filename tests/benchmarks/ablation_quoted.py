@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from ablation_table import CONDENSED, LESS_WHOLE, SPLITS, STORED, BySplit, by_split, less
 from cells import Cell
+from quoted import put
 from tables import Facts, figure, spread
 from variants import VARIANTS, WHOLE
 
-README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- begin: python tests/benchmarks/ablation.py --readme -->", "<!-- end: ablation -->"
 NAMES = {"adult": "Adult", "heart": "UCI heart", "stroke": "stroke trial"}
 PARTS = ("class-centroids", "no-mixture", "no-field", "one-fit", "no-smoothing", "share-fixed")
@@ -58,8 +57,7 @@ def markdown(ablated: Mapping[Cell, Facts], stored: Mapping[Cell, Facts]) -> str
 
 def filled(text: str, ablated: Mapping[Cell, Facts], stored: Mapping[Cell, Facts]) -> str:
     """A text with what is said of the ablation between its marks."""
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{markdown(ablated, stored)}\n{END}{rest.split(END, 1)[1]}"
+    return put(text, BEGIN, markdown(ablated, stored), END)
 
 
 def _row(told: str, facts: Mapping[str, BySplit], whole: Mapping[str, BySplit]) -> str:

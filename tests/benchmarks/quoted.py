@@ -126,8 +126,13 @@ def markdown(stored: Mapping[Cell, Facts]) -> str:
 
 def filled(text: str, stored: Mapping[Cell, Facts]) -> str:
     """A text with the table between its marks."""
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{markdown(stored)}\n{END}{rest.split(END, 1)[1]}"
+    return put(text, BEGIN, markdown(stored), END)
+
+
+def put(text: str, begin: str, lines: str, end: str) -> str:
+    """A text with these lines, and nothing else, between two marks."""
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{lines}\n{end}{rest.split(end, 1)[1]}"
 
 
 def _row(name: str, paths: Sequence[tuple[str, ...]], facts: Mapping[str, Sequence[Facts]]) -> str:
