@@ -13,12 +13,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cohortmix.client.check import check
 from cohortmix.client.data import open_all, open_table
 from cohortmix.client.draft import draft
+from cohortmix.client.fits import MaxUnreadable, show_checked, summary
 from cohortmix.client.output import require_free, write_release
 from cohortmix.client.progress import step
 from cohortmix.core.budget import MIN_PATIENTS, Budget
+from cohortmix.core.check import MOST_UNREADABLE, Checked, check
 from cohortmix.core.meter import MemoryMeter
 from cohortmix.core.noise import OpenDPNoise
 from cohortmix.core.schema import Schema
@@ -54,6 +55,7 @@ def evaluate(
     ] = None,
     more_targets: Annotated[list[str] | None, typer.Argument(metavar="[COL]...", hidden=True)] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    max_unreadable: MaxUnreadable = MOST_UNREADABLE,
 ) -> None:
     """Train on synthetic records, test on real ones. The figures are not private."""
     from cohortmix.core.evaluate import evaluate as figures  # brings in LightGBM
@@ -61,7 +63,10 @@ def evaluate(
     if more_targets and not target:
         raise InputError(f"unexpected argument {more_targets[0]!r}; name targets with --target")
     dictionary = read_schema(schema)
-    made, held = open_table(synthetic, without_key(dictionary)), open_table(real, dictionary)
+    made, _ = open_checked(synthetic, without_key(dictionary), max_unreadable, "synthetic")
+    held, found = open_checked(real, dictionary, max_unreadable, "real")
+    if not found.as_declared:
+        show_checked(Console(), found)
     with step("evaluating on real records"):
         report = figures(made, held, dictionary, (*(target or ()), *(more_targets or ())))
     if json_file is not None:
@@ -83,6 +88,7 @@ def synthesize(
     rows: Annotated[
         int | None, typer.Option(min=1, help="Synthetic records to draw; N by default, and more cost no privacy.")
     ] = None,
+    max_unreadable: MaxUnreadable = MOST_UNREADABLE,
     seed: Annotated[
         int | None, typer.Option(help="Repeatable test noise instead of the real one: NOT PRIVATE.")
     ] = None,
@@ -90,7 +96,9 @@ def synthesize(
     """Make a private synthetic version of one table, without any server."""
     dictionary, budget = read_schema(schema), budget_of(epsilon, delta, loose_delta)
     require_free(out)
-    source = open_checked(data, dictionary)
+    source, checked = open_checked(data, dictionary, max_unreadable)
+    if not checked.as_declared:
+        show_checked(Console(), checked)
     patients = Vault(source, dictionary, OpenDPNoise(), MemoryMeter(Fraction(0))).patients
     if patients < MIN_PATIENTS:
         raise InputError(
@@ -99,11 +107,11 @@ def synthesize(
         )
     require_affordable(budget, patients)
     with step("synthesizing"):
-        release = _release(source, dictionary, budget, seed)
+        release = _release(source, dictionary, budget, checked, seed)
         records = release.records(rows)
-    summary = _summary(release, len(records))
-    write_release(out, release, records, summary)
-    _print_release(summary, out)
+    facts = _summary(release, len(records))
+    write_release(out, release, records, facts)
+    _print_release(facts, out, summary(checked))
 
 
 def budget_of(epsilon: float, delta: float | None, loose_delta: bool) -> Budget:
@@ -139,13 +147,20 @@ def read_schema(path: Path) -> Schema:
     return Schema.from_yaml(read_text(path, "the schema"))
 
 
-def open_checked(data: Path, schema: Schema) -> Source:
-    """A table whose records fit the schema, each line of which a person has confirmed; errors as `check`."""
+def open_checked(
+    data: Path, schema: Schema, max_unreadable: float = MOST_UNREADABLE, what: str = ""
+) -> tuple[Source, Checked]:
+    """A table whose records fit the schema, each line of which a person has confirmed; and what was found in it.
+
+    `what` names the table where there are two. Errors as `check`.
+    """
     schema.require_confirmed()
     source = open_table(data, schema)
-    with step("checking the table"):
-        check(source, schema)
-    return source
+    try:
+        with step(f"checking the {what} table".replace("  ", " ")):
+            return source, check(source, schema, max_unreadable)
+    except InputError as error:
+        raise InputError(f"the {what} table: {error}" if what else str(error)) from None
 
 
 def without_key(schema: Schema) -> Schema:
@@ -176,14 +191,14 @@ def figure(value: float | None, places: int = 3) -> str | None:
     return None if value is None else f"{value:.{places}f}"
 
 
-def _release(source: Source, schema: Schema, budget: Budget, seed: int | None) -> Release:
+def _release(source: Source, schema: Schema, budget: Budget, checked: Checked, seed: int | None) -> Release:
     from cohortmix.core.synthesis import synthesize as release_of  # brings in JAX
 
     if seed is None:
-        return release_of(source, schema, budget)
+        return release_of(source, schema, budget, checked=checked)
     from cohortmix.core.noise_keyed import KeyedNoise  # only a command that asks for test noise imports it
 
-    return release_of(source, schema, budget, noise=KeyedNoise(seed))
+    return release_of(source, schema, budget, noise=KeyedNoise(seed), checked=checked)
 
 
 def _summary(release: Release, rows: int) -> dict[str, Any]:
@@ -206,7 +221,7 @@ def _summary(release: Release, rows: int) -> dict[str, Any]:
     }
 
 
-def _print_release(summary: dict[str, Any], out: Path) -> None:
+def _print_release(summary: dict[str, Any], out: Path, changed: str) -> None:
     console = Console(soft_wrap=True, highlight=False)
     if "warning" in summary:
         console.print(summary["warning"], style="bold red")
@@ -217,6 +232,8 @@ def _print_release(summary: dict[str, Any], out: Path) -> None:
         console.print("delta is above 1/(10 N): for comparisons with published figures only")
     if summary["degraded_to_class_centroids"]:
         console.print("too few patients for this budget: one centroid per class, without pairs of columns")
+    if changed:
+        console.print(f"not as declared in your table (said here alone): {changed}", markup=False)
     console.print(f"written to {out}")
 
 

@@ -12,7 +12,6 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from cohortmix.client.check import Fit
 from cohortmix.client.ledger import Entry, Ledger
 from cohortmix.client.policy import Approval
 from cohortmix.client.quote import ColumnNoise, Overlap, Quote
@@ -81,24 +80,6 @@ def show_decisions(console: Console, approvals: Sequence[Approval], revoked: Col
         console.print(Text(f"{decision}: {names.get(study, '')} [{study[:12]}]".replace(":  [", ": [")))
     if not decided:
         console.print("no study is approved")
-
-
-def show_fits(console: Console, fits: Mapping[str, Fit]) -> None:
-    """How many values of the table are not what the schema declares; for a terminal at the hospital alone."""
-    banner = "[bold]Figures of real records are NOT PRIVATE: they stay on this terminal.[/bold]"
-    table = _table("column", "values", "clipped", "undeclared", "empty")
-    for name, fit in fits.items():
-        if fit.outside or fit.empty:
-            counts = (fit.fits + fit.outside + fit.empty, fit.clipped, fit.undeclared, fit.empty)
-            table.add_row(Text(name), *(f"{count:,}" for count in counts))
-    if not table.row_count:
-        console.print(Panel(Group(banner, "every value is what the schema declares"), border_style="yellow"))
-        return
-    note = (
-        "clipped: beyond a bound, counts as that bound; undeclared (another text or code) and empty: count as "
-        "missing, or as nothing where the schema has no `missing: true`. Are bounds, units and codes right?"
-    )
-    console.print(Panel(Group(banner, "", table, Text(note, style="dim")), border_style="yellow"))
 
 
 def show_class_centroids(console: Console, encoding: Encoding, classes: Sequence[str], margins: Margins) -> None:

@@ -12,18 +12,18 @@ import typer
 import yaml
 from rich.console import Console
 
-from cohortmix.client.check import Fit
-from cohortmix.client.check import check as check_table
 from cohortmix.client.config import DEFAULT, SiteConfig, load_config, parse_config
 from cohortmix.client.data import open_table
-from cohortmix.client.display import show_fits
 from cohortmix.client.durable import replace_file
+from cohortmix.client.fits import MaxUnreadable, show_checked
 from cohortmix.client.interrupt import hold
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.lock import exclusive, replacing
 from cohortmix.client.progress import step
 from cohortmix.client.snapshot import pin_snapshot
 from cohortmix.core.budget import MIN_PATIENTS
+from cohortmix.core.check import MOST_UNREADABLE, Checked
+from cohortmix.core.check import check as check_table
 from cohortmix.core.meter import MemoryMeter
 from cohortmix.core.noise import OpenDPNoise
 from cohortmix.core.schema import Schema
@@ -73,7 +73,7 @@ def init(
     typer.echo(f"next: cohortmix site check --config {folder / 'site.yaml'}")
 
 
-def check(config: ConfigFile = DEFAULT) -> None:
+def check(config: ConfigFile = DEFAULT, max_unreadable: MaxUnreadable = MOST_UNREADABLE) -> None:
     """Read the table, check that it fits its schema, and pin a copy of it, which is what will be served."""
     from cohortmix.client.opening import open_site  # brings in JAX
 
@@ -84,9 +84,12 @@ def check(config: ConfigFile = DEFAULT) -> None:
         if site.ledger_file.exists():  # one that does not open is said before the table takes its time
             Ledger(site.ledger_file, site.cap_mu, site.mark, site.read_key().public_hex).close()
         with replacing(site.snapshot_folder), step("reading and checking the table"):
-            seen: dict[str, Fit] = {}
+            found: list[Checked] = []
             pin_snapshot(
-                site.snapshot_folder, _source(site, schema), schema, lambda copy: seen.update(_check(copy, schema))
+                site.snapshot_folder,
+                _source(site, schema),
+                schema,
+                lambda copy: found.append(_check(copy, schema, max_unreadable)),
             )
         with open_site(site) as opened:
             facts = opened.description
@@ -94,7 +97,7 @@ def check(config: ConfigFile = DEFAULT) -> None:
     typer.echo(f"{facts.site}: {facts.patients} patients, {len(facts.columns)} columns; ready to be served")
     typer.echo(f"{site.description_file}: give it to the coordinator")
     if sys.stdout.isatty():  # a log is read by others, and kept
-        show_fits(Console(), seen)
+        show_checked(Console(), found[0])
     else:
         typer.echo("how many values were clipped or count as missing is shown on a terminal only")
 
@@ -107,12 +110,12 @@ def serve(config: ConfigFile = DEFAULT) -> None:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "cohortmix.client.start", str(config)])
 
 
-def _check(table: Source, schema: Schema) -> dict[str, Fit]:
-    seen = check_table(table, schema)
+def _check(table: Source, schema: Schema, max_unreadable: float) -> Checked:
+    found = check_table(table, schema, max_unreadable)
     patients = Vault(table, schema, OpenDPNoise(), MemoryMeter(Fraction(0))).patients
     if patients < MIN_PATIENTS:
         raise InputError(f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}")
-    return seen
+    return found
 
 
 def _write_description(config: SiteConfig, facts: Description) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from cohortmix.core.schema import Schema, category_text
+from cohortmix.core.cell import category_text, text_of
+from cohortmix.core.schema import Schema
 from cohortmix.core.table import BATCH_ROWS, InputError, require_columns
 
 
@@ -106,13 +107,11 @@ def _array(cells: Sequence[object], kind: pa.DataType) -> pa.Array:
     return pa.array([None if cell is None else convert(cell) for cell in cells], type=kind)
 
 
-def _text(cell: object) -> str | None:
+def _text(cell: object) -> str:
     """A cell's text; a whole number reads the same whether the database holds 1, 1.0 or 1e0."""
-    if isinstance(cell, Decimal):
-        return format(cell, "f")
-    if isinstance(cell, bytes | memoryview):
-        return None
-    return category_text(cell) if isinstance(cell, bool | float) else str(cell)
+    if isinstance(cell, memoryview):
+        return text_of(bytes(cell))
+    return category_text(cell) if isinstance(cell, bool | float | Decimal) else text_of(cell)
 
 
 _CONVERSIONS: dict[pa.DataType, Callable[[Any], object]] = {

@@ -151,11 +151,11 @@ class Encoding:
 
     def codes(self, batch: pa.RecordBatch) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Cells of each record: features (n, D) and label (n,); `codes(batch)[i]` depends on row i alone."""
-        return self.feature_codes(batch), self.label.codes(_column(batch, self.label.name))
+        return self.feature_codes(batch), self.label.codes(batch.column(self.label.name))
 
     def feature_codes(self, batch: pa.RecordBatch) -> NDArray[np.int32]:
         """Cells of the features alone, (n, D)."""
-        return np.stack([cells.codes(_column(batch, cells.name)) for cells in self.features], axis=1)
+        return np.stack([cells.codes(batch.column(cells.name)) for cells in self.features], axis=1)
 
 
 def one_hot(codes: NDArray[np.int32], sizes: tuple[int, ...]) -> NDArray[np.float32]:
@@ -165,11 +165,6 @@ def one_hot(codes: NDArray[np.int32], sizes: tuple[int, ...]) -> NDArray[np.floa
     rows, columns = np.nonzero(codes >= 0)
     out[rows, starts[columns] + codes[rows, columns]] = 1
     return out
-
-
-def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
-    array = batch.column(name)
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
 def _edges(column: Number | Date) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cohortmix.core.schema import Category, Column, Date, Number, Schema, category_text
+from cohortmix.core.schema import Category, Column, Date, Number, Schema
 from cohortmix.core.table import (
     InputError,
     Source,
@@ -24,6 +24,7 @@ from cohortmix.core.table import (
     bounds,
     category_codes,
     numbers,
+    patient_keys,
     plain,
     require_columns,
 )
@@ -271,7 +272,5 @@ def _patients(table: Table, schema: Schema) -> NDArray[np.int64] | None:
     source = TableSource(table) if isinstance(table, pd.DataFrame | pa.Table) else table
     if schema.patient_key is None or schema.patient_key not in source.names:
         return None
-    keys = [
-        category_text(key) for batch in source.batches() for key in batch.column(schema.patient_key).to_pylist()
-    ]
+    keys = [key for batch in source.batches() for key in patient_keys(batch.column(schema.patient_key))]
     return np.asarray(pd.factorize(np.asarray(keys, dtype=object))[0])

@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cohortmix.core.schema import Category, Column, Date, Schema, category_text
-from cohortmix.core.table import NULL_TEXTS, InputError, Source, bounds, numbers, python_values
+from cohortmix.core.cell import category_text
+from cohortmix.core.schema import Category, Column, Date, Schema
+from cohortmix.core.table import InputError, Source, bounds, numbers, patient_keys
 
 KEY = "patient key of the audit"
 MANY_ROWS = 500
@@ -188,5 +189,4 @@ def _keys(rows: pa.Table, schema: Schema) -> list[str | None]:
     """Canonical keys; the row number where a row is a patient."""
     if schema.patient_key is None:
         return [str(row) for row in range(rows.num_rows)]
-    texts = [None if key is None else category_text(key) for key in python_values(rows.column(schema.patient_key))]
-    return [None if key is None or key.lower() in NULL_TEXTS else key for key in texts]
+    return patient_keys(rows.column(schema.patient_key))

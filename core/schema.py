@@ -9,44 +9,43 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+from collections import Counter
 from datetime import date
 from math import ceil, floor
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from cohortmix.core.cell import TRUTH_TEXTS, category_text, whole_text
 
 SITE = "site"  # the column of a pooled record that names where it is from
 MOST_FAULTS = 5  # of a schema that are named at once
+EXACT = 2**53  # whole numbers up to here are exact in the floating point in which values are drawn
+WIDEST = 1e300  # of a number's bounds, so that the range between them is finite
 
 
 class SchemaError(ValueError):
     """The schema cannot be used; the text says which key, what was expected and what came."""
 
 
-def category_text(value: object) -> str:
-    """The text under which a category is compared: `1`, `1.0` and `" 1 "` are the same value.
-
-    Files disagree on how they write a whole number (a null elsewhere in the column turns 1 into 1.0), so a
-    comparison of raw texts would let one record change how another one reads.
-    """
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # 1e16 and -0.0 read as the whole numbers that they are
-    text = str(value).strip()
-    return _WHOLE.sub(r"\1", text)
-
-
-_WHOLE = re.compile(r"^([+-]?\d+)\.0*$")
-
-
 class _Column(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     missing: bool = False
-    outside: Literal["clip", "refuse"] = "clip"
+    outside: Literal["clip", "refuse"] | None = (
+        None  # None clips too, but not where much of a column cannot be read
+    )
     with_: str | None = Field(default=None, alias="with")
     confirmed: bool = True
     unit: str | None = None
@@ -72,15 +71,26 @@ class Number(_Column):
             raise ValueError(f"transform log1p needs min > -1, got min={self.min:g}")
         if self.integer and ceil(self.min) > floor(self.max):
             raise ValueError(f"no whole number lies between min={self.min:g} and max={self.max:g}")
+        if self.integer and max(-self.min, self.max) > EXACT:
+            raise ValueError(
+                f"whole numbers are exact up to 2^53 = {EXACT:,}, got min={self.min:g}, max={self.max:g}; narrow "
+                "the bounds, or leave the column out if it is an identifier"
+            )
+        if max(-self.min, self.max) > WIDEST:
+            raise ValueError(f"expected bounds within {WIDEST:g}, got min={self.min:g}, max={self.max:g}")
         return self
 
 
 class Date(_Column):
-    """A calendar day with public bounds; encoded as days after `min`."""
+    """A calendar day with public bounds; encoded as days after `min`.
+
+    `timezone` says where the day of a time counts that states its offset from UTC, such as Europe/Berlin.
+    """
 
     type: Literal["date"]
     min: date
     max: date
+    timezone: str | None = None
     after: str | None = None
     knots: int | None = Field(default=None, ge=2, le=1000)
 
@@ -90,18 +100,56 @@ class Date(_Column):
             raise ValueError(f"expected min < max, got min={self.min}, max={self.max}")
         return self
 
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str | None) -> str | None:
+        try:
+            return None if name is None else ZoneInfo(name).key
+        except (ValueError, OSError):  # unknown, or not a name at all
+            raise ValueError(
+                f"expected the name of a time zone such as Europe/Berlin or UTC, got {name!r}"
+            ) from None
+
 
 class Category(_Column):
-    """One of a declared list of values, compared as text."""
+    """One of a declared list of values: texts, or all of them whole numbers, or truth values.
+
+    In YAML, quotes make a text: `['414', '414.0']` are two codes. `[1, 2]` are numbers, which a file may also
+    write as 1.0; `[true, false]` are truth values in any case of letters, and come back as truth values.
+    """
 
     type: Literal["category"]
-    values: tuple[str, ...] = Field(min_length=1)
+    declared: tuple[StrictBool | StrictInt | str, ...] = Field(alias="values", min_length=1)
 
     @model_validator(mode="after")
     def _distinct(self) -> Category:
-        if len({category_text(value) for value in self.values}) != len(self.values):
-            raise ValueError("expected distinct values, got one twice")
+        texts = [category_text(value) for value in self.values]
+        text, count = Counter(text.lower() if self.holds_truth else text for text in texts).most_common(1)[0]
+        if count > 1:
+            raise ValueError(
+                f"expected distinct values, got {text!r} twice; put codes in quotes, as in ['1', '1.0']"
+            )
         return self
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The declared values as texts, in their order."""
+        return tuple(value if isinstance(value, str) else category_text(value) for value in self.declared)
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the values are declared as whole numbers."""
+        return all(isinstance(value, int) and not isinstance(value, bool) for value in self.declared)
+
+    @property
+    def truth(self) -> bool:
+        """Whether the values are declared as truth values."""
+        return all(isinstance(value, bool) for value in self.declared)
+
+    @property
+    def holds_truth(self) -> bool:
+        """Whether nothing but truth values is declared, be it as such or as texts."""
+        return all(category_text(value).lower() in TRUTH_TEXTS for value in self.declared)
 
 
 Column = Annotated[Number | Date | Category, Field(discriminator="type")]
@@ -225,15 +273,32 @@ def _as_texts(plain: Any) -> Any:
 class AsTyped(yaml.SafeLoader):
     """YAML without guessing: everything but null is text, and pydantic gives each key its declared type.
 
-    A key that occurs twice is an error; YAML's usual reader keeps the last one and says nothing.
+    A list of `values` without quotes holds numbers or truth values, if all of them look like that. A key that
+    occurs twice is an error; YAML's usual reader keeps the last one and says nothing.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for key, value in node.value:
+            if key.value == "values" and isinstance(value, yaml.SequenceNode):
+                _without_quotes(value)
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if len(set(keys)) != len(keys):
             twice = next(key for key in keys if keys.count(key) > 1)
             raise yaml.constructor.ConstructorError(None, None, f"{twice}: this key occurs twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+def _without_quotes(values: yaml.SequenceNode) -> None:
+    """Tag all values of a list as whole numbers or as truth values where each is written as one."""
+    items = values.value
+    if not all(isinstance(item, yaml.ScalarNode) and item.style is None for item in items):
+        return
+    whole = [whole_text(item.value) for item in items]
+    for item, number in zip(items, whole, strict=True):
+        if None not in whole:
+            item.tag, item.value = "tag:yaml.org,2002:int", number
+        elif all(other.value.lower() in TRUTH_TEXTS for other in items):
+            item.tag = "tag:yaml.org,2002:bool"
 
 
 AsTyped.yaml_implicit_resolvers = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal
@@ -14,6 +14,7 @@ import pyarrow as pa
 from cohortmix.core import gaussian, gaussian_answers, gdp, pipeline
 from cohortmix.core.budget import MIN_PATIENTS, Budget, ResolvedBudget
 from cohortmix.core.centroids import Common, SiteCentroids
+from cohortmix.core.check import MOST_UNREADABLE, Checked, check
 from cohortmix.core.condensed import PooledSupport, centroid_table
 from cohortmix.core.gaussian import ClassGaussians
 from cohortmix.core.meter import Answer, MemoryMeter
@@ -21,7 +22,7 @@ from cohortmix.core.noise import NOT_PRIVATE, NoiseSource, OpenDPNoise
 from cohortmix.core.pool import Pool
 from cohortmix.core.records import draw
 from cohortmix.core.schema import SITE, Schema
-from cohortmix.core.table import InputError, Source, TableSource, require_exact_key
+from cohortmix.core.table import InputError, Source, TableSource
 from cohortmix.core.vault import Vault
 
 Variant = Literal["cells", "gaussian"]
@@ -40,6 +41,8 @@ class Release:
     patients : N.
     noise : name of the noise source.
     private : whether it was a source of privacy; if not, every output says so.
+    checked : what the check found in the table. NOT PRIVATE: for the holder of the table alone, in memory; no file
+        of a release and no receipt has it.
     """
 
     schema: Schema
@@ -50,6 +53,7 @@ class Release:
     patients: int
     noise: str
     private: bool
+    checked: Checked = field(repr=False)
 
     @property
     def centroids(self) -> pd.DataFrame:
@@ -118,6 +122,8 @@ def synthesize(
     alpha: float = 0.5,
     support: int = pipeline.SUPPORT,
     variant: Variant | None = None,
+    max_unreadable: float = MOST_UNREADABLE,
+    checked: Checked | None = None,
 ) -> Release:
     """A private synthetic version of one table.
 
@@ -130,6 +136,8 @@ def synthesize(
     alpha : of Eq. 6.
     support : S, the number of kernel inducing points.
     variant : chosen by `gaussian.suits`, from the schema, N and mu, unless it is given.
+    max_unreadable : the largest share of a column's values that may be no number, or no date (`core.check`).
+    checked : what `core.check.check` found in this table, if the caller has checked it already.
 
     Returns
     -------
@@ -138,7 +146,8 @@ def synthesize(
     Raises
     ------
     InputError
-        A column is missing, or there are fewer than 50 patients.
+        The table does not fit the schema, as `core.check.check` has it, there are fewer than 50 patients, or an
+        argument has the wrong type.
     SchemaError
         A line of the schema is unconfirmed.
     ValueError
@@ -149,10 +158,11 @@ def synthesize(
     test_synthesize_costs_what_it_says. mu-GDP for the replacement of one patient, mu^2 = the sum over the
     answers of their mu2 <= the budget's mu^2: only `Vault` answers depend on records. Public: the schema, N.
     """
+    _require_types(schema, budget)
     schema.require_confirmed()
     needed = (*schema.columns, *([schema.patient_key] if schema.patient_key else []))
     source = TableSource(table, needed) if isinstance(table, (pa.Table, pd.DataFrame)) else table
-    require_exact_key(source, schema.patient_key)
+    checked = checked or check(source, schema, max_unreadable)
     noise = noise or OpenDPNoise()
     meter = MemoryMeter(Fraction(0))
     vault = Vault(source, schema, noise, meter)
@@ -163,9 +173,34 @@ def synthesize(
     plan = pipeline.Plan(schema, meter.limit, vault.patients, alpha=alpha, support=support)
     chosen = variant or ("gaussian" if gaussian.suits(plan) else "cells")
     common: Common | ClassGaussians
+    if chosen == "gaussian":
+        _require_known(schema, checked, max_unreadable)
     common, site = _gaussians(vault, plan) if chosen == "gaussian" else _cells(vault, plan)
     answers = tuple(meter.answers.values())
-    return Release(schema, common, site, answers, resolved, vault.patients, noise.name, noise.private)
+    return Release(schema, common, site, answers, resolved, vault.patients, noise.name, noise.private, checked)
+
+
+def _require_types(schema: object, budget: object) -> None:
+    if not isinstance(schema, Schema):
+        raise InputError(
+            f"expected schema to be a Schema, got {type(schema).__name__}; read a file's text with "
+            "Schema.from_yaml"
+        )
+    if not isinstance(budget, Budget):
+        raise InputError(
+            f"expected budget to be a Budget, got {type(budget).__name__}; write Budget.from_epsilon(1.0)"
+        )
+
+
+def _require_known(schema: Schema, checked: Checked, most: float) -> None:
+    """The Gaussian variant takes a value that is nothing for the mean, which shortens distances."""
+    for name, fit in checked.columns.items():
+        nothing = fit.undeclared + fit.unreadable + fit.empty
+        if not schema.columns[name].missing and nothing > most * (fit.values + fit.empty):
+            raise InputError(
+                f"column {name!r}: {nothing:,} of {fit.values + fit.empty:,} values count as nothing, which the "
+                "Gaussian variant would take for the mean; declare `missing: true`, or choose variant='cells'"
+            )
 
 
 def _cells(vault: Vault, plan: pipeline.Plan) -> tuple[Common, SiteCentroids]:

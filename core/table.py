@@ -8,7 +8,6 @@ change how another patient is read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cohortmix.core.schema import Category, Column, Date, Number, category_text
+from cohortmix.core.cell import NULL_TEXTS, category_text, day_of, number_of, text_of, whole_text
+from cohortmix.core.schema import Category, Column, Date, Number, Schema
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BATCH_ROWS = 65_536
-NULL_TEXTS = ("", "na", "nan", "null")  # how files write "no value", in any case of letters
 
 
 class Source(Protocol):
@@ -61,7 +60,7 @@ class TableSource:
         require_columns(have, self.names)
         positions = [have.index(name) for name in self.names]
         arrays = [
-            table.column(at) if isinstance(table, pa.Table) else _from_pandas(table.iloc[:, at])
+            simple(table.column(at)) if isinstance(table, pa.Table) else _from_pandas(table.iloc[:, at])
             for at in positions
         ]
         self._table = pa.Table.from_arrays(arrays, names=list(self.names))
@@ -86,21 +85,30 @@ def require_columns(have: Sequence[str], need: Sequence[str]) -> None:
         raise InputError(f"the table has two columns named {quoted(twice)}; rename one of them")
 
 
-def require_exact_key(source: Source, key: str | None) -> None:
-    """Raise InputError if the patient key is a column of floats too large to tell whole numbers apart.
+def require_exact_codes(source: Source, schema: Schema) -> None:
+    """Raise InputError for a patient key or a category of floats too large to tell whole numbers apart.
 
-    pandas reads whole numbers as floats as soon as one of them is null, and large ones then merge patients.
+    pandas reads whole numbers as floats as soon as one of them is null, and large ones then merge: what one empty
+    cell did to its column would change how all other patients are read.
     """
-    for batch in source.batches() if key is not None else ():
-        keys = plain(batch.column(key))
-        if not pa.types.is_floating(keys.type):
-            return
-        values = np.abs(np.asarray(keys)[~is_null(keys)])
-        if (values >= 2.0 ** (np.finfo(values.dtype).nmant + 1)).any():  # 2^53 for float64
-            raise InputError(
-                f"the patient key {key!r} is a column of floats, and too large for them to tell patients apart; "
-                "read the file with pyarrow, or make the key text"
-            )
+    names = [name for name, column in schema.columns.items() if isinstance(column, Category)]
+    names += [schema.patient_key] if schema.patient_key is not None else []
+    for batch in source.batches():
+        for name in names:
+            if _merges(batch.column(name)):
+                what = "the patient key" if name == schema.patient_key else "column"
+                raise InputError(
+                    f"{what} {name!r} is a column of floats, and too large for them to tell whole numbers apart; "
+                    "read the file with pyarrow, or make the column text"
+                )
+
+
+def _merges(array: pa.Array) -> bool:
+    codes = simple(array)
+    if not pa.types.is_floating(codes.type):
+        return False
+    values = np.abs(np.asarray(codes)[~is_null(codes)])
+    return bool((values >= 2.0 ** (np.finfo(values.dtype).nmant + 1)).any())  # 2^53 for float64
 
 
 def quoted(names: Sequence[str], most: int = 12) -> str:
@@ -109,20 +117,43 @@ def quoted(names: Sequence[str], most: int = 12) -> str:
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def plain(array: pa.Array, column: Column | None = None) -> pa.Array:
-    """The array without dictionary encoding, and with nulls where a text says that there is no value.
+def simple(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """The array as truth values, numbers, days, times or texts; what is none of these as text, value by value.
 
-    A category that declares such a text (`values: [EU, NA]`) keeps it. A text that is no UTF-8 is no value.
+    Dictionaries are decoded. Bytes are the text that they hold in UTF-8, a decimal number its digits, a UUID its
+    usual form. The text of a list or a struct is no value of any column (`is_nested` tells).
     """
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if pa.types.is_string_view(array.type):
+    kind = array.type
+    if pa.types.is_string_view(kind):
         array = array.cast(pa.string())
+    if is_text(array.type):
+        return _valid(array)
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return array
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        return array
+    return pa.array(
+        [None if value is None else category_text(value) for value in python_values(array)], pa.string()
+    )
+
+
+def is_nested(kind: pa.DataType) -> bool:
+    """Whether a type holds several values in one cell, as FHIR's lists and structs do."""
+    return bool(pa.types.is_nested(kind))
+
+
+def plain(array: pa.Array | pa.ChunkedArray, column: Column | None = None) -> pa.Array:
+    """A `simple` array, with nulls where a text says that there is no value.
+
+    A category that declares such a text (`values: [EU, NA]`) keeps it.
+    """
+    array = simple(array)
     if not is_text(array.type):
         return array
-    array = _valid(array)
     nothing = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(array)), value_set=_like(array, NULL_TEXTS))
     if isinstance(column, Category):
         declared = pc.is_in(pc.utf8_trim_whitespace(array), value_set=_like(array, column.values))
@@ -131,10 +162,14 @@ def plain(array: pa.Array, column: Column | None = None) -> pa.Array:
 
 
 def _valid(array: pa.Array) -> pa.Array:
+    """Texts, with `\\xff` in place of a byte that is no UTF-8: a value that is there, and that nobody declares."""
     try:
         array.validate(full=True)
     except pa.ArrowInvalid:
-        return pa.array(python_values(array), type=array.type)
+        raw = pa.large_binary() if pa.types.is_large_string(array.type) else pa.binary()
+        return pa.array(
+            [None if cell is None else text_of(cell) for cell in array.view(raw).to_pylist()], array.type
+        )
     return array
 
 
@@ -150,12 +185,13 @@ def is_text(kind: pa.DataType) -> bool:
 
 def numbers(array: pa.Array, column: Column) -> NDArray[np.float64]:
     """Each entry as a number, a date as its proleptic ordinal (days), shape (n,); NaN if it is none."""
+    array = simple(array)
     if isinstance(column, Date):
-        return _each_distinct(array, _ordinal, np.nan)
+        return each_distinct(array, lambda value: day_of(value, column.timezone), np.nan)
     if pa.types.is_floating(array.type) or pa.types.is_integer(array.type):
         found = np.asarray(array.cast(pa.float64(), safe=False).fill_null(np.nan))
         return np.where(np.isfinite(found), found, np.nan)
-    return _each_distinct(array, _number, np.nan)
+    return each_distinct(array, number_of, np.nan)
 
 
 def bounds(column: Number | Date) -> tuple[float, float]:
@@ -168,7 +204,26 @@ def bounds(column: Number | Date) -> tuple[float, float]:
 def category_codes(array: pa.Array, column: Category) -> NDArray[np.int64]:
     """Position of each entry among the declared values, shape (n,); -1 if it is none of them."""
     codes = {category_text(value): code for code, value in enumerate(column.values)}
-    return _each_distinct(array, lambda value: codes.get(category_text(value), -1), -1).astype(np.int64)
+    if column.holds_truth:  # pandas writes True, Parquet's readers and YAML true
+        codes |= {text.lower(): code for text, code in codes.items()}
+
+    def code(value: object) -> int:
+        text = category_text(value)
+        if text not in codes and column.numeric:
+            text = whole_text(text) or text
+        if text not in codes and column.holds_truth:
+            text = text.lower()
+        return codes.get(text, -1)
+
+    return each_distinct(simple(array), code, -1).astype(np.int64)
+
+
+def patient_keys(array: pa.Array | pa.ChunkedArray) -> list[str | None]:
+    """Whose each row is, as the text under which keys are compared; None for nobody's."""
+    coded = simple(array).dictionary_encode()
+    keys = [None if value is None else category_text(value) for value in python_values(coded.dictionary)]
+    texts = [None if key is None or key.lower() in NULL_TEXTS else key for key in keys]
+    return [None if code is None else texts[code] for code in coded.indices.to_pylist()]
 
 
 def python_values(array: pa.Array) -> list[object]:
@@ -189,27 +244,12 @@ def _python_value(entry: pa.Scalar) -> object:
         return None
 
 
-def _each_distinct(array: pa.Array, rule: Callable[[object], float], nothing: float) -> NDArray[np.float64]:
+def each_distinct(array: pa.Array, rule: Callable[[object], float], nothing: float) -> NDArray[np.float64]:
     """`rule` applied to each distinct value once: the result for a cell depends on that cell alone."""
     coded = array.dictionary_encode()
     images = [nothing if value is None else rule(value) for value in python_values(coded.dictionary)]
     table = np.array([*images, nothing], dtype=np.float64)
     return np.asarray(table[np.asarray(coded.indices.fill_null(len(images)))])
-
-
-def _number(value: object) -> float:
-    try:
-        number = float(str(value))
-    except ValueError:
-        return np.nan
-    return number if np.isfinite(number) else np.nan
-
-
-def _ordinal(value: object) -> float:
-    try:
-        return float(date.fromisoformat(str(value).strip()[:10]).toordinal())
-    except ValueError:
-        return np.nan
 
 
 def _like(array: pa.Array, texts: Sequence[str]) -> pa.Array:
@@ -220,17 +260,21 @@ def _from_pandas(series: pd.Series[Any]) -> pa.Array:
     import pandas as pd  # here, since most tables come without it, and it takes a while
 
     kind = series.dtype
-    if pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_datetime64_dtype(kind):
-        return pa.array(series.copy(), from_pandas=True)
+    if isinstance(kind, pd.SparseDtype):
+        series = series.astype(kind.subtype)
+        kind = series.dtype
+    typed = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
+    if typed or pd.api.types.is_datetime64_dtype(kind):
+        return simple(pa.array(series.copy(), from_pandas=True))
     texts = [None if null else _text(value) for value, null in zip(series, series.isna(), strict=True)]
     return pa.array(texts, type=pa.string())
 
 
 def _text(value: object) -> str:
-    """A truth value or a float as `category_text` has it in a column of its own type: -0.0 is 0, 1e16 is whole.
+    """A typed value as `category_text` has it in a column of its own type: -0.0 is 0, 1e16 is whole, b"F" is F.
 
     A null or a text elsewhere in its column may not change how it reads.
     """
-    if isinstance(value, bool | np.bool_):
-        return category_text(bool(value))
-    return category_text(float(value)) if isinstance(value, float | np.floating) else str(value)
+    if isinstance(value, str):
+        return value
+    return category_text(value.item() if isinstance(value, np.number | np.bool_) else value)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from cohortmix.core.schema import Category, Column, Date, Number, Schema, category_text
-from cohortmix.core.table import InputError, quoted
+from cohortmix.core.schema import Category, Column, Date, Number, Schema
+from cohortmix.core.table import InputError, category_codes, quoted
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ _SIGNS: dict[str, Callable[[NDArray[np.float64], tuple[float, ...]], NDArray[np.
 
 
 def _code(column: Category, value: str, text: str) -> float:
-    known = [category_text(each) for each in column.values]
-    if category_text(value) not in known:
+    code = category_codes(pa.array([value]), column)[0]
+    if code < 0:
         raise InputError(f"target={text!r}: {value!r} is not one of the declared {quoted(column.values)}")
-    return float(known.index(category_text(value)))
+    return float(code)
 
 
 def _threshold(column: Column, right: str, text: str) -> float:

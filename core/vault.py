@@ -39,8 +39,8 @@ from cohortmix.core.query import (
     largest_norm2,
     question_hash,
 )
-from cohortmix.core.schema import Schema, category_text
-from cohortmix.core.table import NULL_TEXTS, Source, python_values
+from cohortmix.core.schema import Schema
+from cohortmix.core.table import Source, patient_keys
 
 __all__ = ["MOMENT_UNIT", "Vault"]
 
@@ -207,7 +207,7 @@ class Vault:
             return np.ones(batch.num_rows, dtype=np.int64)
         cap = self._schema.max_rows_per_patient
         parts = np.zeros(batch.num_rows, dtype=np.int64)
-        for row, key in enumerate(_keys(batch, self._schema)):
+        for row, key in enumerate(patient_keys(batch.column(self._schema.patient_key))):
             if key is None:
                 continue
             m = min(self._rows_of[key], cap)  # as first counted: a table that grew gives nobody more weight
@@ -229,12 +229,5 @@ def _rows_of_patients(source: Source, schema: Schema) -> Counter[str] | None:
         return None
     rows: Counter[str] = Counter()
     for batch in source.batches():
-        rows.update(key for key in _keys(batch, schema) if key is not None)
+        rows.update(key for key in patient_keys(batch.column(schema.patient_key)) if key is not None)
     return rows
-
-
-def _keys(batch: pa.RecordBatch, schema: Schema) -> list[str | None]:
-    coded = batch.column(schema.patient_key).dictionary_encode()
-    keys = [None if value is None else category_text(value) for value in python_values(coded.dictionary)]
-    texts = [None if key is None or key.lower() in NULL_TEXTS else key for key in keys]
-    return [None if code is None else texts[code] for code in coded.indices.to_pylist()]

@@ -109,7 +109,7 @@ def _public_table(data: Path | None, schema: Path | None) -> tuple[Source, Schem
 
         data, schema = DATA / "stroke.parquet", DATA / "schema.yaml"
     dictionary = read_schema(schema)
-    return open_checked(data, dictionary), dictionary
+    return open_checked(data, dictionary)[0], dictionary
 
 
 def _by_tenths(report: Callable[[str, int, int], None]) -> Callable[[str, int, int], None]:

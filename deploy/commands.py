@@ -11,7 +11,6 @@ import pyarrow as pa
 import typer
 from rich.console import Console
 
-from cohortmix.client.check import check
 from cohortmix.client.cli import (
     DataFile,
     SchemaFile,
@@ -22,7 +21,9 @@ from cohortmix.client.cli import (
     require_affordable,
 )
 from cohortmix.client.data import open_table
+from cohortmix.client.fits import MaxUnreadable, show_checked
 from cohortmix.client.progress import step, steps
+from cohortmix.core.check import MOST_UNREADABLE, check
 from cohortmix.core.table import InputError
 from cohortmix.deploy.split import Split
 from cohortmix.server.outcome import with_enough_sites
@@ -58,6 +59,7 @@ def simulate(
     test_fraction: Annotated[
         float | None, typer.Option(help=f"With --public-data: share of patients held out, {TEST_FRACTION}.")
     ] = None,
+    max_unreadable: MaxUnreadable = MOST_UNREADABLE,
     seed: Annotated[
         int | None, typer.Option(help="Repeatable split and test noise instead of the real one: NOT PRIVATE.")
     ] = None,
@@ -68,8 +70,10 @@ def simulate(
     dictionary.require_confirmed()
     source = open_table(data, dictionary, () if site_column is None else (site_column,))
     with step("checking the table"):
-        check(source, dictionary)
+        checked = check(source, dictionary, max_unreadable)
         table = pa.Table.from_batches(list(source.batches()))
+    if not checked.as_declared:
+        show_checked(Console(), checked)
     dealt = random.SystemRandom().getrandbits(63) if seed is None else seed
     fraction = (TEST_FRACTION if test_fraction is None else test_fraction) if public_data else None
     parts = Split.of(table, dictionary, site_column, sites, skew, fraction, dealt)

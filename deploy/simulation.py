@@ -17,9 +17,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from cohortmix.client.check import check
-from cohortmix.core.schema import Schema, category_text
-from cohortmix.core.table import InputError, TableSource
+from cohortmix.core.check import check
+from cohortmix.core.schema import Schema
+from cohortmix.core.table import InputError, TableSource, patient_keys
 from cohortmix.deploy.consortium import Consortium, Terms
 from cohortmix.deploy.engines import Engine, run, silent
 from cohortmix.protocol.fields import Name
@@ -120,7 +120,7 @@ def _check_overlap(table: pa.Table, names: NDArray[np.str_], schema: Schema, ove
     """Whoever holds all tables can see whether patients have records at more sites than the study declares."""
     if schema.patient_key is None or overlap == "unknown":
         return
-    keys = [None if key is None else category_text(key) for key in table.column(schema.patient_key).to_pylist()]
+    keys = patient_keys(table.column(schema.patient_key))
     sites = pd.DataFrame({"key": keys, "site": names}).dropna().groupby("key")["site"].nunique()
     most = int(sites.max()) if len(sites) else 0
     if most > (1 if overlap == "disjoint" else overlap):

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cohortmix.core.schema import Category, Schema, category_text
-from cohortmix.core.table import InputError, category_codes, plain
+from cohortmix.core.cell import category_text
+from cohortmix.core.schema import Category, Schema
+from cohortmix.core.table import InputError, category_codes, patient_keys, plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,8 @@ class Split:
             If a record has no site, or skew or fraction are impossible.
         """
         if schema.patient_key is not None:
-            table = table.filter(table.column(schema.patient_key).is_valid())
+            keys = patient_keys(table.column(schema.patient_key))
+            table = table.filter(pa.array([key is not None for key in keys], pa.bool_()))
         patient = _patients(table, schema)
         if site_column is not None:
             site = _named(table, site_column)
@@ -132,7 +134,7 @@ def _patients(table: pa.Table, schema: Schema) -> NDArray[np.int64]:
     """Whose each record is, shape (n,), counted from 0."""
     if schema.patient_key is None:
         return np.arange(table.num_rows)
-    keys = [category_text(key) for key in table.column(schema.patient_key).to_pylist()]
+    keys = patient_keys(table.column(schema.patient_key))
     return np.asarray(pa.array(keys, pa.string()).dictionary_encode().indices, dtype=np.int64)
 
 

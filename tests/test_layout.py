@@ -37,11 +37,11 @@ AUDIT = {  # of public tables only, and never imported by a site
     "core/replay.py", "core/whole.py",
 }  # fmt: skip
 READERS = {  # of records: the vault, what feeds it, and what never answers a coordinator
-    "core/vault.py", "core/table.py", "core/evaluate.py", "core/condensed.py", "client/data.py", "client/check.py",
+    "core/vault.py", "core/table.py", "core/evaluate.py", "core/condensed.py", "client/data.py", "core/check.py",
     "client/draft.py", "core/neighbours.py", "client/snapshot.py",
 }  # fmt: skip
 NOT_IN_A_REPLY = {
-    "cohortmix.core.evaluate", "cohortmix.core.noise_keyed", "cohortmix.client.check", "cohortmix.client.draft",
+    "cohortmix.core.evaluate", "cohortmix.core.noise_keyed", "cohortmix.core.check", "cohortmix.client.draft",
     "cohortmix.client.cli", "cohortmix.server", "cohortmix.deploy", "cohortmix.core.audit",
     "cohortmix.core.lower_bound", "cohortmix.core.neighbours", "cohortmix.core.replay", "cohortmix.client.steward",
     "cohortmix.core.one_run", "cohortmix.core.pairs", "cohortmix.core.whole",
@@ -142,7 +142,7 @@ def test_the_reply_path_cannot_import_what_is_not_private(module: str) -> None:
 
 
 def test_the_probe_sees_what_is_imported() -> None:
-    assert {"cohortmix.core.evaluate", "cohortmix.client.check"} & loaded_by("cohortmix.client.check")
+    assert {"cohortmix.core.evaluate", "cohortmix.core.check"} & loaded_by("cohortmix.core.check")
 
 
 def tracked() -> list[Path]:

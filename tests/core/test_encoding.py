@@ -140,7 +140,7 @@ def test_runs_of_fine_cells_are_neighbours_and_missing_is_by_itself(name: str) -
 
 
 def test_a_category_is_compared_as_text() -> None:
-    assert codes(SEX, ["F", " M ", "7.0", "f", "", "x", None]) == [0, 1, 2, 4, 4, 4, 4]
+    assert codes(SEX, ["F", " M ", "7", "7.0", "f", "", "x", None]) == [0, 1, 2, 4, 4, 4, 4, 4]
     assert codes(SEX, [7, 8]) == codes(SEX, [7.0, 7.5]) == [2, 4]
     assert codes(SEX, [True, False]) == [3, 4]
     assert codes(STRICT, ["a", "b", "c", None]) == [0, 1, UNKNOWN, UNKNOWN]

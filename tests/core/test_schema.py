@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortmix.core.schema import Category, Date, Number, Schema, SchemaError, category_text
+from cohortmix.core.cell import category_text, whole_text
+from cohortmix.core.schema import Category, Date, Number, Schema, SchemaError
 
 STROKE = """
 name: stroke-trial
@@ -33,7 +34,7 @@ def test_the_format_of_the_design_is_read() -> None:
     assert schema.features == ("AGE", "WBC", "WBCDATE", "SEX", "RATRIAL", "RDATE")
     age, sex, day = schema.columns["AGE"], schema.columns["SEX"], schema.columns["WBCDATE"]
     assert isinstance(age, Number)
-    assert (age.min, age.max, age.integer, age.unit, age.outside) == (16, 105, True, "years", "clip")
+    assert (age.min, age.max, age.integer, age.unit, age.outside) == (16, 105, True, "years", None)
     assert isinstance(sex, Category)
     assert sex.values == ("F", "M")
     assert isinstance(day, Date)
@@ -76,7 +77,19 @@ def test_values_are_taken_as_typed() -> None:
         (MINIMAL.replace("min: 0, max: 1", "min: -1, max: 1, transform: log1p"), "log1p needs min > -1"),
         (MINIMAL.replace("[a, b]", "[a]"), "declares one class"),
         (MINIMAL.replace("[a, b]", "[]"), "columns.y.values"),
-        (MINIMAL.replace("[a, b]", "[1, 1.0]"), "distinct values"),
+        (MINIMAL.replace("[a, b]", "[1, 1.0]"), "distinct values, got '1' twice; put codes in quotes"),
+        (MINIMAL.replace("[a, b]", "['true', TRUE]"), "distinct values"),
+        (
+            MINIMAL.replace("max: 1}", "max: 9007199254740994, integer: true}"),
+            "whole numbers are exact up to 2^53",
+        ),
+        (MINIMAL.replace("min: 0", "min: -1e301"), "expected bounds within 1e+300"),
+        (
+            MINIMAL.replace(
+                "max: 1}", "max: 1}\n  d: {type: date, min: 2000-01-01, max: 2001-01-01, timezone: ../x}"
+            ),
+            "expected the name of a time zone such as Europe/Berlin",
+        ),
         (MINIMAL.replace("[a, b]", "[a, b], missing: true"), "may not be missing"),
         (MINIMAL.replace("target: y", "target: z"), "target='z' is not one of the columns"),
         (MINIMAL.replace("target: y", "target: x"), "must be a category"),
@@ -131,9 +144,59 @@ def test_a_schema_cannot_be_changed() -> None:
         schema.name = "other"  # type: ignore[misc]
 
 
-@given(st.integers(-(10**6), 10**6), st.integers(0, 4))
-def test_a_whole_number_reads_the_same_however_it_is_written(number: int, zeros: int) -> None:
-    assert category_text(f" {number}.{'0' * zeros} ") == category_text(number) == str(number)
+@given(st.integers(-(10**6), 10**6), st.integers(1, 4))
+def test_a_text_is_never_a_number(number: int, zeros: int) -> None:
+    """ICD has 414, 414.0 and 414.00: a number that arrives typed is its digits, a text is itself."""
+    text = f"{number}.{'0' * zeros}"
+    assert category_text(f" {text} ") == text != category_text(number) == str(number)
+    assert whole_text(text) == str(number)
+
+
+def test_the_same_text_in_two_forms_of_unicode_is_one_value() -> None:
+    composed, apart = "M\u00fcnchen", "Mu\u0308nchen"
+    assert composed != apart
+    assert category_text(composed) == category_text(apart)
+    with pytest.raises(SchemaError, match="distinct values"):
+        Schema.from_yaml(MINIMAL.replace("[a, b]", f"[{composed}, {apart}]"))
+
+
+@pytest.mark.parametrize(
+    ("written", "declared", "kind"),
+    [
+        ("[1, 2]", (1, 2), "numeric"),
+        ("[0, -1, 2.0]", (0, -1, 2), "numeric"),
+        ("[True, false]", (True, False), "truth"),
+        ("['1', '2']", ("1", "2"), None),
+        ("[1, '2']", ("1", "2"), None),
+        ("[1, two]", ("1", "two"), None),
+        ("[01, 02]", ("01", "02"), None),
+        ("[1.5, 2]", ("1.5", "2"), None),
+        ("['true', 'false']", ("true", "false"), None),
+        ("[yes, no]", ("yes", "no"), None),
+    ],
+)
+def test_quotes_make_a_text(written: str, declared: tuple, kind: str | None) -> None:
+    schema = Schema.from_yaml(MINIMAL.replace("[a, b]", written))
+    column = schema.columns["y"]
+    assert isinstance(column, Category)
+    assert column.declared == declared
+    assert [type(value) for value in column.declared] == [type(value) for value in declared]
+    assert (column.numeric, column.truth) == (kind == "numeric", kind == "truth")
+    again = Schema.from_yaml(schema.to_yaml())
+    assert again == schema
+    assert again.hash == schema.hash
+
+
+def test_the_hash_tells_numbers_from_texts() -> None:
+    """Sites whose codes are read in another way do not have one schema."""
+    hashes = {Schema.from_yaml(MINIMAL.replace("[a, b]", v)).hash for v in ("[1, 2]", "['1', '2']")}
+    assert len(hashes) == 2
+
+
+def test_a_clip_that_is_written_stays_written() -> None:
+    written = Schema.from_yaml(MINIMAL.replace("max: 1}", "max: 1, outside: clip}"))
+    assert (written.columns["x"].outside, Schema.from_yaml(MINIMAL).columns["x"].outside) == ("clip", None)
+    assert Schema.from_yaml(written.to_yaml()) == written
 
 
 def test_a_float_reads_as_the_whole_number_that_it_is() -> None:

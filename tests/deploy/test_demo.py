@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from cohortmix.client.check import check
+from cohortmix.core.check import check
 from cohortmix.core.schema import Number, Schema
 from cohortmix.core.table import InputError, TableSource
 from cohortmix.deploy.simulation import Simulation
