@@ -18,8 +18,18 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from cohortmix.core.cell import category_text
 from cohortmix.core.schema import Schema
-from cohortmix.core.table import BATCH_ROWS, InputError, Source, plain, require_columns
+from cohortmix.core.table import (
+    BATCH_ROWS,
+    InputError,
+    Source,
+    is_text,
+    plain,
+    python_values,
+    require_columns,
+    simple,
+)
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -112,16 +122,55 @@ class _Parquet:
         self._files = _parquet_files(path)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        types: list[pa.DataType] = []
+        types = self._types()
+        for path in self._files:
+            with _readable(path), pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(BATCH_ROWS, columns=list(self.names)):
+                    arrays = [_as(simple(batch.column(name)), types[name]) for name in self.names]
+                    yield pa.RecordBatch.from_arrays(arrays, names=list(self.names))
+
+    def _types(self) -> dict[str, pa.DataType]:
+        """One type for each column of all files; text, value by value, where they have several."""
+        seen: dict[str, set[pa.DataType]] = {name: set() for name in self.names}
+        kinds: dict[str, str] = {}
         for path in self._files:
             with _readable(path), pq.ParquetFile(path) as file:
                 require_columns(file.schema_arrow.names, self.names)
-                own = [file.schema_arrow.field(name).type for name in self.names]
-                types = types or own
-                if own != types:
-                    raise InputError(f"{str(path)!r} has other column types than the folder's first file")
-                for batch in file.iter_batches(BATCH_ROWS, columns=list(self.names)):
-                    yield batch.select(list(self.names))
+                empty = file.schema_arrow.empty_table()
+            for name in self.names:
+                kind = _kind(empty.column(name).type)
+                if kind and kinds.setdefault(name, kind) != kind:
+                    raise InputError(
+                        f"{str(path)!r}: column {name!r} holds {kind}, in another file of the folder "
+                        f"{kinds[name]}; write it with the same type in all of them"
+                    )
+                seen[name] |= {simple(empty.column(name)).type} if kind else set()
+        return {name: types.pop() if len(types) == 1 else pa.string() for name, types in seen.items()}
+
+
+def _as(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The array as the type of its column in all files; a number or a time reads the same as text."""
+    if array.type == kind:
+        return array
+    if is_text(array.type) or array.null_count == len(array):
+        return array.cast(kind)
+    return pa.array([None if value is None else category_text(value) for value in python_values(array)], kind)
+
+
+def _kind(declared: pa.DataType) -> str:
+    """What a type holds, in the words of a message; "" for the type of a column in which nobody has a value.
+
+    Widths of a type do not matter: a value reads the same in each.
+    """
+    if pa.types.is_null(declared):
+        return ""
+    if pa.types.is_dictionary(declared):
+        return _kind(declared.value_type)
+    if is_text(declared) or pa.types.is_string_view(declared):
+        return "texts"
+    if pa.types.is_integer(declared) or pa.types.is_floating(declared) or pa.types.is_decimal(declared):
+        return "numbers"
+    return "dates or times" if pa.types.is_temporal(declared) else f"values of the type {declared}"
 
 
 def _reader(path: Path, names: Sequence[str]) -> Source:

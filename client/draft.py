@@ -14,9 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from cohortmix.core.cell import TRUTH_TEXTS
 from cohortmix.core.schema import Date, Number
-from cohortmix.core.table import InputError, Source, is_null, is_text, numbers, plain
+from cohortmix.core.table import InputError, Source, is_nested, is_null, is_text, numbers, plain
 
 BANNER = """\
 # A draft, made from records on this machine: names and types are guesses, everything else is a gap.
@@ -53,7 +55,7 @@ def draft(source: Source, name: str) -> str:
     for batch in source.batches():
         rows += batch.num_rows
         for column in source.names:
-            seen[column] |= _Seen.of(plain(batch.column(column)))
+            seen[column] |= _Seen.of(batch.column(column))
     if not rows:
         raise InputError("the table is empty: it holds no record from which a type could be guessed")
     if len(seen) < 2:
@@ -86,6 +88,7 @@ class _Seen:
     """Which types every value so far would allow; `any` is false until there was one."""
 
     any: bool = False
+    nested: bool = False
     flag: bool = True
     date: bool = True
     number: bool = True
@@ -94,6 +97,7 @@ class _Seen:
     def __or__(self, other: _Seen) -> _Seen:
         return _Seen(
             self.any or other.any,
+            self.nested or other.nested,
             self.flag and other.flag,
             self.date and other.date,
             self.number and other.number,
@@ -101,30 +105,49 @@ class _Seen:
         )
 
     @classmethod
-    def of(cls, array: pa.Array) -> _Seen:
+    def of(cls, given: pa.Array) -> _Seen:
+        array = plain(given)
         null = is_null(array)
         if null.all():
             return cls()
         kind = array.type
+        if is_nested(given.type):
+            return cls(any=True, nested=True)
         day, number = numbers(array, _ANY_DATE)[~null], numbers(array, _ANY_NUMBER)[~null]
-        is_number = not np.isnan(number).any()
+        is_number = not np.isnan(number).any() and not _padded(array)
         return cls(
             any=True,
-            flag=pa.types.is_boolean(kind),
+            flag=pa.types.is_boolean(kind) or _are_truth_values(array),
             date=(is_text(kind) or pa.types.is_temporal(kind)) and not np.isnan(day).any(),
             number=is_number,
             whole=is_number and bool((number == np.floor(number)).all()),
         )
 
     def line(self) -> str:
+        if self.nested:
+            return (
+                "{type: category, values: [], confirmed: false}   # lists or structs: make columns of their parts"
+            )
         if self.any and self.flag:
-            return "{type: category, values: ['false', 'true'], missing: true, confirmed: false}"
+            return "{type: category, values: [false, true], missing: true, confirmed: false}"
         if self.any and self.date:
             return "{type: date, min: null, max: null, missing: true, confirmed: false}"
         if self.any and self.number:
             whole = "integer: true, " if self.whole else ""
             return f"{{type: number, min: null, max: null, {whole}missing: true, confirmed: false}}"
         return "{type: category, values: [], missing: true, confirmed: false}"
+
+
+def _padded(array: pa.Array) -> bool:
+    """Whether a text begins with a zero that a number would not have: a code, such as a postcode."""
+    return is_text(array.type) and bool(pc.any(pc.match_substring_regex(array, r"^\s*0\d")).as_py())
+
+
+def _are_truth_values(array: pa.Array) -> bool:
+    if not is_text(array.type):
+        return False
+    lower = pc.utf8_lower(pc.utf8_trim_whitespace(array)).drop_null()
+    return bool(pc.all(pc.is_in(lower, value_set=pa.array(TRUTH_TEXTS, lower.type))).as_py())
 
 
 def _text(value: str) -> str:

@@ -1,8 +1,8 @@
 """A table or view of a SQL database as a source of record batches, through SQLAlchemy.
 
 Whole numbers, floats and truth values keep the type that the database declares; everything else becomes text,
-cell by cell. SQLite declares types that its cells need not have, so there every column is text. Nothing but one
-SELECT of the named columns is ever sent.
+cell by cell, a time with its offset from UTC where the database has one. SQLite declares types that its cells need
+not have, so there every column is text. Nothing but SELECTs of the named columns is ever sent.
 """
 
 from __future__ import annotations
@@ -50,19 +50,52 @@ class SqlSource:
         self.names = (*schema.columns, *([schema.patient_key] if schema.patient_key else []))
         require_columns(list(types), self.names)
         fixed = self._engine.dialect.name != "sqlite"
-        self._types = [_arrow_type(types[name]) if fixed else pa.string() for name in self.names]
+        self._types = {name: _arrow_type(types[name]) if fixed else pa.string() for name in self.names}
+        self._written = {
+            name: self._engine.dialect.name == "postgresql" and isinstance(types[name], sa.Date | sa.DateTime)
+            for name in self.names
+        }
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows of one SELECT, as the database streams them; at most `BATCH_ROWS` at a time."""
-        # Columns without a type: SQLAlchemy converts nothing, and so cannot stop at a cell that it cannot convert.
-        columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in self.names]
-        query = sa.select(*columns).select_from(sa.table(self._table, schema=self._space))
-        with _reading(self._table), self._engine.connect() as connection:
+        try:
+            yield from self._read(self.names)
+        except _UNREADABLE as error:
+            raise self._fault(error) from None
+
+    def _read(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        query = sa.select(*map(self._column, names)).select_from(sa.table(self._table, schema=self._space))
+        with self._engine.connect() as connection:
             result = connection.execution_options(stream_results=True, yield_per=BATCH_ROWS).execute(query)
             for rows in result.partitions():
-                cells = zip(*rows, strict=True)
-                arrays = [_array(column, kind) for column, kind in zip(cells, self._types, strict=True)]
-                yield pa.RecordBatch.from_arrays(arrays, names=list(self.names))
+                arrays = [
+                    _array(cells, self._types[name])
+                    for name, cells in zip(names, zip(*rows, strict=True), strict=True)
+                ]
+                yield pa.RecordBatch.from_arrays(arrays, names=list(names))
+
+    def _column(self, name: str) -> sa.ColumnElement[Any]:
+        # Without a type SQLAlchemy converts nothing, so it cannot stop at a cell that it cannot convert.
+        # PostgreSQL itself writes days and times, since its driver stops at 'infinity'.
+        column: sa.ColumnClause[Any] = sa.column(name)
+        return sa.cast(column, sa.Text) if self._written[name] else column
+
+    def _fault(self, error: Exception) -> InputError:
+        """The sentence of a fault while records are read, by the column that has it if one has.
+
+        The database's own text may quote a record, so only its kind is shown.
+        """
+        kind = type(getattr(error, "orig", None) or error).__name__
+        for name in self.names:
+            try:
+                for _ in self._read([name]):
+                    pass
+            except _UNREADABLE:
+                return InputError(
+                    f"column {name!r} of {self._table!r} holds a value that the database's driver cannot read "
+                    f"({kind}); have it written as text, as in a view with CAST({name} AS TEXT)"
+                )
+        return InputError(f"the table {self._table!r} cannot be read to its end: {kind} from the database")
 
 
 def check_url(url: str) -> None:
@@ -75,7 +108,15 @@ def _engine(url: str) -> sa.Engine:
         parsed = sa.make_url(url)
         if _holds_password(parsed):
             raise InputError("leave the password out of the URL; libpq reads PGPASSFILE or ~/.pgpass")
-        return sa.create_engine(parsed, poolclass=sa.NullPool, hide_parameters=True)
+        # Days and times are written alike, whatever is set for the database or its user.
+        settings = "-c datestyle=ISO,YMD -c timezone=UTC"
+        plain = parsed.drivername == "postgresql+psycopg" and "options" not in parsed.query
+        return sa.create_engine(
+            parsed,
+            poolclass=sa.NullPool,
+            hide_parameters=True,
+            connect_args={"options": settings} if plain else {},
+        )
     except sa.exc.NoSuchModuleError:
         raise InputError(f"SQLAlchemy knows no database {url.partition(':')[0]!r}") from None
     except sa.exc.ArgumentError:
@@ -114,6 +155,7 @@ def _text(cell: object) -> str:
     return category_text(cell) if isinstance(cell, bool | float | Decimal) else text_of(cell)
 
 
+_UNREADABLE = (sa.exc.SQLAlchemyError, UnicodeError, ValueError, OverflowError, pa.ArrowException)
 _CONVERSIONS: dict[pa.DataType, Callable[[Any], object]] = {
     pa.bool_(): bool,
     pa.int64(): int,
@@ -130,13 +172,3 @@ def _connecting(table: str) -> Iterator[None]:
     except sa.exc.DBAPIError as error:
         said = next(iter(str(error.orig).strip().splitlines()), "without a reason")
         raise InputError(f"the database of {table!r} cannot be reached: {said}") from None
-
-
-@contextmanager
-def _reading(table: str) -> Iterator[None]:
-    """Faults while records are read: the database's text may quote one, so only its kind is shown."""
-    try:
-        yield
-    except (sa.exc.SQLAlchemyError, UnicodeError, ValueError, OverflowError) as error:
-        kind = type(getattr(error, "orig", None) or error).__name__
-        raise InputError(f"the table {table!r} cannot be read to its end: {kind} from the database") from None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cohortmix.core.cell import category_text, whole_text
 from cohortmix.core.schema import Category, Column, Date
-from cohortmix.core.table import simple
+from cohortmix.core.table import is_nested, simple
 
 _TRUTH = ("true|false|yes|no|ja|nein|oui|non|wahr|falsch", "they are truth values; declare a category for them")
 _OF_A_NUMBER = (
@@ -40,6 +40,8 @@ _OF_A_DATE = (
 
 def likely(array: pa.Array, column: Column, wrong: NDArray[np.bool_]) -> Counter[str]:
     """How often each cause would explain the entries that `wrong` marks, shape (n,)."""
+    if is_nested(array.type):
+        return Counter()
     if pa.types.is_boolean(array.type) and not isinstance(column, Category):
         return Counter({_TRUTH[1]: int(wrong.sum())})
     is_bytes = pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)

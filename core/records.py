@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cohortmix.core.anonymize import blocks_of
 from cohortmix.core.encoding import Cells, Encoding
 from cohortmix.core.pool import Pool, pick
-from cohortmix.core.schema import SITE, Column, Number, Schema
+from cohortmix.core.schema import SITE, Category, Column, Number, Schema
 
 
 def draw(pool: Pool, schema: Schema, rows: int, seed: int) -> pd.DataFrame:
@@ -95,11 +95,13 @@ def _rounded(value: Any, column: Column, rounding: Callable[[float], int]) -> An
 
 
 def _typed(values: NDArray[np.object_], schema: Schema, name: str) -> pd.Series:
-    """A column in the schema's type: whole numbers as integers, dates as days, categories as text."""
+    """A column in the schema's type: whole numbers, dates as days, categories as text or as truth values."""
     column = schema.columns[name]
     if column.type == "number":
         series = pd.Series(pd.array([None if v is None else float(v) for v in values], dtype="Float64"))
         if column.integer:
             return series.astype("Int64")
         return series
+    if isinstance(column, Category) and column.truth:
+        return pd.Series([None if v is None else v == "true" for v in values], dtype="boolean")
     return pd.Series(values, dtype="object" if column.type == "date" else "string")

@@ -121,7 +121,7 @@ def simple(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     """The array as truth values, numbers, days, times or texts; what is none of these as text, value by value.
 
     Dictionaries are decoded. Bytes are the text that they hold in UTF-8, a decimal number its digits, a UUID its
-    usual form. The text of a list or a struct is no value of any column (`is_nested` tells).
+    usual form. Lists and structs stay, and are no value of any column.
     """
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
@@ -134,7 +134,7 @@ def simple(array: pa.Array | pa.ChunkedArray) -> pa.Array:
         return _valid(array)
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return array
-    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind) or is_nested(kind):
         return array
     return pa.array(
         [None if value is None else category_text(value) for value in python_values(array)], pa.string()
@@ -220,7 +220,10 @@ def category_codes(array: pa.Array, column: Category) -> NDArray[np.int64]:
 
 def patient_keys(array: pa.Array | pa.ChunkedArray) -> list[str | None]:
     """Whose each row is, as the text under which keys are compared; None for nobody's."""
-    coded = simple(array).dictionary_encode()
+    array = simple(array)
+    if is_nested(array.type):
+        return [None] * len(array)
+    coded = array.dictionary_encode()
     keys = [None if value is None else category_text(value) for value in python_values(coded.dictionary)]
     texts = [None if key is None or key.lower() in NULL_TEXTS else key for key in keys]
     return [None if code is None else texts[code] for code in coded.indices.to_pylist()]
@@ -246,6 +249,8 @@ def _python_value(entry: pa.Scalar) -> object:
 
 def each_distinct(array: pa.Array, rule: Callable[[object], float], nothing: float) -> NDArray[np.float64]:
     """`rule` applied to each distinct value once: the result for a cell depends on that cell alone."""
+    if is_nested(array.type):
+        return np.full(len(array), nothing)
     coded = array.dictionary_encode()
     images = [nothing if value is None else rule(value) for value in python_values(coded.dictionary)]
     table = np.array([*images, nothing], dtype=np.float64)

@@ -1,9 +1,11 @@
 """`schema draft`: names and types, no value of a record, and not usable before a person has completed it."""
 
 import re
+import uuid
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -50,12 +52,34 @@ def test_no_bound_and_no_value_comes_from_the_records() -> None:
         assert value not in text
     columns = yaml.safe_load(text)["columns"].values()
     assert {line.get("min") for line in columns} == {line.get("max") for line in columns} == {None}
-    assert [line["values"] for line in columns if line.get("values")] == [["false", "true"]]
+    assert [line["values"] for line in columns if line.get("values")] == [[False, True]]
 
 
 def test_other_records_of_the_same_types_give_the_same_draft() -> None:
     other = TABLE.assign(age=["1", "2", "3"], sex=["a", "b", "c"], seen="2020-01-01", no=[9.5, None, 1.0])
     assert drafted(other) == drafted()
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (pa.array(["007", "012", "113"]), "category"),  # a postcode: its zeros would be lost
+        (pa.array(["0", "0.5", "10"]), "number"),
+        (pa.array(["3_2", "1_0", None]), "category"),  # plate 3, well 2; Python reads 32
+        (pa.array(["True", "FALSE", "true"]), "category"),
+        (pa.array([b"F", b"M", None]), "category"),
+        (pa.array([uuid.UUID(int=i).bytes for i in range(3)], pa.uuid()), "category"),
+        (pa.array([[1], [2], []]), "category"),
+        (pa.array([{"code": "I63"}, None, None]), "category"),
+        (pa.array([2**63, 2**64 - 1, 0], pa.uint64()), "number"),
+        (pa.nulls(3), "category"),
+    ],
+)
+def test_any_type_gets_a_line(cells: pa.Array, kind: str) -> None:
+    table = pa.table({"first": cells, "second": ["a", "b", "c"]})
+    line = yaml.safe_load(draft(TableSource(table), "t"))["columns"]["first"]
+    assert line["type"] == kind
+    assert line.get("values", []) in ([], [False, True])
 
 
 def test_it_opens_with_what_a_person_has_to_do() -> None:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from cohortmix.client.data import open_table
 from cohortmix.client.sql import SqlSource
+from cohortmix.core.check import check
 from cohortmix.core.schema import Category, Schema
 from cohortmix.core.table import BATCH_ROWS, InputError, Source, category_codes, numbers, plain
 
@@ -139,16 +140,46 @@ def test_postgres_gives_its_column_types_and_streams(in_postgres: sa.Connection,
     assert [issubclass(cursor, ServerCursor) for cursor in used] == [True]
 
 
-def test_postgres_cells_that_python_cannot_hold(in_postgres: sa.Connection, postgres: str) -> None:
-    in_postgres.execute(sa.text("CREATE VIEW strange AS SELECT *, 'infinity'::date AS d FROM patients"))
+WITH_A_DAY = Schema.from_yaml(
+    "name: t\ntarget: y\ncolumns:\n  d: {type: date, min: 1990-01-01, max: 1999-12-31}\n"
+    "  y: {type: category, values: ['1', '2']}"
+)
+
+
+def test_postgres_days_that_python_cannot_hold_stop_nothing(in_postgres: sa.Connection, postgres: str) -> None:
+    """They are there and unreadable, and the days beside them are read."""
+    in_postgres.execute(
+        sa.text(
+            "CREATE VIEW strange AS SELECT v.d, '1' AS y FROM (VALUES ('infinity'::date), ('-infinity'), "
+            "('0044-03-15 BC'), ('12024-01-01'), ('1991-02-03'), (NULL)) AS v(d)"
+        )
+    )
     in_postgres.commit()
-    schema = Schema.from_yaml(
-        "name: t\ntarget: y\ncolumns:\n  d: {type: date, min: 1990-01-01, max: 1999-12-31}\n"
-        "  y: {type: category, values: ['1', '2']}"
+    table = pa.Table.from_batches(list(SqlSource(postgres, "strange", WITH_A_DAY).batches()))
+    assert table.column("d").null_count == 1
+    days = numbers(table.column("d").combine_chunks(), WITH_A_DAY.columns["d"])
+    assert np.nan_to_num(days).tolist() == [0, 0, 0, 0, date(1991, 2, 3).toordinal(), 0]
+    with pytest.raises(InputError, match=r"column 'd': 4 of its 5 values cannot be read as a date"):
+        check(SqlSource(postgres, "strange", WITH_A_DAY), WITH_A_DAY)
+
+
+def test_postgres_times_keep_their_offset_whatever_the_session_has(
+    in_postgres: sa.Connection, postgres: str
+) -> None:
+    in_postgres.execute(
+        sa.text("CREATE VIEW zoned AS SELECT '1994-05-06 23:30:00+00'::timestamptz AS d, '1' AS y FROM patients")
     )
-    assert message(postgres, "strange", schema) == (
-        "the table 'strange' cannot be read to its end: DataError from the database"
-    )
+    in_postgres.execute(sa.text("ALTER ROLE steward SET timezone TO 'Asia/Tokyo'"))
+    in_postgres.execute(sa.text("ALTER ROLE steward SET datestyle TO 'SQL, DMY'"))
+    in_postgres.commit()
+    with pytest.raises(InputError, match=r"66,536 times with an offset from UTC.* declare `timezone:`"):
+        check(SqlSource(postgres, "zoned", WITH_A_DAY), WITH_A_DAY)
+    for zone, day in (("Europe/Berlin", 7), ("UTC", 6), ("America/New_York", 6)):
+        column = WITH_A_DAY.columns["d"].model_copy(update={"timezone": zone})
+        schema = WITH_A_DAY.model_copy(update={"columns": {**WITH_A_DAY.columns, "d": column}})
+        batch, *_ = SqlSource(postgres, "zoned", schema).batches()
+        assert set(numbers(batch.column("d"), column)) == {date(1994, 5, day).toordinal()}
+        assert check(SqlSource(postgres, "zoned", schema), schema).columns["d"].timed == ROWS
 
 
 def test_postgres_refusals(in_postgres: sa.Connection, postgres: str) -> None:
@@ -187,7 +218,7 @@ def test_sqlite_reads_cell_by_cell(tmp_path: Path) -> None:
     (tmp_path / "t.db").unlink()
     url = sqlite(tmp_path, table, good, "INSERT INTO t VALUES ('three', 'many', x'ff', 1), (9e18, 1e300, 1e0, 0)")
     assert rows(SqlSource(url, "t", SMALL))[:2] == first  # whatever the others hold
-    assert [row["y"] for row in rows(SqlSource(url, "t", SMALL))[2:]] == [None, "1"]
+    assert [row["y"] for row in rows(SqlSource(url, "t", SMALL))[2:]] == [r"\xff", "1"]
 
 
 def test_a_cell_that_stops_the_reading_is_not_quoted(tmp_path: Path) -> None:
@@ -196,8 +227,17 @@ def test_a_cell_that_stops_the_reading_is_not_quoted(tmp_path: Path) -> None:
         db.execute("INSERT INTO t VALUES (1, CAST(x'736563726574ff' AS TEXT), '1')")
     db.close()
     said = message(url, "t", SMALL)
-    assert "cannot be read to its end" in said
+    assert "column 'x' of 't' holds a value that the database's driver cannot read (OperationalError)" in said
     assert "secret" not in said
+
+
+def test_bytes_are_a_value_that_nobody_declares(tmp_path: Path) -> None:
+    """A driver gives a flag as bytes (MySQL's BIT): neither empty nor declared, as in Parquet."""
+    url = sqlite(tmp_path, "CREATE TABLE t (id INTEGER, x REAL, y BLOB)", "INSERT INTO t VALUES (1, 5, x'01')")
+    pq.write_table(pa.table({"id": [1], "x": [5.0], "y": [b"\x01"]}), tmp_path / "t.parquet")
+    for source in (SqlSource(url, "t", SMALL), open_table(tmp_path / "t.parquet", SMALL)):
+        with pytest.raises(InputError, match=r"column 'y': none of its values is one of the declared.*bytes"):
+            check(source, SMALL)
 
 
 @pytest.mark.parametrize(

@@ -166,3 +166,105 @@ def test_the_relay_cannot_reach_a_check() -> None:
     assert "cohortmix.client" in loaded
     for module in ("core.evaluate", "core.check", "client.draft"):
         assert f"cohortmix.{module}" not in loaded
+
+
+def schema_with(line: str) -> Schema:
+    return Schema.from_yaml(TEXT.replace("lab: {type: number, min: 0, max: 200}", line))
+
+
+@pytest.mark.parametrize(
+    ("line", "values", "cause"),
+    [
+        ("lab: {type: number, min: 0, max: 200}", ["37,5", "1,0"], "decimal point"),
+        ("lab: {type: number, min: 0, max: 200}", ["1.234,5"], "decimal point"),
+        ("lab: {type: number, min: 0, max: 200}", ["<20", "< 0.5", ">89"], "a sign such as <"),
+        ("lab: {type: number, min: 0, max: 200}", ["24.12.2020"], "look like dates"),
+        ("lab: {type: number, min: 0, max: 200}", ["yes", "No"], "truth values"),
+        ("lab: {type: number, min: 0, max: 200}", ["5 mg/dl", "7mg"], "such as a unit"),
+        ("lab: {type: number, min: 0, max: 200}", ["3_2"], None),
+        ("lab: {type: date, min: 1990-01-01, max: 2030-01-01}", ["24.12.2020", "1.2.21"], "DD.MM.YYYY"),
+        ("lab: {type: date, min: 1990-01-01, max: 2030-01-01}", ["12/24/2020"], "with slashes"),
+        ("lab: {type: date, min: 1990-01-01, max: 2030-01-01}", ["infinity"], "infinite"),
+        ("lab: {type: date, min: 1990-01-01, max: 2030-01-01}", ["44189"], "spreadsheet"),
+        ("lab: {type: category, values: ['1', '2']}", ["1.0", "2.0"], "without quotes"),
+        ("lab: {type: category, values: [yes, no]}", ["YES", "No"], "upper and lower case"),
+        ("lab: {type: category, values: [A, B]}", ["\x01"], "bytes"),
+    ],
+)
+def test_the_likely_cause_is_said_and_no_value(line: str, values: list[str], cause: str | None) -> None:
+    """A column that no value fits; the right form of the same values passes."""
+    cells = (values * 60)[:60]
+    sentence = faults(GOOD.assign(lab=cells), schema_with(line))
+    assert f"column 'lab': none of its values is {'a' if 'category' not in line else 'one of'}" in sentence
+    assert "(first in row 1)" in sentence
+    assert (cause or "is it the right column?") in sentence
+    assert not any(value in sentence for value in values if len(value) > 3)
+
+
+def test_more_than_a_share_that_cannot_be_read_is_refused_unless_a_clip_is_written() -> None:
+    def with_texts(count: int) -> TableSource:
+        return TableSource(GOOD.assign(lab=["<5"] * count + [7.0] * (60 - count)))
+
+    assert check(with_texts(3), SCHEMA).columns["lab"] == Fit(57, unreadable=3)  # 5 %
+    with pytest.raises(InputError, match=r"4 of its 60 values cannot be read as a number.*a sign such as <"):
+        check(with_texts(4), SCHEMA)
+    assert check(with_texts(4), SCHEMA, max_unreadable=0.1).columns["lab"].unreadable == 4
+    with pytest.raises(InputError, match="1 of its 60"):
+        check(with_texts(1), SCHEMA, max_unreadable=0.0)
+    clipped = schema_with("lab: {type: number, min: 0, max: 200, outside: clip}")
+    assert check(with_texts(59), clipped).columns["lab"].unreadable == 59
+    for share in (-0.1, 1.1):
+        with pytest.raises(InputError, match="between 0 and 1"):
+            check(with_texts(1), SCHEMA, max_unreadable=share)
+
+
+def test_what_nobody_declared_is_not_unreadable() -> None:
+    """A ward that the dictionary lacks is said, and refused only where the schema asks for it."""
+    found = check(TableSource(GOOD.assign(ward=["Z"] * 50 + ["A"] * 10)), SCHEMA).columns["ward"]
+    assert (found.undeclared, found.unreadable, found.first) == (50, 0, 1)
+
+
+def test_all_problems_of_all_columns_are_said_at_once() -> None:
+    table = GOOD.assign(age=[*[50] * 59, 300], lab="7,5", sex=["x", *["F"] * 59], y=[*["dead"] * 30, *["?"] * 30])
+    sentence = faults(table)
+    for part in (
+        "column 'age': 1 value is not a number in 16 to 105 (first in row 60)",
+        "column 'lab': none of its values is a number in 0 to 200 (first in row 1): they have a comma",
+        "column 'sex': 1 value is not one of the declared values 'F', 'M' (first in row 1)",
+        "column 'y': the target holds 30 values that are not",
+        "(first in row 31)",
+    ):
+        assert part in sentence
+
+
+def test_rows_that_are_left_out_are_counted() -> None:
+    few = SCHEMA.model_copy(update={"max_rows_per_patient": 2})
+    table = GOOD.assign(id=[None, "NA", "", *["p"] * 5, *range(52)])
+    found = check(TableSource(table), few)
+    assert (found.without_key, found.over_cap) == (3, 3)
+    assert not found.as_declared
+    assert check(TableSource(GOOD), few).as_declared
+
+
+def test_a_time_of_day_that_is_not_kept_is_counted() -> None:
+    days = ["1993-05-06 23:30", "1993-05-06 00:00:00", "1993-05-06", *["1993-05-06T01:00"] * 57]
+    found = check(TableSource(GOOD.assign(day=days)), SCHEMA)
+    assert found.columns["day"] == Fit(60, timed=58)
+    assert not found.as_declared
+
+
+def test_a_time_with_an_offset_needs_a_declared_zone() -> None:
+    table = GOOD.assign(day="1993-05-06T23:30:00+00:00")
+    assert "60 times with an offset from UTC, whose day depends on the place; declare `timezone:`" in faults(table)
+    zoned = Schema.from_yaml(TEXT.replace("max: 1996-12-31,", "max: 1996-12-31, timezone: Europe/Berlin,"))
+    assert check(TableSource(table), zoned).columns["day"] == Fit(60, timed=60)
+    typed = GOOD.assign(day=pd.Timestamp("1993-05-06 23:30", tz="UTC"))
+    assert "declare `timezone:`" in faults(typed)
+    assert check(TableSource(typed), zoned).columns["day"].fits == 60
+
+
+@pytest.mark.parametrize("cells", [pa.array([[1]] * 60), pa.array([{"code": "F"}] * 60)])
+def test_lists_and_structs_are_refused_by_name(cells: pa.Array) -> None:
+    table = pa.Table.from_pandas(GOOD.drop(columns="sex")).append_column("sex", cells)
+    with pytest.raises(InputError, match="column 'sex' holds lists or structs"):
+        check(TableSource(table), SCHEMA)
