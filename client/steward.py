@@ -36,6 +36,7 @@ from cohortmix.client.quote import Quote, Spending
 from cohortmix.client.quote import quote as quote_of
 from cohortmix.core.anonymize import project, read_sums
 from cohortmix.core.encoding import Encoding
+from cohortmix.core.known import available_cases, known_shares
 from cohortmix.core.table import InputError
 from cohortmix.protocol.fields import Exact, decimal_text, ratio_text
 from cohortmix.protocol.keyfile import write_key
@@ -166,7 +167,9 @@ def preview(study: StudyFile, config: ConfigFile = DEFAULT) -> None:
     assert isinstance(released.release, ClassSums)
     schema, answer, receipt = site.read_schema(), released.release.answer.to_core(), released.receipt
     encoding = Encoding.of(schema)
-    margins = project(read_sums(encoding, answer.estimate, answer.std), encoding, patients)
+    sums = read_sums(encoding, answer.estimate, answer.std)
+    sums = available_cases(sums, encoding, known_shares(sums, encoding, patients))
+    margins = project(sums, encoding, patients)
     show_class_centroids(Console(), encoding, schema.classes, margins)
     cost = f"mu {sqrt(receipt.mu2):.3g} by request {receipt.request_id[:12]}; receipt {receipt.hash[:12]}"
     typer.echo(f"nothing new was spent: this release was made before, for {cost}" if made else f"spent: {cost}")

@@ -44,6 +44,8 @@ class Moments:
     margins_std : (G,) their standard deviations.
     masses : (C,) patients per class.
     sizes : groups per feature.
+    known : (C, D, D) share of a class's patients of whom two features are known, whom alone `pairs` counts; None
+        where all are. The margins are scaled to all patients.
     """
 
     pairs: NDArray[np.float64]
@@ -52,6 +54,7 @@ class Moments:
     margins_std: NDArray[np.float64]
     masses: NDArray[np.float64]
     sizes: tuple[int, ...]
+    known: NDArray[np.float64] | None = None
 
     @property
     def patients(self) -> float:
@@ -154,7 +157,7 @@ _INIT, _UPDATE, _PARAMS = adam(_rate)
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["pairs", "mask", "margins", "margins_weight", "classes", "scale"],
+    data_fields=["pairs", "known", "cells", "margins", "margins_weight", "classes", "scale"],
     meta_fields=["sizes"],
 )
 @dataclass(frozen=True)
@@ -162,7 +165,8 @@ class _Target:
     """The moments in units of one pair cell's noise."""
 
     pairs: jax.Array  # (C, G, G)
-    mask: jax.Array  # (G, G), 1 for groups of two different features
+    known: jax.Array  # (C, G, G), share of whom both are known; 0 within a feature
+    cells: jax.Array  # number of pair cells
     margins: jax.Array  # (C, G)
     margins_weight: jax.Array  # (G,)
     classes: jax.Array  # (C,) shares
@@ -172,10 +176,13 @@ class _Target:
     @classmethod
     def of(cls, m: Moments) -> _Target:
         feature = np.repeat(np.arange(len(m.sizes)), m.sizes)
+        mask = np.broadcast_to(feature[:, None] != feature[None, :], m.pairs.shape)
+        known = mask if m.known is None else mask * m.known[:, feature][:, :, feature]
         single = partial(jnp.asarray, dtype=jnp.float32)
         return cls(
             single(m.pairs / m.s_b),
-            single(feature[:, None] != feature[None, :]),
+            single(known),
+            single(mask.sum()),
             single(m.margins / m.s_b),
             single(m.s_b / m.margins_std),
             single(m.masses / m.patients),
@@ -206,11 +213,10 @@ def _loss(logits: Any, floor: jax.Array, target: _Target) -> tuple[jax.Array, ja
     """Mean squared residual in units of the noise, of pairs and margins; and of the pairs alone."""
     w, q, h = _shape(floor, target.sizes, logits)
     weighted = jnp.einsum("k,kc,kg->ckg", w * target.scale, q, h)
-    pairs = (jnp.einsum("ckg,kh->cgh", weighted, h) - target.pairs) * target.mask
+    pairs = jnp.einsum("ckg,kh->cgh", weighted, h) * target.known - target.pairs
     margins = (weighted.sum(axis=1) - target.margins) * target.margins_weight
-    cells = target.mask.sum() * len(target.classes)
     squares = (pairs**2).sum()
-    return (squares + 2 * (margins**2).sum()) / cells, squares / cells
+    return (squares + 2 * (margins**2).sum()) / target.cells, squares / target.cells
 
 
 @jax.jit

@@ -18,6 +18,7 @@ from cohortmix.core import anonymize, approximate
 from cohortmix.core.adapt import adapt, choose_support
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.encoding import Encoding, one_hot
+from cohortmix.core.known import available_cases, known_pairs, known_shares
 from cohortmix.core.meter import Answer
 from cohortmix.core.pool import draw_groups, systematic
 from cohortmix.core.query import MomentQuery
@@ -103,7 +104,7 @@ def common(plans: Sequence[Plan], answers: Sequence[Answer]) -> Common:
     encoding = Encoding.of(plans[0].schema)
     patients = sum(plan.patients for plan in plans)
     total, s_a = anonymize.add_answers(answers)
-    margins = anonymize.project(anonymize.read_sums(encoding, total, s_a), encoding, patients)
+    margins = anonymize.project(_sums(encoding, total, s_a, patients)[0], encoding, patients)
     s_b = sqrt(sum(plan.s_b**2 for plan in plans if plan.fits_mixture))
     # A pair of groups, or a group where no site has room for pairs, then holds as many patients as its noise.
     smallest = sqrt(s_b / patients) if s_b > 0 else s_a / patients
@@ -121,7 +122,7 @@ def centroids(vault: Vault, plan: Plan, common: Common, own: Answer, seed: bytes
 def class_centroids(plan: Plan, common: Common, own: Answer) -> SiteCentroids:
     """One centroid per class from answer A alone: a site too small for answer B, or not there in round 2."""
     encoding = Encoding.of(plan.schema)
-    sums = anonymize.read_sums(encoding, own.estimate, own.std)
+    sums, _ = _sums(encoding, own.estimate, own.std, plan.patients)
     margins = anonymize.project(sums, encoding, plan.patients, common.margins)
     means = anonymize.grouped(margins.cells, encoding.sizes, common.groups)
     classes = len(margins.masses)
@@ -172,16 +173,28 @@ def moments(
 ) -> approximate.Moments:
     """Answers A and B of a site, as what the mixture of these classes is fitted to."""
     encoding = Encoding.of(plan.schema)
-    sums = anonymize.read_sums(encoding, own.estimate, own.std)
+    sums, known = _sums(encoding, own.estimate, own.std, plan.patients)
     query = MomentQuery(common.groups)
     pairs = np.zeros((len(plan.schema.classes), *query.pairs.shape))
     pairs[:, query.pairs] = answer.estimate.reshape(len(pairs), -1)
-    variance = anonymize.group_variance(encoding, common.groups, own.std)
+    pairs += pairs.transpose(0, 2, 1)
+    masses = anonymize.class_masses(sums, plan.patients)
+    std = np.sqrt(anonymize.group_variance(encoding, common.groups, own.std))
     return approximate.Moments(
-        (pairs + pairs.transpose(0, 2, 1))[classes],
+        pairs[classes],
         answer.std,
         anonymize.grouped(sums.cells, encoding.sizes, common.groups)[classes],
-        np.sqrt(variance),
-        anonymize.class_masses(sums, plan.patients)[classes],
+        std / np.repeat(known.min(axis=0), query.sizes),
+        masses[classes],
         query.sizes,
+        known_pairs(pairs, query.sizes, masses, known)[classes],
     )
+
+
+def _sums(
+    encoding: Encoding, estimate: NDArray[np.float64], s_a: float, patients: int
+) -> tuple[anonymize.ClassSums, NDArray[np.float64]]:
+    """Answer A of patients whose values are known, scaled to all of them; and the shares (C, D) that are."""
+    sums = anonymize.read_sums(encoding, estimate, s_a)
+    known = known_shares(sums, encoding, patients)
+    return available_cases(sums, encoding, known), known
