@@ -88,7 +88,15 @@ def _shares(fit: Fit) -> str:
         "empty": fit.empty,
         "without the time of day": fit.timed,
     }
-    return ", ".join(f"{100 * count / total:.2g} % {kind}" for kind, count in kinds.items() if count)
+    return ", ".join(f"{_percent(count / total)} {kind}" for kind, count in kinds.items() if count)
+
+
+def _percent(share: float) -> str:
+    """
+    >>> _percent(0.004), _percent(0.996), _percent(1.0)
+    ('under 1 %', '99 %', '100 %')
+    """
+    return f"{int(100 * share)} %" if share >= 0.01 else "under 1 %"
 
 
 def _counted(number: int, one: str, more: str) -> str:

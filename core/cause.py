@@ -26,7 +26,7 @@ _OF_A_NUMBER = (
      "without a thousands separator"),
     (r"[+-]?\d{1,3}([ '’\u00a0\u202f]\d{3})+([.,]\d*)?", "they have a thousands separator; leave it out"),
     (_TRUTH[0], _TRUTH[1]),
-    (r"[+-]?[\d.,]+\s*[^\d\s.,].*", "something stands behind the number, such as a unit; write the number alone"),
+    (r"[+-]?[\d.,]+\s*[^\d\s.,_].*", "something stands behind the number, such as a unit; write the number alone"),
     (r"[+-]?(inf(inity)?)", "they are infinite"),
 )  # fmt: skip
 _OF_A_DATE = (
@@ -66,8 +66,8 @@ def _of_a_category(text: str, column: Category) -> str | None:
     declared = [category_text(value) for value in column.values]
     if whole_text(text) in {whole_text(value) for value in declared} - {None}:
         return (
-            "numbers are written in another way than the codes that are declared; codes without quotes, as in "
-            "`values: [1, 2]`, may also stand as 1.0"
+            "the same numbers are declared in another form, and in quotes they are compared as texts; without "
+            "quotes, as in `values: [1, 2]`, 1.0 is 1 as well"
         )
     if text.lower() in {value.lower() for value in declared}:
         return "upper and lower case differ from the declared ones"

@@ -153,8 +153,8 @@ def check(source: Source, schema: Schema, max_unreadable: float = MOST_UNREADABL
     Raises
     ------
     InputError
-        With all problems of all columns in one line: each names the column, what was declared, how many values are
-        not, the first row of them and the likely cause; no value of a record.
+        With all problems of all columns, a line for each if there are several. It names the column, what was
+        declared, how many values are not, the first row of them and the likely cause; no value of a record.
     """
     if not 0 <= max_unreadable <= 1:
         raise InputError(f"expected a share of unreadable values between 0 and 1, got {max_unreadable:g}")
@@ -179,8 +179,10 @@ def check(source: Source, schema: Schema, max_unreadable: float = MOST_UNREADABL
     problems = [_nested(name) for name in seen if name in nested]
     for name, fit in seen.items():
         problems += [] if name in nested else _problems(name, schema, fit, max_unreadable)
+    if len(problems) > 1:
+        problems = [f"{len(problems)} problems of the table:", *problems]
     if problems:
-        raise InputError("; ".join(problems))
+        raise InputError("\n  ".join(problems))
     beyond = sum(max(0, count - schema.max_rows_per_patient) for count in per_patient.values())
     return Checked(seen, rows - with_key, beyond)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,15 @@ class Cells:
         if isinstance(self.column, Number) and self.column.transform == "log1p":
             inside = np.expm1(np.log1p(left) + u * (np.log1p(right) - np.log1p(left)))
         last = np.nextafter(right, -np.inf)  # the edge itself lies in the next cell
-        return np.asarray(np.clip(inside, left, np.maximum(left, last)))
+        drawn = np.clip(inside, left, np.maximum(left, last))
+        return self._to_decimals(drawn) if isinstance(self.column, Number) and self.column.decimals else drawn
+
+    def _to_decimals(self, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+        """As the column is recorded, within its bounds; a cell that no such value lies in gives a neighbour's."""
+        assert isinstance(self.column, Number)
+        assert self.column.decimals is not None
+        low, high = self.column.as_written(self.column.min, ceil), self.column.as_written(self.column.max, floor)
+        return np.clip(np.round(drawn, self.column.decimals), low, high)
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def _put_in_order(columns: dict[str, NDArray[np.object_]], schema: Schema) -> No
 
 
 def _rounded(value: Any, column: Column, rounding: Callable[[float], int]) -> Any:
-    return rounding(value) if isinstance(column, Number) and column.integer else value
+    return column.as_written(value, rounding) if isinstance(column, Number) else value
 
 
 def _typed(values: NDArray[np.object_], schema: Schema, name: str) -> pd.Series:

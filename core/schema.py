@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable
 from datetime import date
 from math import ceil, floor
 from typing import Annotated, Any, Literal
@@ -53,12 +54,13 @@ class _Column(BaseModel):
 
 
 class Number(_Column):
-    """A number with public bounds `min <= x <= max`."""
+    """A number with public bounds `min <= x <= max`, recorded as whole numbers or to so many `decimals`."""
 
     type: Literal["number"]
     min: float
     max: float
     integer: bool = False
+    decimals: int | None = Field(default=None, ge=1, le=15)
     transform: Literal["identity", "log1p"] = "identity"
     after: str | None = None
     knots: int | None = Field(default=None, ge=2, le=1000)
@@ -69,6 +71,10 @@ class Number(_Column):
             raise ValueError(f"expected min < max, got min={self.min:g}, max={self.max:g}")
         if self.transform == "log1p" and self.min <= -1:
             raise ValueError(f"transform log1p needs min > -1, got min={self.min:g}")
+        if self.integer and self.decimals is not None:
+            raise ValueError(f"whole numbers have no decimals, got integer=true and decimals={self.decimals}")
+        if self.decimals is not None and self.as_written(self.min, ceil) > self.as_written(self.max, floor):
+            raise ValueError(f"no number of {self.decimals} decimals lies in min={self.min:g}, max={self.max:g}")
         if self.integer and ceil(self.min) > floor(self.max):
             raise ValueError(f"no whole number lies between min={self.min:g} and max={self.max:g}")
         if self.integer and max(-self.min, self.max) > EXACT:
@@ -79,6 +85,20 @@ class Number(_Column):
         if max(-self.min, self.max) > WIDEST:
             raise ValueError(f"expected bounds within {WIDEST:g}, got min={self.min:g}, max={self.max:g}")
         return self
+
+    def as_written(self, value: float, rounding: Callable[[float], int] = round) -> float:
+        """A value as the column is recorded: a whole number, or with its decimals; else as it is.
+
+        >>> Number(type="number", min=30, max=45, decimals=1).as_written(36.79538589285842)
+        36.8
+        """
+        if self.integer:
+            return rounding(value)
+        scale = 10.0 ** (self.decimals or 0)
+        if self.decimals is None or abs(value) * scale >= EXACT:  # there, floating point has no such decimals
+            return value
+        near = round(value, self.decimals)  # 36.6 * 10 is 366.00000000000006
+        return near if near == value else round(rounding(value * scale) / scale, self.decimals)
 
 
 class Date(_Column):

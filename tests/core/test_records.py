@@ -18,7 +18,7 @@ from cohortmix.core.anonymize import Groups, Margins, blocks_of, grouped
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.pool import Pool, shape_within
-from cohortmix.core.records import draw
+from cohortmix.core.records import draw, rows_of_cells
 from cohortmix.core.table import TableSource
 
 LEVEL = 1e-6
@@ -285,3 +285,46 @@ def test_a_group_without_mass_is_drawn_evenly() -> None:
     of = np.asarray(shared.groups[SCHEMA.features.index("age")])
     shape = shape_within(ENCODING, Margins(cells, shared.margins.masses, 1.0), shared.groups)[block]
     np.testing.assert_allclose(shape, 1 / np.bincount(of)[of])
+
+
+def test_a_number_has_the_decimals_that_its_schema_declares() -> None:
+    """In order with other columns and within bounds that have more of them."""
+    schema = Schema.from_yaml("""
+name: t
+target: y
+columns:
+  temp: {type: number, min: 34.55, max: 42.25, decimals: 1}
+  later: {type: number, min: 34.5, max: 42.25, decimals: 2, after: temp}
+  dose: {type: number, min: 0, max: 5, decimals: 3, transform: log1p}
+  plain: {type: number, min: 0, max: 5}
+  large: {type: number, min: 0, max: 1.0e+250, decimals: 2}
+  y: {type: category, values: [a, b]}
+""")
+    rng = np.random.default_rng(3)
+    encoding = Encoding.of(schema)
+    codes = {cells.name: rng.integers(0, cells.size, 5000).astype(np.int32) for cells in encoding.features}
+    frame = rows_of_cells(codes, np.zeros(5000, dtype=np.int64), schema, rng)
+    for name, decimals in (("temp", 1), ("later", 2), ("dose", 3)):
+        assert all(value == round(value, decimals) for value in frame[name])
+        assert any(value != round(value, decimals - 1) for value in frame[name])
+    assert (frame["temp"].min(), frame["temp"].max()) == (34.6, 42.2)
+    assert (frame["later"] >= frame["temp"]).all()
+    assert any(value != round(value, 6) for value in frame["plain"])
+    assert frame["large"].between(0, 1e250).all()
+
+
+def test_truth_values_come_back_as_such_and_texts_as_texts() -> None:
+    for written, expected in (("[true, False]", {True, False}), ("['True', 'False']", {"True", "False"})):
+        schema = Schema.from_yaml(
+            "{name: t, target: y, columns: {x: {type: category, missing: true, values: "
+            + written
+            + "}, y: {type: category, values: ['0', '1']}}}"
+        )
+        codes = {"x": np.array([0, 1, 2, 0], dtype=np.int32)}
+        frame = rows_of_cells(codes, np.array([0, 1, 0, 1]), schema, np.random.default_rng(1))
+        assert set(frame["x"].dropna()) == expected
+        assert frame["x"].isna().tolist() == [False, False, True, False]
+        assert (frame["x"].dtype == "boolean") == (True in expected)
+        read = TableSource(frame)
+        (batch,) = read.batches()  # and are read again as what they are
+        assert Encoding.of(schema).feature_codes(batch)[:, 0].tolist() == [0, 1, 2, 0]

@@ -83,6 +83,9 @@ def test_values_are_taken_as_typed() -> None:
             MINIMAL.replace("max: 1}", "max: 9007199254740994, integer: true}"),
             "whole numbers are exact up to 2^53",
         ),
+        (MINIMAL.replace("max: 1}", "max: 1, integer: true, decimals: 1}"), "whole numbers have no decimals"),
+        (MINIMAL.replace("min: 0, max: 1", "min: 0.21, max: 0.29, decimals: 1"), "no number of 1 decimals lies"),
+        (MINIMAL.replace("max: 1}", "max: 1, decimals: 16}"), "columns.x.decimals"),
         (MINIMAL.replace("min: 0", "min: -1e301"), "expected bounds within 1e+300"),
         (
             MINIMAL.replace(
