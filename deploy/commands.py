@@ -164,7 +164,7 @@ def print_study(summary: dict[str, Any]) -> None:
     if reduced_to:
         console.print(Text(reduced(reduced_to, len(summary["sites"]))))
     if pooled["auc"] is not None and any(one["gain"] for one in summary["sites"]):
-        console.print(f"AUC of the pooled synthetic records: {compared(summary)} (95 % intervals)")
+        console.print(f"pooled synthetic against a site's own records: {compared(summary)} (95 % intervals)")
 
 
 def _require_consistent(

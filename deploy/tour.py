@@ -172,8 +172,8 @@ def _sentences(summary: Mapping[str, Any]) -> list[str]:
     sites, mu = summary["sites"], summary["consortium"]["mu"]
     found = gdp.detection_rate(mu, FALSE_ALARMS)
     sentences = [
-        f"The pooled synthetic cohort predicts {compared(summary, 'network')}; a difference is within chance "
-        "where its interval holds zero.",
+        f"Against a network's own records the pooled synthetic cohort predicts {compared(summary, 'network')}; "
+        "a difference is within chance where its interval holds zero.",
         "AUC: how often a patient who died or stayed dependent is ranked above one who did not; 0.5 is chance.",
         f"An attacker who knows every other record and is allowed {FALSE_ALARMS:.0%} false alarms finds at most "
         f"{at_most(found)} of the members; guessing finds {FALSE_ALARMS:.0%}.",

@@ -53,13 +53,12 @@ def signed(value: float) -> str:
 
 
 def compared(summary: Mapping[str, Any], noun: str = "site") -> str:
-    """How many sites do better with the pooled records, for how many that is within chance, how many do worse.
+    """For how many sites the pooled records are better than their own, within chance of them, or worse.
 
-    >>> gains = [(0.01, 0.06), (-0.01, 0.03), (-0.01, 0.02), (-0.09, -0.02)]
+    >>> gains = [(0.01, 0.06), (-0.01, 0.03), (-0.01, 0.02), (-0.02, 0.04)]
     >>> compared({"sites": [{"gain": {"low": low, "high": high}} for low, high in gains]})
-    'for 1 of 4 sites better than its own real records, for 2 within chance, for 1 worse'
+    'better for 1 of 4 sites, within chance for 3 and worse for none'
     """
     verdicts = [verdict(site) for site in summary["sites"] if site["gain"] is not None]
-    better, chance, worse = (verdicts.count(each) for each in ("better", "within chance", "worse"))
-    first = f"for {better} of {count(len(verdicts), noun)} better than its own real records"
-    return f"{first}, for {chance} within chance" + (f", for {worse} worse" if worse else "")
+    better, chance, worse = (verdicts.count(each) or "none" for each in ("better", "within chance", "worse"))
+    return f"better for {better} of {count(len(verdicts), noun)}, within chance for {chance} and worse for {worse}"

@@ -17,6 +17,12 @@ from cohortmix.server.wording import percent
 MOST_TICKS = 7
 MARGIN = 2.0  # per cent of the width, left and right of the axis: room for half a dot
 
+NOISY = {
+    False: "count of a pair of values",
+    True: "count of one value, where a site is reduced to class centroids",
+}
+"""Which count the noise is of, by whether a site is reduced: what each of them has sent last."""
+
 Scale = Callable[[float], float]
 """From a value to its place, in per cent of the width."""
 
@@ -71,19 +77,30 @@ def noise_plot(summary: Mapping[str, Any], noise_std: Mapping[str, float]) -> Ht
     x = _linear(0, ticks[-1])
     behind = join(*(_upright(x(tick), "grid") for tick in ticks))
 
-    def marks(share: float) -> Html:
-        bar = element("line", x1=_place(x(0)), y1="50%", x2=_place(x(share)), y2="50%", class_="bar")
-        return join(behind, bar, _upright(x(share), "noise"))
+    def marks(site: Mapping[str, Any]) -> Html:
+        end, kind = x(shares[site["name"]]), _kind(site["reduced"])
+        bar = element("line", x1=_place(x(0)), y1="50%", x2=_place(end), y2="50%", class_=f"bar {kind}")
+        return join(behind, bar, _upright(end, f"noise {kind}"))
 
-    rows = [_row(site, marks(shares[site["name"]]), percent(shares[site["name"]])) for site in summary["sites"]]
+    rows = [_row(site, marks(site), percent(shares[site["name"]])) for site in summary["sites"]]
     places = 0 if ticks[1] >= 0.01 else 1
     return _plot(
         "Noise of one released count as a share of the site's patients",
-        Html(""),
+        _key(
+            *(
+                (_upright(50, f"noise {_kind(reduced)}"), text)
+                for reduced, text in NOISY.items()
+                if any(site["reduced"] == reduced for site in summary["sites"])
+            )
+        ),
         rows,
         [(x(tick), percent(tick, places)) for tick in ticks],
         "noise of one count, as a share of the site’s patients",
     )
+
+
+def _kind(reduced: bool) -> str:
+    return "columns" if reduced else "pairs"
 
 
 def _span(site: Mapping[str, Any], pooled: float) -> tuple[float, ...]:
@@ -128,7 +145,7 @@ def _key(*entries: tuple[Html, str]) -> Html:
 
 
 def _track(marks: Html) -> Html:
-    return element("svg", marks, class_="track")
+    return element("div", element("svg", marks), class_="track")
 
 
 def _dot(kind: str, x: float = 50) -> Html:

@@ -127,8 +127,8 @@ def _usefulness(summary: Mapping[str, Any]) -> Html:
         element(
             "p",
             f"A model trained on the pooled synthetic records reaches an AUC of {pooled:.3f} on real patients "
-            f"whom no model has seen; {compared(summary)}. With all real records in one place it would be "
-            f"{ceiling:.3f}.",
+            "whom no model has seen. Against a model trained on a site’s own real records that is "
+            f"{compared(summary)}. With all real records in one place it would be {ceiling:.3f}.",
         ),
         _figure(
             auc_plot(summary),
@@ -147,13 +147,15 @@ def _contribution(summary: Mapping[str, Any], noise_std: Mapping[str, float]) ->
         element("h2", "Who contributed"),
         element(
             "p",
-            "The more patients a site has, the less the noise matters in what it released. How well models do on "
-            "real patients was not measured here: such figures are not private, and stay with the sites.",
+            "At one budget, the more patients a site has, the less the noise matters in what it released. Counts "
+            "of pairs of values say more than counts of single ones, and are noisier. How well models do on real "
+            "patients was not measured here: such figures are not private, and stay with the sites.",
         ),
         _figure(
             noise_plot(summary, noise_std),
             "Bars: the noise on one released count of patients (one standard deviation) as a share of the site’s "
-            "patients, who are beside its name. The shorter the bar, the clearer the site is seen.",
+            "patients, whose number is beside its name. Of one kind of count, the shorter the bar, the clearer "
+            "the site is seen.",
         )
         if noise_std
         else NOTHING,

@@ -25,6 +25,7 @@ p, ul, dl { margin: .6rem 0; }
 .attention { margin: 1.4rem 0; padding: .3rem 1rem; background: var(--shade); border-left: 4px solid var(--blue); }
 .note, figcaption, footer { color: var(--soft); font-size: .87rem; line-height: 1.5; }
 figure { margin: 1.4rem 0 0; }
+figcaption { margin-top: .6rem; }
 ul { padding-left: 1.1rem; }
 li { margin: .3rem 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.2rem; }
@@ -36,9 +37,10 @@ code { font: .92em ui-monospace, Menlo, Consolas, monospace; }
 
 table { width: 100%; margin: 1rem 0 .4rem; border-collapse: collapse; font-size: .93rem; }
 th, td { padding: .38rem 0 .38rem .9rem; text-align: right; vertical-align: bottom; }
-td { font-variant-numeric: tabular-nums; }
-th:first-child { min-width: 7rem; padding-left: 0; text-align: left; }
+.numbers td { font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
+th:first-child { min-width: 9rem; padding-left: 0; text-align: left; }
 .words th, .words td { text-align: left; vertical-align: top; }
+.words td:nth-child(2) { overflow-wrap: normal; }
 thead th { border-bottom: 1.5px solid var(--ink); font-size: .85rem; font-weight: 600; overflow-wrap: normal; }
 tbody th { font-weight: 400; }
 tbody tr + tr > * { border-top: 1px solid var(--rule); }
@@ -55,7 +57,8 @@ tfoot th { font-weight: 600; }
 }
 .row .n, .row .value { color: var(--soft); text-align: right; font-variant-numeric: tabular-nums; }
 .row .n, .row .value { overflow-wrap: normal; }
-.track { display: block; width: 100%; height: 100%; min-height: 1.75rem; overflow: visible; }
+.track { position: relative; align-self: stretch; min-height: 1.75rem; }
+.track svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; }
 .axis .track { grid-column: 3; min-height: 1.1rem; }
 .axis p { grid-column: 1 / -1; margin: .1rem 0 0; color: var(--soft); text-align: center; }
 .axis text { fill: var(--soft); font-size: .75rem; }
@@ -63,6 +66,7 @@ tfoot th { font-weight: 600; }
 .span { stroke: var(--soft); stroke-width: 1.5; }
 .bar { stroke: var(--blue); stroke-width: 6; opacity: .35; }
 .noise { stroke: var(--blue); stroke-width: 2; }
+.bar.columns, .noise.columns { stroke: var(--soft); }
 .dot { fill: var(--page); stroke: var(--soft); stroke-width: 2; }
 .dot.full { fill: var(--blue); stroke: var(--blue); }
 .pooled { stroke: var(--blue); stroke-width: 2; }
@@ -91,6 +95,7 @@ tfoot th { font-weight: 600; }
   .row { grid-template-columns: minmax(0, 1fr) max-content max-content; padding-top: .45rem; }
   .row .track { grid-column: 1 / -1; grid-row: 2; }
   .row.axis { padding-top: 0; }
+  .row.axis p { grid-row: 3; }
 }
 
 @media print {
