@@ -264,6 +264,12 @@ class Ledger:
             for step, of in reserved
         )
 
+    def by_steward(self) -> tuple[tuple[str, Act | Decision], ...]:
+        """The steward's acts and decisions in their order, a decision with its study."""
+        decided = ((step, Decision.read(step.content)) for step in self._journal.steps(DECIDED))
+        entries: list[tuple[Step, Act | Decision]] = [*self._acts(), *decided]
+        return tuple((step.study, each) for step, each in sorted(entries, key=lambda entry: entry[0].number))
+
     def receipts(self) -> tuple[SignedReceipt, ...]:
         """All receipts, in the order of their chain."""
         return tuple(_signed(step) for step in self._journal.steps(COMMITTED))
