@@ -26,7 +26,7 @@ class Refused(Exception):  # noqa: N818 (an answer, not a fault)
 
 
 class Approval(Wire):
-    """A steward's yes to one study, identified by its hash, on a `day`: up to `max_mu` over all of its requests."""
+    """A steward's yes to one study, by its hash, on a `day`: up to `max_mu` over all of its requests."""
 
     study: Hash
     max_mu: Exact
