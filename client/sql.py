@@ -19,6 +19,8 @@ import sqlalchemy as sa
 from cohortmix.core.schema import Schema, category_text
 from cohortmix.core.table import BATCH_ROWS, InputError, require_columns
 
+NO_PERMISSION = "42501"  # the SQLSTATE insufficient_privilege
+
 
 class SqlSource:
     """Columns of a table, in the order of the database, which need not be that of the next reading.
@@ -44,7 +46,10 @@ class SqlSource:
             try:
                 declared = sa.inspect(self._engine).get_columns(name, schema=self._space)
             except sa.exc.NoSuchTableError:
-                raise InputError(f"the database has no table or view {table!r} that this user may see") from None
+                raise InputError(
+                    f"the database has no table or view {table!r} that this user may see; check its name, and "
+                    "write SCHEMA.TABLE where it is in a schema of its own"
+                ) from None
         types = {column["name"]: column["type"] for column in declared}
         self.names = (*schema.columns, *([schema.patient_key] if schema.patient_key else []))
         require_columns(list(types), self.names)
@@ -56,12 +61,30 @@ class SqlSource:
         # Columns without a type: SQLAlchemy converts nothing, and so cannot stop at a cell that it cannot convert.
         columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in self.names]
         query = sa.select(*columns).select_from(sa.table(self._table, schema=self._space))
-        with _reading(self._table), self._engine.connect() as connection:
+        with _reading(self._table), self._permitted(), self._engine.connect() as connection:
             result = connection.execution_options(stream_results=True, yield_per=BATCH_ROWS).execute(query)
             for rows in result.partitions():
                 cells = zip(*rows, strict=True)
                 arrays = [_array(column, kind) for column, kind in zip(cells, self._types, strict=True)]
                 yield pa.RecordBatch.from_arrays(arrays, names=list(self.names))
+
+    @contextmanager
+    def _permitted(self) -> Iterator[None]:
+        """A right that the user lacks, in a sentence: which, on what, and how it is given."""
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != NO_PERMISSION:
+                raise
+            user = self._engine.url.username or "this user"
+            if self._space is not None and "for schema" in str(error.orig):
+                right, on = "USAGE", f"SCHEMA {self._space}"
+            else:
+                right, on = "SELECT", self._table if self._space is None else f"{self._space}.{self._table}"
+            raise InputError(
+                f"the database user {user!r} may not read the table {self._table!r}: it lacks the right {right} "
+                f"on {on}; ask the database's administrator for GRANT {right} ON {on} TO {user}"
+            ) from None
 
 
 def check_url(url: str) -> None:
@@ -138,6 +161,8 @@ def _reading(table: str) -> Iterator[None]:
     """Faults while records are read: the database's text may quote one, so only its kind is shown."""
     try:
         yield
+    except InputError:  # of our own words
+        raise
     except (sa.exc.SQLAlchemyError, UnicodeError, ValueError, OverflowError) as error:
         kind = type(getattr(error, "orig", None) or error).__name__
         raise InputError(f"the table {table!r} cannot be read to its end: {kind} from the database") from None

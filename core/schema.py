@@ -15,10 +15,11 @@ from math import ceil, floor
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from cohortmix.core.sentences import fault_sentences, yaml_sentence
 
 SITE = "site"  # the column of a pooled record that names where it is from
-MOST_FAULTS = 5  # of a schema that are named at once
 
 
 class SchemaError(ValueError):
@@ -75,12 +76,23 @@ class Number(_Column):
         return self
 
 
+def _as_day(value: object) -> object:
+    """A text that is a day; pydantic would take `1990` for seconds after 1970."""
+    if isinstance(value, date) or re.fullmatch(r"\d{4}-\d{2}-\d{2}", str(value), re.ASCII):
+        return value
+    raise ValueError("expected a day such as 2027-01-31")
+
+
+Day = Annotated[date, BeforeValidator(_as_day)]
+"""A calendar day, written as year, month and day."""
+
+
 class Date(_Column):
     """A calendar day with public bounds; encoded as days after `min`."""
 
     type: Literal["date"]
-    min: date
-    max: date
+    min: Day
+    max: Day
     after: str | None = None
     knots: int | None = Field(default=None, ge=2, le=1000)
 
@@ -158,17 +170,11 @@ class Schema(BaseModel):
             With the first faults in one line, each naming its key.
         """
         try:
-            return cls.model_validate(yaml.load(text, Loader=AsTyped))
+            return cls.model_validate(load_yaml(text))
         except yaml.YAMLError as error:
-            mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-            where = f" at line {mark.line + 1}" if mark else ""
-            raise SchemaError(
-                f"the schema is not valid YAML{where}" + (f": {problem}" if problem else "")
-            ) from None
+            raise SchemaError(f"the schema is not valid YAML{yaml_sentence(error)}") from None
         except ValidationError as error:
-            faults = [_sentence(fault) for fault in error.errors()]
-            more = f"; and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
-            raise SchemaError("; ".join(faults[:MOST_FAULTS]) + more) from None
+            raise SchemaError(fault_sentences(error, cls)) from None
 
     def to_yaml(self) -> str:
         """The schema as YAML; `from_yaml` gives it back."""
@@ -242,6 +248,14 @@ AsTyped.yaml_implicit_resolvers = {
 }
 
 
+def load_yaml(text: str) -> Any:
+    """What a text says, as `AsTyped` reads it; yaml.YAMLError if it is none, or is nested beyond reading."""
+    try:
+        return yaml.load(text, Loader=AsTyped)
+    except RecursionError:
+        raise yaml.YAMLError("nested too deeply") from None
+
+
 def _check_partner(schema: Schema, name: str, key: str, partner: str | None) -> None:
     if partner is None:
         return
@@ -261,19 +275,3 @@ def _check_order(schema: Schema, name: str) -> None:
             raise ValueError(f"column {name!r}: after={later.after!r} leads back to the column itself")
         if later.max < earlier.min:
             raise ValueError(f"column {name!r} ends before {partner!r} begins, and cannot come after it")
-
-
-def _sentence(fault: Any) -> str:
-    """One pydantic fault in plain words; the type tag of a column's union is left out of the path."""
-    loc = fault["loc"]
-    path = ".".join(str(part) for at, part in enumerate(loc) if not (loc[0] == "columns" and at == 2))
-    kind, message = fault["type"], fault["msg"].removeprefix("Value error, ")
-    if not loc and not isinstance(fault["input"], dict):
-        return "expected the keys name, target and columns; see the README for an example"
-    if kind == "missing" or fault["input"] is None:
-        return f"{path}: this key is required"
-    if kind == "union_tag_not_found":
-        return f"{path}: type is required: number, category or date"
-    if kind == "extra_forbidden":
-        return f"{path}: unknown key; see the README for the keys of a schema"
-    return f"{path}: {message}" if path else message

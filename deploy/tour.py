@@ -150,7 +150,7 @@ def _print_plan(patients: Mapping[str, int], held_out: int) -> None:
 
 def _table(summary: Mapping[str, Any]) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold")
-    for at, name in enumerate(("trained on", "N", "mu", "epsilon", "AUC", "gain by pooling", "95 % interval")):
+    for at, name in enumerate(("trained on", "N", "mu", "epsilon", "AUC", "gain", "95 % interval")):
         table.add_column(name, justify="right" if at else "left")
     pooled, whole = summary["pooled"]["auc"], summary["consortium"]
     for site in summary["sites"]:
@@ -158,8 +158,8 @@ def _table(summary: Mapping[str, Any]) -> Table:
         table.add_row(f"{site['name']} real records", *_costs(site, site["n"]), *figures)
     patients = sum(site["n"] for site in summary["sites"])
     table.add_section()
-    table.add_row("pooled synthetic cohort", *_costs(whole, patients), figure(pooled), style="bold")
-    table.add_row("pooled real records", f"{patients:,}", "-", "-", figure(summary["ceiling_auc"]))
+    table.add_row("pooled synthetic", *_costs(whole, patients), figure(pooled), style="bold")
+    table.add_row("pooled real", f"{patients:,}", "-", "-", figure(summary["ceiling_auc"]))
     return table
 
 
