@@ -36,9 +36,9 @@ footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--rule)
 code { font: .92em ui-monospace, Menlo, Consolas, monospace; }
 
 table { width: 100%; margin: 1rem 0 .4rem; border-collapse: collapse; font-size: .93rem; }
-th, td { padding: .38rem 0 .38rem .9rem; text-align: right; vertical-align: bottom; }
+th, td { padding: .38rem 0 .38rem .7rem; text-align: right; vertical-align: bottom; }
 .numbers td { font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
-th:first-child { min-width: 9rem; padding-left: 0; text-align: left; }
+th:first-child { min-width: 7.5rem; padding-left: 0; text-align: left; }
 .words th, .words td { text-align: left; vertical-align: top; }
 .words td:nth-child(2) { overflow-wrap: normal; }
 thead th { border-bottom: 1.5px solid var(--ink); font-size: .85rem; font-weight: 600; overflow-wrap: normal; }
