@@ -155,7 +155,7 @@ def _table(summary: Mapping[str, Any]) -> Table:
     pooled, whole = summary["pooled"]["auc"], summary["consortium"]
     for site in summary["sites"]:
         figures = figure(site["own_auc"]), *shown_gain(site, pooled)
-        table.add_row(f"{site['name']} real records", *_costs(site, site["n"]), *figures)
+        table.add_row(f"{site['name']} real", *_costs(site, site["n"]), *figures)
     patients = sum(site["n"] for site in summary["sites"])
     table.add_section()
     table.add_row("pooled synthetic", *_costs(whole, patients), figure(pooled), style="bold")
