@@ -1,8 +1,9 @@
-"""The steward's signed acts in the ledger: a raised cap, a mark written anew, a new signing key."""
+"""The steward in the ledger: signed acts (a raised cap, a mark written anew, a new signing key) and decisions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Literal
 
@@ -17,19 +18,23 @@ Kind = Literal["raise cap", "renew mark", "new key"]
 class Act(Wire):
     """One act, signed with the site's key for its place in the ledger: behind another step it is not valid.
 
-    `by` is the key that signs it, `cap` the new cap, `key` the new key.
+    `by` is the key that signs it, `cap` the new cap, `key` the new key, `day` when it was signed (None in acts
+    that were signed before days were written down).
     """
 
     act: Kind
     by: PublicKey
     cap: Exact | None = None
     key: PublicKey | None = None
+    day: date | None = None
     signature: Signature
 
     @classmethod
-    def sign(cls, by: Key, previous: str, act: Kind, cap: Decimal | None, key: str | None) -> Act:
+    def sign(
+        cls, by: Key, previous: str, act: Kind, cap: Decimal | None, key: str | None, day: date | None = None
+    ) -> Act:
         """An act that follows the step of hash `previous`."""
-        unsigned = cls(act=act, by=by.public_hex, cap=cap, key=key, signature="0" * 128)
+        unsigned = cls(act=act, by=by.public_hex, cap=cap, key=key, day=day, signature="0" * 128)
         return unsigned.model_copy(update={"signature": by.sign(unsigned._message(previous))})
 
     def verify(self, previous: str) -> None:
@@ -38,7 +43,28 @@ class Act(Wire):
 
     def _message(self, previous: str) -> bytes:
         plain = {name: value for name, value in self.plain().items() if name != "signature"}
+        if self.day is None:  # what was signed without a day keeps its signature
+            del plain["day"]
         return b"cohortmix/act/1\n" + canonical(plain | {"previous": previous})
+
+
+class Decision(Wire):
+    """The steward's word on a study: revoked, or approved after it had been; `day` is None in older ledgers."""
+
+    decision: Literal["approved", "revoked"]
+    day: date | None = None
+
+    @classmethod
+    def read(cls, content: bytes) -> Decision:
+        """The decision that a step holds; older ledgers hold the word alone."""
+        if content in (b"approved", b"revoked"):
+            return cls(decision="revoked" if content == b"revoked" else "approved")
+        return cls.model_validate_json(content)
+
+    @property
+    def revokes(self) -> bool:
+        """Whether nothing of the study is answered from here on."""
+        return self.decision == "revoked"
 
 
 class ForeignKeyError(SignatureError):

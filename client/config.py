@@ -21,16 +21,14 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
-from cohortmix.core.schema import AsTyped, Schema
-from cohortmix.core.table import InputError
+from cohortmix.core.schema import Schema
 from cohortmix.protocol.fields import Exact, Name, PublicKey
 from cohortmix.protocol.keyfile import read_key
 from cohortmix.protocol.messages import MAX_BYTES
 from cohortmix.protocol.signing import Key
-from cohortmix.protocol.textfile import fault_sentences, read_text
+from cohortmix.protocol.textfile import parse_file, read_text
 
 DEFAULT = Path("site.yaml")
 """Where every `site` command looks, unless it is told."""
@@ -58,8 +56,13 @@ class Data(_Part):
 
     def model_post_init(self, context: Any) -> None:
         """Refuse anything but one of the two forms."""
-        if (self.file is None) == (self.sql is None) or (self.sql is None) != (self.table is None):
-            raise ValueError("expected {file: PATH}, or {sql: URL, table: NAME}")
+        form = "expected {file: PATH}, or {sql: URL, table: NAME}"
+        if self.sql is not None and self.table is None and self.file is None:
+            raise ValueError(f"{form}; the table is missing: add `table: NAME`, the table or view to read")
+        if self.table is not None and self.sql is None:
+            raise ValueError(f"{form}; a table is of a database: add `sql: URL`, or leave `table` out")
+        if (self.file is None) == (self.sql is None):
+            raise ValueError(f"{form}, got {'neither' if self.file is None else 'both'}")
 
 
 class SiteConfig(_Part):
@@ -125,12 +128,4 @@ def parse_config(text: str, path: Path, what: str) -> SiteConfig:
     ----------
     what : how errors call it.
     """
-    try:
-        # Everything is text until its key gives it a type: a key of digits is no number, 0.5 is exactly 0.5.
-        return SiteConfig.model_validate(yaml.load(text, Loader=AsTyped), context={"folder": path.parent})
-    except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise InputError(f"{what} is not valid YAML{where}" + (f": {problem}" if problem else "")) from None
-    except ValidationError as error:
-        raise InputError(f"{what}: {fault_sentences(error, SiteConfig)}") from None
+    return parse_file(text, SiteConfig, what, {"folder": path.parent})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
 from math import ceil, sqrt
 
 import numpy as np
@@ -12,9 +15,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from cohortmix.client.act import Act, Decision
 from cohortmix.client.ledger import Entry, Ledger
 from cohortmix.client.policy import Approval
-from cohortmix.client.quote import ColumnNoise, Overlap, Quote
+from cohortmix.client.quote import ColumnNoise, Overlap, Quote, Spending
 from cohortmix.core.anonymize import Margins, blocks_of
 from cohortmix.core.encoding import Cells, Encoding
 from cohortmix.core.schema import Category
@@ -22,6 +26,7 @@ from cohortmix.core.schema import Category
 MOST_COLUMNS = 12  # of a quote, so that it fits on one screen
 MOST_VALUES = 4  # of a category in a preview
 BAR = 60  # characters of the odometer
+TEXTS = frozenset({"range", "study, asked for by", "request", "state", "by the steward", "what"})  # to the left
 
 
 def show_quote(console: Console, quote: Quote) -> None:
@@ -39,18 +44,20 @@ def show_quote(console: Console, quote: Quote) -> None:
         "release": _release(quote),
         "ledger": f"spent mu {digits(quote.spent_mu)}, afterwards {digits(quote.after_mu)}, "
         f"cap {digits(quote.cap_mu)}: {share(quote.spent_mu, quote.cap_mu)} of the cap's mu^2, then "
-        f"{share(quote.after_mu, quote.cap_mu)}" + ("" if quote.affordable else "; this is over the cap"),
+        f"{share(quote.after_mu, quote.cap_mu)}; {_after(quote)}",
     }
     title = f"{quote.study} [{quote.hash[:12]}] at {quote.site}, {quote.patients} patients"
     console.print(Panel(Group(_facts(facts), "", _noise(quote.columns)), title=Text(title), title_align="left"))
 
 
-def show_ledger(console: Console, ledger: Ledger, names: Mapping[str, str], rounds: Mapping[str, int]) -> None:
-    """The odometer, and every request with what it has cost.
+def show_ledger(
+    console: Console, ledger: Ledger, approvals: Sequence[Approval], rounds: Mapping[str, int]
+) -> None:
+    """The odometer, every request with who asked for it and what it has cost, and every act of the steward.
 
     Parameters
     ----------
-    names : of studies, by their hash.
+    approvals : the studies that are approved, which name them and say what they may cost.
     rounds : by request id, where it is known.
     """
     spent, cap = sqrt(ledger.spent_mu2), float(ledger.cap_mu)
@@ -60,24 +67,31 @@ def show_ledger(console: Console, ledger: Ledger, names: Mapping[str, str], roun
     )
     console.print("█" * filled + "░" * (BAR - filled))
     console.print(f"left  mu {digits(left)}, for one study or, in squares, for several", highlight=False)
-    table = _table("study", "request", "round", "state", "mu")
-    for entry in ledger.entries():
-        study = names.get(entry.study, "") + f" [{entry.study[:12]}]"
-        round = rounds.get(entry.request_id, "-")
-        table.add_row(
-            Text(study.strip()), entry.request_id[:12], str(round), state(entry), digits(sqrt(entry.mu2))
-        )
+    entries, names = ledger.entries(), {each.study: each.name or "" for each in approvals}
+    if entries or approvals:
+        console.print(Text(_room(ledger, entries, approvals)))
+    table = _table("day", "study, asked for by", "request", "round", "state", "mu")
+    for entry in entries:
+        who = f"{_named(entry.study, names)}\n{_coordinator(entry)}"
+        cells = (entry.request_id[:12], str(rounds.get(entry.request_id, "-")), state(entry))
+        table.add_row(_day(entry.day), Text(who), *cells, digits(sqrt(entry.mu2)))
     console.print("", table) if table.row_count else console.print("no request so far")
+    acts = _table("day", "by the steward", "what")
+    for study, each in ledger.by_steward():
+        by, what = _said(each, study, names)
+        acts.add_row(_day(each.day), by, Text(what))
+    if acts.row_count:
+        console.print("", acts)
 
 
 def show_decisions(console: Console, approvals: Sequence[Approval], revoked: Collection[str]) -> None:
     """The studies that the steward has approved or revoked; a revocation goes before an approval."""
     names = {each.study: each.name or "" for each in approvals}
-    decided = {each.study: f"approved up to mu {each.max_mu}" for each in approvals}
-    decided |= dict.fromkeys(sorted(revoked), "revoked")
+    decided = {each.study: (f"approved up to mu {each.max_mu}", each.day) for each in approvals}
+    decided |= dict.fromkeys(sorted(revoked), ("revoked", None))
     console.print()
-    for study, decision in decided.items():
-        console.print(Text(f"{decision}: {names.get(study, '')} [{study[:12]}]".replace(":  [", ": [")))
+    for study, (decision, day) in decided.items():
+        console.print(Text(f"{decision}: {_named(study, names)}" + (f", on {day}" if day else "")))
     if not decided:
         console.print("no study is approved")
 
@@ -127,6 +141,54 @@ def at_most(bound: float) -> str:
     '8.5 %'
     """
     return f"{ceil(1000 * bound - 1e-9) / 10:.1f} %"
+
+
+def fitting(more: int) -> str:
+    """How many further studies of one cost fit under the cap.
+
+    >>> fitting(0), fitting(1), fitting(2400)
+    ('no other study like this fits', 'one more study like this fits', '2,400 more studies like this fit')
+    """
+    if more <= 1:
+        return f"{('no other', 'one more')[more]} study like this fits"
+    return f"{more:,} more studies like this fit"
+
+
+def _after(quote: Quote) -> str:
+    return f"after it {fitting(quote.more_like_it)} under the cap" if quote.affordable else "this is over the cap"
+
+
+def _room(ledger: Ledger, entries: Sequence[Entry], approvals: Sequence[Approval]) -> str:
+    """What is left, in studies like the last one: at the cost that it is approved for, or what it has cost."""
+    study = entries[-1].study if entries else approvals[-1].study
+    spending, approved = Spending.of(ledger, study), {each.study: each.max_mu for each in approvals}
+    mu2 = max(spending.own, Fraction(approved.get(study, Decimal(0))) ** 2)
+    if not mu2:
+        return f"the last study, [{study[:12]}], has cost nothing"
+    over = spending.after(mu2) > spending.cap
+    room = "it does not fit under the cap itself" if over else f"{fitting(spending.more(mu2))} under the cap"
+    return f"the last study, [{study[:12]}], costs mu {digits(sqrt(mu2))} at most: {room}"
+
+
+def _named(study: str, names: Mapping[str, str]) -> str:
+    return f"{names.get(study, '')} [{study[:12]}]".strip()
+
+
+def _coordinator(entry: Entry) -> str:
+    return "-" if entry.coordinator is None else f"coordinator key {entry.coordinator[:8]}"
+
+
+def _day(day: date | None) -> str:
+    """Of what was written before days were, a dash."""
+    return "-" if day is None else day.isoformat()
+
+
+def _said(said: Act | Decision, study: str, names: Mapping[str, str]) -> tuple[str, str]:
+    """Who, and what: only acts are signed."""
+    if isinstance(said, Decision):
+        return "steward", f"{said.decision} {_named(study, names)}"
+    to = f" to {said.cap}" if said.cap is not None else f": {said.key[:8]}" if said.key is not None else ""
+    return f"steward, key {said.by[:8]}", f"{said.act}{to}"
 
 
 def _overlap(overlap: Overlap) -> str:
@@ -207,7 +269,5 @@ def _facts(facts: Mapping[str, str]) -> Table:
 def _table(*header: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for at, name in enumerate(header):
-        table.add_column(
-            Text(name), justify="right" if at and name not in ("range", "request", "state") else "left"
-        )
+        table.add_column(Text(name), justify="left" if not at or name in TEXTS else "right")
     return table

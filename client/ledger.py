@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
-from cohortmix.client.act import Act, ForeignKeyError, under, verify_signed
+from cohortmix.client.act import Act, Decision, ForeignKeyError, under, verify_signed
 from cohortmix.client.act import Kind as ActKind
 from cohortmix.client.database import LedgerError
+from cohortmix.client.day import today
 from cohortmix.client.journal import Journal, Step
 from cohortmix.client.mark import CURE, HistoryError
 from cohortmix.client.policy import Refused
@@ -39,22 +41,29 @@ class RequestConflict(LedgerError):  # noqa: N818 (a conflict, not a fault of th
 
 
 class _Reserved(Wire):
-    """Content of a reservation: the request, its cost, the cap under which it was granted, and the site's key."""
+    """Content of a reservation: the request, its cost, the cap under which it was granted, and the site's key.
+
+    `coordinator` is the key that signed the request and `day` when it was reserved; None in older ledgers.
+    """
 
     request: Hash
     mu2: Ratio
     cap: Exact
     key: PublicKey | None = None
+    coordinator: PublicKey | None = None
+    day: date | None = None
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One request in the ledger: what it has cost, and whether it was answered."""
+    """One request in the ledger: what it has cost, and whether it was answered; who asked for it, and when."""
 
     study: str
     request_id: str
     mu2: Fraction
     committed: bool
+    coordinator: str | None = None
+    day: date | None = None
 
 
 class Ledger:
@@ -104,7 +113,13 @@ class Ledger:
         self._journal.close()
 
     def reserve(
-        self, study: str, request_id: str, request_hash: str, mu2: Fraction, approved_mu2: Fraction
+        self,
+        study: str,
+        request_id: str,
+        request_hash: str,
+        mu2: Fraction,
+        approved_mu2: Fraction,
+        coordinator: str | None = None,
     ) -> Reservation | bytes:
         """Set `mu2` aside for a request, or give back the bytes that it was answered with.
 
@@ -113,6 +128,7 @@ class Ledger:
         study : hash of the study.
         request_hash : hash of the request's whole content.
         approved_mu2 : the most that all requests of this study together may cost.
+        coordinator : the key that signed the request, written down for the steward.
 
         Raises
         ------
@@ -130,8 +146,10 @@ class Ledger:
             known = [_reserved(step) for step in self._journal.steps(RESERVED, study, request_id)]
             if not known:
                 self._afford(study, mu2, approved_mu2)
-                known = [_Reserved(request=request_hash, mu2=mu2, cap=self.cap_mu, key=self._key)]
-                self._journal.append(RESERVED, study, request_id, 0, canonical(known[0].plain()))
+                cap, key, day = self.cap_mu, self._key, today()
+                new = _Reserved(request=request_hash, mu2=mu2, cap=cap, key=key, coordinator=coordinator, day=day)
+                self._journal.append(RESERVED, study, request_id, 0, canonical(new.plain()))
+                known = [new]
             committed = self._journal.steps(COMMITTED, study, request_id)
         if known[0].request != request_hash:
             raise RequestConflict(f"request_id={request_id} was used for another content; choose a new one")
@@ -234,16 +252,23 @@ class Ledger:
 
     def revoked(self) -> frozenset[str]:
         """Hashes of the studies that are revoked."""
-        last = {step.study: step.content for step in self._journal.steps(DECIDED)}
-        return frozenset(study for study, decision in last.items() if decision == b"revoked")
+        last = {step.study: step for step in self._journal.steps(DECIDED)}
+        return frozenset(study for study, step in last.items() if Decision.read(step.content).revokes)
 
     def entries(self) -> tuple[Entry, ...]:
         """All requests, in the order of their reservation."""
         committed = self._journal.keys(COMMITTED)
+        reserved = [(step, _reserved(step)) for step in self._journal.steps(RESERVED)]
         return tuple(
-            Entry(step.study, step.id, _reserved(step).mu2, (step.study, step.id) in committed)
-            for step in self._journal.steps(RESERVED)
+            Entry(step.study, step.id, of.mu2, (step.study, step.id) in committed, of.coordinator, of.day)
+            for step, of in reserved
         )
+
+    def by_steward(self) -> tuple[tuple[str, Act | Decision], ...]:
+        """The steward's acts and decisions in their order, a decision with its study."""
+        decided = ((step, Decision.read(step.content)) for step in self._journal.steps(DECIDED))
+        entries: list[tuple[Step, Act | Decision]] = [*self._acts(), *decided]
+        return tuple((step.study, each) for step, each in sorted(entries, key=lambda entry: entry[0].number))
 
     def receipts(self) -> tuple[SignedReceipt, ...]:
         """All receipts, in the order of their chain."""
@@ -259,14 +284,16 @@ class Ledger:
         check_limit("cap", total_mu2(each.mu2 for each in entries), mu2, Fraction(self.cap_mu) ** 2)
 
     def _revoked(self, study: str) -> bool:
-        return [step.content for step in self._journal.steps(DECIDED, study)][-1:] == [b"revoked"]
+        last = self._journal.steps(DECIDED, study)[-1:]
+        return any(Decision.read(step.content).revokes for step in last)
 
     def _decide(self, study: str, revoked: bool) -> bool:
         with self._journal.transaction():
             changes = self._revoked(study) != revoked
             if changes:
                 part = len(self._journal.steps(DECIDED, study))
-                self._journal.append(DECIDED, study, "", part, b"revoked" if revoked else b"approved")
+                decision = Decision(decision="revoked" if revoked else "approved", day=today())
+                self._journal.append(DECIDED, study, "", part, canonical(decision.plain()))
         return changes
 
     def _verify(self) -> None:
@@ -296,7 +323,7 @@ class Ledger:
             raise LedgerError("only the site's own key signs in its ledger")
         with self._journal.transaction():
             self._require_present_key()
-            signed = Act.sign(by, self._journal.place.hash, act, cap, key)
+            signed = Act.sign(by, self._journal.place.hash, act, cap, key, today())
             self._journal.append(SIGNED, "", "", len(self._acts()), canonical(signed.plain()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -25,11 +26,12 @@ class Refused(Exception):  # noqa: N818 (an answer, not a fault)
 
 
 class Approval(Wire):
-    """A steward's yes to one study, identified by its hash, up to `max_mu` over all of its requests."""
+    """A steward's yes to one study, by its hash, on a `day`: up to `max_mu` over all of its requests."""
 
     study: Hash
     max_mu: Exact
     name: Name | None = None
+    day: date | None = None
 
 
 class Policy(Wire):
@@ -75,9 +77,10 @@ class Policy(Wire):
         """This policy for these coordinators and no others."""
         return self.model_copy(update={"coordinators": tuple(coordinators)})
 
-    def approve(self, study: StudySpec, max_mu: Decimal | None = None) -> Policy:
+    def approve(self, study: StudySpec, max_mu: Decimal | None = None, day: date | None = None) -> Policy:
         """This policy with one more study, up to `max_mu`, by default the mu that it asks for."""
-        approval = Approval(study=study.hash, max_mu=study.mu if max_mu is None else max_mu, name=study.name)
+        most = study.mu if max_mu is None else max_mu
+        approval = Approval(study=study.hash, max_mu=most, name=study.name, day=day)
         return self.model_copy(update={"approvals": (*self.revoke(study.hash).approvals, approval)})
 
     def revoke(self, study: str) -> Policy:

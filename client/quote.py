@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
-from math import sqrt
+from math import floor, sqrt
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,10 @@ class Spending:
     def after(self, mu2: Fraction) -> Fraction:
         """What is spent at most once a study of this mu^2 is done."""
         return self.spent - self.own + max(mu2, self.own)
+
+    def more(self, mu2: Fraction) -> int:
+        """How many further studies of this mu^2 > 0 the cap allows once this one is done."""
+        return max(0, floor((self.cap - self.after(mu2)) / mu2))
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,10 @@ class ColumnNoise:
 
 @dataclass(frozen=True)
 class Quote:
-    """The answer to "what would it cost?"; mu and epsilon are those of this site's patients."""
+    """The answer to "what would it cost?"; mu and epsilon are those of this site's patients.
+
+    `more_like_it` is how many further studies of the same cost the cap allows after this one.
+    """
 
     study: str
     hash: str
@@ -139,6 +146,7 @@ class Quote:
     after_mu: float
     cap_mu: float
     affordable: bool
+    more_like_it: int
 
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -177,6 +185,7 @@ def quote(study: StudySpec, schema: Schema, site: str, patients: int, spending: 
         after_mu=sqrt(after),
         cap_mu=sqrt(spending.cap),
         affordable=after <= spending.cap,
+        more_like_it=spending.more(study.mu2),
     )
 
 

@@ -184,9 +184,11 @@ class Site:
         return sums[-1]
 
     def _reserve(self, request: Request, cost: Fraction, approved_mu2: Fraction) -> Reservation | bytes:
-        study_hash = request.study.study.hash
+        study, id = request.study.study, request.request_id
         try:
-            return self._ledger.reserve(study_hash, request.request_id, request.hash, cost, approved_mu2)
+            return self._ledger.reserve(
+                study.hash, id, request.hash, cost, approved_mu2, coordinator=study.coordinator_key
+            )
         except BudgetExceeded as error:
             raise Refused(Code.OVER_BUDGET, str(error)) from None
         except RequestConflict as error:

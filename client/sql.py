@@ -20,6 +20,8 @@ from cohortmix.core.cell import category_text, text_of
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import BATCH_ROWS, InputError, require_columns
 
+NO_PERMISSION = "42501"  # the SQLSTATE insufficient_privilege
+
 
 class SqlSource:
     """Columns of a table, in the order of the database, which need not be that of the next reading.
@@ -45,7 +47,10 @@ class SqlSource:
             try:
                 declared = sa.inspect(self._engine).get_columns(name, schema=self._space)
             except sa.exc.NoSuchTableError:
-                raise InputError(f"the database has no table or view {table!r} that this user may see") from None
+                raise InputError(
+                    f"the database has no table or view {table!r} that this user may see; check its name, and "
+                    "write SCHEMA.TABLE where it is in a schema of its own"
+                ) from None
         types = {column["name"]: column["type"] for column in declared}
         self.names = (*schema.columns, *([schema.patient_key] if schema.patient_key else []))
         require_columns(list(types), self.names)
@@ -60,12 +65,14 @@ class SqlSource:
         """The rows of one SELECT, as the database streams them; at most `BATCH_ROWS` at a time."""
         try:
             yield from self._read(self.names)
+        except InputError:  # of our own words
+            raise
         except _UNREADABLE as error:
             raise self._fault(error) from None
 
     def _read(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         query = sa.select(*map(self._column, names)).select_from(sa.table(self._table, schema=self._space))
-        with self._engine.connect() as connection:
+        with self._permitted(), self._engine.connect() as connection:
             result = connection.execution_options(stream_results=True, yield_per=BATCH_ROWS).execute(query)
             for rows in result.partitions():
                 arrays = [
@@ -96,6 +103,24 @@ class SqlSource:
                     f"({kind}); have it written as text, as in a view with CAST({name} AS TEXT)"
                 )
         return InputError(f"the table {self._table!r} cannot be read to its end: {kind} from the database")
+
+    @contextmanager
+    def _permitted(self) -> Iterator[None]:
+        """A right that the user lacks, in a sentence: which, on what, and how it is given."""
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != NO_PERMISSION:
+                raise
+            user = self._engine.url.username or "this user"
+            if self._space is not None and "for schema" in str(error.orig):
+                right, on = "USAGE", f"SCHEMA {self._space}"
+            else:
+                right, on = "SELECT", self._table if self._space is None else f"{self._space}.{self._table}"
+            raise InputError(
+                f"the database user {user!r} may not read the table {self._table!r}: it lacks the right {right} "
+                f"on {on}; ask the database's administrator for GRANT {right} ON {on} TO {user}"
+            ) from None
 
 
 def check_url(url: str) -> None:

@@ -28,6 +28,7 @@ from cohortmix.client.approval import (
 from cohortmix.client.cli import write_text
 from cohortmix.client.config import DEFAULT, SiteConfig, load_config
 from cohortmix.client.database import LedgerError
+from cohortmix.client.day import today
 from cohortmix.client.display import show_class_centroids, show_decisions, show_ledger, show_quote, state
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.policy import Policy
@@ -76,7 +77,7 @@ def approve(
     show_quote(Console(), _quote(site, asked, facts, spending))
     with _ledger(site) as book:
         lifted = book.approve(asked.hash)
-    Policy.update(site.policy_file, lambda policy: policy.approve(asked, most))
+    Policy.update(site.policy_file, lambda policy: policy.approve(asked, most, today()))
     typer.echo(f"approved: {asked.name} [{asked.hash[:12]}], up to mu {decimal_text(most)}")
     if lifted:
         typer.echo("it had been revoked here; this approval lifts that")
@@ -138,7 +139,7 @@ def ledger(
         rounds = _rounds(book, site.name)
         if csv_file is not None:
             write_text(csv_file, _as_csv(book, names, rounds))
-        show_ledger(Console(), book, names, rounds)
+        show_ledger(Console(), book, approvals, rounds)
         show_decisions(Console(), approvals, book.revoked())
         if book.own_cap is not None and book.own_cap != site.cap_mu:
             typer.echo(
@@ -223,7 +224,7 @@ def _as_csv(book: Ledger, names: Mapping[str, str], rounds: Mapping[str, int]) -
     receipts = {(each.receipt.study, each.receipt.request_id): each.receipt.hash for each in book.receipts()}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("study", "name", "request", "round", "state", "mu", "mu2", "receipt"))
+    writer.writerow(("study", "name", "request", "round", "state", "mu", "mu2", "receipt", "day", "coordinator"))
     for each in book.entries():
         key, name, round = (
             (each.study, each.request_id),
@@ -231,5 +232,7 @@ def _as_csv(book: Ledger, names: Mapping[str, str], rounds: Mapping[str, int]) -
             rounds.get(each.request_id, ""),
         )
         cost = f"{sqrt(each.mu2):.9g}", ratio_text(each.mu2)
-        writer.writerow((each.study, name, each.request_id, round, state(each), *cost, receipts.get(key, "")))
+        asked = "" if each.day is None else each.day.isoformat(), each.coordinator or ""
+        cells = (each.study, name, each.request_id, round, state(each), *cost, receipts.get(key, ""))
+        writer.writerow((*cells, *asked))
     return out.getvalue()

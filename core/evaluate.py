@@ -57,6 +57,22 @@ def logistic() -> Any:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Real records as a model sees them.
+
+    Attributes
+    ----------
+    known : (m,) true for the n records whose class is known.
+    label : (n,) their classes, in 0..C-1.
+    scores : (n, C) the model's probability of each class.
+    """
+
+    known: NDArray[np.bool_]
+    label: NDArray[np.int64]
+    scores: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class TotalVariation:
     """Mean total variation distance, in [0, 1], over all columns and over all pairs of columns."""
@@ -134,12 +150,26 @@ def train_synthetic_test_real(
     For more than two classes the mean of one against the rest over the classes that the real records have;
     None where no class of theirs has both members and others.
     """
+    tested = score_real(synthetic, real, schema, target, scorer, without)
+    return auc(tested.label, tested.scores)
+
+
+def score_real(
+    synthetic: Table | Values,
+    real: Table | Values,
+    schema: Schema,
+    target: str | None = None,
+    scorer: Scorer = boosted_trees,
+    without: Sequence[str] = (),
+) -> Scored:
+    """What `train_synthetic_test_real` takes the area of: real records, scored by a model of synthetic ones."""
     asked = Target.parse(target or schema.target, schema)
     synthetic, real, hidden = read(synthetic, schema), read(real, schema), (*without, asked.name)
     label, label_real = asked.labels(synthetic[asked.name]), asked.labels(real[asked.name])
     train, test = label >= 0, label_real >= 0
     x, x_real = feature_matrix(synthetic, schema, hidden), feature_matrix(real, schema, hidden)
-    return auc(label_real[test], _scores(scorer, x[train], label[train], x_real[test], asked.classes))
+    scores = _scores(scorer, x[train], label[train], x_real[test], asked.classes)
+    return Scored(test, label_real[test], scores)
 
 
 def cross_validated(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from datetime import date
@@ -19,19 +20,19 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    StrictBool,
-    StrictInt,
+    PlainValidator,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from cohortmix.core.cell import TRUTH_TEXTS, category_text, whole_text
+from cohortmix.core.sentences import fault_sentences, yaml_sentence
 
 SITE = "site"  # the column of a pooled record that names where it is from
-MOST_FAULTS = 5  # of a schema that are named at once
 EXACT = 2**53  # whole numbers up to here are exact in the floating point in which values are drawn
 WIDEST = 1e300  # of a number's bounds, so that the range between them is finite
 
@@ -101,6 +102,17 @@ class Number(_Column):
         return near if near == value else round(rounding(value * scale) / scale, self.decimals)
 
 
+def _as_day(value: object) -> object:
+    """A text that is a day; pydantic would take `1990` for seconds after 1970."""
+    if isinstance(value, date) or re.fullmatch(r"\d{4}-\d{2}-\d{2}", str(value), re.ASCII):
+        return value
+    raise ValueError("expected a day such as 2027-01-31")
+
+
+Day = Annotated[date, BeforeValidator(_as_day)]
+"""A calendar day, written as year, month and day."""
+
+
 class Date(_Column):
     """A calendar day with public bounds; encoded as days after `min`.
 
@@ -108,8 +120,8 @@ class Date(_Column):
     """
 
     type: Literal["date"]
-    min: date
-    max: date
+    min: Day
+    max: Day
     timezone: str | None = None
     after: str | None = None
     knots: int | None = Field(default=None, ge=2, le=1000)
@@ -131,6 +143,16 @@ class Date(_Column):
             ) from None
 
 
+def _as_declared(value: object) -> bool | int | str:
+    if isinstance(value, bool | int | str):
+        return value
+    raise ValueError(f"expected a text, a whole number, or true or false, got {type(value).__name__}")
+
+
+Declared = Annotated[bool | int | str, PlainValidator(_as_declared)]
+"""A value as a schema writes it; its type says how it is compared."""
+
+
 class Category(_Column):
     """One of a declared list of values: texts, or all of them whole numbers, or truth values.
 
@@ -139,7 +161,7 @@ class Category(_Column):
     """
 
     type: Literal["category"]
-    declared: tuple[StrictBool | StrictInt | str, ...] = Field(alias="values", min_length=1)
+    declared: tuple[Declared, ...] = Field(alias="values", min_length=1)
 
     @model_validator(mode="after")
     def _distinct(self) -> Category:
@@ -226,17 +248,11 @@ class Schema(BaseModel):
             With the first faults in one line, each naming its key.
         """
         try:
-            return cls.model_validate(yaml.load(text, Loader=AsTyped))
+            return cls.model_validate(load_yaml(text))
         except yaml.YAMLError as error:
-            mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-            where = f" at line {mark.line + 1}" if mark else ""
-            raise SchemaError(
-                f"the schema is not valid YAML{where}" + (f": {problem}" if problem else "")
-            ) from None
+            raise SchemaError(f"the schema is not valid YAML{yaml_sentence(error)}") from None
         except ValidationError as error:
-            faults = [_sentence(fault) for fault in error.errors()]
-            more = f"; and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
-            raise SchemaError("; ".join(faults[:MOST_FAULTS]) + more) from None
+            raise SchemaError(fault_sentences(error, cls)) from None
 
     def to_yaml(self) -> str:
         """The schema as YAML; `from_yaml` gives it back."""
@@ -327,6 +343,14 @@ AsTyped.yaml_implicit_resolvers = {
 }
 
 
+def load_yaml(text: str) -> Any:
+    """What a text says, as `AsTyped` reads it; yaml.YAMLError if it is none, or is nested beyond reading."""
+    try:
+        return yaml.load(text, Loader=AsTyped)
+    except RecursionError:
+        raise yaml.YAMLError("nested too deeply") from None
+
+
 def _check_partner(schema: Schema, name: str, key: str, partner: str | None) -> None:
     if partner is None:
         return
@@ -346,19 +370,3 @@ def _check_order(schema: Schema, name: str) -> None:
             raise ValueError(f"column {name!r}: after={later.after!r} leads back to the column itself")
         if later.max < earlier.min:
             raise ValueError(f"column {name!r} ends before {partner!r} begins, and cannot come after it")
-
-
-def _sentence(fault: Any) -> str:
-    """One pydantic fault in plain words; the type tag of a column's union is left out of the path."""
-    loc = fault["loc"]
-    path = ".".join(str(part) for at, part in enumerate(loc) if not (loc[0] == "columns" and at == 2))
-    kind, message = fault["type"], fault["msg"].removeprefix("Value error, ")
-    if not loc and not isinstance(fault["input"], dict):
-        return "expected the keys name, target and columns; see the README for an example"
-    if kind == "missing" or fault["input"] is None:
-        return f"{path}: this key is required"
-    if kind == "union_tag_not_found":
-        return f"{path}: type is required: number, category or date"
-    if kind == "extra_forbidden":
-        return f"{path}: unknown key; see the README for the keys of a schema"
-    return f"{path}: {message}" if path else message

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pyarrow as pa
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from cohortmix.client.cli import (
     DataFile,
@@ -26,7 +27,9 @@ from cohortmix.client.progress import step, steps
 from cohortmix.core.check import MOST_UNREADABLE, check
 from cohortmix.core.table import InputError
 from cohortmix.deploy.split import Split
+from cohortmix.server.gains import compared
 from cohortmix.server.outcome import with_enough_sites
+from cohortmix.server.wording import reduced
 
 if TYPE_CHECKING:
     from cohortmix.server.budget import Overlap
@@ -145,7 +148,7 @@ def print_study(summary: dict[str, Any]) -> None:
             one["n"],
             f"{one['mu']:.4g}",
             f"{one['epsilon']:.4g}",
-            one["centroids"],
+            f"{one['centroids']}" + (", class centroids" if one["reduced"] else ""),
             figure(one["own_auc"]),
         )
         for one in summary["sites"]
@@ -161,6 +164,11 @@ def print_study(summary: dict[str, Any]) -> None:
         f"delta {whole['delta']:.3g}; overlap of sites: {summary['study']['overlap']}; "
         f"if every patient were at every site: mu {whole['mu_worst']:.4g}"
     )
+    reduced_to = [one["name"] for one in summary["sites"] if one["reduced"]]
+    if reduced_to:
+        console.print(Text(reduced(reduced_to, len(summary["sites"]))))
+    if pooled["auc"] is not None and any(one["gain"] for one in summary["sites"]):
+        console.print(f"pooled synthetic against a site's own records: {compared(summary)} (95 % intervals)")
 
 
 def _require_consistent(

@@ -7,6 +7,7 @@ only their walls are missing.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
@@ -82,7 +83,7 @@ def simulate(
     TooFewSites
         If fewer than `terms.min_sites` answer round 1.
     """
-    start = time.monotonic()
+    start, day = time.monotonic(), datetime.now(UTC).date()  # the day it began: nothing that a record could move
     if held_out is not None and not terms.public_data:
         raise InputError("figures on held-out records are for public data only; declare it with --public-data")
     if out is not None:
@@ -98,7 +99,7 @@ def simulate(
     progress("pool", 1, 1)
     figures = None if held_out is None else _figures(drawn, held_out, tables, schema, progress)
     seconds = round(time.monotonic() - start, 1) if terms.public_data else None
-    summary = summarise(result, len(drawn), seconds, figures)
+    summary = summarise(result, len(drawn), seconds, figures, None if terms.seed is not None else day)
     if out is not None:
         publish(result, drawn, summary, out, key)
         progress("publish", 1, 1)
@@ -144,15 +145,29 @@ def _figures(
     drawn: pd.DataFrame, held_out: Table, tables: dict[str, pa.Table], schema: Schema, progress: Progress
 ) -> Figures:
     """The same model trained on each site's own records, on the synthetic and on all real ones."""
-    from cohortmix.core.evaluate import read, train_synthetic_test_real  # brings in LightGBM
+    from cohortmix.core.evaluate import auc, read, score_real  # brings in LightGBM
+    from cohortmix.core.interval import auc_difference
 
     test, total = read(held_out, schema), len(tables) + 2
-    own: dict[str, float | None] = {}
+    own = {}
     for done, (name, table) in enumerate(tables.items()):
-        own[name] = train_synthetic_test_real(table, test, schema)
+        own[name] = score_real(table, test, schema)
         progress("evaluate", done + 1, total)
-    pooled = train_synthetic_test_real(drawn, test, schema)
+    pooled = score_real(drawn, test, schema)
     progress("evaluate", total - 1, total)
-    ceiling = train_synthetic_test_real(pa.concat_tables(tables.values()), test, schema)
+    ceiling = score_real(pa.concat_tables(tables.values()), test, schema)
     progress("evaluate", total, total)
-    return Figures(own, pooled, ceiling)
+    patients = _patients(held_out, schema)
+    of_known = None if patients is None else patients[pooled.known]
+    areas = {name: auc(each.label, each.scores) for name, each in own.items()}
+    gains = {name: auc_difference(each.label, each.scores, pooled.scores, of_known) for name, each in own.items()}
+    return Figures(areas, auc(pooled.label, pooled.scores), auc(ceiling.label, ceiling.scores), gains)
+
+
+def _patients(held_out: Table, schema: Schema) -> NDArray[np.int64] | None:
+    """Whose each held-out record is, shape (n,); None where each is another patient's."""
+    source = TableSource(held_out)
+    if schema.patient_key is None or schema.patient_key not in source.names:
+        return None
+    keys = [key for batch in source.batches() for key in patient_keys(batch.column(schema.patient_key))]
+    return pd.factorize(np.array(keys, dtype=object), use_na_sentinel=False)[0]

@@ -27,9 +27,9 @@ from cohortmix.core.budget import Budget
 from cohortmix.core.schema import Schema
 from cohortmix.deploy.split import held_out
 from cohortmix.protocol.messages import TEST_WARNING
+from cohortmix.server.gains import compared, shown_gain
 from cohortmix.server.outcome import with_enough_sites
-from cohortmix.server.plot import gain
-from cohortmix.server.wording import at_most
+from cohortmix.server.wording import at_most, reduced
 
 if TYPE_CHECKING:
     from cohortmix.deploy.engines import Engine
@@ -99,8 +99,7 @@ def print_results(finished: Simulation, out: Path) -> None:
     if summary["noise"] == "TEST":
         console.print(TEST_WARNING, style="bold red")
     console.print(_table(summary))
-    class_only = [site.entry.name for site in finished.result.sites if "mixture" not in site.centroids.kind]
-    for sentence in _sentences(summary, class_only):
+    for sentence in _sentences(summary):
         console.print(f"- {sentence}")
     console.print(
         f"\nFor people: {out / 'report.html'}; for machines: pooled.parquet, centroids.parquet, summary.json"
@@ -151,17 +150,16 @@ def _print_plan(patients: Mapping[str, int], held_out: int) -> None:
 
 def _table(summary: Mapping[str, Any]) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold")
-    for at, name in enumerate(("trained on", "N", "mu", "epsilon", "AUC", "gain by pooling")):
+    for at, name in enumerate(("trained on", "N", "mu", "epsilon", "AUC", "gain", "95 % interval")):
         table.add_column(name, justify="right" if at else "left")
     pooled, whole = summary["pooled"]["auc"], summary["consortium"]
     for site in summary["sites"]:
-        more = gain(site["own_auc"], pooled)
-        shown = f"+{more:.3f}" if more > 0 else ""
-        table.add_row(f"{site['name']} real records", *_costs(site, site["n"]), figure(site["own_auc"]), shown)
+        figures = figure(site["own_auc"]), *shown_gain(site, pooled)
+        table.add_row(f"{site['name']} real", *_costs(site, site["n"]), *figures)
     patients = sum(site["n"] for site in summary["sites"])
     table.add_section()
-    table.add_row("pooled synthetic cohort", *_costs(whole, patients), figure(pooled), style="bold")
-    table.add_row("pooled real records", f"{patients:,}", "-", "-", figure(summary["ceiling_auc"]))
+    table.add_row("pooled synthetic", *_costs(whole, patients), figure(pooled), style="bold")
+    table.add_row("pooled real", f"{patients:,}", "-", "-", figure(summary["ceiling_auc"]))
     return table
 
 
@@ -169,20 +167,18 @@ def _costs(budget: Mapping[str, Any], patients: int) -> tuple[str, str, str]:
     return f"{patients:,}", f"{budget['mu']:.3f}", f"{budget['epsilon']:.2f}"
 
 
-def _sentences(summary: Mapping[str, Any], class_only: Sequence[str]) -> list[str]:
+def _sentences(summary: Mapping[str, Any]) -> list[str]:
     """What the table means."""
-    sites, pooled, mu = summary["sites"], summary["pooled"]["auc"], summary["consortium"]["mu"]
-    ahead = sum(gain(site["own_auc"], pooled) > 0 for site in sites)
+    sites, mu = summary["sites"], summary["consortium"]["mu"]
     found = gdp.detection_rate(mu, FALSE_ALARMS)
     sentences = [
-        f"{ahead} of {len(sites)} networks predict better from the pooled synthetic cohort than from their own "
-        "real records; a gain below about 0.01 can be chance.",
+        f"Against a network's own records the pooled synthetic cohort predicts {compared(summary, 'network')}; "
+        "a difference is within chance where its interval holds zero.",
         "AUC: how often a patient who died or stayed dependent is ranked above one who did not; 0.5 is chance.",
         f"An attacker who knows every other record and is allowed {FALSE_ALARMS:.0%} false alarms finds at most "
         f"{at_most(found)} of the members; guessing finds {FALSE_ALARMS:.0%}.",
         f"This counts on every patient being in one network only; if all were in all of them, mu would be "
         f"{summary['consortium']['mu_worst']:.3f}.",
     ]
-    if class_only:
-        sentences.append(f"Too few patients for more than one centroid per class: {', '.join(class_only)}.")
-    return sentences
+    names = [site["name"] for site in sites if site["reduced"]]
+    return sentences + ([reduced(names, len(sites))] if names else [])

@@ -1,37 +1,20 @@
-"""Text that a person has written: read from a file, and what is wrong with its keys, in plain words."""
+"""Text that a person has written: read from a file, and what it says as the keys that it shall have."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
+from cohortmix.core.schema import load_yaml
+from cohortmix.core.sentences import fault_sentences, yaml_sentence
 from cohortmix.core.table import InputError
 from cohortmix.protocol.fields import HEX_64, NAME
 
-MOST_FAULTS = 5  # of a file that are named at once
+T = TypeVar("T", bound=BaseModel)
 
-_EXPECTED = {
-    "bool_parsing": "true or false",
-    "date_from_datetime_inexact": "a day such as 2027-01-31",
-    "date_from_datetime_parsing": "a day such as 2027-01-31",
-    "date_type": "a day such as 2027-01-31",
-    "finite_number": "a finite number",
-    "float_parsing": "a number",
-    "float_type": "a number",
-    "greater_than_equal": "{ge} or more",
-    "int_parsing": "a whole number",
-    "int_type": "a whole number",
-    "less_than_equal": "{le} or less",
-    "model_type": "keys and values",
-    "path_type": "a path",
-    "string_type": "a text",
-    "too_short": "one at least",
-    "tuple_type": "a list such as [a, b]",
-}
 _SHAPES = {
     NAME: "1 to 64 letters and digits, with spaces, '.', '-' and '_' only between them",
     HEX_64: "64 hexadecimal digits in lower case",
@@ -54,43 +37,29 @@ def read_text(path: Path, what: str, absent: str = "") -> str:
         raise InputError(f"cannot read {what} {str(path)!r}: it is not UTF-8 text") from None
 
 
-def fault_sentences(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first faults of a file that shall be a `model`, in one line, each with its key and without its value."""
-    by_kind = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
-    faults = [_sentence(fault, model) for fault in by_kind]  # a misspelt key is why another one is missing
-    more = f"; and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
-    return "; ".join(faults[:MOST_FAULTS]) + more
+def parse_file(text: str, model: type[T], what: str, context: Any = None) -> T:
+    """A file that a person has written, in YAML, as a `model`.
+
+    Everything is text until its key gives it a type: a key of digits is no number, 0.5 is exactly 0.5.
+
+    Parameters
+    ----------
+    what : how errors call the file.
+    context : for the model's validators.
+
+    Raises
+    ------
+    InputError
+        With the first faults in one line, each naming its key.
+    """
+    try:
+        return model.model_validate(load_yaml(text), context=context)
+    except yaml.YAMLError as error:
+        raise InputError(f"{what} is not valid YAML{yaml_sentence(error)}") from None
+    except ValidationError as error:
+        raise InputError(f"{what}: {faults_of(error, model)}") from None
 
 
-def _sentence(fault: Any, model: type[BaseModel]) -> str:
-    loc, kind = fault["loc"], fault["type"]
-    if kind == "model_type" and not loc:
-        needed = [name for name, field in _keys(model, ()).items() if field.is_required()]
-        return f"expected the keys {', '.join(needed)}"
-    return f"{'.'.join(map(str, loc))}: ".removeprefix(": ") + _complaint(fault, kind, model)
-
-
-def _complaint(fault: Any, kind: str, model: type[BaseModel]) -> str:
-    if kind == "extra_forbidden":
-        return _unknown(str(fault["loc"][-1]), list(_keys(model, fault["loc"][:-1])))
-    if kind == "missing" or fault["input"] is None:
-        return "this key is required"
-    if kind == "string_pattern_mismatch" and fault["ctx"]["pattern"] in _SHAPES:
-        return f"expected {_SHAPES[fault['ctx']['pattern']]}"
-    if kind in _EXPECTED:
-        return f"expected {_EXPECTED[kind].format(**fault.get('ctx', {}))}"
-    return str(fault["msg"]).removeprefix("Value error, ")
-
-
-def _unknown(key: str, known: Sequence[str]) -> str:
-    close = get_close_matches(key, known, n=1)
-    return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; there are {', '.join(known)}"
-
-
-def _keys(model: type[BaseModel], path: Sequence[int | str]) -> dict[str, Any]:
-    """The fields of a model, or of the model in it at `path`, under the names that a file has for them."""
-    fields = {field.alias or name: field for name, field in model.model_fields.items()}
-    if not path:
-        return fields
-    inner = fields[str(path[0])].annotation
-    return _keys(inner, path[1:]) if isinstance(inner, type) and issubclass(inner, BaseModel) else {}
+def faults_of(error: ValidationError, model: type[BaseModel]) -> str:
+    """As `sentences.fault_sentences`, with the names and keys of this protocol in words."""
+    return fault_sentences(error, model, _SHAPES)

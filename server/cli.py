@@ -29,7 +29,7 @@ from cohortmix.server.outcome import with_enough_sites
 from cohortmix.server.status import IN_WORDS, SiteStatus, State, Status, spent
 from cohortmix.server.store import Publication
 from cohortmix.server.study import Study
-from cohortmix.server.wording import count, duration
+from cohortmix.server.wording import count, duration, reduced
 
 StudyFolder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that `study new` wrote.")]
 KeyFile = Annotated[Path, typer.Option("--key", help="The file of the coordinator's private key.")]
@@ -89,13 +89,19 @@ def publish(
         raise InputError("no site has been asked yet; `cohortmix study run` does that")
     with study.coordinator(own) as coordinator, with_enough_sites():
         result = coordinator.finish()
+    with study.store() as store:  # the same releases bear the same day, whenever they are published again
+        first = datetime.fromtimestamp(store.keep_moment(f"published {result.receipts}", time()), UTC).date()
     records = draw(result, rows)
-    write(result, records, summarise(result, len(records)), out, own)
+    summary = summarise(result, len(records), published=first)
+    write(result, records, summary, out, own)
     with study.store() as store:
         store.keep_publication(Publication(result.receipts, str(out.absolute())))
     for text in warning(result.spec).values():
         _say(text)
     _say(f"{count(len(records), 'synthetic record')} from {count(len(result.sites), 'site')}")
+    names = [site["name"] for site in summary["sites"] if site["reduced"]]
+    if names:
+        _say(reduced(names, len(result.sites)))
     _say(f"written to {out}; to check it: cohortmix verify {out}")
 
 

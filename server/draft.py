@@ -19,22 +19,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from cohortmix.core.budget import MIN_PATIENTS, Budget
-from cohortmix.core.schema import AsTyped, Schema
+from cohortmix.core.schema import Day, Schema
 from cohortmix.core.table import InputError
 from cohortmix.protocol.fields import Exact, Name, Ratio, decimal_down, exact
 from cohortmix.protocol.messages import Description, MessageError, SiteEntry, StudySpec, decode
-from cohortmix.protocol.textfile import fault_sentences, read_text
+from cohortmix.protocol.textfile import faults_of, parse_file, read_text
 from cohortmix.server.budget import Overlap
 
 MU_PLACES = 9
@@ -77,7 +76,7 @@ class StudyFile(BaseModel):
     min_sites: int
     deadline: Annotated[int, BeforeValidator(_duration)]
     sites: tuple[Path, ...] = Field(min_length=1)
-    expires: date | None = None
+    expires: Day | None = None
     share: Annotated[Ratio, BeforeValidator(_share)] = Fraction(15, 100)
     alpha: Exact = Decimal("0.5")
     loose_delta: bool = False
@@ -142,7 +141,7 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
             **terms,
         )
     except ValidationError as error:
-        raise InputError(f"no such study is possible: {fault_sentences(error, StudySpec)}") from None
+        raise InputError(f"no such study is possible: {faults_of(error, StudySpec)}") from None
     except ValueError as error:
         raise InputError(str(error)) from None
 
@@ -158,13 +157,7 @@ def entry_of(facts: Description) -> SiteEntry:
 
 
 def _read(path: Path) -> StudyFile:
-    try:
-        # Everything is text until its key gives it a type.
-        return StudyFile.model_validate(yaml.load(read_text(path, "the study"), Loader=AsTyped))
-    except yaml.YAMLError as error:
-        raise InputError(f"{str(path)!r} is not valid YAML: {getattr(error, 'problem', None)}") from None
-    except ValidationError as error:
-        raise InputError(f"{str(path)!r}: {fault_sentences(error, StudyFile)}") from None
+    return parse_file(read_text(path, "the study"), StudyFile, repr(str(path)))
 
 
 def _budget(file: StudyFile, path: Path) -> Budget:

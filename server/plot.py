@@ -1,4 +1,8 @@
-"""The plots of a report, as inline SVG: a row for each site, drawn for paper as well as for the screen."""
+"""The plots of a report: a row for each site, with marks on a common axis.
+
+A row is markup that flows, and its marks stand in an SVG whose places are percentages: letters keep their size on
+a narrow screen and on paper, and a name of any length is read in full.
+"""
 
 from __future__ import annotations
 
@@ -6,150 +10,163 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cohortmix.server.gains import verdict
 from cohortmix.server.html import Html, element, join
+from cohortmix.server.wording import percent
 
-WIDTH, LEFT, RIGHT = 720, 178, 40  # of the drawing, and left and right of the axis
-HEAD, ROW, FOOT = 50, 28, 46  # heights: above the first row, of each row, below the last one
 MOST_TICKS = 7
-LONGEST_NAME = 16
+MARGIN = 2.0  # per cent of the width, left and right of the axis: room for half a dot
+
+NOISY = {
+    False: "count of a pair of values",
+    True: "count of one value, where a site is reduced to class centroids",
+}
+"""Which count the noise is of, by whether a site is reduced: what each of them has sent last."""
 
 Scale = Callable[[float], float]
+"""From a value to its place, in per cent of the width."""
 
 
 def auc_plot(summary: Mapping[str, Any]) -> Html:
     """Own-data models of the sites as dots, against the lines of pooled synthetic and of all real records.
+
+    Through each dot runs the 95 % interval of its distance from the pooled line: where that interval reaches the
+    line, the difference is within chance.
 
     Parameters
     ----------
     summary : as `publish.summarise` makes it, with every figure measured but perhaps a site's own.
     """
     sites, pooled, ceiling = summary["sites"], summary["pooled"]["auc"], summary["ceiling_auc"]
-    figures = [site["own_auc"] for site in sites if site["own_auc"] is not None] + [pooled, ceiling]
+    spans = {site["name"]: _span(site, pooled) for site in sites}
+    figures = [end for span in spans.values() for end in span] + [pooled, ceiling]
     ticks = _ticks(min(figures) - 0.01, max(figures))
     x = _linear(ticks[0], ticks[-1])
-    bottom = _row(len(sites)) - ROW / 2
-    rows = [_auc_row(site, _row(at), x, pooled) for at, site in enumerate(sites)]
-    return _drawing(
+    behind = join(
+        *(_upright(x(tick), "grid") for tick in ticks),
+        _upright(x(ceiling), "ceiling"),
+        _upright(x(pooled), "pooled"),
+    )
+    rows = [
+        _row(site, join(behind, _own(site, spans[site["name"]], x)), _figure(site["own_auc"])) for site in sites
+    ]
+    return _plot(
         f"AUC of each site's own model against {pooled:.3f} for the pooled synthetic records",
-        len(sites),
-        _axis([(x(tick), f"{tick:.2f}") for tick in ticks], bottom, "AUC on held-out patients of all sites"),
-        _reference(x(ceiling), 14, bottom, f"all real records together {ceiling:.3f}", "ceiling"),
-        _reference(x(pooled), 34, bottom, f"pooled synthetic records {pooled:.3f}", "pooled"),
-        *rows,
+        _key(
+            (_dot("dot full"), "own records, worse than the pooled ones beyond chance"),
+            (_dot("dot"), "own records, otherwise"),
+            (_upright(50, "pooled"), f"pooled synthetic records: {pooled:.3f}"),
+            (_upright(50, "ceiling"), f"all real records together: {ceiling:.3f}"),
+        ),
+        rows,
+        [(x(tick), f"{tick:.2f}") for tick in ticks],
+        "AUC on held-out patients of all sites",
     )
 
 
-def patients_plot(summary: Mapping[str, Any], noise_std: Mapping[str, float]) -> Html:
-    """Patients of the sites as dots, and the noise of one of their counts, on a logarithmic axis.
+def noise_plot(summary: Mapping[str, Any], noise_std: Mapping[str, float]) -> Html:
+    """The noise of one released count of each site as a share of its patients: the shorter, the clearer.
 
     Parameters
     ----------
     summary : as `publish.summarise` makes it.
     noise_std : standard deviation of the noise of one released count, in patients, by site.
     """
-    sites = summary["sites"]
-    shown = [float(site["n"]) for site in sites] + [_shown(noise) for noise in noise_std.values()]
-    low, high = math.log10(min(shown)) - 0.3, math.log10(max(shown)) + 0.1  # room for a text and for a dot
-    of_log = _linear(low, high)
-    ticks = [
-        (of_log(math.log10(tick)), f"{tick:,}")
-        for tick in (digit * 10**power for power in range(math.ceil(high)) for digit in (1, 3))
-        if low < math.log10(tick) < high
-    ]
-    bottom = _row(len(sites)) - ROW / 2
-    rows = [_patients_row(site, _row(at), of_log, noise_std) for at, site in enumerate(sites)]
-    return _drawing(
-        "Patients of each site and the noise of one count",
-        len(sites),
-        _axis(ticks, bottom, "patients"),
-        _key(),
-        *rows,
+    shares = {site["name"]: noise_std[site["name"]] / site["n"] for site in summary["sites"]}
+    ticks = _shares(max(shares.values()))
+    x = _linear(0, ticks[-1])
+    behind = join(*(_upright(x(tick), "grid") for tick in ticks))
+
+    def marks(site: Mapping[str, Any]) -> Html:
+        end, kind = x(shares[site["name"]]), _kind(site["reduced"])
+        bar = element("line", x1=_place(x(0)), y1="50%", x2=_place(end), y2="50%", class_=f"bar {kind}")
+        return join(behind, bar, _upright(end, f"noise {kind}"))
+
+    rows = [_row(site, marks(site), percent(shares[site["name"]])) for site in summary["sites"]]
+    places = 0 if ticks[1] >= 0.01 else 1
+    return _plot(
+        "Noise of one released count as a share of the site's patients",
+        _key(
+            *(
+                (_upright(50, f"noise {_kind(reduced)}"), text)
+                for reduced, text in NOISY.items()
+                if any(site["reduced"] == reduced for site in summary["sites"])
+            )
+        ),
+        rows,
+        [(x(tick), percent(tick, places)) for tick in ticks],
+        "noise of one count, as a share of the site’s patients",
     )
 
 
-def gain(own: float, pooled: float) -> float:
-    """By how much the pooled records do better than a site's own, in the three places that are shown."""
-    return round(pooled, 3) - round(own, 3)
+def _kind(reduced: bool) -> str:
+    return "columns" if reduced else "pairs"
 
 
-def _auc_row(site: Mapping[str, Any], y: float, x: Scale, pooled: float) -> Html:
-    own, label = site["own_auc"], _site_label(site, y)
+def _span(site: Mapping[str, Any], pooled: float) -> tuple[float, ...]:
+    """Where a site's row has marks: its own AUC and the ends of its interval; nothing without a figure."""
+    own, interval = site["own_auc"], site["gain"]
     if own is None:
-        return join(label, _text("not measured", LEFT, y, "value"))
-    gains = gain(own, pooled) > 0
-    arm = _line(x(own), y, x(pooled), y, "gain") if gains else Html("")
-    dot = element("circle", cx=_px(x(own)), cy=_px(y), r=5, class_="dot full" if gains else "dot")
-    beside = (x(own) - 10, "end") if gains else (x(own) + 10, "start")
-    return join(label, arm, dot, _text(f"{own:.3f}", beside[0], y, "value", beside[1]))
+        return ()
+    ends = () if interval is None else (pooled - interval["high"], pooled - interval["low"])
+    return (own, *(min(1.0, max(0.0, end)) for end in ends))
 
 
-def _patients_row(site: Mapping[str, Any], y: float, of_log: Scale, noise_std: Mapping[str, float]) -> Html:
-    noise, at_patients = noise_std.get(site["name"]), of_log(math.log10(site["n"]))
-    dot = element("circle", cx=_px(at_patients), cy=_px(y), r=5, class_="dot full")
-    if noise is None:
-        return join(_site_label(site, y), dot)
-    at_noise = of_log(math.log10(_shown(noise)))
-    return join(
-        _site_label(site, y),
-        _line(at_noise, y, at_patients, y, "gain"),
-        _line(at_noise, y - 7, at_noise, y + 7, "noise"),
-        _text(f"±{noise:,.0f}", at_noise - 7, y, "value", "end"),
-        dot,
+def _own(site: Mapping[str, Any], span: Sequence[float], x: Scale) -> Html:
+    if not span:
+        return Html("")
+    own, *ends = span
+    line = element("line", x1=_place(x(ends[0])), y1="50%", x2=_place(x(ends[1])), y2="50%", class_="span")
+    dot = _dot("dot full" if verdict(site) == "better" else "dot", x(own))
+    return join(line if ends else Html(""), dot)
+
+
+def _plot(title: str, key: Html, rows: Sequence[Html], ticks: Sequence[tuple[float, str]], label: str) -> Html:
+    names = [element("text", name, x=_place(x), y=12, text_anchor=_anchor(x)) for x, name in ticks]
+    axis = element("div", _track(join(*names)), element("p", label), class_="row axis")
+    return element("div", key, *rows, axis, class_="plot", role="img", aria_label=title)
+
+
+def _row(site: Mapping[str, Any], marks: Html, value: str) -> Html:
+    return element(
+        "div",
+        element("span", str(site["name"]), class_="name"),
+        element("span", f"{site['n']:,}", class_="n"),
+        _track(marks),
+        element("span", value, class_="value"),
+        class_="row",
     )
 
 
-def _key() -> Html:
-    """What the marks of `patients_plot` mean."""
-    return join(
-        element("circle", cx=LEFT + 6, cy=20, r=5, class_="dot full"),
-        _text("patients", LEFT + 18, 20, "key"),
-        _line(LEFT + 102, 13, LEFT + 102, 27, "noise"),
-        _text("noise of one count, one standard deviation", LEFT + 112, 20, "key"),
-    )
+def _key(*entries: tuple[Html, str]) -> Html:
+    """What the marks mean."""
+    items = [element("li", element("svg", mark, class_="mark"), text) for mark, text in entries]
+    return element("ul", *items, class_="key")
 
 
-def _drawing(title: str, rows: int, *marks: Html) -> Html:
-    height = HEAD + rows * ROW + FOOT
-    box = f"0 0 {WIDTH} {height}"
-    return element("svg", element("title", title), *marks, viewBox=box, role="img", aria_label=title)
+def _track(marks: Html) -> Html:
+    return element("div", element("svg", marks), class_="track")
 
 
-def _axis(ticks: Sequence[tuple[float, str]], bottom: float, label: str) -> Html:
-    lines = [_line(x, HEAD - 6, x, bottom, "grid") for x, _ in ticks]
-    names = [_text(name, x, bottom + 14, "tick", "middle") for x, name in ticks]
-    return join(*lines, *names, _text(label, WIDTH - RIGHT, bottom + 32, "tick", "end"))
+def _dot(kind: str, x: float = 50) -> Html:
+    return element("circle", cx=_place(x), cy="50%", r=5, class_=kind)
 
 
-def _reference(x: float, top: float, bottom: float, label: str, kind: str) -> Html:
-    return join(_line(x, top - 8, x, bottom, kind), _text(label, x - 8, top, f"{kind} name", "end"))
+def _upright(x: float, kind: str) -> Html:
+    return element("line", x1=_place(x), y1="0", x2=_place(x), y2="100%", class_=kind)
 
 
-def _site_label(site: Mapping[str, Any], y: float) -> Html:
-    name = str(site["name"])
-    short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
-    return join(_text(short, 0, y, "site"), _text(f"{site['n']:,}", LEFT - 20, y, "value", "end"))
+def _anchor(x: float) -> str:
+    """The outermost names of an axis stay inside of it."""
+    return "start" if x <= MARGIN else "end" if x >= 100 - MARGIN else "middle"
 
 
-def _shown(noise: float) -> float:
-    """Less than one patient is drawn as one: the axis is logarithmic."""
-    return max(1.0, noise)
-
-
-def _text(text: str, x: float, y: float, kind: str, anchor: str = "start") -> Html:
-    # Centred by a shift of a third of the letters' size: not every renderer knows `dominant-baseline`.
-    return element("text", text, x=_px(x), y=_px(y + 4.5), class_=kind, text_anchor=anchor)
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Html:
-    return element("line", x1=_px(x1), y1=_px(y1), x2=_px(x2), y2=_px(y2), class_=kind)
-
-
-def _row(at: int) -> float:
-    return HEAD + (at + 0.5) * ROW
+def _figure(auc: float | None) -> str:
+    return "not measured" if auc is None else f"{auc:.3f}"
 
 
 def _linear(low: float, high: float) -> Scale:
-    return lambda value: LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+    return lambda value: MARGIN + (value - low) / (high - low) * (100 - 2 * MARGIN)
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -161,5 +178,16 @@ def _ticks(low: float, high: float) -> list[float]:
     return [round(number * step, 2) for number in range(first, max(last, first + 1) + 1)]
 
 
-def _px(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
+def _shares(most: float) -> list[float]:
+    """Round shares from 0 to above `most`, few enough to read."""
+    step = next(
+        digit * 10.0**power
+        for power in range(-3, 6)
+        for digit in (1, 2, 5)
+        if most <= (MOST_TICKS - 1) * digit * 10.0**power
+    )
+    return [number * step for number in range(max(1, math.ceil(most / step)) + 1)]
+
+
+def _place(at: float) -> str:
+    return f"{at:.2f}".rstrip("0").rstrip(".") + "%"

@@ -13,7 +13,8 @@ Everything is computed before anything is written, and the folder appears as a w
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cohortmix.core.condensed import centroid_table
+from cohortmix.core.interval import Difference
 from cohortmix.protocol import folder
 from cohortmix.protocol.messages import encode
 from cohortmix.protocol.receipts import Total, total
@@ -46,19 +48,30 @@ class Figures:
     own_auc : by site, of a model trained on the site's own real records.
     pooled_auc : of the same model trained on the pooled synthetic records.
     ceiling_auc : of the same model trained on the real records of all sites.
+    gains : by site, how far `pooled_auc` is above its own, with an interval; on the same held-out records.
     """
 
     own_auc: Mapping[str, float | None] = field(default_factory=dict)
     pooled_auc: float | None = None
     ceiling_auc: float | None = None
+    gains: Mapping[str, Difference | None] = field(default_factory=dict)
 
 
 def summarise(
-    result: StudyResult, rows: int, seconds: float | None = None, figures: Figures | None = None
+    result: StudyResult,
+    rows: int,
+    seconds: float | None = None,
+    figures: Figures | None = None,
+    published: date | None = None,
 ) -> dict[str, Any]:
     """The content of summary.json; a figure that was not measured is None.
 
     Budgets are what the published files cost (`costs`), not what was allowed.
+
+    Parameters
+    ----------
+    published : the day on which these releases were first published; None where the files shall be the same on
+        any day.
 
     Raises
     ------
@@ -76,8 +89,10 @@ def summarise(
             cost
             | {
                 "centroids": len(site.centroids.masses),
+                "reduced": "mixture" not in site.centroids.kind,
                 "mass": float(site.centroids.masses.sum()),
                 "own_auc": figures.own_auc.get(site.entry.name),
+                "gain": _plain(figures.gains.get(site.entry.name)),
             }
             for site, cost in zip(result.sites, follows["sites"], strict=True)
         ],
@@ -89,6 +104,7 @@ def summarise(
         "ceiling_auc": figures.ceiling_auc,
         "seconds": seconds,
         "version": version("cohortmix"),
+        "published": None if published is None else published.isoformat(),
     }
 
 
@@ -125,6 +141,10 @@ def require_free(out: Path) -> None:
     folder.require_free(out, FILES)
 
 
+def _plain(difference: Difference | None) -> dict[str, float] | None:
+    return None if difference is None else asdict(difference)
+
+
 def _spent(result: StudyResult) -> dict[str, Total]:
     """What each site's published receipts cost."""
     return {site.entry.name: total(signed.receipt for signed in site.receipts) for site in result.sites}
@@ -135,8 +155,9 @@ def _page(result: StudyResult, summary: Mapping[str, Any]) -> str:
     return render(
         summary,
         float(sum(cost.kappa for cost in _spent(result).values())),
+        result.schema,
+        result.spec.coordinator_key,
         noise_std={name: centroids.noise_std for name, centroids in released.items()},
-        class_only=[name for name, centroids in released.items() if "mixture" not in centroids.kind],
         absent=[entry.name for entry in result.spec.sites if entry.name not in released],
     )
 

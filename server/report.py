@@ -10,10 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cohortmix.core.gdp import advantage, detection_rate, epsilon_of_discrete
+from cohortmix.core.schema import Schema
+from cohortmix.server.dictionary import dictionary
+from cohortmix.server.gains import compared, shown_gain
 from cohortmix.server.html import Html, element, join
-from cohortmix.server.plot import auc_plot, gain, patients_plot
+from cohortmix.server.plot import auc_plot, noise_plot
 from cohortmix.server.style import STYLE
-from cohortmix.server.wording import at_most, count, digits, listed, percent, power_of_ten
+from cohortmix.server.tables import table
+from cohortmix.server.wording import at_most, count, digits, percent, power_of_ten, reduced, some
 
 FALSE_ALARMS = (0.01, 0.05, 0.10)
 """Shares of false alarms for which the report says how many patients can be found."""
@@ -24,9 +28,10 @@ NOTHING = Html("")
 def render(
     summary: Mapping[str, Any],
     kappa: float,
+    schema: Schema,
+    coordinator_key: str,
     *,
     noise_std: Mapping[str, float] | None = None,
-    class_only: Sequence[str] = (),
     absent: Sequence[str] = (),
 ) -> str:
     """The report as one HTML document.
@@ -35,18 +40,21 @@ def render(
     ----------
     summary : as `publish.summarise` makes it; a figure that is None was not measured.
     kappa : total variation between the noise of all receipts together and an exactly Gaussian one.
+    schema : the study's.
+    coordinator_key : under which the study and the manifest are signed.
     noise_std : standard deviation of the noise of one released count, in patients, by site.
-    class_only : sites whose centroids are one mean for each class, without pairs of columns.
     absent : sites of the study that have released nothing.
     """
     measured = summary["pooled"]["auc"] is not None and summary["ceiling_auc"] is not None
     main = element(
         "main",
-        _opening(summary),
+        _opening(summary, schema, coordinator_key),
+        _less_than_asked(summary, absent),
         _usefulness(summary) if measured else _contribution(summary, noise_std or {}),
         _risk(summary, kappa),
         _sites(summary, measured),
-        _limits(summary, class_only, absent),
+        dictionary(schema),
+        _limits(summary),
         _terms(measured),
         _origin(summary),
     )
@@ -60,7 +68,7 @@ def render(
     return f"<!doctype html>\n{element('html', head, element('body', main), lang='en')}\n"
 
 
-def _opening(summary: Mapping[str, Any]) -> Html:
+def _opening(summary: Mapping[str, Any], schema: Schema, coordinator_key: str) -> Html:
     sites, rows = count(len(summary["sites"]), "site"), count(summary["pooled"]["rows"], "synthetic record")
     return element(
         "header",
@@ -76,6 +84,30 @@ def _opening(summary: Mapping[str, Any]) -> Html:
             "everything that was published; how far is said below, in numbers that can be checked.",
             class_="lead",
         ),
+        _facts(summary, schema, coordinator_key),
+    )
+
+
+def _facts(summary: Mapping[str, Any], schema: Schema, coordinator_key: str) -> Html:
+    """What a reader needs to tell this study from another one, and to ask for its coordinator."""
+    facts = {
+        "Published": summary["published"] or "no day: a run with test noise can be repeated byte for byte",
+        "Coordinator": join(element("code", coordinator_key), " (public key; compare it with the one you know)"),
+        "Schema": f"{schema.name}, with {count(len(schema.columns), 'column')}, which are listed below",
+        "Study": element("code", summary["study"]["hash"]),
+    }
+    pairs = [join(element("dt", name), element("dd", text)) for name, text in facts.items()]
+    return element("dl", *pairs, class_="facts")
+
+
+def _less_than_asked(summary: Mapping[str, Any], absent: Sequence[str]) -> Html:
+    """Which sites gave less, or nothing: a reader has to know it before any figure."""
+    names = [site["name"] for site in summary["sites"] if site["reduced"]]
+    points = [reduced(names, len(summary["sites"]))] if names else []
+    if absent:
+        points.append(f"Nothing came from {some(absent)}: the pooled records are without them.")
+    return (
+        element("section", *(element("p", point) for point in points), class_="attention") if points else NOTHING
     )
 
 
@@ -89,42 +121,44 @@ def _warning(summary: Mapping[str, Any]) -> Html:
 
 def _usefulness(summary: Mapping[str, Any]) -> Html:
     pooled, ceiling = summary["pooled"]["auc"], summary["ceiling_auc"]
-    own = [site["own_auc"] for site in summary["sites"] if site["own_auc"] is not None]
-    ahead = sum(gain(figure, pooled) > 0 for figure in own)
     return element(
         "section",
         element("h2", "What the pooled records are good for"),
         element(
             "p",
             f"A model trained on the pooled synthetic records reaches an AUC of {pooled:.3f} on real patients "
-            f"whom no model has seen. For {ahead} of {count(len(own), 'site')} this is better than a model "
-            "trained on the site’s own real records, though a small gain can be chance. With all real records in "
-            f"one place it would be {ceiling:.3f}.",
+            "whom no model has seen. Against a model trained on a site’s own real records that is "
+            f"{compared(summary)}. With all real records in one place it would be {ceiling:.3f}.",
         ),
         _figure(
             auc_plot(summary),
-            "Dots: a model trained on the real records of one site alone; filled where the pooled synthetic "
-            "records do better. Lines: the same model trained on the pooled synthetic records, and on the real "
-            "records of all sites. Beside the names: patients to train on. These figures come from real records "
-            "and are not private; they are here because the study declares its data public.",
+            "Dots: a model trained on the real records of one site alone, and through it the 95 % interval of its "
+            "difference to the line of the pooled records. Where that interval reaches the line, the difference "
+            "is within chance: with other held-out patients it could have been nothing. The interval does not "
+            "cover another run of the noise. Beside the names: patients to train on. These figures come from real "
+            "records and are not private; they are here because the study declares its data public.",
         ),
     )
 
 
 def _contribution(summary: Mapping[str, Any], noise_std: Mapping[str, float]) -> Html:
-    bars = (
-        " Bars: the noise on one released count of patients (one standard deviation). The further a dot is to the "
-        "right of its bar, the clearer the site is seen."
-    )
     return element(
         "section",
         element("h2", "Who contributed"),
         element(
             "p",
-            "The more patients a site has, the less the noise matters in what it released. How well models do on "
-            "real patients was not measured here: such figures are not private, and stay with the sites.",
+            "At one budget, the more patients a site has, the less the noise matters in what it released. Counts "
+            "of pairs of values say more than counts of single ones, and are noisier. How well models do on real "
+            "patients was not measured here: such figures are not private, and stay with the sites.",
         ),
-        _figure(patients_plot(summary, noise_std), "Dots: patients." + (bars if noise_std else "")),
+        _figure(
+            noise_plot(summary, noise_std),
+            "Bars: the noise on one released count of patients (one standard deviation) as a share of the site’s "
+            "patients, whose number is beside its name. Of one kind of count, the shorter the bar, the clearer "
+            "the site is seen.",
+        )
+        if noise_std
+        else NOTHING,
     )
 
 
@@ -154,44 +188,50 @@ def _risk(summary: Mapping[str, Any], kappa: float) -> Html:
             " of the patients are found; guessing alone finds 5. However many false alarms are allowed, the share "
             f"of patients found is above theirs by at most {at_most(advantage(mu))}.{unless}",
         ),
-        _table(("Patients found, at most", "µ", "ε", *alarms), rows),
+        table(("Patients found, at most", "µ", "ε", *alarms), rows),
     )
 
 
 def _sites(summary: Mapping[str, Any], measured: bool) -> Html:
     pooled, whole, patients = summary["pooled"], summary["consortium"], f"{_patients(summary):,}"
 
-    def row(name: str, n: str, budget: Mapping[str, Any], centroids: int, *figures: str) -> tuple[str, ...]:
+    def row(name: str, n: str, budget: Mapping[str, Any], centroids: str, *figures: str) -> tuple[str, ...]:
         cost = (digits(budget["mu"]), digits(budget["epsilon"]))
-        return (name, n, *cost, f"{centroids:,}", *(figures if measured else ()))
+        return (name, n, *cost, centroids, *(figures if measured else ()))
 
-    rows = [
-        row(site["name"], f"{site['n']:,}", site, site["centroids"], *_own(site["own_auc"], pooled["auc"]))
-        for site in summary["sites"]
-    ]
-    last = [row("Pooled synthetic", patients, whole, pooled["centroids"], _auc(pooled["auc"]), "")]
+    def of_site(site: Mapping[str, Any]) -> tuple[str, ...]:
+        figures = (_auc(site["own_auc"]), *shown_gain(site, pooled["auc"]))
+        return row(site["name"], f"{site['n']:,}", site, _centroids(site), *figures)
+
+    last = [row("Pooled synthetic", patients, whole, f"{pooled['centroids']:,}", _auc(pooled["auc"]), "", "")]
     if measured:
-        last.append(("All real records", patients, "–", "–", "–", _auc(summary["ceiling_auc"]), ""))
-    header = ("Site", "Patients", "µ", "ε", "Centroids", *(("Own AUC", "Gain") if measured else ()))
+        last.append(("All real records", patients, "–", "–", "–", _auc(summary["ceiling_auc"]), "", ""))
+    header = (
+        "Site",
+        "Patients",
+        "µ",
+        "ε",
+        "Centroids",
+        *(("Own AUC", "Gain", "95 % interval") if measured else ()),
+    )
     note = f"ε holds with δ\u00a0=\u00a0{power_of_ten(whole['delta'])}."
     if measured:
         note = f"Gain: by how much the pooled synthetic records do better than a site’s own real ones. {note}"
     return element(
         "section",
         element("h2", "The sites"),
-        _table(header, rows, last),
+        table(header, [of_site(site) for site in summary["sites"]], last),
         element("p", note, class_="note"),
     )
 
 
-def _limits(summary: Mapping[str, Any], class_only: Sequence[str], absent: Sequence[str]) -> Html:
+def _centroids(site: Mapping[str, Any]) -> str:
+    return f"{site['centroids']:,}" + (", of classes only" if site["reduced"] else "")
+
+
+def _limits(summary: Mapping[str, Any]) -> Html:
     largest = max(site["n"] for site in summary["sites"])
     points = (
-        f"Reduced: {listed(class_only)} released one centroid for each class, without pairs of columns. There "
-        "were too few patients for this budget, or the second round was missed."
-        if class_only
-        else "",
-        f"Missing: nothing came from {listed(absent)}; the pooled records are without them." if absent else "",
         "δ is above 1/(10 N) of the largest site: for comparisons with published figures only."
         if summary["consortium"]["delta"] > 1 / (10 * largest)
         else "",
@@ -218,7 +258,7 @@ def _terms(measured: bool) -> Html:
 
 
 def _origin(summary: Mapping[str, Any]) -> Html:
-    seconds = "" if summary["seconds"] is None else f" {summary['seconds']:,.0f} seconds;"
+    seconds = "" if summary["seconds"] is None else f"; {summary['seconds']:,.0f} seconds"
     return element(
         "footer",
         element(
@@ -231,26 +271,9 @@ def _origin(summary: Mapping[str, Any]) -> Html:
         element(
             "p",
             f"cohortmix {summary['version']}; noise: {summary['noise']}; neighbours: one patient’s records "
-            f"replaced;{seconds} study ",
-            element("code", summary["study"]["hash"]),
+            f"replaced{seconds}.",
         ),
     )
-
-
-def _table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], last: Sequence[Sequence[str]] | None = None
-) -> Html:
-    table = element(
-        "table",
-        element("thead", element("tr", *(element("th", name, scope="col") for name in header))),
-        element("tbody", *map(_table_row, rows)),
-        element("tfoot", *map(_table_row, last)) if last else NOTHING,
-    )
-    return element("div", table, class_="wide")
-
-
-def _table_row(row: Sequence[str]) -> Html:
-    return element("tr", element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:]))
 
 
 def _figure(plot: Html, caption: str) -> Html:
@@ -267,11 +290,6 @@ def _overlap(overlap: str | int) -> str:
     if overlap == "unknown":
         return "a patient can have records at every site"
     return f"no patient has records at more than {count(int(overlap), 'site')}"
-
-
-def _own(own: float | None, pooled: float | None) -> tuple[str, str]:
-    better = 0.0 if own is None or pooled is None else gain(own, pooled)
-    return _auc(own), f"+{better:.3f}" if better > 0 else ""
 
 
 def _auc(figure: float | None) -> str:

@@ -26,6 +26,7 @@ from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.folder import whole_folder
 from cohortmix.protocol.messages import MessageError, SignedStudy, StudySpec, decode, encode
 from cohortmix.protocol.signing import Key, SignatureError, sign_study, verify_study
+from cohortmix.protocol.textfile import faults_of
 from cohortmix.server.store import Store
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Study:
         try:
             return StudySpec.model_validate_json(self._read(SPEC))
         except ValidationError as error:
-            faults = ", ".join(".".join(map(str, fault["loc"])) or fault["msg"] for fault in error.errors())
+            faults = faults_of(error, StudySpec)
             raise InputError(f"{str(self.folder / SPEC)!r} is no study: {faults}; draft it again") from None
 
     @property

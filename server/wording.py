@@ -39,6 +39,35 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def some(names: Sequence[str], most: int = 12) -> str:
+    """Names in a row; of many the first ones, and how many more there are.
+
+    >>> some(["UK", "ITAL", "NORW"]), some(["UK", "ITAL", "NORW"], most=2)
+    ('UK, ITAL and NORW', 'UK, ITAL and 1 more')
+    """
+    return listed(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most:,} more"
+
+
+def reduced(names: Sequence[str], sites: int) -> str:
+    """What it means that these of a study's sites are reduced to class centroids.
+
+    >>> reduced(["NORW"], 8).split(": ")[0]
+    'Reduced to class centroids (1 of 8 sites)'
+    """
+    known = (
+        "how often each value occurs in a class of the outcome, but not which values go together in one patient"
+    )
+    others = (
+        "No site has told that, so the columns of the pooled records are related through the outcome alone."
+        if len(names) == sites
+        else "In the pooled records that is taken from the other sites."
+    )
+    return (
+        f"Reduced to class centroids ({len(names)} of {count(sites, 'site')}): {some(names)}. There were too few "
+        f"patients for more at this budget, or round 2 was missed. Of such a site one knows {known}. {others}"
+    )
+
+
 def digits(value: float) -> str:
     """Three significant digits, trailing zeros among them.
 

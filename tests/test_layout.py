@@ -41,6 +41,7 @@ READERS = {  # of records: the vault, what feeds it, and what never answers a co
     "client/draft.py", "core/neighbours.py", "client/snapshot.py",
 }  # fmt: skip
 NOT_IN_A_REPLY = {
+    "cohortmix.core.interval",
     "cohortmix.core.evaluate", "cohortmix.core.noise_keyed", "cohortmix.core.check", "cohortmix.client.draft",
     "cohortmix.client.cli", "cohortmix.server", "cohortmix.deploy", "cohortmix.core.audit",
     "cohortmix.core.lower_bound", "cohortmix.core.neighbours", "cohortmix.core.replay", "cohortmix.client.steward",

@@ -182,6 +182,43 @@ def test_postgres_times_keep_their_offset_whatever_the_session_has(
         assert check(SqlSource(postgres, "zoned", schema), schema).columns["d"].timed == ROWS
 
 
+@pytest.fixture
+def reader(in_postgres: sa.Connection) -> Iterator[str]:
+    """A role that may connect, and nothing else."""
+    for statement in (
+        "CREATE ROLE reader LOGIN",
+        "CREATE SCHEMA ward",
+        "CREATE TABLE ward.patients AS SELECT * FROM patients",
+    ):
+        in_postgres.execute(sa.text(statement))
+    in_postgres.commit()
+    yield "reader"
+    for statement in ("DROP SCHEMA ward CASCADE", "DROP OWNED BY reader", "DROP ROLE reader"):
+        in_postgres.execute(sa.text(statement))
+    in_postgres.commit()
+
+
+def test_a_right_that_is_missing_is_named_with_the_way_to_it(
+    in_postgres: sa.Connection, postgres: str, reader: str
+) -> None:
+    """Each sentence ends with what the administrator types; typed one after the other, they are enough."""
+    url = postgres.replace("steward", reader)
+    lacks = "the database user 'reader' may not read the table 'patients': it lacks the right"
+    ask = "ask the database's administrator for"
+    select, usage = "GRANT SELECT ON patients TO reader", "GRANT USAGE ON SCHEMA ward TO reader"
+    assert message(url, "patients") == f"{lacks} SELECT on patients; {ask} {select}"
+    assert message(url, "ward.patients") == f"{lacks} USAGE on SCHEMA ward; {ask} {usage}"
+    for statement in (select, usage):
+        in_postgres.execute(sa.text(statement))
+    in_postgres.commit()
+    assert len(rows(SqlSource(url, "patients", SCHEMA))) == ROWS
+    inner = "GRANT SELECT ON ward.patients TO reader"
+    assert message(url, "ward.patients") == f"{lacks} SELECT on ward.patients; {ask} {inner}"
+    in_postgres.execute(sa.text(inner))
+    in_postgres.commit()
+    assert len(rows(SqlSource(url, "ward.patients", SCHEMA))) == ROWS
+
+
 def test_postgres_refusals(in_postgres: sa.Connection, postgres: str) -> None:
     assert "no table or view 'patient'" in message(postgres, "patient")
     assert "no table or view" in message(postgres, "patients; DROP TABLE patients")

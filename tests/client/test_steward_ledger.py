@@ -4,11 +4,12 @@ import csv
 from collections.abc import Callable
 
 import pytest
-from desk import Desk
+from desk import COORDINATOR, Desk
 from typer.testing import CliRunner
 
 from cohortmix.client import service, steward
 from cohortmix.client.database import LedgerError
+from cohortmix.client.day import today
 from cohortmix.client.mark import FILE, HistoryError
 from cohortmix.core.meter import BudgetExceeded
 from cohortmix.core.table import InputError
@@ -28,6 +29,14 @@ def test_the_odometer_shows_each_request_and_exports_it(desk: Desk, capsys: pyte
     shown = capsys.readouterr().out
     for part in ("spent mu 0.100 of 0.200: 25.0 %", "left  mu 0.173", "study", study.hash[:12], "committed"):
         assert part in shown
+    room = (
+        f"the last study, [{study.hash[:12]}], costs mu 0.100 at most: 3 more studies like this fit under the cap"
+    )
+    assert room in " ".join(shown.split())
+    assert f"approved up to mu 0.1: study [{study.hash[:12]}], on {today()}" in shown
+    line = next(line for line in shown.splitlines() if "committed" in line)
+    assert line.startswith(f"{today()}  study [{study.hash[:12]}]")
+    assert f"coordinator key {COORDINATOR.public_hex[:8]}" in shown
     (row,) = csv.DictReader(file.read_text().splitlines())
     assert row == {
         "study": study.hash,
@@ -38,6 +47,8 @@ def test_the_odometer_shows_each_request_and_exports_it(desk: Desk, capsys: pyte
         "mu": "0.1",
         "mu2": "1/100",
         "receipt": released.receipt.hash,
+        "day": today().isoformat(),
+        "coordinator": COORDINATOR.public_hex,
     }
 
 
@@ -51,7 +62,56 @@ def test_an_empty_ledger_is_shown_as_one(desk: Desk, capsys: pytest.CaptureFixtu
     steward.revoke(desk.study().hash, desk.file)
     capsys.readouterr()
     steward.ledger(desk.file)
-    assert f"revoked: [{desk.study().hash[:12]}]" in capsys.readouterr().out  # its name went with the approval
+    shown = capsys.readouterr().out
+    assert f"revoked: [{desk.study().hash[:12]}]" in shown  # its name went with the approval
+    assert f"{today()}  steward         revoked [{desk.study().hash[:12]}]" in shown
+
+
+def test_every_act_of_the_steward_is_shown_with_its_day_and_key(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.approve(desk.study())
+    desk.answer(desk.study())
+    key = desk.hospital.facts.key
+    steward.ledger(desk.file, raise_cap="6")
+    steward.revoke(desk.study().hash, desk.file)
+    desk.approve(desk.study())
+    capsys.readouterr()
+    steward.ledger(desk.file, new_key=desk.hospital.site / "second.key")
+    new = Key.from_bytes((desk.hospital.site / "second.key").read_bytes()).public_hex
+    shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    lines = [line.removeprefix(f"{today()} steward") for line in shown if line.startswith(f"{today()} steward")]
+    assert lines == [
+        f", key {key[:8]} raise cap to 6",
+        f" revoked study [{desk.study().hash[:12]}]",
+        f" approved study [{desk.study().hash[:12]}]",
+        f", key {key[:8]} new key: {new[:8]}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cap", "said"),
+    [
+        ("0.1", "no other study like this fits under the cap"),
+        ("0.15", "one more study like this fits under the cap"),
+        ("0.2", "3 more studies like this fit under the cap"),
+    ],
+)
+def test_the_cost_is_said_in_studies_by_quote_and_ledger_alike(
+    desk: Desk, capsys: pytest.CaptureFixture[str], cap: str, said: str
+) -> None:
+    """mu 0.1 once takes .01 of the cap's square; of .0225 one more fits, and not two."""
+    desk.configure(cap_mu=cap)
+    for released in (False, True):  # before anything is spent, and afterwards
+        capsys.readouterr()
+        steward.quote(desk.receive(desk.study()), desk.file)
+        assert said in " ".join(capsys.readouterr().out.replace("│", " ").split())
+        if not released:
+            desk.approve(desk.study())
+            desk.answer(desk.study())
+        capsys.readouterr()
+        steward.ledger(desk.file)
+        assert said in " ".join(capsys.readouterr().out.split())
 
 
 def test_raising_the_cap_takes_the_configuration_and_a_signature(

@@ -26,6 +26,9 @@ def test_a_public_study_holds_records_out_and_fills_every_figure(published: Path
     rows = {line.split("  ")[0]: line.split() for line in out.splitlines()}
     assert rows["A"][:2] == ["A", "75"]
     assert rows["pooled real (ceiling)"][-1] == f"{summary['ceiling_auc']:.3f}"
+    assert rows["A"][4:7] == ["2,", "class", "centroids"]
+    assert "Reduced to class centroids (2 of 2 sites): A and B. There were too few patients" in out
+    assert "pooled synthetic against a site's own records: " in out
     assert "round 1: 2 of 2" in published.with_name("err.txt").read_text().splitlines()
 
 

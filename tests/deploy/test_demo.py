@@ -20,6 +20,7 @@ from cohortmix.core.table import InputError, TableSource
 from cohortmix.deploy.simulation import Simulation
 from cohortmix.deploy.tour import DATA, NETWORKS, STEPS, print_results, tables, tour
 from cohortmix.deploy.verify import verify
+from cohortmix.server.gains import compared, shown_gain
 from cohortmix.server.publish import FILES
 
 PATIENTS = dict(zip(NETWORKS, (4689, 2578, 1223, 566, 535, 472, 446, 394), strict=True))
@@ -129,7 +130,9 @@ def test_the_receipts_of_the_tour_hold(finished: Tour) -> None:
     assert study.consortium.mu == pytest.approx(0.268, abs=1e-3)
 
 
-def test_the_table_marks_the_networks_that_gain(finished: Tour, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_says_what_each_network_gains_and_what_is_chance(
+    finished: Tour, capsys: pytest.CaptureFixture[str]
+) -> None:
     simulated, out, _ = finished
     print_results(simulated, out)
     lines = capsys.readouterr().out.splitlines()
@@ -137,8 +140,10 @@ def test_the_table_marks_the_networks_that_gain(finished: Tour, capsys: pytest.C
     pooled = simulated.summary["pooled"]["auc"]
     for site in simulated.summary["sites"]:
         cells = next(line for line in lines if line.split()[:1] == [site["name"]]).split()
-        assert cells[3:7] == [f"{site['n']:,}", "0.268", "1.00", f"{site['own_auc']:.3f}"]
-        assert (len(cells) == 8) == (round(site["own_auc"], 3) < round(pooled, 3))
+        assert cells[2:6] == [f"{site['n']:,}", "0.268", "1.00", f"{site['own_auc']:.3f}"]
+        assert [*cells[6:7], " ".join(cells[7:])] == list(shown_gain(site, pooled))
+    assert any(compared(simulated.summary, "network") in line for line in lines)
+    assert any(line.startswith("- Reduced to class centroids (6 of 8 sites): SWIT, POLA") for line in lines)
     assert any(line.split()[:2] == ["pooled", "synthetic"] and f"{pooled:.3f}" in line for line in lines)
     assert any(f"cohortmix verify {out}" in line for line in lines)
     assert any("finds at most 8.5\N{NO-BREAK SPACE}% of the members" in line for line in lines)

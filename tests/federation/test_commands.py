@@ -24,6 +24,7 @@ from cohortmix.deploy.local_grid import LocalGrid
 from cohortmix.protocol.keyfile import write_key
 from cohortmix.protocol.messages import SignedStudy, decode
 from cohortmix.protocol.signing import Key
+from cohortmix.server import cli
 from cohortmix.server.app import Patience, conduct
 from cohortmix.server.coordinator import TooFewSites
 from cohortmix.server.study import Study
@@ -152,6 +153,21 @@ def test_the_same_releases_give_the_same_files(consortium, superlink, tmp_path):
         cohortmix("publish", *of(consortium), "--out", tmp_path / name)
     read = [(tmp_path / name / "manifest.json").read_bytes() for name in ("a", "b")]
     assert read[0] == read[1]
+
+
+def test_files_bear_the_day_on_which_their_releases_were_first_published(
+    consortium, superlink, tmp_path, monkeypatch
+):
+    """Published again on a later day they are the same bytes: what is new would be the clock, not the study."""
+    superlink(consortium)
+    cohortmix("run", *of(consortium))
+    for name, now in (("a", 1_800_000_000), ("b", 1_900_000_000)):
+        monkeypatch.setattr(cli, "time", lambda now=now: now)
+        said = cohortmix("publish", *of(consortium), "--out", tmp_path / name)
+        assert "Reduced to class centroids (2 of 2 sites): tiny and wee." in said
+    read = [(tmp_path / name / "manifest.json").read_bytes() for name in ("a", "b")]
+    assert read[0] == read[1]
+    assert json.loads((tmp_path / "b" / "summary.json").read_text())["published"] == "2027-01-15"
 
 
 def test_a_refusal_is_said_in_plain_words_and_what_came_can_be_published(consortium, superlink, tmp_path):

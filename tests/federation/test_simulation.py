@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from cohortmix.core.budget import Budget
 from cohortmix.core.table import InputError
 from cohortmix.deploy.consortium import Terms
-from cohortmix.deploy.simulation import simulate
+from cohortmix.deploy.engines import silent
+from cohortmix.deploy.simulation import _figures, simulate
 from cohortmix.protocol.messages import SignedReceipt, SignedStudy, decode
 from cohortmix.protocol.receipts import verify
 from cohortmix.protocol.signing import Key
@@ -93,10 +95,11 @@ def test_summary_has_exactly_the_keys_of_the_contract(finished):
     summary = json.loads((out / "summary.json").read_text())
     assert summary == simulated.summary
     contract = ["warning", "study", "consortium", "sites", "noise", "pooled", "ceiling_auc", "seconds", "version"]
-    assert list(summary) == contract
+    assert list(summary) == [*contract, "published"]
     assert list(summary["study"]) == ["name", "hash", "target", "overlap"]
     assert list(summary["consortium"]) == ["mu", "epsilon", "delta", "mu_worst"]
-    assert list(summary["sites"][0]) == ["name", "n", "mu", "epsilon", "delta", "centroids", "mass", "own_auc"]
+    of_site = ["name", "n", "mu", "epsilon", "delta", "centroids", "reduced", "mass", "own_auc", "gain"]
+    assert list(summary["sites"][0]) == of_site
     assert list(summary["pooled"]) == ["rows", "centroids", "auc"]
     assert summary["noise"] == "TEST"
     assert summary["study"]["overlap"] == 2
@@ -107,6 +110,12 @@ def test_summary_has_exactly_the_keys_of_the_contract(finished):
     figures = [summary["ceiling_auc"], summary["pooled"]["auc"], *(site["own_auc"] for site in summary["sites"])]
     assert all(0 < figure <= 1 for figure in figures)
     assert summary["seconds"] > 0
+    assert summary["published"] is None, "a run with a seed is the same on any day"
+    assert [site["reduced"] for site in summary["sites"]] == [False, True, True]
+    for site in summary["sites"]:
+        gain = site["gain"]
+        assert gain["estimate"] == pytest.approx(summary["pooled"]["auc"] - site["own_auc"], abs=1e-12)
+        assert gain["low"] <= gain["estimate"] <= gain["high"]
 
 
 def test_a_figure_that_was_not_measured_is_null(finished):
@@ -114,6 +123,22 @@ def test_a_figure_that_was_not_measured_is_null(finished):
     summary = summarise(simulated.result, rows=10)
     assert summary["ceiling_auc"] is summary["pooled"]["auc"] is summary["seconds"] is None
     assert [site["own_auc"] for site in summary["sites"]] == [None] * 3
+    assert [site["gain"] for site in summary["sites"]] == [None] * 3
+
+
+def test_an_interval_counts_patients_and_not_their_records(table, schema):
+    """Each held-out patient's record ten times over leaves the interval as it was."""
+    keyed = schema.model_copy(update={"patient_key": "id", "max_rows_per_patient": 10})
+    table = table.assign(id=np.arange(len(table)))
+    held_out = table.sample(100, random_state=0)
+    repeated = pd.concat([held_out] * 10, ignore_index=True)
+    tables = {"all": pa.Table.from_pandas(table, preserve_index=False)}
+    drawn = table.sample(150, random_state=1)
+    once, again = (_figures(drawn, test, tables, keyed, silent).gains["all"] for test in (held_out, repeated))
+    nobody = _figures(drawn, repeated, tables, schema, silent).gains["all"]
+    widths = [found.high - found.low for found in (once, again, nobody)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.05)
+    assert widths[2] < 0.4 * widths[0]
 
 
 def test_progress_names_every_step_and_ends_it(finished):

@@ -40,6 +40,7 @@ BUDGET, GDP = "tests/core/test_budget.py", "tests/core/test_gdp.py"
 RECEIPTS, MESSAGES = "tests/protocol/test_receipts.py", "tests/protocol/test_messages.py"
 LEDGER, RESERVATION = "tests/client/test_ledger.py", "tests/client/test_reservation.py"
 ACT, MARK = "tests/client/test_act.py", "tests/client/test_mark.py"
+DAYS = "tests/client/test_ledger_days.py"
 POLICY, SNAPSHOT = "tests/client/test_policy.py", "tests/client/test_snapshot.py"
 SITE, REFUSALS = "tests/client/test_site.py", "tests/client/test_site_refusals.py"
 TICKS = "tests/client/test_daemon_ticks.py"
@@ -413,6 +414,20 @@ FAULTS = (
         'canonical(plain | {"previous": previous})',
         "canonical(plain)",
         (f"{ACT}::test_a_signed_cap_is_good_at_its_place_only",),
+    ),
+    Fault(
+        "the day of an act is not under its signature",
+        "client/act.py",
+        "        if self.day is None:",
+        "        if self.day is None or plain:",
+        (f"{DAYS}::test_the_day_of_an_act_is_signed",),
+    ),
+    Fault(
+        "a revocation of an older ledger is read as an approval",
+        "client/act.py",
+        'decision="revoked" if content == b"revoked" else "approved"',
+        'decision="approved" if content == b"revoked" else "approved"',
+        (f"{DAYS}::test_a_ledger_from_before_days_opens_and_holds",),
     ),
     Fault(
         "a key that was replaced by hand goes on in a ledger of receipts",
