@@ -130,8 +130,8 @@ def test_a_wrong_file_is_one_plain_sentence(
         ),
         (
             ("transform: identity", "transform: "),
-            "columns.AGE.transform: it has no value, since YAML reads null, ~ and an empty place as nothing; write "
-            "one behind the colon, or leave the key out",
+            "columns.AGE.transform: it has no value, since YAML reads null, ~ and an empty place as nothing; "
+            "write one behind the colon, or leave the key out",
         ),
         (
             ("min: 0", "mim: 0"),
