@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from cohortmix.client.check import check
 from cohortmix.client.data import open_all, open_table
@@ -24,6 +22,7 @@ from cohortmix.core.noise import OpenDPNoise
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, Source
 from cohortmix.core.vault import Vault
+from cohortmix.protocol.terminal import Terminal, compact_table
 from cohortmix.protocol.textfile import read_text
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ schema_commands = typer.Typer(help="The data dictionary of a table.")
 @schema_commands.command("draft")
 def schema_draft(data: DataFile) -> None:
     """Print a first schema of a table, with gaps for a person to fill from the data dictionary."""
-    typer.echo(draft(open_all(data), name=data.name.partition(".")[0]), nl=False)
+    typer.echo(draft(open_all(data), name=data.name.partition(".")[0]), nl=False)  # a file in YAML, not a line
 
 
 def evaluate(
@@ -161,14 +160,12 @@ def write_text(path: Path, text: str) -> None:
         raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from None
 
 
-def print_rows(console: Console, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def print_rows(console: Terminal, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A compact table; a figure that is not defined is a dash."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for at, name in enumerate(header):
-        table.add_column(name, justify="right" if at else "left", overflow="fold")
+    shown = compact_table(header)
     for row in rows:
-        table.add_row(*("-" if cell is None else str(cell) for cell in row))
-    console.print(table)
+        shown.add_row(*("-" if cell is None else str(cell) for cell in row))
+    console.print(shown)
 
 
 def figure(value: float | None, places: int = 3) -> str | None:
@@ -207,7 +204,7 @@ def _summary(release: Release, rows: int) -> dict[str, Any]:
 
 
 def _print_release(summary: dict[str, Any], out: Path) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal()
     if "warning" in summary:
         console.print(summary["warning"], style="bold red")
     figures = (summary["n"], f"{summary['mu']:.4g}", f"{summary['epsilon']:.4g}", f"{summary['delta']:.3g}")
@@ -221,7 +218,7 @@ def _print_release(summary: dict[str, Any], out: Path) -> None:
 
 
 def _print_figures(report: dict[str, Any]) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal()
     console.print(
         "Figures on real records are NOT PRIVATE: they stay with whoever holds the records.", style="bold"
     )

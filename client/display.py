@@ -7,10 +7,7 @@ from math import ceil, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console, Group, RenderableType
-from rich.panel import Panel
-from rich.table import Table
-from rich.text import Text
+from rich.console import Group, RenderableType
 
 from cohortmix.client.check import Fit
 from cohortmix.client.ledger import Entry, Ledger
@@ -19,13 +16,14 @@ from cohortmix.client.quote import ColumnNoise, Overlap, Quote
 from cohortmix.core.anonymize import Margins, blocks_of
 from cohortmix.core.encoding import Cells, Encoding
 from cohortmix.core.schema import Category
+from cohortmix.protocol.terminal import Terminal, compact_table, panel, styled
 
 MOST_COLUMNS = 12  # of a quote, so that it fits on one screen
 MOST_VALUES = 4  # of a category in a preview
 BAR = 60  # characters of the odometer
 
 
-def show_quote(console: Console, quote: Quote) -> None:
+def show_quote(console: Terminal, quote: Quote) -> None:
     """A quote on one screen."""
     first, second = (digits(mu) for mu in quote.round_mu)
     found = {attack.false_alarms: at_most(attack.members_found_at_most) for attack in quote.attacks}
@@ -43,10 +41,10 @@ def show_quote(console: Console, quote: Quote) -> None:
         f"{share(quote.after_mu, quote.cap_mu)}" + ("" if quote.affordable else "; this is over the cap"),
     }
     title = f"{quote.study} [{quote.hash[:12]}] at {quote.site}, {quote.patients} patients"
-    console.print(Panel(Group(_facts(facts), "", _noise(quote.columns)), title=Text(title), title_align="left"))
+    console.print(panel(Group(_facts(facts), "", _noise(quote.columns)), title))
 
 
-def show_ledger(console: Console, ledger: Ledger, names: Mapping[str, str], rounds: Mapping[str, int]) -> None:
+def show_ledger(console: Terminal, ledger: Ledger, names: Mapping[str, str], rounds: Mapping[str, int]) -> None:
     """The odometer, and every request with what it has cost.
 
     Parameters
@@ -56,62 +54,59 @@ def show_ledger(console: Console, ledger: Ledger, names: Mapping[str, str], roun
     """
     spent, cap = sqrt(ledger.spent_mu2), float(ledger.cap_mu)
     left, filled = sqrt(max(0.0, cap**2 - spent**2)), ceil(BAR * min(1.0, (spent / cap) ** 2)) if cap else BAR
-    console.print(
-        f"spent mu {digits(spent)} of {digits(cap)}: {share(spent, cap)} of the cap's mu^2", highlight=False
-    )
+    console.print(f"spent mu {digits(spent)} of {digits(cap)}: {share(spent, cap)} of the cap's mu^2")
     console.print("█" * filled + "░" * (BAR - filled))
-    console.print(f"left  mu {digits(left)}, for one study or, in squares, for several", highlight=False)
-    table = _table("study", "request", "round", "state", "mu")
+    console.print(f"left  mu {digits(left)}, for one study or, in squares, for several")
+    table = compact_table(("study", "request", "round", "state", "mu"), left=("request", "state"))
     for entry in ledger.entries():
         study = names.get(entry.study, "") + f" [{entry.study[:12]}]"
         round = rounds.get(entry.request_id, "-")
-        table.add_row(
-            Text(study.strip()), entry.request_id[:12], str(round), state(entry), digits(sqrt(entry.mu2))
-        )
+        table.add_row(study.strip(), entry.request_id[:12], str(round), state(entry), digits(sqrt(entry.mu2)))
     console.print("", table) if table.row_count else console.print("no request so far")
 
 
-def show_decisions(console: Console, approvals: Sequence[Approval], revoked: Collection[str]) -> None:
+def show_decisions(console: Terminal, approvals: Sequence[Approval], revoked: Collection[str]) -> None:
     """The studies that the steward has approved or revoked; a revocation goes before an approval."""
     names = {each.study: each.name or "" for each in approvals}
     decided = {each.study: f"approved up to mu {each.max_mu}" for each in approvals}
     decided |= dict.fromkeys(sorted(revoked), "revoked")
     console.print()
     for study, decision in decided.items():
-        console.print(Text(f"{decision}: {names.get(study, '')} [{study[:12]}]".replace(":  [", ": [")))
+        console.print(f"{decision}: {names.get(study, '')} [{study[:12]}]".replace(":  [", ": ["))
     if not decided:
         console.print("no study is approved")
 
 
-def show_fits(console: Console, fits: Mapping[str, Fit]) -> None:
+def show_fits(console: Terminal, fits: Mapping[str, Fit]) -> None:
     """How many values of the table are not what the schema declares; for a terminal at the hospital alone."""
-    banner = "[bold]Figures of real records are NOT PRIVATE: they stay on this terminal.[/bold]"
-    table = _table("column", "values", "clipped", "undeclared", "empty")
+    banner = styled("Figures of real records are NOT PRIVATE: they stay on this terminal.", "bold")
+    table = compact_table(("column", "values", "clipped", "undeclared", "empty"))
     for name, fit in fits.items():
         if fit.outside or fit.empty:
             counts = (fit.fits + fit.outside + fit.empty, fit.clipped, fit.undeclared, fit.empty)
-            table.add_row(Text(name), *(f"{count:,}" for count in counts))
+            table.add_row(name, *(f"{count:,}" for count in counts))
     if not table.row_count:
-        console.print(Panel(Group(banner, "every value is what the schema declares"), border_style="yellow"))
+        console.print(panel(Group(banner, "every value is what the schema declares"), border_style="yellow"))
         return
     note = (
         "clipped: beyond a bound, counts as that bound; undeclared (another text or code) and empty: count as "
         "missing, or as nothing where the schema has no `missing: true`. Are bounds, units and codes right?"
     )
-    console.print(Panel(Group(banner, "", table, Text(note, style="dim")), border_style="yellow"))
+    console.print(panel(Group(banner, "", table, styled(note, style="dim")), border_style="yellow"))
 
 
-def show_class_centroids(console: Console, encoding: Encoding, classes: Sequence[str], margins: Margins) -> None:
+def show_class_centroids(console: Terminal, encoding: Encoding, classes: Sequence[str], margins: Margins) -> None:
     """The class centroids of a release: for each class, the mean of a number and the commonest values."""
-    table = _table("", *classes)
+    table = compact_table(("", *classes))
     table.add_row("patients", *(f"{mass:.0f}" for mass in margins.masses))
     for cells, block in zip(encoding.features, blocks_of(encoding.sizes), strict=True):
-        table.add_row(Text(cells.name), *(_centroid(cells, row[block]) for row in margins.cells))
-    banner = (
-        "[bold]This is what will leave: the release of round 1.[/bold] It is differentially private and paid for; "
-        f"one count has noise of ± {digits(margins.s_a)} patients. Figures of real records are not shown."
+        table.add_row(cells.name, *(_centroid(cells, row[block]) for row in margins.cells))
+    banner = styled("This is what will leave: the release of round 1.", "bold").append(
+        " It is differentially private and paid for; one count has noise of "
+        f"± {digits(margins.s_a)} patients. Figures of real records are not shown.",
+        style="not bold",
     )
-    console.print(Panel(Group(banner, "", table), border_style="yellow"))
+    console.print(panel(Group(banner, "", table), border_style="yellow"))
 
 
 def state(entry: Entry) -> str:
@@ -180,21 +175,22 @@ def _release(quote: Quote) -> str:
 
 
 def _noise(columns: Sequence[ColumnNoise]) -> RenderableType:
-    table = _table("noise", "range", "cells", "of a count", "of N", "of a class mean", "of range")
+    header = ("noise", "range", "cells", "of a count", "of N", "of a class mean", "of range")
+    table = compact_table(header, left=("range",))
     for each in columns[:MOST_COLUMNS]:
         mean, mean_share = "-", "-"
         if each.mean is not None and each.mean_share is not None:
             mean, mean_share = f"± {digits(each.mean)} {each.unit or ''}", f"{100 * each.mean_share:.1f} %"
         count = f"± {digits(each.cell)}", f"{100 * each.cell_share:.1f} %"
-        table.add_row(Text(each.name), Text(each.range), str(each.cells), *count, Text(mean.strip()), mean_share)
+        table.add_row(each.name, each.range, str(each.cells), *count, mean.strip(), mean_share)
     more = len(columns) - MOST_COLUMNS
     note = (
         "standard deviations of the raw answer, which is smoothed afterwards; a class mean is that of N/C patients"
     )
-    return Group(table, Text(note + (f". {more} more columns: see --json" if more > 0 else ""), style="dim"))
+    return Group(table, styled(note + (f". {more} more columns: see --json" if more > 0 else ""), style="dim"))
 
 
-def _centroid(cells: Cells, distribution: NDArray[np.float64]) -> Text:
+def _centroid(cells: Cells, distribution: NDArray[np.float64]) -> str:
     column, missing = cells.column, float(distribution[cells.missing]) if cells.missing >= 0 else 0.0
     if isinstance(column, Category):
         order = np.argsort(-distribution[: len(column.values)], kind="stable")[:MOST_VALUES]
@@ -207,26 +203,17 @@ def _centroid(cells: Cells, distribution: NDArray[np.float64]) -> Text:
         quartiles = [int(np.searchsorted(below, q).clip(0, values[-1])) for q in (0.25, 0.5, 0.75)]
         low, middle, high = (cells.interval(code) for code in quartiles)
         parts = [f"{_plain(middle[0])} (half in {_plain(low[0])} to {_plain(high[1])})"]
-    return Text(", ".join(parts) + (f", missing {100 * missing:.0f} %" if cells.missing >= 0 else ""))
+    return ", ".join(parts) + (f", missing {100 * missing:.0f} %" if cells.missing >= 0 else "")
 
 
 def _plain(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _facts(facts: Mapping[str, str]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
+def _facts(facts: Mapping[str, str]) -> RenderableType:
+    table = compact_table(show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, text in facts.items():
-        table.add_row(name, Text(text))
-    return table
-
-
-def _table(*header: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for at, name in enumerate(header):
-        table.add_column(
-            Text(name), justify="right" if at and name not in ("range", "request", "state") else "left"
-        )
+        table.add_row(name, text)
     return table

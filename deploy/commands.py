@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
 import typer
-from rich.console import Console
 
 from cohortmix.client.check import check
 from cohortmix.client.cli import (
@@ -25,6 +24,7 @@ from cohortmix.client.data import open_table
 from cohortmix.client.progress import step, steps
 from cohortmix.core.table import InputError
 from cohortmix.deploy.split import Split
+from cohortmix.protocol.terminal import Terminal, say
 from cohortmix.server.outcome import with_enough_sites
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def simulate(
             parts.training, dictionary, parts.sites, terms, held_out=parts.held_out, out=out, progress=progress
         )
     print_study(finished.summary)
-    Console(soft_wrap=True, highlight=False).print(f"written to {out}")
+    say(f"written to {out}")
 
 
 def verify(
@@ -94,7 +94,7 @@ def verify(
     from cohortmix.deploy.verify import verify as verified
     from cohortmix.server.costs import warning
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal()
     for study in verified(paths):
         spec = study.spec
         print_warning(console, warning(spec))
@@ -125,7 +125,7 @@ def _covered(files: Sequence[str] | None) -> str:
     return f"manifest: {len(files)} files are as the coordinator signed them: {', '.join(others)} and the receipts"
 
 
-def print_warning(console: Console, summary: Mapping[str, Any]) -> None:
+def print_warning(console: Terminal, summary: Mapping[str, Any]) -> None:
     """The line that stands above everything else, where there is something to warn of."""
     if "warning" in summary:
         console.print(summary["warning"], style="bold red")
@@ -133,7 +133,7 @@ def print_warning(console: Console, summary: Mapping[str, Any]) -> None:
 
 def print_study(summary: dict[str, Any]) -> None:
     """The table of a finished study, from its summary: a line per site, the pooled records, the ceiling."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal()
     print_warning(console, summary)
     rows: list[tuple[object, ...]] = [
         (

@@ -144,7 +144,8 @@ def _figures(
     drawn: pd.DataFrame, held_out: Table, tables: dict[str, pa.Table], schema: Schema, progress: Progress
 ) -> Figures:
     """The same model trained on each site's own records, on the synthetic and on all real ones."""
-    from cohortmix.core.evaluate import read, train_synthetic_test_real  # brings in LightGBM
+    from cohortmix.core.columns import read
+    from cohortmix.core.evaluate import train_synthetic_test_real  # brings in LightGBM
 
     test, total = read(held_out, schema), len(tables) + 2
     own: dict[str, float | None] = {}

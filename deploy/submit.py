@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from cohortmix.client.progress import steps
 from cohortmix.deploy.faults import EngineError
 from cohortmix.protocol.keyfile import read_key
+from cohortmix.protocol.terminal import say
 from cohortmix.server.cli import KeyFile, StudyFolder, print_status
 from cohortmix.server.outcome import told_apart
 from cohortmix.server.status import Status
@@ -58,7 +58,7 @@ def run(
     try:
         follow(study, link, known)
     except KeyboardInterrupt:
-        Console(stderr=True, highlight=False).print(f"the study goes on at the SuperLink, as run {known}")
+        say(f"the study goes on at the SuperLink, as run {known}", err=True)
         raise
     print_status(study)
     require_complete(Status.of(study), known)

@@ -17,8 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import typer
 from rich import box
-from rich.console import Console
-from rich.table import Table
+from rich.console import RenderableType
 
 from cohortmix.client.cli import figure
 from cohortmix.client.progress import steps
@@ -27,6 +26,7 @@ from cohortmix.core.budget import Budget
 from cohortmix.core.schema import Schema
 from cohortmix.deploy.split import held_out
 from cohortmix.protocol.messages import TEST_WARNING
+from cohortmix.protocol.terminal import Terminal, compact_table
 from cohortmix.server.outcome import with_enough_sites
 from cohortmix.server.plot import gain
 from cohortmix.server.wording import at_most
@@ -95,15 +95,16 @@ def tables() -> tuple[pa.Table, pa.Table]:
 
 def print_results(finished: Simulation, out: Path) -> None:
     """One table of what each network has on its own and what all have together, and what it means."""
-    console, summary = Console(highlight=False, markup=False, soft_wrap=True), finished.summary
+    console, summary = Terminal(), finished.summary
     if summary["noise"] == "TEST":
         console.print(TEST_WARNING, style="bold red")
     console.print(_table(summary))
     class_only = [site.entry.name for site in finished.result.sites if "mixture" not in site.centroids.kind]
     for sentence in _sentences(summary, class_only):
         console.print(f"- {sentence}")
+    console.print()
     console.print(
-        f"\nFor people: {out / 'report.html'}; for machines: pooled.parquet, centroids.parquet, summary.json"
+        f"For people: {out / 'report.html'}; for machines: pooled.parquet, centroids.parquet, summary.json"
     )
     console.print(f"To check receipts and budget: cohortmix verify {shlex.quote(str(out))}")
     console.print(
@@ -139,20 +140,21 @@ def _by_step(
 
 
 def _print_plan(patients: Mapping[str, int], held_out: int) -> None:
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = Terminal(stderr=True)
     hold = ", ".join(f"{name} {n:,}" for name, n in patients.items())
     mu = gdp.mu_of(EPSILON, DELTA)
-    console.print("Eight national stroke networks make one synthetic cohort, and no record leaves its network.\n")
+    console.print("Eight national stroke networks make one synthetic cohort, and no record leaves its network.")
+    console.print()
     console.print(f"1 hospitals   patients: {hold}")
     console.print(f"2 release     each network spends epsilon {EPSILON:g} at delta {DELTA:g}, that is mu {mu:.3f}")
     console.print("3 pool        the coordinator merges what was released and draws synthetic records")
-    console.print(f"4 evaluation  on {held_out:,} other patients, a quarter of each network\n")
+    console.print(f"4 evaluation  on {held_out:,} other patients, a quarter of each network")
+    console.print()
 
 
-def _table(summary: Mapping[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold")
-    for at, name in enumerate(("trained on", "N", "mu", "epsilon", "AUC", "gain by pooling")):
-        table.add_column(name, justify="right" if at else "left")
+def _table(summary: Mapping[str, Any]) -> RenderableType:
+    header = ("trained on", "N", "mu", "epsilon", "AUC", "gain by pooling")
+    table = compact_table(header, box=box.SIMPLE)
     pooled, whole = summary["pooled"]["auc"], summary["consortium"]
     for site in summary["sites"]:
         more = gain(site["own_auc"], pooled)

@@ -35,9 +35,9 @@ from variants import VARIANTS, Change
 
 from cohortmix.core import pipeline
 from cohortmix.core.adapt import Adapted
+from cohortmix.core.columns import read as read_table
 from cohortmix.core.condensed import PooledSupport
 from cohortmix.core.evaluate import auc
-from cohortmix.core.evaluate import read as read_table
 from cohortmix.core.synthesis import synthesize
 
 RESULTS = cells.RESULTS.parent / "ablation"

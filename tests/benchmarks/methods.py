@@ -20,8 +20,9 @@ from scores import SCORERS
 from cohortmix.core import Budget
 from cohortmix.core.budget import ResolvedBudget
 from cohortmix.core.centroids import SiteCentroids
+from cohortmix.core.columns import Values, read
 from cohortmix.core.condensed import PooledSupport
-from cohortmix.core.evaluate import Values, read, train_synthetic_test_real
+from cohortmix.core.evaluate import train_synthetic_test_real
 from cohortmix.core.noise import NoiseSource, OpenDPNoise
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.schema import Category, Schema

@@ -10,11 +10,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from commands import CHEAP, EVALUATE, SCHEMA, SYNTHESIZE, cohort, refused, report, run
-from rich.console import Console
 
 from cohortmix.client.output import FILES
 from cohortmix.client.progress import step
 from cohortmix.core.meter import BudgetExceeded
+from cohortmix.protocol.terminal import Terminal
 
 
 def test_evaluate_prints_figures_under_a_banner_and_writes_them(folder: Path) -> None:
@@ -182,7 +182,7 @@ def test_progress_is_plain_in_a_log_and_not_on_standard_output(folder: Path) -> 
     assert err.splitlines() == ["checking the table ...", "synthesizing ..."]
     assert "..." not in out
     terminal = io.StringIO()
-    with step("working", Console(file=terminal, force_terminal=True)):
+    with step("working", Terminal(file=terminal, force_terminal=True)):
         pass
     assert "✓" in terminal.getvalue()
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from cohortmix.core.columns import feature_matrix, read
 from cohortmix.core.evaluate import (
     Scorer,
     auc,
@@ -14,12 +15,10 @@ from cohortmix.core.evaluate import (
     boosted_trees,
     cross_validated,
     evaluate,
-    feature_matrix,
     logistic,
-    marginal_tvd,
-    read,
     train_synthetic_test_real,
 )
+from cohortmix.core.marginals import marginal_tvd
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, TableSource
 from cohortmix.core.target import Target
@@ -164,71 +163,6 @@ def test_cross_validation_never_scores_a_record_by_a_model_that_saw_its_patient(
     assert sound is not None
     assert sound < 0.6 < 0.9 < leaking
     assert evaluate(LIKE, table, SCHEMA)["targets"][0]["ceiling_auc"] == sound
-
-
-def test_tvd_of_equal_tables_is_zero_and_of_disjoint_ones_is_one() -> None:
-    same = marginal_tvd(REAL, REAL.sample(frac=1, random_state=0), SCHEMA)
-    assert (same.columns, same.pairs) == (0, 0)
-    low, high = (
-        REAL.assign(x=0.5, whole=0, day="2000-01-05", sex="F", y="a"),
-        REAL.assign(x=9.5, whole=4, day="2000-12-30", sex="M", y="c"),
-    )
-    apart = marginal_tvd(low, high, SCHEMA)
-    assert (apart.columns, apart.pairs) == (1, 1)
-
-
-def test_tvd_agrees_with_a_count_by_hand() -> None:
-    schema = Schema.from_yaml(
-        "name: t\ntarget: y\ncolumns:\n  x: {type: number, min: 0, max: 10, missing: true}\n"
-        "  y: {type: category, values: [a, b]}\n"
-    )
-    mine = pd.DataFrame({"x": [0.0, 0.9, 10.0, None], "y": ["a", "a", "b", "b"]})
-    theirs = pd.DataFrame({"x": [0.5, 9.1, -5.0, 5.0], "y": ["a", "b", "b", "b"]})
-    found = marginal_tvd(mine, theirs, schema)
-    # x: cells 0 0 9 missing against 0 9 0 5; y: a a b b against a b b b
-    assert found.columns == pytest.approx((1 / 4 + 1 / 4) / 2)
-    # pairs: 0a 0a 9b -b against 0a 9b 0b 5b
-    assert found.pairs == pytest.approx(2 / 4)
-
-
-def test_tvd_sees_a_dependence_that_single_columns_do_not_show() -> None:
-    mixed = REAL.assign(y=np.random.default_rng(5).permutation(REAL["y"]))
-    found, null = marginal_tvd(mixed, REAL, SCHEMA), marginal_tvd(LIKE, REAL, SCHEMA)
-    assert found.columns == 0
-    assert found.pairs > 0
-    x_and_y = marginal_tvd(mixed[["x", "y"]], REAL[["x", "y"]], narrow("x", "y")).pairs
-    assert x_and_y > 3 * marginal_tvd(LIKE[["x", "y"]], REAL[["x", "y"]], narrow("x", "y")).pairs
-    assert null.columns > 0
-
-
-def narrow(*names: str) -> Schema:
-    return SCHEMA.model_copy(update={"columns": {name: SCHEMA.columns[name] for name in names}})
-
-
-def test_whole_numbers_of_a_short_range_have_a_cell_each() -> None:
-    for left in range(5):
-        for right in range(5):
-            apart = marginal_tvd(REAL.assign(whole=left), REAL.assign(whole=right), narrow("whole", "y"))
-            assert apart.columns == (0 if left == right else 0.5)
-
-
-def test_a_transform_decides_where_the_cells_are() -> None:
-    def columns(transform: str) -> float:
-        schema = Schema.from_yaml(
-            f"name: t\ntarget: y\ncolumns:\n  x: {{type: number, min: 0, max: 1000, transform: {transform}}}\n"
-            "  y: {type: category, values: [a, b]}\n"
-        )
-        return marginal_tvd(
-            pd.DataFrame({"x": [1.0], "y": ["a"]}), pd.DataFrame({"x": [50.0], "y": ["a"]}), schema
-        ).columns
-
-    assert columns("identity") == 0
-    assert columns("log1p") == 0.5
-
-
-def test_an_empty_table_is_named() -> None:
-    with pytest.raises(InputError, match="the real table is empty"):
-        marginal_tvd(LIKE, REAL.iloc[:0], SCHEMA)
 
 
 def test_the_report_holds_each_target_once() -> None:
