@@ -14,6 +14,7 @@ import typer
 from cohortmix.client.check import check
 from cohortmix.client.data import open_all, open_table
 from cohortmix.client.draft import draft
+from cohortmix.client.figures import print_figures
 from cohortmix.client.output import require_free, write_release
 from cohortmix.client.progress import step
 from cohortmix.core.budget import MIN_PATIENTS, Budget
@@ -65,7 +66,7 @@ def evaluate(
         report = figures(made, held, dictionary, (*(target or ()), *(more_targets or ())))
     if json_file is not None:
         write_text(json_file, json.dumps(report, indent=2) + "\n")
-    _print_figures(report)
+    print_figures(report)
 
 
 def synthesize(
@@ -215,17 +216,3 @@ def _print_release(summary: dict[str, Any], out: Path) -> None:
     if summary["degraded_to_class_centroids"]:
         console.print("too few patients for this budget: one centroid per class, without pairs of columns")
     console.print(f"written to {out}")
-
-
-def _print_figures(report: dict[str, Any]) -> None:
-    console = Terminal()
-    console.print(
-        "Figures on real records are NOT PRIVATE: they stay with whoever holds the records.", style="bold"
-    )
-    targets = [(one["target"], figure(one["auc"]), figure(one["ceiling_auc"])) for one in report["targets"]]
-    print_rows(console, ("target", "AUC synthetic", "AUC real"), targets)
-    tvd, count = report["tvd"], report["records"]
-    console.print(
-        f"total variation distance: columns {tvd['columns']:.3f}, pairs of columns {tvd['pairs']:.3f}; "
-        f"records: synthetic {count['synthetic']:,}, real {count['real']:,}"
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from cohortmix.core import gaussian, gaussian_answers, gdp, pipeline
 from cohortmix.core.budget import MIN_PATIENTS, Budget, ResolvedBudget
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.condensed import PooledSupport, centroid_table
+from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.gaussian import ClassGaussians
 from cohortmix.core.meter import Answer, MemoryMeter
 from cohortmix.core.noise import NOT_PRIVATE, NoiseSource, OpenDPNoise
@@ -158,10 +159,13 @@ def synthesize(
     vault = Vault(source, schema, noise, meter)
     if vault.patients < MIN_PATIENTS:
         raise InputError(f"{vault.patients} patients are too few: a release needs at least {MIN_PATIENTS}")
-    resolved = budget.resolve(vault.patients)
-    meter.limit = Fraction(resolved.mu) ** 2
-    plan = pipeline.Plan(schema, meter.limit, vault.patients, alpha=alpha, support=support)
+    plan = pipeline.Plan(
+        schema, _mu2(budget.resolve(vault.patients)), vault.patients, alpha=alpha, support=support
+    )
     chosen = variant or ("gaussian" if gaussian.suits(plan) else "cells")
+    resolved = budget.resolve(vault.patients, most_kappa(schema, chosen))
+    meter.limit = _mu2(resolved)
+    plan = replace(plan, mu2=meter.limit)
     common: Common | ClassGaussians
     common, site = _gaussians(vault, plan) if chosen == "gaussian" else _cells(vault, plan)
     answers = tuple(meter.answers.values())
@@ -177,6 +181,10 @@ def _cells(vault: Vault, plan: pipeline.Plan) -> tuple[Common, SiteCentroids]:
 def _gaussians(vault: Vault, plan: pipeline.Plan) -> tuple[ClassGaussians, SiteCentroids]:
     model, last = gaussian_answers.learn(vault, plan)
     return model, gaussian.centroids(model, plan, _seed(last))
+
+
+def _mu2(resolved: ResolvedBudget) -> Fraction:
+    return Fraction(resolved.mu) ** 2
 
 
 def _seed(answer: Answer) -> bytes:

@@ -6,18 +6,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from time import time
 from typing import Annotated
 
 import typer
 
-from cohortmix.core.gdp import epsilon_of
+from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError
 from cohortmix.protocol.folder import require_free
 from cohortmix.protocol.keyfile import read_key, write_key
 from cohortmix.protocol.messages import StudySpec
+from cohortmix.protocol.receipts import Total
 from cohortmix.protocol.signing import Key
 from cohortmix.protocol.terminal import Terminal, compact_table, say
 from cohortmix.server import study as files
@@ -149,7 +151,7 @@ def _print_draft(spec: StudySpec, schema: Schema) -> None:
     sites, patients = len(spec.sites), sum(entry.patients for entry in spec.sites)
     mu, worst = consortium_mu([float(spec.mu)] * sites, spec.overlap)
     say(f"study {spec.name!r}: {count(sites, 'site')}, {count(patients, 'patient')}, schema {schema.name!r}")
-    epsilon = epsilon_of(float(spec.mu), float(spec.delta))
+    epsilon = Total(spec.mu2, Fraction(most_kappa(schema))).epsilon(spec.delta)
     say(f"each site spends mu {spec.mu}, that is epsilon {epsilon:.4g} at delta {spec.delta}")
     say(f"one patient: mu {mu:.4g} (overlap: {spec.overlap}), {worst:.4g} at worst")
     waits = duration(spec.round_deadline_seconds)

@@ -29,11 +29,13 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from cohortmix.core.budget import MIN_PATIENTS, Budget
+from cohortmix.core.budget import MIN_PATIENTS, Budget, ResolvedBudget
+from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.schema import AsTyped, Schema
 from cohortmix.core.table import InputError
 from cohortmix.protocol.fields import Exact, Name, Ratio, decimal_down, exact
 from cohortmix.protocol.messages import Description, MessageError, SiteEntry, StudySpec, decode
+from cohortmix.protocol.receipts import EPSILON_PLACES, Total
 from cohortmix.protocol.textfile import fault_sentences, read_text
 from cohortmix.server.budget import Overlap
 
@@ -130,11 +132,12 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
         If no such study is possible.
     """
     try:
-        resolved = budget.resolve(max(entry.patients for entry in sites))
+        kappa = most_kappa(schema)
+        resolved = budget.resolve(max(entry.patients for entry in sites), kappa)
         return StudySpec(
             schema_hash=schema.hash,
             target=schema.target,
-            mu=exact(resolved.mu) if budget.mu is not None else decimal_down(resolved.mu, MU_PLACES),
+            mu=exact(resolved.mu) if budget.mu is not None else _in_places(resolved, kappa),
             delta=exact(resolved.delta),
             sites=tuple(sites),
             loose_delta=resolved.loose,
@@ -145,6 +148,16 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
         raise InputError(f"no such study is possible: {fault_sentences(error, StudySpec)}") from None
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def _in_places(resolved: ResolvedBudget, kappa: float) -> Decimal:
+    """mu as a study names it: no receipt, which rounds epsilon up, says more than the epsilon that was asked for."""
+    mu, step = decimal_down(resolved.mu, MU_PLACES), Decimal(1).scaleb(-MU_PLACES)
+    asked = decimal_down(resolved.epsilon, EPSILON_PLACES)
+    delta = exact(resolved.delta)
+    while mu > step and asked and Total(Fraction(mu) ** 2, Fraction(kappa)).epsilon(delta) > asked:
+        mu, step = mu - step, 2 * step
+    return mu
 
 
 def entry_of(facts: Description) -> SiteEntry:
