@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 DataFile = Annotated[Path, typer.Option("--data", help="A CSV or Parquet file, or a folder of Parquet files.")]
 SchemaFile = Annotated[Path, typer.Option("--schema", help="The data dictionary of the table, in YAML.")]
 
+AcceptDegraded = Annotated[
+    bool,
+    typer.Option(
+        "--accept-degraded", help="Go on where there are patients for class centroids only, not for pairs."
+    ),
+]
+
 MAX_EPSILON = 1e6  # beyond both, sums or noise would leave the 62 bits in which the vault is exact
 MIN_MU = 1e-6
 
@@ -83,6 +90,7 @@ def synthesize(
     rows: Annotated[
         int | None, typer.Option(min=1, help="Synthetic records to draw; N by default, and more cost no privacy.")
     ] = None,
+    accept_degraded: AcceptDegraded = False,
     seed: Annotated[
         int | None, typer.Option(help="Repeatable test noise instead of the real one: NOT PRIVATE.")
     ] = None,
@@ -99,7 +107,7 @@ def synthesize(
         )
     require_affordable(budget, patients)
     with step("synthesizing"):
-        release = _release(source, dictionary, budget, seed)
+        release = _release(source, dictionary, budget, seed, accept_degraded)
         records = release.records(rows)
     summary = _summary(release, len(records))
     write_release(out, release, records, summary)
@@ -174,14 +182,14 @@ def figure(value: float | None, places: int = 3) -> str | None:
     return None if value is None else f"{value:.{places}f}"
 
 
-def _release(source: Source, schema: Schema, budget: Budget, seed: int | None) -> Release:
+def _release(source: Source, schema: Schema, budget: Budget, seed: int | None, accept_degraded: bool) -> Release:
     from cohortmix.core.synthesis import synthesize as release_of  # brings in JAX
 
     if seed is None:
-        return release_of(source, schema, budget)
+        return release_of(source, schema, budget, accept_degraded=accept_degraded)
     from cohortmix.core.noise_keyed import KeyedNoise  # only a command that asks for test noise imports it
 
-    return release_of(source, schema, budget, noise=KeyedNoise(seed))
+    return release_of(source, schema, budget, noise=KeyedNoise(seed), accept_degraded=accept_degraded)
 
 
 def _summary(release: Release, rows: int) -> dict[str, Any]:

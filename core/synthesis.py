@@ -21,6 +21,7 @@ from cohortmix.core.meter import Answer, MemoryMeter
 from cohortmix.core.noise import NOT_PRIVATE, NoiseSource, OpenDPNoise
 from cohortmix.core.pool import Pool
 from cohortmix.core.records import draw
+from cohortmix.core.reduced import require_mixture
 from cohortmix.core.schema import SITE, Schema
 from cohortmix.core.table import InputError, Source, TableSource, require_exact_key
 from cohortmix.core.vault import Vault
@@ -119,6 +120,7 @@ def synthesize(
     alpha: float = 0.5,
     support: int = pipeline.SUPPORT,
     variant: Variant | None = None,
+    accept_degraded: bool = False,
 ) -> Release:
     """A private synthetic version of one table.
 
@@ -131,6 +133,7 @@ def synthesize(
     alpha : of Eq. 6.
     support : S, the number of kernel inducing points.
     variant : chosen by `gaussian.suits`, from the schema, N and mu, unless it is given.
+    accept_degraded : permits a release of class centroids alone, where there are too few patients for a mixture.
 
     Returns
     -------
@@ -140,6 +143,8 @@ def synthesize(
     ------
     InputError
         A column is missing, or there are fewer than 50 patients.
+    WouldBeReduced
+        Schema, N and mu leave room for class centroids alone, and `accept_degraded` is not set; nothing is spent.
     SchemaError
         A line of the schema is unconfirmed.
     ValueError
@@ -166,6 +171,8 @@ def synthesize(
     resolved = budget.resolve(vault.patients, most_kappa(schema, chosen))
     meter.limit = _mu2(resolved)
     plan = replace(plan, mu2=meter.limit)
+    if chosen == "cells":
+        require_mixture(plan, resolved.delta, most_kappa(schema), accept_degraded)
     common: Common | ClassGaussians
     common, site = _gaussians(vault, plan) if chosen == "gaussian" else _cells(vault, plan)
     answers = tuple(meter.answers.values())

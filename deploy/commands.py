@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 
 from cohortmix.client.check import check
 from cohortmix.client.cli import (
+    AcceptDegraded,
     DataFile,
     SchemaFile,
     budget_of,
@@ -58,6 +60,7 @@ def simulate(
     test_fraction: Annotated[
         float | None, typer.Option(help=f"With --public-data: share of patients held out, {TEST_FRACTION}.")
     ] = None,
+    accept_degraded: AcceptDegraded = False,
     seed: Annotated[
         int | None, typer.Option(help="Repeatable split and test noise instead of the real one: NOT PRIVATE.")
     ] = None,
@@ -81,7 +84,15 @@ def simulate(
     terms = Terms(budget=budget, overlap=declared, seed=seed, public_data=public_data, name=dictionary.name)
     with steps() as progress, with_enough_sites():
         finished = run(
-            parts.training, dictionary, parts.sites, terms, held_out=parts.held_out, out=out, progress=progress
+            parts.training,
+            dictionary,
+            parts.sites,
+            terms,
+            held_out=parts.held_out,
+            out=out,
+            progress=progress,
+            accept_degraded=accept_degraded,
+            tell=partial(say, err=True),
         )
     print_study(finished.summary)
     say(f"written to {out}")

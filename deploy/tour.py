@@ -5,9 +5,11 @@ The records are those of the International Stroke Trial, public and bundled; see
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +28,7 @@ from cohortmix.core.budget import Budget
 from cohortmix.core.schema import Schema
 from cohortmix.deploy.split import held_out
 from cohortmix.protocol.messages import TEST_WARNING
-from cohortmix.protocol.terminal import Terminal, compact_table
+from cohortmix.protocol.terminal import Terminal, compact_table, say
 from cohortmix.server.outcome import with_enough_sites
 from cohortmix.server.plot import gain
 from cohortmix.server.wording import at_most
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).with_name("demo")
 NETWORKS = ("UK", "ITAL", "SWIT", "POLA", "NETH", "SWED", "AUSL", "NORW")
+NAME = "International Stroke Trial"
 EPSILON, DELTA = 1.0, 1e-5
 TEST_FRACTION = 0.25
 FALSE_ALARMS = 0.05
@@ -51,9 +54,9 @@ STEPS = {
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the study; an earlier study in it is replaced.")] = Path(
-        "cohortmix-demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for the study; an earlier demo in it is replaced, and nothing else.")
+    ] = Path("cohortmix-demo"),
     seed: Annotated[
         int | None, typer.Option(help="Repeatable test noise instead of the real one: NOT PRIVATE.")
     ] = None,
@@ -76,12 +79,31 @@ def tour(out: Path, seed: int | None = None, engine: Engine = "flower") -> Simul
     schema, (table, test) = Schema.from_yaml((DATA / "schema.yaml").read_text("utf-8")), tables()
     networks = table.column("network").to_pylist()
     budget = Budget.from_epsilon(EPSILON, DELTA)
-    terms = Terms(budget=budget, name="International Stroke Trial", seed=seed, public_data=True)
+    terms = Terms(budget=budget, name=NAME, seed=seed, public_data=True)
     patients = {name: networks.count(name) for name in NETWORKS}
     _print_plan(patients, test.num_rows)
     with steps() as report, with_enough_sites():
         progress = _by_step(report, _totals(schema, tuple(patients.values())))
-        return simulate(table, schema, networks, terms, held_out=test, out=out, engine=engine, progress=progress)
+        return simulate(
+            table,
+            schema,
+            networks,
+            terms,
+            held_out=test,
+            out=out,
+            engine=engine,
+            progress=progress,
+            replace=_is_demo(out),
+            tell=partial(say, err=True),
+        )
+
+
+def _is_demo(out: Path) -> bool:
+    """Whether the folder holds an earlier demo: it can be made again, another study cannot."""
+    try:
+        return bool(json.loads((out / "summary.json").read_bytes())["study"]["name"] == NAME)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def tables() -> tuple[pa.Table, pa.Table]:

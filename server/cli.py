@@ -27,6 +27,7 @@ from cohortmix.server.budget import consortium_mu
 from cohortmix.server.costs import warning
 from cohortmix.server.draft import draft
 from cohortmix.server.outcome import with_enough_sites
+from cohortmix.server.reduced import notice
 from cohortmix.server.status import IN_WORDS, SiteStatus, State, Status, spent
 from cohortmix.server.store import Publication
 from cohortmix.server.study import Study
@@ -114,11 +115,19 @@ def print_status(study: Study) -> None:
             say(f"{site.entry.name}, round {site.refusal.round}: {in_words(site)}")
     answered, _ = now.count(1)
     say(f"{count(answered, 'site')} answered round 1; publishing needs {now.spec.min_sites}")
+    _say_reduced(now.spec, study.schema)
     if mu:
         total = consortium_mu(mu.values(), now.spec.overlap)
         say(f"one patient: mu {total.mu:.4g} so far (overlap: {now.spec.overlap}), {total.worst:.4g} at worst")
     if now.published:
         say(f"last published to {now.published}")
+
+
+def _say_reduced(spec: StudySpec, schema: Schema) -> None:
+    """Before anything is spent, and again wherever the study is shown."""
+    text = notice(spec, schema)
+    if text is not None:
+        say(text)
 
 
 def in_words(site: SiteStatus) -> str:
@@ -157,5 +166,6 @@ def _print_draft(spec: StudySpec, schema: Schema) -> None:
     waits = duration(spec.round_deadline_seconds)
     say(f"at least {count(spec.min_sites, 'site')}; each round waits {waits} at most")
     say(f"sites answer until {spec.expires}")
+    _say_reduced(spec, schema)
     for text in warning(spec).values():
         say(text)

@@ -12,7 +12,7 @@ sites: [uk/description.json, norway/description.json]      # as `cohortmix site 
 ```
 Further keys: `expires` (the last day on which sites answer, in UTC; 180 days from now by default), `share` (of
 mu^2 for round 1, 3/20; more at a small site), `alpha` (of Eq. 6 of 3A, 0.5), `loose_delta` (true permits a delta
-above 1/(10 N)).
+above 1/(10 N)), `accept_degraded` (true permits a study whose every site has patients for class centroids only).
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from cohortmix.protocol.messages import Description, MessageError, SiteEntry, St
 from cohortmix.protocol.receipts import EPSILON_PLACES, Total
 from cohortmix.protocol.textfile import fault_sentences, read_text
 from cohortmix.server.budget import Overlap
+from cohortmix.server.reduced import require_a_mixture
 
 MU_PLACES = 9
 """Places of a mu that follows from an epsilon; rounded down, so that the epsilon holds."""
@@ -83,6 +84,7 @@ class StudyFile(BaseModel):
     share: Annotated[Ratio, BeforeValidator(_share)] = Fraction(15, 100)
     alpha: Exact = Decimal("0.5")
     loose_delta: bool = False
+    accept_degraded: bool = False
 
 
 def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, Schema]:
@@ -116,6 +118,7 @@ def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, S
         coordinator_key=coordinator_key,
         **terms,
     )
+    require_a_mixture(spec, schema, file.accept_degraded, "`accept_degraded: true` in STUDY.yaml")
     return spec, schema
 
 
@@ -151,7 +154,7 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
 
 
 def _in_places(resolved: ResolvedBudget, kappa: float) -> Decimal:
-    """mu as a study names it: no receipt, which rounds epsilon up, says more than the epsilon that was asked for."""
+    """mu as a study names it: a receipt rounds epsilon up, and still says no more than was asked for."""
     mu, step = decimal_down(resolved.mu, MU_PLACES), Decimal(1).scaleb(-MU_PLACES)
     asked = decimal_down(resolved.epsilon, EPSILON_PLACES)
     delta = exact(resolved.delta)
