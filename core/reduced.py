@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from cohortmix.core.pipeline import Plan
 
 
-class WouldBeReduced(InputError):
+class DegradedError(InputError):
     """A release would be one centroid per class, without pairs of columns; that was not accepted."""
 
 
 def require_mixture(plan: Plan, delta: float, kappa: float, accepted: bool) -> None:
-    """Raise WouldBeReduced where there is no room for a mixture, unless class centroids alone are accepted."""
+    """Raise DegradedError where there is no room for a mixture, unless class centroids alone are accepted."""
     if not plan.fits_mixture and not accepted:
-        raise WouldBeReduced(
+        raise DegradedError(
             f"{sentence(plan, delta, kappa)}; or accept class centroids alone with --accept-degraded "
             "(accept_degraded=True)"
         )

@@ -143,7 +143,7 @@ def synthesize(
     ------
     InputError
         A column is missing, or there are fewer than 50 patients.
-    WouldBeReduced
+    DegradedError
         Schema, N and mu leave room for class centroids alone, and `accept_degraded` is not set; nothing is spent.
     SchemaError
         A line of the schema is unconfirmed.

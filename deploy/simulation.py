@@ -88,7 +88,7 @@ def simulate(
     ------
     InputError
         If the table, the sites or `out` cannot be used; nothing is written then.
-    WouldBeReduced
+    DegradedError
         If no site has room for a mixture, and `accept_degraded` is not set; nothing is spent or written then.
     TooFewSites
         If fewer than `terms.min_sites` answer round 1.

@@ -25,6 +25,7 @@ from cohortmix.protocol.keyfile import read_key
 from cohortmix.protocol.terminal import say
 from cohortmix.server.cli import KeyFile, StudyFolder, print_status
 from cohortmix.server.outcome import told_apart
+from cohortmix.server.reduced import notice
 from cohortmix.server.status import Status
 from cohortmix.server.study import Study, require_own_key
 from cohortmix.server.wording import listed
@@ -47,6 +48,9 @@ def run(
     study = Study(folder)
     require_own_key(study.signed.study, read_key(key))
     link, status = SuperLink(superlink), Status.of(study)
+    small = notice(status.spec, study.schema)
+    if small is not None and not study.begun:
+        say(small, err=True)
     if status.over:
         print_status(study)
         return

@@ -20,8 +20,7 @@ def require_free(out: Path, files: Collection[str]) -> None:
     others = sorted({path.name for path in out.iterdir()} - set(files)) if out.exists() else []
     if others and not files:
         raise InputError(
-            f"{str(out)!r} holds files, such as {others[0]!r}, and results are never replaced; give a new or empty "
-            "folder"
+            f"{str(out)!r} holds files, such as {others[0]!r}, which stay as they are; give a new or empty folder"
         )
     if others:
         raise InputError(f"{str(out)!r} holds other files, such as {others[0]!r}; give a new or empty folder")

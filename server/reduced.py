@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cohortmix.core.dimensions import most_kappa
-from cohortmix.core.reduced import WouldBeReduced, remedies
+from cohortmix.core.reduced import DegradedError, remedies
 from cohortmix.core.schema import Schema
 from cohortmix.protocol.messages import SiteEntry, StudySpec
 from cohortmix.server.wording import listed
@@ -35,6 +35,6 @@ def notice(spec: StudySpec, schema: Schema) -> str | None:
 
 
 def require_a_mixture(spec: StudySpec, schema: Schema, accepted: bool, how: str) -> None:
-    """Raise WouldBeReduced if not one site has room for a mixture, unless that is accepted; `how` says how."""
+    """Raise DegradedError if not one site has room for a mixture, unless that is accepted; `how` says how."""
     if not accepted and len(reduced_sites(spec, schema)) == len(spec.sites):
-        raise WouldBeReduced(f"{notice(spec, schema)}; or accept class centroids alone with {how}")
+        raise DegradedError(f"{notice(spec, schema)}; or accept class centroids alone with {how}")

@@ -45,7 +45,7 @@ def test_the_running_time_is_published_of_public_data_only(folder: Path, publish
     run(*SIMULATE, "--sites", "2")
     assert report(folder / "out/summary.json")["seconds"] is None
     assert "seconds" not in (folder / "out/report.html").read_text("utf-8")
-    run("synthesize", *SIMULATE[1:7], "--out", "one", "--seed", "1")
+    run("synthesize", *SIMULATE[1:7], "--out", "one", "--seed", "1", "--accept-degraded")
     assert report(folder / "one/summary.json")["seconds"] is None
 
 
