@@ -124,7 +124,7 @@ def test_a_seed_repeats_a_run_and_marks_every_output(folder: Path) -> None:
 
 def test_a_table_too_small_for_pairs_of_columns_degrades_and_says_so(folder: Path) -> None:
     cohort(60).to_csv("t.csv", index=False)
-    out, _ = run(*SYNTHESIZE[:5], "--epsilon", "0.2", "--out", "out", "--seed", "1")
+    out, _ = run(*SYNTHESIZE[:5], "--epsilon", "0.2", "--out", "out", "--seed", "1", "--accept-degraded")
     assert "one centroid per class" in out
     assert report(folder / "out/summary.json")["degraded_to_class_centroids"] is True
     assert set(pd.read_parquet(folder / "out/centroids.parquet")["kind"]) == {"class"}
