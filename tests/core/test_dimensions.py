@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortmix.core import Budget, gdp, synthesize
-from cohortmix.core.anonymize import Margins, blocks_of, choose_groups
-from cohortmix.core.dimensions import MOST_RUNS, MOST_VALUES, most_groups, most_kappa
+from cohortmix.core.anonymize import Margins, blocks_of, choose_groups, sum_query
+from cohortmix.core.dimensions import MOST_RUNS, MOST_VALUES, most_groups, most_kappa, of_cells, of_gaussians
 from cohortmix.core.encoding import Encoding
+from cohortmix.core.noise import MIN_SIGMA
 from cohortmix.core.noise_keyed import KeyedNoise
+from cohortmix.core.query import MomentQuery
 from cohortmix.core.schema import Schema
 
 WIDE = Encoding.of(
@@ -77,6 +79,20 @@ def test_mu_keeps_the_epsilon_and_grows_with_it(epsilon: float, kappa: float, de
     assert gdp.mu_of_discrete(epsilon, delta, kappa) <= gdp.mu_of(epsilon, delta) * (1 + 1e-9)
 
 
-def test_of_numbers_that_the_schema_counts_none_is_missing() -> None:
-    assert ENCODING.label.size == 2
-    assert most_kappa(SCHEMA) > gdp.kappa(2 * 3, 2**32)
+def test_with_a_group_for_each_cell_the_bound_is_what_is_asked() -> None:
+    schema = Schema.from_yaml(
+        "name: t\ntarget: y\ncolumns:\n  n: {type: number, min: 0, max: 1, knots: 9, missing: true}\n"
+        "  c: {type: category, values: [u, v, w]}\n  d: {type: category, values: [u, v]}\n"
+        "  y: {type: category, values: [a, b]}\n"
+    )
+    encoding = Encoding.of(schema)
+    pairs = MomentQuery(tuple(tuple(range(size)) for size in encoding.sizes)).pairs
+    assert of_cells(encoding) == 2 * (sum_query(encoding).width + int(pairs.sum()))
+    assert most_kappa(schema) == gdp.kappa(of_cells(encoding), MIN_SIGMA)
+
+
+def test_the_bound_of_the_gaussian_variant_covers_its_answers() -> None:
+    table = pa.Table.from_batches([cohort(n=400)])
+    release = synthesize(table, SCHEMA, Budget.from_mu(2.0), noise=KeyedNoise(1), support=5, variant="gaussian")
+    asked = sum(len(answer.values) for answer in release.answers)
+    assert asked <= of_gaussians(ENCODING) < 3 * asked
