@@ -57,7 +57,10 @@ def test_a_receipt_costs_what_was_asked_for_and_hardly_less(epsilon: float) -> N
     )
     receipt = release.receipt
     assert receipt["kappa"] <= most_kappa(SCHEMA)
-    assert 0.96 * epsilon < receipt["epsilon"] <= epsilon
+    least = (
+        1 - 1e-6 if epsilon < 10 else 0.85
+    )  # where e^epsilon kappa counts, fewer numbers than the most cost less
+    assert least * epsilon < receipt["epsilon"] <= epsilon
 
 
 def test_without_kappa_a_large_epsilon_would_cost_more_than_was_asked_for() -> None:
