@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from cohortmix.core import Schema
 from cohortmix.core.anonymize import noise_a
 from cohortmix.core.budget import Budget
+from cohortmix.core.columns import read
 from cohortmix.core.encoding import Encoding
-from cohortmix.core.evaluate import marginal_tvd, read, train_synthetic_test_real
+from cohortmix.core.evaluate import train_synthetic_test_real
+from cohortmix.core.marginals import marginal_tvd
 from cohortmix.core.pipeline import Plan
 from cohortmix.core.pool import Pool
 from cohortmix.core.records import draw
