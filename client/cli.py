@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from cohortmix.client.data import open_all, open_table
 from cohortmix.client.draft import draft
+from cohortmix.client.figures import print_figures
 from cohortmix.client.fits import MaxUnreadable, show_checked, summary
 from cohortmix.client.output import require_free, write_release
 from cohortmix.client.progress import step
@@ -25,6 +24,7 @@ from cohortmix.core.noise import OpenDPNoise
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, Source
 from cohortmix.core.vault import Vault
+from cohortmix.protocol.terminal import Terminal, compact_table
 from cohortmix.protocol.textfile import read_text
 
 if TYPE_CHECKING:
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 
 DataFile = Annotated[Path, typer.Option("--data", help="A CSV or Parquet file, or a folder of Parquet files.")]
 SchemaFile = Annotated[Path, typer.Option("--schema", help="The data dictionary of the table, in YAML.")]
+
+AcceptDegraded = Annotated[
+    bool,
+    typer.Option(
+        "--accept-degraded", help="Go on where there are patients for class centroids only, not for pairs."
+    ),
+]
 
 MAX_EPSILON = 1e6  # beyond both, sums or noise would leave the 62 bits in which the vault is exact
 MIN_MU = 1e-6
@@ -42,7 +49,7 @@ schema_commands = typer.Typer(help="The data dictionary of a table.")
 @schema_commands.command("draft")
 def schema_draft(data: DataFile) -> None:
     """Print a first schema of a table, with gaps for a person to fill from the data dictionary."""
-    typer.echo(draft(open_all(data), name=data.name.partition(".")[0]), nl=False)
+    typer.echo(draft(open_all(data), name=data.name.partition(".")[0]), nl=False)  # a file in YAML, not a line
 
 
 def evaluate(
@@ -66,12 +73,12 @@ def evaluate(
     made, _ = open_checked(synthetic, without_key(dictionary), max_unreadable, "synthetic")
     held, found = open_checked(real, dictionary, max_unreadable, "real")
     if not found.as_declared:
-        show_checked(Console(), found)
+        show_checked(Terminal(soft_wrap=False), found)
     with step("evaluating on real records"):
         report = figures(made, held, dictionary, (*(target or ()), *(more_targets or ())))
     if json_file is not None:
         write_text(json_file, json.dumps(report, indent=2) + "\n")
-    _print_figures(report)
+    print_figures(report)
 
 
 def synthesize(
@@ -89,6 +96,7 @@ def synthesize(
         int | None, typer.Option(min=1, help="Synthetic records to draw; N by default, and more cost no privacy.")
     ] = None,
     max_unreadable: MaxUnreadable = MOST_UNREADABLE,
+    accept_degraded: AcceptDegraded = False,
     seed: Annotated[
         int | None, typer.Option(help="Repeatable test noise instead of the real one: NOT PRIVATE.")
     ] = None,
@@ -98,7 +106,7 @@ def synthesize(
     require_free(out)
     source, checked = open_checked(data, dictionary, max_unreadable)
     if not checked.as_declared:
-        show_checked(Console(), checked)
+        show_checked(Terminal(soft_wrap=False), checked)
     patients = Vault(source, dictionary, OpenDPNoise(), MemoryMeter(Fraction(0))).patients
     if patients < MIN_PATIENTS:
         raise InputError(
@@ -107,7 +115,7 @@ def synthesize(
         )
     require_affordable(budget, patients)
     with step("synthesizing"):
-        release = _release(source, dictionary, budget, checked, seed)
+        release = _release(source, dictionary, budget, seed, accept_degraded=accept_degraded, checked=checked)
         records = release.records(rows)
     facts = _summary(release, len(records))
     write_release(out, release, records, facts)
@@ -176,14 +184,12 @@ def write_text(path: Path, text: str) -> None:
         raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from None
 
 
-def print_rows(console: Console, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def print_rows(console: Terminal, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A compact table; a figure that is not defined is a dash."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for at, name in enumerate(header):
-        table.add_column(name, justify="right" if at else "left", overflow="fold")
+    shown = compact_table(header)
     for row in rows:
-        table.add_row(*("-" if cell is None else str(cell) for cell in row))
-    console.print(table)
+        shown.add_row(*("-" if cell is None else str(cell) for cell in row))
+    console.print(shown)
 
 
 def figure(value: float | None, places: int = 3) -> str | None:
@@ -191,14 +197,14 @@ def figure(value: float | None, places: int = 3) -> str | None:
     return None if value is None else f"{value:.{places}f}"
 
 
-def _release(source: Source, schema: Schema, budget: Budget, checked: Checked, seed: int | None) -> Release:
+def _release(source: Source, schema: Schema, budget: Budget, seed: int | None, **options: Any) -> Release:
     from cohortmix.core.synthesis import synthesize as release_of  # brings in JAX
 
     if seed is None:
-        return release_of(source, schema, budget, checked=checked)
+        return release_of(source, schema, budget, **options)
     from cohortmix.core.noise_keyed import KeyedNoise  # only a command that asks for test noise imports it
 
-    return release_of(source, schema, budget, noise=KeyedNoise(seed), checked=checked)
+    return release_of(source, schema, budget, noise=KeyedNoise(seed), **options)
 
 
 def _summary(release: Release, rows: int) -> dict[str, Any]:
@@ -222,7 +228,7 @@ def _summary(release: Release, rows: int) -> dict[str, Any]:
 
 
 def _print_release(summary: dict[str, Any], out: Path, changed: str) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal()
     if "warning" in summary:
         console.print(summary["warning"], style="bold red")
     figures = (summary["n"], f"{summary['mu']:.4g}", f"{summary['epsilon']:.4g}", f"{summary['delta']:.3g}")
@@ -233,19 +239,5 @@ def _print_release(summary: dict[str, Any], out: Path, changed: str) -> None:
     if summary["degraded_to_class_centroids"]:
         console.print("too few patients for this budget: one centroid per class, without pairs of columns")
     if changed:
-        console.print(f"not as declared in your table (said here alone): {changed}", markup=False)
+        console.print(f"not as declared in your table (said here alone): {changed}")
     console.print(f"written to {out}")
-
-
-def _print_figures(report: dict[str, Any]) -> None:
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(
-        "Figures on real records are NOT PRIVATE: they stay with whoever holds the records.", style="bold"
-    )
-    targets = [(one["target"], figure(one["auc"]), figure(one["ceiling_auc"])) for one in report["targets"]]
-    print_rows(console, ("target", "AUC synthetic", "AUC real"), targets)
-    tvd, count = report["tvd"], report["records"]
-    console.print(
-        f"total variation distance: columns {tvd['columns']:.3f}, pairs of columns {tvd['pairs']:.3f}; "
-        f"records: synthetic {count['synthetic']:,}, real {count['real']:,}"
-    )

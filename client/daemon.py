@@ -19,7 +19,6 @@ import math
 import os
 import signal
 import stat
-import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -39,6 +38,7 @@ from cohortmix.core.schema import SchemaError
 from cohortmix.core.table import InputError
 from cohortmix.protocol import site_pb2
 from cohortmix.protocol.messages import Code, Refusal, encode
+from cohortmix.protocol.terminal import say
 
 SERVICE = site_pb2.DESCRIPTOR.services_by_name["Site"].full_name
 MOST_CALLS = 8  # at once; one has the site, the others wait for it
@@ -199,6 +199,6 @@ def main(path: Path) -> int:
     try:
         asyncio.run(serve(load_config(path)))
     except (InputError, SchemaError, LedgerError) as error:
-        print(f"cohortmix: {error}", file=sys.stderr)
+        say(f"cohortmix: {error}", err=True)
         return 3 if isinstance(error, LedgerError) else 2
     return 0

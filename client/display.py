@@ -10,10 +10,7 @@ from math import ceil, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console, Group, RenderableType
-from rich.panel import Panel
-from rich.table import Table
-from rich.text import Text
+from rich.console import Group, RenderableType
 
 from cohortmix.client.act import Act, Decision
 from cohortmix.client.ledger import Entry, Ledger
@@ -22,14 +19,15 @@ from cohortmix.client.quote import ColumnNoise, Overlap, Quote, Spending
 from cohortmix.core.anonymize import Margins, blocks_of
 from cohortmix.core.encoding import Cells, Encoding
 from cohortmix.core.schema import Category
+from cohortmix.protocol.terminal import Terminal, compact_table, panel, styled
 
 MOST_COLUMNS = 12  # of a quote, so that it fits on one screen
 MOST_VALUES = 4  # of a category in a preview
 BAR = 60  # characters of the odometer
-TEXTS = frozenset({"range", "study, asked for by", "request", "state", "by the steward", "what"})  # to the left
+TEXTS = ("range", "study, asked for by", "request", "state", "by the steward", "what")  # to the left
 
 
-def show_quote(console: Console, quote: Quote) -> None:
+def show_quote(console: Terminal, quote: Quote) -> None:
     """A quote on one screen."""
     first, second = (digits(mu) for mu in quote.round_mu)
     found = {attack.false_alarms: at_most(attack.members_found_at_most) for attack in quote.attacks}
@@ -47,11 +45,11 @@ def show_quote(console: Console, quote: Quote) -> None:
         f"{share(quote.after_mu, quote.cap_mu)}; {_after(quote)}",
     }
     title = f"{quote.study} [{quote.hash[:12]}] at {quote.site}, {quote.patients} patients"
-    console.print(Panel(Group(_facts(facts), "", _noise(quote.columns)), title=Text(title), title_align="left"))
+    console.print(panel(Group(_facts(facts), "", _noise(quote.columns)), title))
 
 
 def show_ledger(
-    console: Console, ledger: Ledger, approvals: Sequence[Approval], rounds: Mapping[str, int]
+    console: Terminal, ledger: Ledger, approvals: Sequence[Approval], rounds: Mapping[str, int]
 ) -> None:
     """The odometer, every request with who asked for it and what it has cost, and every act of the steward.
 
@@ -62,51 +60,50 @@ def show_ledger(
     """
     spent, cap = sqrt(ledger.spent_mu2), float(ledger.cap_mu)
     left, filled = sqrt(max(0.0, cap**2 - spent**2)), ceil(BAR * min(1.0, (spent / cap) ** 2)) if cap else BAR
-    console.print(
-        f"spent mu {digits(spent)} of {digits(cap)}: {share(spent, cap)} of the cap's mu^2", highlight=False
-    )
+    console.print(f"spent mu {digits(spent)} of {digits(cap)}: {share(spent, cap)} of the cap's mu^2")
     console.print("█" * filled + "░" * (BAR - filled))
-    console.print(f"left  mu {digits(left)}, for one study or, in squares, for several", highlight=False)
+    console.print(f"left  mu {digits(left)}, for one study or, in squares, for several")
     entries, names = ledger.entries(), {each.study: each.name or "" for each in approvals}
     if entries or approvals:
-        console.print(Text(_room(ledger, entries, approvals)))
-    table = _table("day", "study, asked for by", "request", "round", "state", "mu")
+        console.print(_room(ledger, entries, approvals))
+    table = compact_table(("day", "study, asked for by", "request", "round", "state", "mu"), left=TEXTS)
     for entry in entries:
-        who = f"{_named(entry.study, names)}\n{_coordinator(entry)}"
+        who = styled(_named(entry.study, names)).append("\n").append(styled(_coordinator(entry)))
         cells = (entry.request_id[:12], str(rounds.get(entry.request_id, "-")), state(entry))
-        table.add_row(_day(entry.day), Text(who), *cells, digits(sqrt(entry.mu2)))
+        table.add_row(_day(entry.day), who, *cells, digits(sqrt(entry.mu2)))
     console.print("", table) if table.row_count else console.print("no request so far")
-    acts = _table("day", "by the steward", "what")
+    acts = compact_table(("day", "by the steward", "what"), left=TEXTS)
     for study, each in ledger.by_steward():
         by, what = _said(each, study, names)
-        acts.add_row(_day(each.day), by, Text(what))
+        acts.add_row(_day(each.day), by, what)
     if acts.row_count:
         console.print("", acts)
 
 
-def show_decisions(console: Console, approvals: Sequence[Approval], revoked: Collection[str]) -> None:
+def show_decisions(console: Terminal, approvals: Sequence[Approval], revoked: Collection[str]) -> None:
     """The studies that the steward has approved or revoked; a revocation goes before an approval."""
     names = {each.study: each.name or "" for each in approvals}
     decided = {each.study: (f"approved up to mu {each.max_mu}", each.day) for each in approvals}
     decided |= dict.fromkeys(sorted(revoked), ("revoked", None))
     console.print()
     for study, (decision, day) in decided.items():
-        console.print(Text(f"{decision}: {_named(study, names)}" + (f", on {day}" if day else "")))
+        console.print(f"{decision}: {_named(study, names)}" + (f", on {day}" if day else ""))
     if not decided:
         console.print("no study is approved")
 
 
-def show_class_centroids(console: Console, encoding: Encoding, classes: Sequence[str], margins: Margins) -> None:
+def show_class_centroids(console: Terminal, encoding: Encoding, classes: Sequence[str], margins: Margins) -> None:
     """The class centroids of a release: for each class, the mean of a number and the commonest values."""
-    table = _table("", *classes)
+    table = compact_table(("", *classes))
     table.add_row("patients", *(f"{mass:.0f}" for mass in margins.masses))
     for cells, block in zip(encoding.features, blocks_of(encoding.sizes), strict=True):
-        table.add_row(Text(cells.name), *(_centroid(cells, row[block]) for row in margins.cells))
-    banner = (
-        "[bold]This is what will leave: the release of round 1.[/bold] It is differentially private and paid for; "
-        f"one count has noise of ± {digits(margins.s_a)} patients. Figures of real records are not shown."
+        table.add_row(cells.name, *(_centroid(cells, row[block]) for row in margins.cells))
+    banner = styled("This is what will leave: the release of round 1.", "bold").append(
+        " It is differentially private and paid for; one count has noise of "
+        f"± {digits(margins.s_a)} patients. Figures of real records are not shown.",
+        style="not bold",
     )
-    console.print(Panel(Group(banner, "", table), border_style="yellow"))
+    console.print(panel(Group(banner, "", table), border_style="yellow"))
 
 
 def state(entry: Entry) -> str:
@@ -223,21 +220,22 @@ def _release(quote: Quote) -> str:
 
 
 def _noise(columns: Sequence[ColumnNoise]) -> RenderableType:
-    table = _table("noise", "range", "cells", "of a count", "of N", "of a class mean", "of range")
+    header = ("noise", "range", "cells", "of a count", "of N", "of a class mean", "of range")
+    table = compact_table(header, left=("range",))
     for each in columns[:MOST_COLUMNS]:
         mean, mean_share = "-", "-"
         if each.mean is not None and each.mean_share is not None:
             mean, mean_share = f"± {digits(each.mean)} {each.unit or ''}", f"{100 * each.mean_share:.1f} %"
         count = f"± {digits(each.cell)}", f"{100 * each.cell_share:.1f} %"
-        table.add_row(Text(each.name), Text(each.range), str(each.cells), *count, Text(mean.strip()), mean_share)
+        table.add_row(each.name, each.range, str(each.cells), *count, mean.strip(), mean_share)
     more = len(columns) - MOST_COLUMNS
     note = (
         "standard deviations of the raw answer, which is smoothed afterwards; a class mean is that of N/C patients"
     )
-    return Group(table, Text(note + (f". {more} more columns: see --json" if more > 0 else ""), style="dim"))
+    return Group(table, styled(note + (f". {more} more columns: see --json" if more > 0 else ""), style="dim"))
 
 
-def _centroid(cells: Cells, distribution: NDArray[np.float64]) -> Text:
+def _centroid(cells: Cells, distribution: NDArray[np.float64]) -> str:
     column, missing = cells.column, float(distribution[cells.missing]) if cells.missing >= 0 else 0.0
     if isinstance(column, Category):
         order = np.argsort(-distribution[: len(column.values)], kind="stable")[:MOST_VALUES]
@@ -250,24 +248,17 @@ def _centroid(cells: Cells, distribution: NDArray[np.float64]) -> Text:
         quartiles = [int(np.searchsorted(below, q).clip(0, values[-1])) for q in (0.25, 0.5, 0.75)]
         low, middle, high = (cells.interval(code) for code in quartiles)
         parts = [f"{_plain(middle[0])} (half in {_plain(low[0])} to {_plain(high[1])})"]
-    return Text(", ".join(parts) + (f", missing {100 * missing:.0f} %" if cells.missing >= 0 else ""))
+    return ", ".join(parts) + (f", missing {100 * missing:.0f} %" if cells.missing >= 0 else "")
 
 
 def _plain(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _facts(facts: Mapping[str, str]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
+def _facts(facts: Mapping[str, str]) -> RenderableType:
+    table = compact_table(show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, text in facts.items():
-        table.add_row(name, Text(text))
-    return table
-
-
-def _table(*header: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for at, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if not at or name in TEXTS else "right")
+        table.add_row(name, text)
     return table

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import typer
-from rich.console import Console, Group, RenderableType
-from rich.panel import Panel
-from rich.table import Table
-from rich.text import Text
+from rich.console import Group, RenderableType
 
 from cohortmix.core.check import Checked, Fit
+from cohortmix.protocol.terminal import Terminal, compact_table, panel, styled
 
 MaxUnreadable = Annotated[
     float,
@@ -23,13 +21,11 @@ MaxUnreadable = Annotated[
 HEADER = ("column", "values", "clipped", "undeclared", "unreadable", "empty", "first in row")
 
 
-def show_checked(console: Console, checked: Checked) -> None:
+def show_checked(console: Terminal, checked: Checked) -> None:
     """How many values and rows of the table are not what the schema declares; for the holder's terminal alone."""
-    parts: list[RenderableType] = [*_table(checked), *(Text(line) for line in _sentences(checked))]
-    if not parts:
-        parts = [Text("every value is what the schema declares")]
-    banner = Text("Figures of real records are NOT PRIVATE: they stay on this terminal.", style="bold")
-    console.print(Panel(Group(banner, *parts), border_style="yellow"))
+    parts = [*_table(checked), *_sentences(checked)] or ["every value is what the schema declares"]
+    banner = styled("Figures of real records are NOT PRIVATE: they stay on this terminal.", "bold")
+    console.print(panel(Group(banner, *parts), border_style="yellow"))
 
 
 def summary(checked: Checked) -> str:
@@ -42,14 +38,12 @@ def summary(checked: Checked) -> str:
     return "; ".join([*columns, *_dropped(checked)])
 
 
-def _table(checked: Checked) -> Iterator[Table]:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for at, name in enumerate(HEADER):
-        table.add_column(name, justify="right" if at else "left", overflow="fold")
+def _table(checked: Checked) -> Iterator[RenderableType]:
+    table = compact_table(HEADER)
     for name, fit in checked.columns.items():
         if fit.outside or fit.empty:
             counts = (fit.values + fit.empty, fit.clipped, fit.undeclared, fit.unreadable, fit.empty)
-            table.add_row(Text(name), *(f"{count:,}" for count in counts), f"{fit.first:,}" if fit.first else "-")
+            table.add_row(name, *(f"{count:,}" for count in counts), f"{fit.first:,}" if fit.first else "-")
     if table.row_count:
         yield table
 

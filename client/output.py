@@ -21,12 +21,12 @@ FILES = frozenset({"records.parquet", "centroids.parquet", "receipt.json", "summ
 
 
 def require_free(out: Path) -> None:
-    """Raise InputError unless `out` is new, empty, or holds an earlier release and nothing else."""
-    folder.require_free(out, FILES)
+    """Raise InputError unless `out` is new or empty: a release that cannot be made again is never replaced."""
+    folder.require_free(out, ())
 
 
 def write_release(out: Path, release: Release, records: pd.DataFrame, summary: Mapping[str, Any]) -> None:
-    """Write the files of a release into the folder `out`, which is replaced if it holds an earlier one.
+    """Write the files of a release into the folder `out`, which must be new or empty.
 
     `records.parquet` has the schema's columns, `centroids.parquet` the condensed set, `receipt.json` what was
     asked of the records and what it cost, `summary.json` the figures of the whole. A release made with test
@@ -35,10 +35,10 @@ def write_release(out: Path, release: Release, records: pd.DataFrame, summary: M
     Raises
     ------
     InputError
-        If `out` holds anything else, or cannot be written; nothing is changed then.
+        If `out` holds anything, or cannot be written; nothing is changed then.
     """
     receipt = release.receipt
-    with folder.whole_folder(out, FILES) as new:
+    with folder.whole_folder(out, ()) as new:
         _write_parquet(new / "records.parquet", records, receipt)
         _write_parquet(new / "centroids.parquet", release.centroids, receipt)
         (new / "receipt.json").write_text(json.dumps(receipt, indent=2) + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ import numpy as np
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.reservation import total_mu2
 from cohortmix.core import anonymize, gdp
+from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.encoding import Cells, Encoding
 from cohortmix.core.schema import Category, Date, Schema
 from cohortmix.protocol.messages import StudySpec
@@ -163,6 +164,7 @@ def quote(study: StudySpec, schema: Schema, site: str, patients: int, spending: 
     """
     from cohortmix.core.pipeline import Plan  # brings in JAX
 
+    kappa = Fraction(most_kappa(schema))
     plan, mu = Plan(schema, study.mu2, patients, study.share, float(study.alpha)), float(study.mu)
     after = spending.after(study.mu2)
     return Quote(
@@ -172,13 +174,13 @@ def quote(study: StudySpec, schema: Schema, site: str, patients: int, spending: 
         patients=patients,
         classes=len(schema.classes),
         mu=mu,
-        epsilon=_epsilon(study.mu2, study),
+        epsilon=_epsilon(study.mu2, kappa, study),
         delta=float(study.delta),
         loose_delta=study.loose_delta,
         round_mu=(sqrt(plan.mu2_sums), sqrt(plan.mu2_moments)),
         attacks=tuple(Attack(share, gdp.detection_rate(mu, share)) for share in FALSE_ALARMS),
         advantage=gdp.advantage(mu),
-        overlap=_overlap(study),
+        overlap=_overlap(study, kappa),
         mixtures=_mixtures(plan.s_b, patients) if plan.fits_mixture else Mixtures(0, 0, 0.0, 0.0),
         columns=_columns(schema, patients, float(plan.mu2_sums)),
         spent_mu=sqrt(spending.spent),
@@ -189,12 +191,12 @@ def quote(study: StudySpec, schema: Schema, site: str, patients: int, spending: 
     )
 
 
-def _epsilon(mu2: Fraction, study: StudySpec) -> float:
-    """At the study's delta, rounded up as a receipt rounds it."""
-    return float(Total(mu2, Fraction(0)).epsilon(study.delta))
+def _epsilon(mu2: Fraction, kappa: Fraction, study: StudySpec) -> float:
+    """At the study's delta, rounded up as a receipt rounds it; kappa is the most that answers can have."""
+    return float(Total(mu2, kappa).epsilon(study.delta))
 
 
-def _overlap(study: StudySpec) -> Overlap:
+def _overlap(study: StudySpec, kappa: Fraction) -> Overlap:
     """mu of k sites is sqrt(k) mu, since all sites of a study have one mu (Dong, Roth and Su, Corollary 3.3)."""
     sites = len(study.sites)
     held = {"disjoint": 1, "unknown": sites}.get(str(study.overlap), study.overlap)
@@ -203,9 +205,9 @@ def _overlap(study: StudySpec) -> Overlap:
         str(study.overlap),
         sites,
         sqrt(k * study.mu2),
-        _epsilon(k * study.mu2, study),
+        _epsilon(k * study.mu2, k * kappa, study),
         sqrt(sites * study.mu2),
-        _epsilon(sites * study.mu2, study),
+        _epsilon(sites * study.mu2, sites * kappa, study),
     )
 
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
 
 from cohortmix.client.config import DEFAULT, SiteConfig, load_config, parse_config
 from cohortmix.client.data import open_table
@@ -32,6 +31,7 @@ from cohortmix.core.vault import Vault
 from cohortmix.protocol.keyfile import write_key
 from cohortmix.protocol.messages import Description, encode
 from cohortmix.protocol.signing import Key
+from cohortmix.protocol.terminal import Terminal, say
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The site's configuration.")]
 
@@ -68,9 +68,9 @@ def init(
     }
     key = Key.generate()
     config = _write(folder, plain, key)
-    typer.echo(f"{config.name}: a new site in {folder}")
-    typer.echo(f"public key {key.public_hex}")
-    typer.echo(f"next: cohortmix site check --config {folder / 'site.yaml'}")
+    say(f"{config.name}: a new site in {folder}")
+    say(f"public key {key.public_hex}")
+    say(f"next: cohortmix site check --config {folder / 'site.yaml'}")
 
 
 def check(config: ConfigFile = DEFAULT, max_unreadable: MaxUnreadable = MOST_UNREADABLE) -> None:
@@ -94,17 +94,17 @@ def check(config: ConfigFile = DEFAULT, max_unreadable: MaxUnreadable = MOST_UNR
         with open_site(site) as opened:
             facts = opened.description
         _write_description(site, facts)
-    typer.echo(f"{facts.site}: {facts.patients} patients, {len(facts.columns)} columns; ready to be served")
-    typer.echo(f"{site.description_file}: give it to the coordinator")
+    say(f"{facts.site}: {facts.patients} patients, {len(facts.columns)} columns; ready to be served")
+    say(f"{site.description_file}: give it to the coordinator")
     if sys.stdout.isatty():  # a log is read by others, and kept
-        show_checked(Console(), found[0])
+        show_checked(Terminal(soft_wrap=False), found[0])
     else:
-        typer.echo("how many values were clipped or count as missing is shown on a terminal only")
+        say("how many values were clipped or count as missing is shown on a terminal only")
 
 
 def serve(config: ConfigFile = DEFAULT) -> None:
     """Answer studies on the site's socket until told to stop; becomes the daemon's own process."""
-    typer.echo(f"{load_config(config).name}: starting", err=True)  # it says nothing while it loads, for seconds
+    say(f"{load_config(config).name}: starting", err=True)  # it says nothing while it loads, for seconds
     hold()  # until the daemon's own program can say what Ctrl-C means
     # -P: the folder that this was started in is not searched for modules.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "cohortmix.client.start", str(config)])

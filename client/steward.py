@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from math import sqrt
@@ -14,7 +12,6 @@ from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
 
 from cohortmix.client.approval import (
     read_description,
@@ -35,6 +32,7 @@ from cohortmix.client.policy import Policy
 from cohortmix.client.progress import step
 from cohortmix.client.quote import Quote, Spending
 from cohortmix.client.quote import quote as quote_of
+from cohortmix.client.sheet import as_csv
 from cohortmix.core.anonymize import project, read_sums
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.known import available_cases, known_shares
@@ -43,6 +41,7 @@ from cohortmix.protocol.fields import Exact, decimal_text, ratio_text
 from cohortmix.protocol.keyfile import write_key
 from cohortmix.protocol.messages import ClassSums, Description, SignedRelease, StudySpec, decode, request_id
 from cohortmix.protocol.signing import Key
+from cohortmix.protocol.terminal import Terminal, say
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The site's configuration.")]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.json", help="A study, signed by its coordinator.")]
@@ -60,7 +59,7 @@ def quote(
     shown = _quote(site, asked, *_standing(site, asked))
     if json_file is not None:
         write_text(json_file, json.dumps(shown.plain(), indent=2) + "\n")
-    show_quote(Console(), shown)
+    show_quote(Terminal(soft_wrap=False), shown)
 
 
 def approve(
@@ -74,13 +73,13 @@ def approve(
     require_answerable(site, asked)
     require_within(asked, most)
     require_affordable(site, asked, spending)
-    show_quote(Console(), _quote(site, asked, facts, spending))
+    show_quote(Terminal(soft_wrap=False), _quote(site, asked, facts, spending))
     with _ledger(site) as book:
         lifted = book.approve(asked.hash)
     Policy.update(site.policy_file, lambda policy: policy.approve(asked, most, today()))
-    typer.echo(f"approved: {asked.name} [{asked.hash[:12]}], up to mu {decimal_text(most)}")
+    say(f"approved: {asked.name} [{asked.hash[:12]}], up to mu {decimal_text(most)}")
     if lifted:
-        typer.echo("it had been revoked here; this approval lifts that")
+        say("it had been revoked here; this approval lifts that")
 
 
 def revoke(
@@ -103,11 +102,11 @@ def revoke(
         with _ledger(site) as book:
             book.revoke(found[0])
     except LedgerError:
-        typer.echo("the approval is withdrawn; that it was revoked could not be written into the ledger", err=True)
+        say("the approval is withdrawn; that it was revoked could not be written into the ledger", err=True)
         raise
     finally:  # whatever holds the ledger up; and after it, so that a revocation cut short can be repeated
         Policy.update(site.policy_file, lambda policy: policy.revoke(found[0]))
-    typer.echo(f"revoked: {found[0]}")
+    say(f"revoked: {found[0]}")
 
 
 def ledger(
@@ -139,10 +138,10 @@ def ledger(
         rounds = _rounds(book, site.name)
         if csv_file is not None:
             write_text(csv_file, _as_csv(book, names, rounds))
-        show_ledger(Console(), book, approvals, rounds)
-        show_decisions(Console(), approvals, book.revoked())
+        show_ledger(Terminal(soft_wrap=False), book, approvals, rounds)
+        show_decisions(Terminal(soft_wrap=False), approvals, book.revoked())
         if book.own_cap is not None and book.own_cap != site.cap_mu:
-            typer.echo(
+            say(
                 f"the cap in force is the smaller of the ledger's own, {book.own_cap}, and that of site.yaml, "
                 f"{site.cap_mu}; --raise-cap raises the first"
             )
@@ -171,9 +170,9 @@ def preview(study: StudyFile, config: ConfigFile = DEFAULT) -> None:
     sums = read_sums(encoding, answer.estimate, answer.std)
     sums = available_cases(sums, encoding, known_shares(sums, encoding, patients))
     margins = project(sums, encoding, patients)
-    show_class_centroids(Console(), encoding, schema.classes, margins)
+    show_class_centroids(Terminal(soft_wrap=False), encoding, schema.classes, margins)
     cost = f"mu {sqrt(receipt.mu2):.3g} by request {receipt.request_id[:12]}; receipt {receipt.hash[:12]}"
-    typer.echo(f"nothing new was spent: this release was made before, for {cost}" if made else f"spent: {cost}")
+    say(f"nothing new was spent: this release was made before, for {cost}" if made else f"spent: {cost}")
 
 
 @contextmanager
@@ -189,9 +188,9 @@ def _change_key(book: Ledger, site: SiteConfig, path: Path) -> None:
     new = Key.generate()
     write_key(path, new)
     book.change_key(site.read_key(), new.public_hex)
-    typer.echo(f"public key {new.public_hex}")
+    say(f"public key {new.public_hex}")
     setting = f"set `key: {path.absolute()}` in site.yaml"
-    typer.echo(f"next: stop the daemon, {setting}, run `cohortmix site check`, and start it again")
+    say(f"next: stop the daemon, {setting}, run `cohortmix site check`, and start it again")
 
 
 def _standing(site: SiteConfig, study: StudySpec) -> tuple[Description, Spending]:
@@ -222,9 +221,8 @@ def _rounds(book: Ledger, site: str) -> dict[str, int]:
 
 def _as_csv(book: Ledger, names: Mapping[str, str], rounds: Mapping[str, int]) -> str:
     receipts = {(each.receipt.study, each.receipt.request_id): each.receipt.hash for each in book.receipts()}
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("study", "name", "request", "round", "state", "mu", "mu2", "receipt", "day", "coordinator"))
+    header = ("study", "name", "request", "round", "state", "mu", "mu2", "receipt", "day", "coordinator")
+    rows: list[Sequence[object]] = [header]
     for each in book.entries():
         key, name, round = (
             (each.study, each.request_id),
@@ -234,5 +232,5 @@ def _as_csv(book: Ledger, names: Mapping[str, str], rounds: Mapping[str, int]) -
         cost = f"{sqrt(each.mu2):.9g}", ratio_text(each.mu2)
         asked = "" if each.day is None else each.day.isoformat(), each.coordinator or ""
         cells = (each.study, name, each.request_id, round, state(each), *cost, receipts.get(key, ""))
-        writer.writerow((*cells, *asked))
-    return out.getvalue()
+        rows.append((*cells, *asked))
+    return as_csv(rows)

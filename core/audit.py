@@ -206,7 +206,9 @@ def measure(
 
 def _pipeline(table: pa.Table, schema: Schema, variant: Variant, mu: Fraction) -> Mechanism:
     def mechanism(noise: NoiseSource) -> tuple[Sequence[Answer], Release]:
-        release = synthesize(table, schema, Budget.from_mu(float(mu)), noise=noise, variant=variant)
+        release = synthesize(
+            table, schema, Budget.from_mu(float(mu)), noise=noise, variant=variant, accept_degraded=True
+        )
         return release.answers, release
 
     return mechanism

@@ -19,8 +19,8 @@ class ResolvedBudget:
     mu : float
         The guarantee; what composes and what noise is scaled by.
     epsilon, delta : float
-        One point of the curve that mu implies, for exact Gaussian noise (`gdp.epsilon_of` with kappa = 0; a
-        receipt adds the kappa of the answers that were really given).
+        One point of the curve that mu implies, for discrete Gaussian noise of the kappa that it was resolved for
+        (`gdp.epsilon_of_discrete`); a receipt states that of the answers that were really given.
     loose : bool
         True where delta is above 1 / (10 N): then every output must say so.
     """
@@ -86,7 +86,7 @@ class Budget:
         """mu itself; delta only says at which point its epsilon is printed."""
         return cls(mu=mu, delta=delta, loose_delta=loose_delta)
 
-    def resolve(self, patients: int) -> ResolvedBudget:
+    def resolve(self, patients: int, kappa: float = 0.0) -> ResolvedBudget:
         """Fix delta, and with it the one of mu and epsilon that was not given.
 
         Parameters
@@ -94,6 +94,9 @@ class Budget:
         patients : int
             N, the public number of patients; in a study the number at its largest site, so that the one
             delta suits every site.
+        kappa : float
+            The most that the answers can have (`dimensions.most_kappa`): mu is so small that a release costs the
+            epsilon that was asked for, or less. 0 stands for exact Gaussian noise.
 
         Raises
         ------
@@ -111,11 +114,11 @@ class Budget:
                 f"delta={delta}. Choose a smaller one or leave it out; only to compare with published "
                 "figures, pass --loose-delta (loose_delta=True)."
             )
-        mu, epsilon = self._both(delta)
+        mu, epsilon = self._both(delta, kappa)
         return ResolvedBudget(mu=mu, epsilon=epsilon, delta=delta, loose=bool(delta > largest))
 
-    def _both(self, delta: float) -> tuple[float, float]:
+    def _both(self, delta: float, kappa: float) -> tuple[float, float]:
         if self.epsilon is not None:
-            return gdp.mu_of(self.epsilon, delta), self.epsilon
+            return gdp.mu_of_discrete(self.epsilon, delta, kappa), self.epsilon
         assert self.mu is not None
-        return self.mu, gdp.epsilon_of(self.mu, delta)
+        return self.mu, gdp.epsilon_of_discrete(self.mu, delta, kappa)

@@ -8,33 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from typing import Any, TypeAlias
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from cohortmix.core.schema import Category, Column, Date, Number, Schema
-from cohortmix.core.table import (
-    InputError,
-    Source,
-    TableSource,
-    bounds,
-    category_codes,
-    numbers,
-    patient_keys,
-    plain,
-    require_columns,
-)
+from cohortmix.core.columns import Table, Values, feature_matrix, patients, read, sparse_features
+from cohortmix.core.marginals import Marginals
+from cohortmix.core.schema import Schema
 from cohortmix.core.target import Target
 
-CELLS = 10  # of a number's range, where marginals are compared
 FOLDS = 4  # of the cross-validation that gives the ceiling
 
-Table: TypeAlias = pd.DataFrame | pa.Table | Source
-Values: TypeAlias = dict[str, NDArray[np.float64]]
 Scorer: TypeAlias = Callable[[], Any]
 
 
@@ -71,57 +56,6 @@ class Scored:
     known: NDArray[np.bool_]
     label: NDArray[np.int64]
     scores: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class TotalVariation:
-    """Mean total variation distance, in [0, 1], over all columns and over all pairs of columns."""
-
-    columns: float
-    pairs: float
-
-
-def read(table: Table | Values, schema: Schema) -> Values:
-    """The schema's columns as numbers, each of shape (n,); what was read already is returned as it is.
-
-    A number is itself, a date its ordinal in days, a category its position among the declared values; NaN
-    stands for no value, and for a category that is not declared.
-
-    Raises
-    ------
-    InputError
-        For a column that the table lacks.
-    """
-    if isinstance(table, dict):
-        return table
-    source = TableSource(table) if isinstance(table, pd.DataFrame | pa.Table) else table
-    require_columns(source.names, tuple(schema.columns))
-    parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in schema.columns}
-    for batch in source.batches():
-        for name, column in schema.columns.items():
-            parts[name].append(_as_numbers(plain(batch.column(name), column), column))
-    return {name: np.concatenate([*arrays, np.empty(0)]) for name, arrays in parts.items()}
-
-
-def feature_matrix(table: Table | Values, schema: Schema, without: Sequence[str] = ()) -> NDArray[np.float64]:
-    """What a classifier sees, shape (n, W): numbers and days as they are, categories one-hot.
-
-    Parameters
-    ----------
-    without : columns to leave out, the target among them.
-
-    Notes
-    -----
-    No value is NaN in a number and a row of zeros in a category, so that trees and linear models both work.
-    """
-    values = read(table, schema)
-    blocks = []
-    for name, column in schema.columns.items():
-        if name in without:
-            continue
-        one = values[name][:, None]
-        blocks.append(one == np.arange(len(column.values)) if isinstance(column, Category) else one)
-    return np.concatenate(blocks, axis=1, dtype=np.float64)
 
 
 def binary_target(table: Table | Values, schema: Schema, column: str, rule: str) -> NDArray[np.int64]:
@@ -167,7 +101,7 @@ def score_real(
     synthetic, real, hidden = read(synthetic, schema), read(real, schema), (*without, asked.name)
     label, label_real = asked.labels(synthetic[asked.name]), asked.labels(real[asked.name])
     train, test = label >= 0, label_real >= 0
-    x, x_real = feature_matrix(synthetic, schema, hidden), feature_matrix(real, schema, hidden)
+    x, x_real = (_features(scorer)(values, schema, hidden) for values in (synthetic, real))
     scores = _scores(scorer, x[train], label[train], x_real[test], asked.classes)
     return Scored(test, label_real[test], scores)
 
@@ -185,7 +119,7 @@ def cross_validated(
     """
     asked = Target.parse(target or schema.target, schema)
     real = read(real, schema)
-    label, x = asked.labels(real[asked.name]), feature_matrix(real, schema, (asked.name,))
+    label, x = asked.labels(real[asked.name]), _features(scorer)(real, schema, (asked.name,))
     owner = np.arange(len(label)) if patients is None else patients
     fold = np.random.default_rng(0).permutation(int(owner.max(initial=0)) + 1)[owner] % FOLDS
     scores = np.zeros((len(label), asked.classes))
@@ -206,39 +140,17 @@ def auc(label: NDArray[np.int64], scores: NDArray[np.float64]) -> float | None:
     return float(np.mean(areas)) if areas else None
 
 
-def marginal_tvd(synthetic: Table | Values, real: Table | Values, schema: Schema) -> TotalVariation:
-    """How far one- and two-column marginals are apart, the target's among them.
-
-    Numbers and dates are cut into at most ten cells of equal width between the declared bounds (after the
-    declared transform); no value is a cell of its own.
-
-    Raises
-    ------
-    InputError
-        If either table has no record.
-    """
-    mine, theirs = read(synthetic, schema), read(real, schema)
-    for name, values in (("synthetic", mine), ("real", theirs)):
-        if not len(values[schema.target]):
-            raise InputError(f"the {name} table is empty: it holds no record")
-    codes = {name: [_cells(side[name], schema, name) for side in (mine, theirs)] for name in schema.columns}
-    single = [_distance(a, b) for a, b in codes.values()]
-    size = 1 + max(int(codes_of.max()) for sides in codes.values() for codes_of in sides)
-    pairs = [_distance(a * size + c, b * size + d) for (a, b), (c, d) in combinations(codes.values(), 2)]
-    return TotalVariation(float(np.mean(single)), float(np.mean(pairs)))
-
-
 def evaluate(
     synthetic: Table | Values, real: Table, schema: Schema, targets: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The figures of `cohortmix evaluate`, ready for JSON; a figure that is not defined is None.
 
     `auc` is that of boosted trees trained on the synthetic records, `ceiling_auc` what the real records reach
-    by themselves under cross-validation, on the same records.
+    by themselves under cross-validation, on the same records. `columns` and `pairs` say where the tables differ,
+    the worst first.
     """
     mine, theirs = read(synthetic, schema), read(real, schema)
-    distance = marginal_tvd(mine, theirs, schema)
-    patients = _patients(real, schema)
+    marginals, owner = Marginals.of(mine, theirs, schema), patients(real, schema)
     return {
         "private": False,
         "records": {"synthetic": len(mine[schema.target]), "real": len(theirs[schema.target])},
@@ -246,61 +158,28 @@ def evaluate(
             {
                 "target": target,
                 "auc": train_synthetic_test_real(mine, theirs, schema, target),
-                "ceiling_auc": cross_validated(theirs, schema, target, patients=patients),
+                "ceiling_auc": cross_validated(theirs, schema, target, patients=owner),
             }
             for target in targets or (schema.target,)
         ],
-        "tvd": asdict(distance),
+        "tvd": asdict(marginals.mean),
+        "columns": marginals.column_reports(),
+        "pairs": marginals.pair_reports(),
     }
 
 
-def _as_numbers(array: pa.Array, column: Column) -> NDArray[np.float64]:
-    if not isinstance(column, Category):
-        return numbers(array, column)
-    codes = category_codes(array, column)
-    return np.where(codes < 0, np.nan, codes)
+def _features(scorer: Scorer) -> Callable[..., Any]:
+    """Boosted trees read zeros that are not stored as zeros; what standardizes columns needs them all."""
+    return sparse_features if scorer is boosted_trees else feature_matrix
 
 
-def _scores(
-    scorer: Scorer, x: NDArray[np.float64], y: NDArray[np.int64], x_test: NDArray[np.float64], classes: int
-) -> NDArray[np.float64]:
+def _scores(scorer: Scorer, x: Any, y: NDArray[np.int64], x_test: Any, classes: int) -> NDArray[np.float64]:
     """Probability of each class, shape (n, C); a class that was never seen has none."""
-    scores = np.zeros((len(x_test), classes))
+    scores = np.zeros((x_test.shape[0], classes))
     seen = np.unique(y)
     if len(seen) == 1:
         scores[:, seen[0]] = 1
-    if len(seen) > 1 and len(x_test):
+    if len(seen) > 1 and len(scores):
         model = scorer().fit(x, y)
         scores[:, model.classes_] = model.predict_proba(x_test)
     return scores
-
-
-def _cells(values: NDArray[np.float64], schema: Schema, name: str) -> NDArray[np.int64]:
-    """The public cell of each value, shape (n,); the last one holds what has no value."""
-    column = schema.columns[name]
-    if isinstance(column, Category):
-        return np.where(np.isnan(values), len(column.values), values).astype(np.int64)
-    low, high = bounds(column)
-    values, count = np.clip(values, low, high), CELLS
-    if isinstance(column, Number) and column.transform == "log1p":
-        low, high, values = np.log1p(low), np.log1p(high), np.log1p(values)
-    elif isinstance(column, Date) or column.integer:
-        high += 1  # of whole numbers each cell holds as many as the next, and at least one
-        count = int(min(CELLS, high - low))
-    found = np.minimum((values - low) / (high - low) * count, count - 1)
-    return np.where(np.isnan(values), count, found).astype(np.int64)
-
-
-def _distance(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
-    size = int(max(a.max(), b.max())) + 1
-    p, q = np.bincount(a, minlength=size) / len(a), np.bincount(b, minlength=size) / len(b)
-    return float(np.abs(p - q).sum() / 2)
-
-
-def _patients(table: Table, schema: Schema) -> NDArray[np.int64] | None:
-    """Whose each record is, shape (n,); None where a record is a patient."""
-    source = TableSource(table) if isinstance(table, pd.DataFrame | pa.Table) else table
-    if schema.patient_key is None or schema.patient_key not in source.names:
-        return None
-    keys = [key for batch in source.batches() for key in patient_keys(batch.column(schema.patient_key))]
-    return np.asarray(pd.factorize(np.asarray(keys, dtype=object))[0])

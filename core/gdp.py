@@ -145,6 +145,29 @@ def mu_of(epsilon: float, delta: float) -> float:
     return _root(excess, 0.999 * lower, upper)
 
 
+def mu_of_discrete(epsilon: float, delta: float, kappa: float) -> float:
+    """The largest mu for which discrete Gaussian answers of this kappa imply (epsilon, delta)-DP.
+
+    The inverse of `epsilon_of_discrete` in mu, on the safe side: epsilon_of_discrete(mu, delta, kappa) <= epsilon.
+
+    Raises
+    ------
+    ValueError
+        As `mu_of`.
+
+    Examples
+    --------
+    >>> round(mu_of_discrete(1.0, 1e-5, 1e-15), 3), round(mu_of_discrete(30.0, 1e-5, 1e-15), 3)
+    (0.268, 4.313)
+    """
+    log_delta = -math.log(_checked_delta(delta))
+    root_of_rho = _checked_epsilon(epsilon) / (math.sqrt(log_delta + epsilon) + math.sqrt(log_delta))
+    mu, step = max(_mu_near(epsilon, delta, kappa), math.sqrt(2) * root_of_rho), 2.0**-53
+    while epsilon_of_discrete(mu, delta, kappa) > epsilon:  # by the last digits of a float
+        mu, step = mu * (1 - step), 2 * step
+    return mu
+
+
 def trade_off(mu: float, alpha: float) -> float:
     """G_mu(alpha) = Phi(Phi^-1(1 - alpha) - mu), the least share of members that are missed (Equation 6).
 
@@ -204,6 +227,26 @@ def kappa(d: int, sigma: int) -> float:
     if d < 0 or sigma <= 0:
         raise ValueError(f"kappa needs d >= 0 numbers and sigma > 0 lattice steps; got d={d}, sigma={sigma}.")
     return int(d) / (24 * int(sigma) ** 2)  # a numpy integer would overflow
+
+
+def _mu_near(epsilon: float, delta: float, kappa: float) -> float:
+    """The largest mu that `epsilon_of` turns into this epsilon or a smaller one; 0 where there is none."""
+    from scipy.optimize import minimize_scalar
+
+    def at(smaller: float) -> float:
+        left = delta - (1 + math.exp(smaller)) * kappa
+        return mu_of(smaller, left) if left > 0 else 0.0
+
+    if kappa == 0:
+        return mu_of(epsilon, delta)
+    most = math.log(delta / kappa)
+    if epsilon < most - math.log(10):
+        return at(epsilon)
+    if most <= 0:
+        return 0.0
+    # Beyond, e^epsilon kappa grows faster than delta_mu(epsilon) falls: a smaller epsilon permits more.
+    found = minimize_scalar(lambda smaller: -at(smaller), bounds=(0.0, min(epsilon, most)), method="bounded")
+    return -float(found.fun)
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:

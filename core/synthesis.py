@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal
@@ -16,11 +16,13 @@ from cohortmix.core.budget import MIN_PATIENTS, Budget, ResolvedBudget
 from cohortmix.core.centroids import Common, SiteCentroids
 from cohortmix.core.check import MOST_UNREADABLE, Checked, check
 from cohortmix.core.condensed import PooledSupport, centroid_table
+from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.gaussian import ClassGaussians
 from cohortmix.core.meter import Answer, MemoryMeter
 from cohortmix.core.noise import NOT_PRIVATE, NoiseSource, OpenDPNoise
 from cohortmix.core.pool import Pool
 from cohortmix.core.records import draw
+from cohortmix.core.reduced import require_mixture
 from cohortmix.core.schema import SITE, Schema
 from cohortmix.core.table import InputError, Source, TableSource
 from cohortmix.core.vault import Vault
@@ -124,6 +126,7 @@ def synthesize(
     variant: Variant | None = None,
     max_unreadable: float = MOST_UNREADABLE,
     checked: Checked | None = None,
+    accept_degraded: bool = False,
 ) -> Release:
     """A private synthetic version of one table.
 
@@ -138,6 +141,7 @@ def synthesize(
     variant : chosen by `gaussian.suits`, from the schema, N and mu, unless it is given.
     max_unreadable : the largest share of a column's values that may be no number, or no date (`core.check`).
     checked : what `core.check.check` found in this table, if the caller has checked it already.
+    accept_degraded : permits a release of class centroids alone, where there are too few patients for a mixture.
 
     Returns
     -------
@@ -148,6 +152,8 @@ def synthesize(
     InputError
         The table does not fit the schema, as `core.check.check` has it, there are fewer than 50 patients, or an
         argument has the wrong type.
+    DegradedError
+        Schema, N and mu leave room for class centroids alone, and `accept_degraded` is not set; nothing is spent.
     SchemaError
         A line of the schema is unconfirmed.
     ValueError
@@ -168,10 +174,15 @@ def synthesize(
     vault = Vault(source, schema, noise, meter)
     if vault.patients < MIN_PATIENTS:
         raise InputError(f"{vault.patients} patients are too few: a release needs at least {MIN_PATIENTS}")
-    resolved = budget.resolve(vault.patients)
-    meter.limit = Fraction(resolved.mu) ** 2
-    plan = pipeline.Plan(schema, meter.limit, vault.patients, alpha=alpha, support=support)
+    plan = pipeline.Plan(
+        schema, _mu2(budget.resolve(vault.patients)), vault.patients, alpha=alpha, support=support
+    )
     chosen = variant or ("gaussian" if gaussian.suits(plan) else "cells")
+    resolved = budget.resolve(vault.patients, most_kappa(schema, chosen))
+    meter.limit = _mu2(resolved)
+    plan = replace(plan, mu2=meter.limit)
+    if chosen == "cells":
+        require_mixture(plan, resolved.delta, most_kappa(schema), accept_degraded)
     common: Common | ClassGaussians
     if chosen == "gaussian":
         _require_known(schema, checked, max_unreadable)
@@ -212,6 +223,10 @@ def _cells(vault: Vault, plan: pipeline.Plan) -> tuple[Common, SiteCentroids]:
 def _gaussians(vault: Vault, plan: pipeline.Plan) -> tuple[ClassGaussians, SiteCentroids]:
     model, last = gaussian_answers.learn(vault, plan)
     return model, gaussian.centroids(model, plan, _seed(last))
+
+
+def _mu2(resolved: ResolvedBudget) -> Fraction:
+    return Fraction(resolved.mu) ** 2
 
 
 def _seed(answer: Answer) -> bytes:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from cohortmix.client.cli import open_checked, print_rows, read_schema, write_text
 from cohortmix.client.progress import steps
@@ -22,6 +21,7 @@ from cohortmix.core.lower_bound import DRAWS_PER_PIPELINE, RUNS, TIGHT, runs_nee
 from cohortmix.core.neighbours import Cohort
 from cohortmix.core.noise import OpenDPNoise
 from cohortmix.core.table import InputError, Source
+from cohortmix.protocol.terminal import Terminal
 
 if TYPE_CHECKING:
     from cohortmix.core.audit import Audit
@@ -140,7 +140,7 @@ def processes() -> Iterator[Map]:
 
 
 def _print(found: Audit, facts: dict[str, Any]) -> None:
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = Terminal()
     _print_replays(console, facts["replays"])
     for sentence in found.violations[:MOST_SENTENCES]:
         console.print(f"VIOLATION: {sentence}", style="bold red")
@@ -151,7 +151,7 @@ def _print(found: Audit, facts: dict[str, Any]) -> None:
     console.print(claim(found), style="bold")
 
 
-def _print_replays(console: Console, replays: dict[str, Any]) -> None:
+def _print_replays(console: Terminal, replays: dict[str, Any]) -> None:
     asked = dict.fromkeys(name for one in replays.values() for name in one["largest_share_of_sensitivity2"])
     rows = []
     for name, one in replays.items():
@@ -160,10 +160,11 @@ def _print_replays(console: Console, replays: dict[str, Any]) -> None:
         rows.append((name.replace("_", " "), one["pairs"], *shares, one["violations"]))
     short = (question.replace("second ", "") for question in asked)
     print_rows(console, ("replayed", "pairs", *short, "violations"), rows)
-    console.print("of a question: the largest squared distance of two exact answers, over its sensitivity^2\n")
+    console.print("of a question: the largest squared distance of two exact answers, over its sensitivity^2")
+    console.print()
 
 
-def _print_bounds(console: Console, found: Audit) -> None:
+def _print_bounds(console: Terminal, found: Audit) -> None:
     one_run = found.one_run
     trials: dict[str, tuple[LowerBound | OneRun, str]] = {
         "vault's answers": (found.bound, f"{found.bound.runs:,} draws a side"),
@@ -175,14 +176,16 @@ def _print_bounds(console: Console, found: Audit) -> None:
         for name, (each, tried) in trials.items()
     ]
     print_rows(console, ("mu, measured on", "tries", "claimed", "at least", "if tight"), rows)
-    console.print(
-        f"at {found.bound.confidence:.0%} confidence; if tight: what so many tries show of a claim that is tight\n"
-        "noise was drawn for questions about cells, of the first few features; those about numbers were replayed\n"
-        f"vault's answers: about the neighbours {found.furthest!r}; one run: {one_run.canaries} canaries\n"
-    )
+    for line in (
+        f"at {found.bound.confidence:.0%} confidence; if tight: what so many tries show of a claim that is tight",
+        "noise was drawn for questions about cells, of the first few features; those about numbers were replayed",
+        f"vault's answers: about the neighbours {found.furthest!r}; one run: {one_run.canaries} canaries",
+        "",
+    ):
+        console.print(line)
 
 
-def _print_too_few(console: Console, found: Audit) -> None:
+def _print_too_few(console: Terminal, found: Audit) -> None:
     kinds = {"draws": (found.bound, 1), "pipelines": (found.pipelines, DRAWS_PER_PIPELINE)}
     for name, (bound, draws) in kinds.items():
         if not bound.enough:

@@ -26,6 +26,7 @@ from cohortmix.deploy.audit import audit
 from cohortmix.deploy.faults import EngineError
 from cohortmix.deploy.tour import demo
 from cohortmix.protocol.receipts import ReceiptError
+from cohortmix.protocol.terminal import say
 from cohortmix.server import cli as server
 from cohortmix.server.manifest import ManifestError
 from cohortmix.server.outcome import StudyRefused, StudyUnanswered
@@ -53,12 +54,12 @@ class Commands(TyperGroup):
         try:
             status = super().main(*args, **extra)
         except tuple(STATUS) as error:
-            print(f"cohortmix: {_sentence(error)}", file=sys.stderr)
+            say(f"cohortmix: {_sentence(error)}", err=True)
             status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
         except click.Abort:
             status = INTERRUPTED
         if status == INTERRUPTED:  # what else Typer makes of Ctrl-C
-            print("cohortmix: interrupted", file=sys.stderr)
+            say("cohortmix: interrupted", err=True)
         sys.exit(status or 0)
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from cohortmix.client.cli import (
+    AcceptDegraded,
     DataFile,
     SchemaFile,
     budget_of,
@@ -27,6 +27,7 @@ from cohortmix.client.progress import step, steps
 from cohortmix.core.check import MOST_UNREADABLE, check
 from cohortmix.core.table import InputError
 from cohortmix.deploy.split import Split
+from cohortmix.protocol.terminal import Terminal, say
 from cohortmix.server.gains import compared
 from cohortmix.server.outcome import with_enough_sites
 from cohortmix.server.wording import reduced
@@ -63,6 +64,7 @@ def simulate(
         float | None, typer.Option(help=f"With --public-data: share of patients held out, {TEST_FRACTION}.")
     ] = None,
     max_unreadable: MaxUnreadable = MOST_UNREADABLE,
+    accept_degraded: AcceptDegraded = False,
     seed: Annotated[
         int | None, typer.Option(help="Repeatable split and test noise instead of the real one: NOT PRIVATE.")
     ] = None,
@@ -76,7 +78,7 @@ def simulate(
         checked = check(source, dictionary, max_unreadable)
         table = pa.Table.from_batches(list(source.batches()))
     if not checked.as_declared:
-        show_checked(Console(), checked)
+        show_checked(Terminal(soft_wrap=False), checked)
     dealt = random.SystemRandom().getrandbits(63) if seed is None else seed
     fraction = (TEST_FRACTION if test_fraction is None else test_fraction) if public_data else None
     parts = Split.of(table, dictionary, site_column, sites, skew, fraction, dealt)
@@ -88,10 +90,18 @@ def simulate(
     terms = Terms(budget=budget, overlap=declared, seed=seed, public_data=public_data, name=dictionary.name)
     with steps() as progress, with_enough_sites():
         finished = run(
-            parts.training, dictionary, parts.sites, terms, held_out=parts.held_out, out=out, progress=progress
+            parts.training,
+            dictionary,
+            parts.sites,
+            terms,
+            held_out=parts.held_out,
+            out=out,
+            progress=progress,
+            accept_degraded=accept_degraded,
+            tell=partial(say, err=True),
         )
     print_study(finished.summary)
-    Console(soft_wrap=True, highlight=False).print(f"written to {out}")
+    say(f"written to {out}")
 
 
 def verify(
@@ -101,7 +111,7 @@ def verify(
     from cohortmix.deploy.verify import verify as verified
     from cohortmix.server.costs import warning
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal()
     for study in verified(paths):
         spec = study.spec
         print_warning(console, warning(spec))
@@ -132,7 +142,7 @@ def _covered(files: Sequence[str] | None) -> str:
     return f"manifest: {len(files)} files are as the coordinator signed them: {', '.join(others)} and the receipts"
 
 
-def print_warning(console: Console, summary: Mapping[str, Any]) -> None:
+def print_warning(console: Terminal, summary: Mapping[str, Any]) -> None:
     """The line that stands above everything else, where there is something to warn of."""
     if "warning" in summary:
         console.print(summary["warning"], style="bold red")
@@ -140,7 +150,7 @@ def print_warning(console: Console, summary: Mapping[str, Any]) -> None:
 
 def print_study(summary: dict[str, Any]) -> None:
     """The table of a finished study, from its summary: a line per site, the pooled records, the ceiling."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal()
     print_warning(console, summary)
     rows: list[tuple[object, ...]] = [
         (
@@ -166,7 +176,7 @@ def print_study(summary: dict[str, Any]) -> None:
     )
     reduced_to = [one["name"] for one in summary["sites"] if one["reduced"]]
     if reduced_to:
-        console.print(Text(reduced(reduced_to, len(summary["sites"]))))
+        console.print(reduced(reduced_to, len(summary["sites"])))
     if pooled["auc"] is not None and any(one["gain"] for one in summary["sites"]):
         console.print(f"pooled synthetic against a site's own records: {compared(summary)} (95 % intervals)")
 

@@ -11,6 +11,8 @@ def main() -> None:
         from typer.main import get_command
 
         from cohortmix.deploy.cli import app
+        from cohortmix.protocol.terminal import printable
 
         command = get_command(app)
+    printable()
     command()

@@ -5,7 +5,7 @@ only their walls are missing.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,11 +23,14 @@ from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, TableSource, patient_keys
 from cohortmix.deploy.consortium import Consortium, Terms
 from cohortmix.deploy.engines import Engine, run, silent
+from cohortmix.protocol import folder
 from cohortmix.protocol.fields import Name
+from cohortmix.protocol.messages import StudySpec
 from cohortmix.server.app import Progress
 from cohortmix.server.budget import Overlap
 from cohortmix.server.pool import draw
 from cohortmix.server.publish import Figures, publish, require_free, summarise
+from cohortmix.server.reduced import notice, require_a_mixture
 from cohortmix.server.result import StudyResult
 
 Table: TypeAlias = pd.DataFrame | pa.Table
@@ -61,6 +64,9 @@ def simulate(
     out: Path | None = None,
     engine: Engine = "process",
     progress: Progress = silent,
+    accept_degraded: bool = False,
+    replace: bool = False,
+    tell: Callable[[str], None] | None = None,
 ) -> Simulation:
     """Run a study over the rows of one table, each of which belongs to a site.
 
@@ -75,11 +81,16 @@ def simulate(
     engine : "process", or "flower" for Flower's simulation engine.
     progress : told as progress(event, done, total); events are "sites", "round 1", "round 2", "pool",
         "evaluate" and "publish".
+    accept_degraded : permits a study whose every site has patients for class centroids only.
+    replace : permits `out` to hold an earlier study, which is replaced; else it must be new or empty.
+    tell : is given a sentence before anything is spent, where only some sites have room for a mixture.
 
     Raises
     ------
     InputError
         If the table, the sites or `out` cannot be used; nothing is written then.
+    DegradedError
+        If no site has room for a mixture, and `accept_degraded` is not set; nothing is spent or written then.
     TooFewSites
         If fewer than `terms.min_sites` answer round 1.
     """
@@ -87,10 +98,11 @@ def simulate(
     if held_out is not None and not terms.public_data:
         raise InputError("figures on held-out records are for public data only; declare it with --public-data")
     if out is not None:
-        require_free(out)
+        require_free(out) if replace else folder.require_free(out, ())
     tables = _split(table, schema, sites, terms.overlap)
     with TemporaryDirectory(prefix="cohortmix-") as root:
         consortium = Consortium.found(Path(root), tables, schema, terms)
+        _require_mixtures(consortium.study.study, schema, accept_degraded, tell)
         progress("sites", len(tables), len(tables))
         run(consortium, engine, progress)
         with consortium.coordinator() as coordinator:
@@ -104,6 +116,13 @@ def simulate(
         publish(result, drawn, summary, out, key)
         progress("publish", 1, 1)
     return Simulation(result, drawn, summary)
+
+
+def _require_mixtures(spec: StudySpec, schema: Schema, accepted: bool, tell: Callable[[str], None] | None) -> None:
+    require_a_mixture(spec, schema, accepted, "--accept-degraded (accept_degraded=True)")
+    text = notice(spec, schema)
+    if text is not None and tell is not None:
+        tell(text)
 
 
 def _split(table: Table, schema: Schema, sites: Sequence[object], overlap: Overlap) -> dict[str, pa.Table]:
@@ -145,7 +164,8 @@ def _figures(
     drawn: pd.DataFrame, held_out: Table, tables: dict[str, pa.Table], schema: Schema, progress: Progress
 ) -> Figures:
     """The same model trained on each site's own records, on the synthetic and on all real ones."""
-    from cohortmix.core.evaluate import auc, read, score_real  # brings in LightGBM
+    from cohortmix.core.columns import patients, read
+    from cohortmix.core.evaluate import auc, score_real  # brings in LightGBM
     from cohortmix.core.interval import auc_difference
 
     test, total = read(held_out, schema), len(tables) + 2
@@ -157,17 +177,8 @@ def _figures(
     progress("evaluate", total - 1, total)
     ceiling = score_real(pa.concat_tables(tables.values()), test, schema)
     progress("evaluate", total, total)
-    patients = _patients(held_out, schema)
-    of_known = None if patients is None else patients[pooled.known]
+    owner = patients(held_out, schema)
+    of_known = None if owner is None else owner[pooled.known]
     areas = {name: auc(each.label, each.scores) for name, each in own.items()}
     gains = {name: auc_difference(each.label, each.scores, pooled.scores, of_known) for name, each in own.items()}
     return Figures(areas, auc(pooled.label, pooled.scores), auc(ceiling.label, ceiling.scores), gains)
-
-
-def _patients(held_out: Table, schema: Schema) -> NDArray[np.int64] | None:
-    """Whose each held-out record is, shape (n,); None where each is another patient's."""
-    source = TableSource(held_out)
-    if schema.patient_key is None or schema.patient_key not in source.names:
-        return None
-    keys = [key for batch in source.batches() for key in patient_keys(batch.column(schema.patient_key))]
-    return pd.factorize(np.array(keys, dtype=object), use_na_sentinel=False)[0]

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from cohortmix.client.progress import steps
 from cohortmix.deploy.faults import EngineError
 from cohortmix.protocol.keyfile import read_key
+from cohortmix.protocol.terminal import say
 from cohortmix.server.cli import KeyFile, StudyFolder, print_status
 from cohortmix.server.outcome import told_apart
+from cohortmix.server.reduced import notice
 from cohortmix.server.status import Status
 from cohortmix.server.study import Study, require_own_key
 from cohortmix.server.wording import listed
@@ -47,6 +48,9 @@ def run(
     study = Study(folder)
     require_own_key(study.signed.study, read_key(key))
     link, status = SuperLink(superlink), Status.of(study)
+    small = notice(status.spec, study.schema)
+    if small is not None and not study.begun:
+        say(small, err=True)
     if status.over:
         print_status(study)
         return
@@ -58,7 +62,7 @@ def run(
     try:
         follow(study, link, known)
     except KeyboardInterrupt:
-        Console(stderr=True, highlight=False).print(f"the study goes on at the SuperLink, as run {known}")
+        say(f"the study goes on at the SuperLink, as run {known}", err=True)
         raise
     print_status(study)
     require_complete(Status.of(study), known)

@@ -5,9 +5,11 @@ The records are those of the International Stroke Trial, public and bundled; see
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import typer
 from rich import box
-from rich.console import Console
-from rich.table import Table
+from rich.console import RenderableType
 
 from cohortmix.client.cli import figure
 from cohortmix.client.progress import steps
@@ -27,6 +28,7 @@ from cohortmix.core.budget import Budget
 from cohortmix.core.schema import Schema
 from cohortmix.deploy.split import held_out
 from cohortmix.protocol.messages import TEST_WARNING
+from cohortmix.protocol.terminal import Terminal, compact_table, say
 from cohortmix.server.gains import compared, shown_gain
 from cohortmix.server.outcome import with_enough_sites
 from cohortmix.server.wording import at_most, reduced
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).with_name("demo")
 NETWORKS = ("UK", "ITAL", "SWIT", "POLA", "NETH", "SWED", "AUSL", "NORW")
+NAME = "International Stroke Trial"
 EPSILON, DELTA = 1.0, 1e-5
 TEST_FRACTION = 0.25
 FALSE_ALARMS = 0.05
@@ -51,9 +54,9 @@ STEPS = {
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the study; an earlier study in it is replaced.")] = Path(
-        "cohortmix-demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for the study; an earlier demo in it is replaced, and nothing else.")
+    ] = Path("cohortmix-demo"),
     seed: Annotated[
         int | None, typer.Option(help="Repeatable test noise instead of the real one: NOT PRIVATE.")
     ] = None,
@@ -76,12 +79,31 @@ def tour(out: Path, seed: int | None = None, engine: Engine = "flower") -> Simul
     schema, (table, test) = Schema.from_yaml((DATA / "schema.yaml").read_text("utf-8")), tables()
     networks = table.column("network").to_pylist()
     budget = Budget.from_epsilon(EPSILON, DELTA)
-    terms = Terms(budget=budget, name="International Stroke Trial", seed=seed, public_data=True)
+    terms = Terms(budget=budget, name=NAME, seed=seed, public_data=True)
     patients = {name: networks.count(name) for name in NETWORKS}
     _print_plan(patients, test.num_rows)
     with steps() as report, with_enough_sites():
         progress = _by_step(report, _totals(schema, tuple(patients.values())))
-        return simulate(table, schema, networks, terms, held_out=test, out=out, engine=engine, progress=progress)
+        return simulate(
+            table,
+            schema,
+            networks,
+            terms,
+            held_out=test,
+            out=out,
+            engine=engine,
+            progress=progress,
+            replace=_is_demo(out),
+            tell=partial(say, err=True),
+        )
+
+
+def _is_demo(out: Path) -> bool:
+    """Whether the folder holds an earlier demo: it can be made again, another study cannot."""
+    try:
+        return bool(json.loads((out / "summary.json").read_bytes())["study"]["name"] == NAME)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def tables() -> tuple[pa.Table, pa.Table]:
@@ -95,14 +117,15 @@ def tables() -> tuple[pa.Table, pa.Table]:
 
 def print_results(finished: Simulation, out: Path) -> None:
     """One table of what each network has on its own and what all have together, and what it means."""
-    console, summary = Console(highlight=False, markup=False, soft_wrap=True), finished.summary
+    console, summary = Terminal(), finished.summary
     if summary["noise"] == "TEST":
         console.print(TEST_WARNING, style="bold red")
     console.print(_table(summary))
     for sentence in _sentences(summary):
         console.print(f"- {sentence}")
+    console.print()
     console.print(
-        f"\nFor people: {out / 'report.html'}; for machines: pooled.parquet, centroids.parquet, summary.json"
+        f"For people: {out / 'report.html'}; for machines: pooled.parquet, centroids.parquet, summary.json"
     )
     console.print(f"To check receipts and budget: cohortmix verify {shlex.quote(str(out))}")
     console.print(
@@ -138,20 +161,21 @@ def _by_step(
 
 
 def _print_plan(patients: Mapping[str, int], held_out: int) -> None:
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = Terminal(stderr=True)
     hold = ", ".join(f"{name} {n:,}" for name, n in patients.items())
     mu = gdp.mu_of(EPSILON, DELTA)
-    console.print("Eight national stroke networks make one synthetic cohort, and no record leaves its network.\n")
+    console.print("Eight national stroke networks make one synthetic cohort, and no record leaves its network.")
+    console.print()
     console.print(f"1 hospitals   patients: {hold}")
     console.print(f"2 release     each network spends epsilon {EPSILON:g} at delta {DELTA:g}, that is mu {mu:.3f}")
     console.print("3 pool        the coordinator merges what was released and draws synthetic records")
-    console.print(f"4 evaluation  on {held_out:,} other patients, a quarter of each network\n")
+    console.print(f"4 evaluation  on {held_out:,} other patients, a quarter of each network")
+    console.print()
 
 
-def _table(summary: Mapping[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold")
-    for at, name in enumerate(("trained on", "N", "mu", "epsilon", "AUC", "gain", "95 % interval")):
-        table.add_column(name, justify="right" if at else "left")
+def _table(summary: Mapping[str, Any]) -> RenderableType:
+    header = ("trained on", "N", "mu", "epsilon", "AUC", "gain", "95 % interval")
+    table = compact_table(header, box=box.SIMPLE)
     pooled, whole = summary["pooled"]["auc"], summary["consortium"]
     for site in summary["sites"]:
         figures = figure(site["own_auc"]), *shown_gain(site, pooled)

@@ -11,10 +11,17 @@ from cohortmix.core.table import InputError
 
 
 def require_free(out: Path, files: Collection[str]) -> None:
-    """Raise InputError unless `out` is new, empty, or holds an earlier result, of these `files` and no others."""
+    """Raise InputError unless `out` is new, empty, or holds an earlier result, of these `files` and no others.
+
+    Without `files` nothing is replaced.
+    """
     if out.exists() and not out.is_dir():
         raise InputError(f"{str(out)!r} is a file; give a folder")
     others = sorted({path.name for path in out.iterdir()} - set(files)) if out.exists() else []
+    if others and not files:
+        raise InputError(
+            f"{str(out)!r} holds files, such as {others[0]!r}, which stay as they are; give a new or empty folder"
+        )
     if others:
         raise InputError(f"{str(out)!r} holds other files, such as {others[0]!r}; give a new or empty folder")
 

@@ -7,6 +7,7 @@ coordinator cannot know which sites these are; the study declares in how many of
 """
 
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from cohortmix.core.gdp import compose
@@ -54,6 +55,16 @@ def consortium_mu(site_mus: Iterable[float], overlap: Overlap) -> Composition:
         raise ValueError("A study needs at least one site to compose its budget; got none.")
     worst = compose(largest_first)
     return Composition(compose(largest_first[: _sites_per_patient(overlap, len(largest_first))]), worst)
+
+
+def consortium_kappa(site_kappas: Iterable[Fraction], overlap: Overlap) -> Fraction:
+    """The sum of the k largest kappas: only answers of the sites that hold a patient move with its records.
+
+    >>> consortium_kappa([Fraction(1, 9), Fraction(3, 9), Fraction(2, 9)], 2)
+    Fraction(5, 9)
+    """
+    largest_first = sorted(site_kappas, reverse=True)
+    return sum(largest_first[: _sites_per_patient(overlap, len(largest_first))], Fraction(0))
 
 
 def _sites_per_patient(overlap: Overlap, sites: int) -> int:

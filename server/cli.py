@@ -6,26 +6,28 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from time import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from cohortmix.core.gdp import epsilon_of
+from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError
 from cohortmix.protocol.folder import require_free
 from cohortmix.protocol.keyfile import read_key, write_key
 from cohortmix.protocol.messages import StudySpec
+from cohortmix.protocol.receipts import Total
 from cohortmix.protocol.signing import Key
+from cohortmix.protocol.terminal import Terminal, compact_table, say
 from cohortmix.server import study as files
 from cohortmix.server.budget import consortium_mu
 from cohortmix.server.costs import warning
 from cohortmix.server.draft import draft
 from cohortmix.server.outcome import with_enough_sites
+from cohortmix.server.reduced import notice
 from cohortmix.server.status import IN_WORDS, SiteStatus, State, Status, spent
 from cohortmix.server.store import Publication
 from cohortmix.server.study import Study
@@ -49,15 +51,15 @@ def new(
         write_key(key, own)
     Study.draft(out, spec, schema)
     _print_draft(spec, schema)
-    _say(f"coordinator's key, for the sites to enrol: {own.public_hex}")
-    _say(f"written to {out}; next: cohortmix study sign {out} --key {key}")
+    say(f"coordinator's key, for the sites to enrol: {own.public_hex}")
+    say(f"written to {out}; next: cohortmix study sign {out} --key {key}")
 
 
 def sign(folder: StudyFolder, key: KeyFile) -> None:
     """Sign a drafted study, for the stewards to approve."""
     signed = Study(folder).sign(read_key(key))
-    _say(f"study {signed.study.name!r}, hash {signed.study.hash}")
-    _say(f"send {folder / files.SIGNED} to the stewards; then: cohortmix study run {folder} --key {key}")
+    say(f"study {signed.study.name!r}, hash {signed.study.hash}")
+    say(f"send {folder / files.SIGNED} to the stewards; then: cohortmix study run {folder} --key {key}")
 
 
 def status(folder: StudyFolder) -> None:
@@ -97,35 +99,41 @@ def publish(
     with study.store() as store:
         store.keep_publication(Publication(result.receipts, str(out.absolute())))
     for text in warning(result.spec).values():
-        _say(text)
-    _say(f"{count(len(records), 'synthetic record')} from {count(len(result.sites), 'site')}")
+        say(text)
+    say(f"{count(len(records), 'synthetic record')} from {count(len(result.sites), 'site')}")
     names = [site["name"] for site in summary["sites"] if site["reduced"]]
     if names:
-        _say(reduced(names, len(result.sites)))
-    _say(f"written to {out}; to check it: cohortmix verify {out}")
+        say(reduced(names, len(result.sites)))
+    say(f"written to {out}; to check it: cohortmix verify {out}")
 
 
 def print_status(study: Study) -> None:
     """The table of `study status`."""
     now, mu = Status.of(study), spent(study)
-    _say(f"study {now.spec.name!r}: {_standing(now)}")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for at, name in enumerate(("site", "patients", "round 1", "round 2", "mu so far")):
-        table.add_column(name, justify="right" if at else "left", overflow="fold")
+    say(f"study {now.spec.name!r}: {_standing(now)}")
+    table = compact_table(("site", "patients", "round 1", "round 2", "mu so far"))
     for site in now.sites:
         rounds = (_round(site, 1), _round(site, 2))
         table.add_row(site.entry.name, str(site.entry.patients), *rounds, f"{mu.get(site.entry.name, 0):.4g}")
-    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+    Terminal().print(table)
     for site in now.sites:
         if site.refusal is not None:
-            _say(f"{site.entry.name}, round {site.refusal.round}: {in_words(site)}")
+            say(f"{site.entry.name}, round {site.refusal.round}: {in_words(site)}")
     answered, _ = now.count(1)
-    _say(f"{count(answered, 'site')} answered round 1; publishing needs {now.spec.min_sites}")
+    say(f"{count(answered, 'site')} answered round 1; publishing needs {now.spec.min_sites}")
+    _say_reduced(now.spec, study.schema)
     if mu:
         total = consortium_mu(mu.values(), now.spec.overlap)
-        _say(f"one patient: mu {total.mu:.4g} so far (overlap: {now.spec.overlap}), {total.worst:.4g} at worst")
+        say(f"one patient: mu {total.mu:.4g} so far (overlap: {now.spec.overlap}), {total.worst:.4g} at worst")
     if now.published:
-        _say(f"last published to {now.published}")
+        say(f"last published to {now.published}")
+
+
+def _say_reduced(spec: StudySpec, schema: Schema) -> None:
+    """Before anything is spent, and again wherever the study is shown."""
+    text = notice(spec, schema)
+    if text is not None:
+        say(text)
 
 
 def in_words(site: SiteStatus) -> str:
@@ -157,16 +165,13 @@ def _standing(now: Status) -> str:
 def _print_draft(spec: StudySpec, schema: Schema) -> None:
     sites, patients = len(spec.sites), sum(entry.patients for entry in spec.sites)
     mu, worst = consortium_mu([float(spec.mu)] * sites, spec.overlap)
-    _say(f"study {spec.name!r}: {count(sites, 'site')}, {count(patients, 'patient')}, schema {schema.name!r}")
-    epsilon = epsilon_of(float(spec.mu), float(spec.delta))
-    _say(f"each site spends mu {spec.mu}, that is epsilon {epsilon:.4g} at delta {spec.delta}")
-    _say(f"one patient: mu {mu:.4g} (overlap: {spec.overlap}), {worst:.4g} at worst")
+    say(f"study {spec.name!r}: {count(sites, 'site')}, {count(patients, 'patient')}, schema {schema.name!r}")
+    epsilon = Total(spec.mu2, Fraction(most_kappa(schema))).epsilon(spec.delta)
+    say(f"each site spends mu {spec.mu}, that is epsilon {epsilon:.4g} at delta {spec.delta}")
+    say(f"one patient: mu {mu:.4g} (overlap: {spec.overlap}), {worst:.4g} at worst")
     waits = duration(spec.round_deadline_seconds)
-    _say(f"at least {count(spec.min_sites, 'site')}; each round waits {waits} at most")
-    _say(f"sites answer until {spec.expires}")
+    say(f"at least {count(spec.min_sites, 'site')}; each round waits {waits} at most")
+    say(f"sites answer until {spec.expires}")
+    _say_reduced(spec, schema)
     for text in warning(spec).values():
-        _say(text)
-
-
-def _say(text: str) -> None:
-    Console(soft_wrap=True, highlight=False, markup=False).print(text)
+        say(text)

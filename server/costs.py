@@ -11,7 +11,7 @@ from typing import Any
 
 from cohortmix.protocol.messages import TEST_WARNING, StudySpec
 from cohortmix.protocol.receipts import Total
-from cohortmix.server.budget import consortium_mu
+from cohortmix.server.budget import consortium_kappa, consortium_mu
 
 LOOSE_WARNING = "loose delta: above 1/(10 N), for comparisons with published figures only"
 """What every output says of a study whose delta is above 1/(10 N) of its largest site."""
@@ -35,7 +35,7 @@ def costs(spec: StudySpec, spent: Mapping[str, Total]) -> dict[str, Any]:
     """
     delta = float(spec.delta)
     mu, worst = consortium_mu([cost.mu for cost in spent.values()], spec.overlap)
-    together = Total(Fraction(mu) ** 2, sum((cost.kappa for cost in spent.values()), Fraction(0)))
+    together = Total(Fraction(mu) ** 2, consortium_kappa([cost.kappa for cost in spent.values()], spec.overlap))
     patients = {entry.name: entry.patients for entry in spec.sites}
     return {
         **warning(spec),

@@ -12,7 +12,7 @@ sites: [uk/description.json, norway/description.json]      # as `cohortmix site 
 ```
 Further keys: `expires` (the last day on which sites answer, in UTC; 180 days from now by default), `share` (of
 mu^2 for round 1, 3/20; more at a small site), `alpha` (of Eq. 6 of 3A, 0.5), `loose_delta` (true permits a delta
-above 1/(10 N)).
+above 1/(10 N)), `accept_degraded` (true permits a study whose every site has patients for class centroids only).
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from cohortmix.core.budget import MIN_PATIENTS, Budget
+from cohortmix.core.budget import MIN_PATIENTS, Budget, ResolvedBudget
+from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.schema import Day, Schema
 from cohortmix.core.table import InputError
 from cohortmix.protocol.fields import Exact, Name, Ratio, decimal_down, exact
 from cohortmix.protocol.messages import Description, MessageError, SiteEntry, StudySpec, decode
+from cohortmix.protocol.receipts import EPSILON_PLACES, Total
 from cohortmix.protocol.textfile import faults_of, parse_file, read_text
 from cohortmix.server.budget import Overlap
+from cohortmix.server.reduced import require_a_mixture
 
 MU_PLACES = 9
 """Places of a mu that follows from an epsilon; rounded down, so that the epsilon holds."""
@@ -80,6 +83,7 @@ class StudyFile(BaseModel):
     share: Annotated[Ratio, BeforeValidator(_share)] = Fraction(15, 100)
     alpha: Exact = Decimal("0.5")
     loose_delta: bool = False
+    accept_degraded: bool = False
 
 
 def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, Schema]:
@@ -113,6 +117,7 @@ def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, S
         coordinator_key=coordinator_key,
         **terms,
     )
+    require_a_mixture(spec, schema, file.accept_degraded, "`accept_degraded: true` in STUDY.yaml")
     return spec, schema
 
 
@@ -129,11 +134,12 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
         If no such study is possible.
     """
     try:
-        resolved = budget.resolve(max(entry.patients for entry in sites))
+        kappa = most_kappa(schema)
+        resolved = budget.resolve(max(entry.patients for entry in sites), kappa)
         return StudySpec(
             schema_hash=schema.hash,
             target=schema.target,
-            mu=exact(resolved.mu) if budget.mu is not None else decimal_down(resolved.mu, MU_PLACES),
+            mu=exact(resolved.mu) if budget.mu is not None else _in_places(resolved, kappa),
             delta=exact(resolved.delta),
             sites=tuple(sites),
             loose_delta=resolved.loose,
@@ -144,6 +150,16 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
         raise InputError(f"no such study is possible: {faults_of(error, StudySpec)}") from None
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def _in_places(resolved: ResolvedBudget, kappa: float) -> Decimal:
+    """mu as a study names it: a receipt rounds epsilon up, and still says no more than was asked for."""
+    mu, step = decimal_down(resolved.mu, MU_PLACES), Decimal(1).scaleb(-MU_PLACES)
+    asked = decimal_down(resolved.epsilon, EPSILON_PLACES)
+    delta = exact(resolved.delta)
+    while mu > step and asked and Total(Fraction(mu) ** 2, Fraction(kappa)).epsilon(delta) > asked:
+        mu, step = mu - step, 2 * step
+    return mu
 
 
 def entry_of(facts: Description) -> SiteEntry:

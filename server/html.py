@@ -1,8 +1,13 @@
-"""HTML and SVG as nested calls. What is not markup already is escaped, so that no name can become markup."""
+"""HTML and SVG as nested calls. What is not markup already is escaped, so that no name can become markup.
+
+Nor can a name turn the direction of what follows: control characters are shown as on a terminal.
+"""
 
 from __future__ import annotations
 
 from html import escape
+
+from cohortmix.protocol.terminal import visible
 
 _VOID = frozenset({"meta", "br"})
 
@@ -22,11 +27,12 @@ def element(name: str, /, *children: str, **attributes: object) -> Html:
     '<p class="note">AUC &lt; 1 in <b>A&amp;B</b></p>'
     """
     given = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"' for key, value in attributes.items()
+        f' {key.rstrip("_").replace("_", "-")}="{escape(visible(str(value)))}"'
+        for key, value in attributes.items()
     )
     return Html(f"<{name}{given}>" if name in _VOID else f"<{name}{given}>{join(*children)}</{name}>")
 
 
 def join(*children: str) -> Html:
     """Children side by side, without an element around them."""
-    return Html("".join(child if isinstance(child, Html) else escape(child) for child in children))
+    return Html("".join(child if isinstance(child, Html) else escape(visible(child)) for child in children))

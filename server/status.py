@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cohortmix.core.schema import Schema
 from cohortmix.protocol.messages import Code, Receipt, SignedRelease, SiteEntry, StudySpec, decode
 from cohortmix.protocol.receipts import total
+from cohortmix.server.reduced import reduced_sites
 from cohortmix.server.store import RefusalEntry, Store
 from cohortmix.server.study import Study
 
@@ -79,7 +79,8 @@ class Status:
     def of(cls, study: Study) -> Status:
         """Read a study's folder; InputError if it holds none."""
         spec, schema = study.spec, study.schema
-        rounds = {entry.name: _rounds(spec, schema, entry) for entry in spec.sites}
+        small = {entry.name for entry in reduced_sites(spec, schema)}
+        rounds = {entry.name: 1 if entry.name in small else 2 for entry in spec.sites}
         if not study.begun:
             sites = tuple(SiteStatus(entry, rounds[entry.name]) for entry in spec.sites)
             return cls(spec, State.SIGNED if study.is_signed else State.DRAFTED, sites)
@@ -143,9 +144,3 @@ def _site(store: Store, entry: SiteEntry, rounds: int) -> SiteStatus:
     answered = tuple(round for round in (1, 2) if entry.name in store.answered(round))
     refusals = [each for each in store.refusals() if each.site == entry.name and each.round not in answered]
     return SiteStatus(entry, rounds, answered, refusals[-1] if refusals else None)
-
-
-def _rounds(spec: StudySpec, schema: Schema, entry: SiteEntry) -> int:
-    from cohortmix.core.pipeline import Plan  # brings in JAX
-
-    return 2 if Plan(schema, spec.mu2, entry.patients, spec.share).fits_mixture else 1

@@ -37,16 +37,25 @@ AUDIT = {  # of public tables only, and never imported by a site
     "core/replay.py", "core/whole.py",
 }  # fmt: skip
 READERS = {  # of records: the vault, what feeds it, and what never answers a coordinator
-    "core/vault.py", "core/table.py", "core/evaluate.py", "core/condensed.py", "client/data.py", "core/check.py",
+    "core/vault.py", "core/table.py", "core/columns.py", "core/condensed.py", "client/data.py", "core/check.py",
     "client/draft.py", "core/neighbours.py", "client/snapshot.py",
 }  # fmt: skip
 NOT_IN_A_REPLY = {
-    "cohortmix.core.interval",
-    "cohortmix.core.evaluate", "cohortmix.core.noise_keyed", "cohortmix.core.check", "cohortmix.client.draft",
-    "cohortmix.client.cli", "cohortmix.server", "cohortmix.deploy", "cohortmix.core.audit",
-    "cohortmix.core.lower_bound", "cohortmix.core.neighbours", "cohortmix.core.replay", "cohortmix.client.steward",
-    "cohortmix.core.one_run", "cohortmix.core.pairs", "cohortmix.core.whole",
+    "cohortmix.client.cli", "cohortmix.client.draft", "cohortmix.client.fits", "cohortmix.client.steward",
+    "cohortmix.core.audit", "cohortmix.core.cause", "cohortmix.core.check", "cohortmix.core.columns",
+    "cohortmix.core.evaluate", "cohortmix.core.interval", "cohortmix.core.lower_bound",
+    "cohortmix.core.marginals", "cohortmix.core.neighbours", "cohortmix.core.noise_keyed",
+    "cohortmix.core.one_run", "cohortmix.core.pairs", "cohortmix.core.replay", "cohortmix.core.whole",
+    "cohortmix.deploy", "cohortmix.server",
 }  # fmt: skip
+
+TERMINAL = "protocol/terminal.py"  # the one place that prints, and knows that names are no markup
+HARMLESS = {  # of rich: what holds what is given to it
+    "rich.box", "rich.console.Group", "rich.console.RenderableType", "rich.progress.BarColumn",
+    "rich.progress.MofNCompleteColumn", "rich.progress.Progress", "rich.progress.TextColumn",
+    "rich.progress.TimeElapsedColumn",
+}  # fmt: skip
+BARE = {"client/start.py", "deploy/flower_engine.py"}  # they print no name: an interrupt, events as JSON
 
 
 @cache
@@ -125,6 +134,28 @@ def test_records_are_read_where_it_is_known() -> None:
     assert using({"batches"}, {"core", "client", "server", "protocol"}) == READERS
     assert using({"contributions"}, set(MAY_IMPORT)) == {"core/vault.py"}
     assert using({"_exact", "_rows", "_rows_of"}, set(MAY_IMPORT)) == {"core/vault.py"}
+
+
+def test_one_place_prints() -> None:
+    """A console, a table or a text of rich that is made elsewhere would take a name for markup one day."""
+    for path, tree in modules().items():
+        assert path == TERMINAL or {name for name in imports(tree) if name.split(".")[0] == "rich"} <= HARMLESS, (
+            path
+        )
+    assert using({"echo", "secho"}, set(MAY_IMPORT)) == {"client/cli.py"}  # a schema, which is YAML and no line
+    printing = {
+        path
+        for path, tree in modules().items()
+        if any(isinstance(node, ast.Name) and node.id == "print" for node in ast.walk(tree))
+    }
+    assert printing == BARE
+
+
+def test_one_function_writes_cells_of_a_spreadsheet() -> None:
+    """A text that begins like a formula would be one."""
+    assert using({"writerow", "writerows", "to_csv", "write_csv", "DictWriter"}, set(MAY_IMPORT)) == {
+        "client/sheet.py"
+    }
 
 
 def loaded_by(module: str) -> set[str]:

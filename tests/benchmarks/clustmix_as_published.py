@@ -36,7 +36,7 @@ from sklearn.mixture import GaussianMixture
 
 from cohortmix.core import gdp
 from cohortmix.core.adapt import adapt
-from cohortmix.core.evaluate import read
+from cohortmix.core.columns import read
 from cohortmix.core.schema import Category, Schema
 from cohortmix.core.table import bounds as bounds_of
 

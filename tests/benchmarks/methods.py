@@ -20,8 +20,9 @@ from scores import SCORERS
 from cohortmix.core import Budget
 from cohortmix.core.budget import ResolvedBudget
 from cohortmix.core.centroids import SiteCentroids
+from cohortmix.core.columns import Values, read
 from cohortmix.core.condensed import PooledSupport
-from cohortmix.core.evaluate import Values, read, train_synthetic_test_real
+from cohortmix.core.evaluate import train_synthetic_test_real
 from cohortmix.core.noise import NoiseSource, OpenDPNoise
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.schema import Category, Schema
@@ -125,14 +126,14 @@ def more(patients: int) -> int:
 def ours(task: Task) -> Made:
     """This project: `synthesize` for one site, a whole study in one process for several."""
     if len(task.tables) == 1:
-        release = synthesize(task.table, task.data.schema, task.terms, noise=task.noise())
+        release = synthesize(task.table, task.data.schema, task.terms, noise=task.noise(), accept_degraded=True)
         records: dict[str, Records | Callable[[], Records]] = {"ours": release.records()}
         rows = more(release.patients)
         if rows * len(task.data.schema.columns) < MOST:
             records["ours-more"] = lambda: release.records(rows)
         return Made(records, [release.site], release.support)
     terms = Terms(budget=task.terms, seed=task.seed, public_data=True)
-    study = simulate(task.table, task.data.schema, list(task.site), terms)
+    study = simulate(task.table, task.data.schema, list(task.site), terms, accept_degraded=True)
     return Made(
         {"ours": study.records, "ours-more": lambda: draw(study.result, more(len(study.records)))},
         [site.centroids for site in study.result.sites],

@@ -16,17 +16,10 @@ from sklearn.tree import DecisionTreeClassifier
 from targets import TARGETS
 
 from cohortmix.core.centroids import SiteCentroids
+from cohortmix.core.columns import Values, feature_matrix, read
 from cohortmix.core.condensed import PooledSupport
-from cohortmix.core.evaluate import (
-    Values,
-    auc,
-    boosted_trees,
-    feature_matrix,
-    logistic,
-    marginal_tvd,
-    read,
-    train_synthetic_test_real,
-)
+from cohortmix.core.evaluate import auc, boosted_trees, logistic, train_synthetic_test_real
+from cohortmix.core.marginals import marginal_tvd
 from cohortmix.core.schema import Schema
 
 Figures = dict[str, Any]

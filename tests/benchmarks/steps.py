@@ -61,7 +61,7 @@ def on_cells(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 def on_groups(table: pd.DataFrame, schema: Schema, budget: Budget, noise: NoiseSource) -> pd.DataFrame:
     """The records, each value drawn from its group by a release's shape within the group. NOT PRIVATE."""
-    pool = synthesize(table, schema, budget, noise=noise).pool
+    pool = synthesize(table, schema, budget, noise=noise, accept_degraded=True).pool
     codes, label = _codes(table, schema)
     groups = np.stack([np.asarray(of)[codes[:, j]] for j, of in enumerate(pool.groups)], axis=1)
     real = RealGroups(**{each.name: getattr(pool, each.name) for each in fields(Pool)}, label=label, codes=groups)
@@ -77,7 +77,7 @@ def without_noise(table: pd.DataFrame, schema: Schema, budget: Budget) -> Releas
     before it has learned anything.
     """
     with Change(approximate, "ENOUGH", 0.0).made():
-        return synthesize(table, schema, budget, noise=NoNoise(0))
+        return synthesize(table, schema, budget, noise=NoNoise(0), accept_degraded=True)
 
 
 def _codes(table: pd.DataFrame, schema: Schema) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -10,11 +10,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from commands import CHEAP, EVALUATE, SCHEMA, SYNTHESIZE, cohort, refused, report, run
-from rich.console import Console
 
 from cohortmix.client.output import FILES
 from cohortmix.client.progress import step
 from cohortmix.core.meter import BudgetExceeded
+from cohortmix.protocol.terminal import Terminal
 
 
 def test_evaluate_prints_figures_under_a_banner_and_writes_them(folder: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_seed_repeats_a_run_and_marks_every_output(folder: Path) -> None:
 
 def test_a_table_too_small_for_pairs_of_columns_degrades_and_says_so(folder: Path) -> None:
     cohort(60).to_csv("t.csv", index=False)
-    out, _ = run(*SYNTHESIZE[:5], "--epsilon", "0.2", "--out", "out", "--seed", "1")
+    out, _ = run(*SYNTHESIZE[:5], "--epsilon", "0.2", "--out", "out", "--seed", "1", "--accept-degraded")
     assert "one centroid per class" in out
     assert report(folder / "out/summary.json")["degraded_to_class_centroids"] is True
     assert set(pd.read_parquet(folder / "out/centroids.parquet")["kind"]) == {"class"}
@@ -135,9 +135,9 @@ def test_a_loose_delta_is_said_in_every_output(folder: Path) -> None:
     assert "delta is above 1/(10 N)" in out
     assert report(folder / "out/receipt.json")["loose_delta"] is True
     assert report(folder / "out/summary.json")["loose_delta"] is True
-    out, _ = run(*CHEAP, "--delta", "0.0003", "--loose-delta")
+    out, _ = run(*CHEAP, "--delta", "0.0003", "--loose-delta", "--out", "two")
     assert "1/(10 N)" not in out
-    assert report(folder / "out/summary.json")["loose_delta"] is False
+    assert report(folder / "two/summary.json")["loose_delta"] is False
 
 
 @pytest.mark.parametrize(
@@ -169,12 +169,30 @@ def test_a_budget_at_the_limits_is_exact(options: tuple[str, ...]) -> None:
     run(*CHEAP, *options)
 
 
-def test_an_earlier_release_is_replaced_as_a_whole(folder: Path) -> None:
-    run(*CHEAP)
-    (folder / "out/receipt.json").unlink()
+def test_an_earlier_release_is_never_replaced(folder: Path) -> None:
+    """It was paid for, and cannot be made again: even what is left of one stays."""
+    (folder / "out").mkdir()  # an empty folder is free
     run(*CHEAP)
     assert {path.name for path in (folder / "out").iterdir()} == FILES
+    before = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+    assert "'out' holds files, such as 'centroids.parquet', which stay as they are" in refused(*CHEAP)
+    assert {path.name: path.read_bytes() for path in (folder / "out").iterdir()} == before
     assert sorted(path.name for path in folder.iterdir()) == ["other.parquet", "out", "s.yaml", "t.csv"]
+
+
+def test_class_centroids_alone_are_refused_before_anything_is_spent_and_what_would_help_helps(
+    folder: Path,
+) -> None:
+    cohort(120).to_csv("t.csv", index=False)
+    small = (*SYNTHESIZE[:6], "0.2", *SYNTHESIZE[7:], "--seed", "1")
+    said = refused(*small)
+    assert "N = 120 is too small for pairs of columns at this budget" in said
+    assert "or accept class centroids alone with --accept-degraded" in said
+    enough = said.partition("epsilon ")[2].split()[0]
+    run(*SYNTHESIZE[:6], enough, *SYNTHESIZE[7:], "--seed", "1")
+    assert report(folder / "out/summary.json")["degraded_to_class_centroids"] is False
+    less = f"{0.9 * float(enough):.3g}"
+    assert "too small for pairs" in refused(*SYNTHESIZE[:6], less, *SYNTHESIZE[7:-1], "other")
 
 
 def test_progress_is_plain_in_a_log_and_not_on_standard_output(folder: Path) -> None:
@@ -182,7 +200,7 @@ def test_progress_is_plain_in_a_log_and_not_on_standard_output(folder: Path) -> 
     assert err.splitlines() == ["checking the table ...", "synthesizing ..."]
     assert "..." not in out
     terminal = io.StringIO()
-    with step("working", Console(file=terminal, force_terminal=True)):
+    with step("working", Terminal(file=terminal, force_terminal=True)):
         pass
     assert "✓" in terminal.getvalue()
 

@@ -48,7 +48,7 @@ def cohort(n: int = 400, seed: int = 0) -> pd.DataFrame:
 
 def release(table: Any = None, schema: Schema = SCHEMA, mu: float = 2.0, seed: int = 1) -> Release:
     data = cohort() if table is None else table
-    return synthesize(data, schema, Budget.from_mu(mu), noise=KeyedNoise(seed), support=10)
+    return synthesize(data, schema, Budget.from_mu(mu), noise=KeyedNoise(seed), support=10, accept_degraded=True)
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +109,13 @@ def test_the_receipt_says_what_it_cost(easy: Release) -> None:
 
 @pytest.mark.parametrize("budget", [Budget.from_epsilon(1.0), Budget.from_mu(0.3), Budget.from_epsilon(0.2, 1e-6)])
 def test_no_budget_is_exceeded(budget: Budget) -> None:
-    found = synthesize(cohort(60), SCHEMA, budget, noise=KeyedNoise(1))
+    found = synthesize(cohort(60), SCHEMA, budget, noise=KeyedNoise(1), accept_degraded=True)
     assert Fraction(found.receipt["mu2"]) <= Fraction(budget.resolve(60).mu) ** 2
     assert found.receipt["epsilon"] <= budget.resolve(60).epsilon * (1 + 1e-9)
 
 
 def test_test_noise_is_marked_not_private_and_real_noise_is_not(easy: Release) -> None:
-    real = synthesize(cohort(60), SCHEMA, Budget.from_epsilon(0.5))
+    real = synthesize(cohort(60), SCHEMA, Budget.from_epsilon(0.5), accept_degraded=True)
     assert (real.receipt["noise"], "warning" in real.receipt, real.records().attrs) == ("opendp", False, {})
     assert (easy.receipt["noise"], easy.receipt["warning"]) == ("TEST", "NOT PRIVATE: test noise")
     for frame in (easy.records(5), easy.centroids):
@@ -123,7 +123,7 @@ def test_test_noise_is_marked_not_private_and_real_noise_is_not(easy: Release) -
 
 
 def test_real_noise_is_new_each_time() -> None:
-    one, other = (synthesize(cohort(60), SCHEMA, Budget.from_epsilon(0.5)) for _ in range(2))
+    one, other = (synthesize(cohort(60), SCHEMA, Budget.from_epsilon(0.5), accept_degraded=True) for _ in range(2))
     assert not np.array_equal(one.answers[0].values, other.answers[0].values)
 
 
@@ -284,7 +284,13 @@ def test_fifty_patients_are_enough() -> None:
 
 
 def test_a_loose_delta_must_be_asked_for_and_is_named() -> None:
-    loose = synthesize(cohort(60), SCHEMA, Budget.from_epsilon(0.1, 1e-2, loose_delta=True), noise=KeyedNoise(1))
+    loose = synthesize(
+        cohort(60),
+        SCHEMA,
+        Budget.from_epsilon(0.1, 1e-2, loose_delta=True),
+        noise=KeyedNoise(1),
+        accept_degraded=True,
+    )
     assert loose.receipt["loose_delta"]
     assert not release(cohort(60), mu=0.1).receipt["loose_delta"]
 

@@ -22,7 +22,18 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cohort().to_csv(root / "t.csv", index=False)
     (root / "s.yaml").write_text(SCHEMA)
     files = ("--data", str(root / "t.csv"), "--schema", str(root / "s.yaml"), "--out", str(root / "study"))
-    options = ("--epsilon", "0.1", "--site-column", "ward", "--public-data", "--overlap", "2", "--seed", "1")
+    options = (
+        "--epsilon",
+        "0.1",
+        "--site-column",
+        "ward",
+        "--public-data",
+        "--overlap",
+        "2",
+        "--seed",
+        "1",
+        "--accept-degraded",
+    )
     out, err = run("simulate", *files, *options)
     (root / "out.txt").write_text(out)
     (root / "err.txt").write_text(err)

@@ -22,4 +22,17 @@ def cohort(rows: int = 400) -> pd.DataFrame:
     return pd.DataFrame({"id": range(rows), "x": x, "sex": rng.choice(["F", "M"], rows), "y": y, "ward": wards})
 
 
-SIMULATE = ("simulate", "--data", "t.csv", "--schema", "s.yaml", "--epsilon", "0.1", "--out", "out", "--seed", "1")
+SIMULATE = (
+    "simulate",
+    "--data",
+    "t.csv",
+    "--schema",
+    "s.yaml",
+    "--epsilon",
+    "0.1",
+    "--out",
+    "out",
+    "--seed",
+    "1",
+    "--accept-degraded",
+)

@@ -48,7 +48,7 @@ def test_the_running_time_is_published_of_public_data_only(folder: Path, publish
     run(*SIMULATE, "--sites", "2")
     assert report(folder / "out/summary.json")["seconds"] is None
     assert "seconds" not in (folder / "out/report.html").read_text("utf-8")
-    run("synthesize", *SIMULATE[1:7], "--out", "one", "--seed", "1")
+    run("synthesize", *SIMULATE[1:7], "--out", "one", "--seed", "1", "--accept-degraded")
     assert report(folder / "one/summary.json")["seconds"] is None
 
 
@@ -67,6 +67,26 @@ def test_test_noise_and_a_loose_delta_are_said_in_every_output(
     for said in (summary["warning"], out, checked, (folder / "out/report.html").read_text("utf-8"), *parquet):
         assert "NOT PRIVATE: test noise" in said
         assert ("loose delta: above 1/(10 N)" in said) == loose
+
+
+def test_an_earlier_study_is_never_replaced(folder: Path) -> None:
+    run(*SIMULATE, "--sites", "2")
+    before = {path: path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file()}
+    assert "'out' holds files" in refused(*SIMULATE, "--sites", "2")
+    assert {path: path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file()} == before
+
+
+def test_sites_too_small_for_pairs_are_named_and_a_study_of_such_sites_alone_is_refused(folder: Path) -> None:
+    plain = tuple(word for word in SIMULATE if word != "--accept-degraded")
+    said = refused(*plain, "--site-column", "ward")
+    assert "2 of 2 sites will release one centroid per class, without pairs of columns: A and B" in said
+    assert "--accept-degraded" in said
+    _, err = run(*plain, "--epsilon", "1", "--site-column", "ward")
+    assert "1 of 2 sites will release one centroid per class, without pairs of columns: A;" in err
+    assert {site["name"]: site["centroids"] > 2 for site in report(folder / "out/summary.json")["sites"]} == {
+        "A": False,
+        "B": True,
+    }
 
 
 def test_rows_of_nobody_and_a_skew_work(folder: Path) -> None:

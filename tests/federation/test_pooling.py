@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from cohortmix.core import Schema
 from cohortmix.core.anonymize import noise_a
 from cohortmix.core.budget import Budget
+from cohortmix.core.columns import read
 from cohortmix.core.encoding import Encoding
-from cohortmix.core.evaluate import marginal_tvd, read, train_synthetic_test_real
+from cohortmix.core.evaluate import train_synthetic_test_real
+from cohortmix.core.marginals import marginal_tvd
 from cohortmix.core.pipeline import Plan
 from cohortmix.core.pool import Pool
 from cohortmix.core.records import draw
@@ -58,7 +60,9 @@ def pooled(sites: Sequence[pd.DataFrame]) -> Pool:
     """Of a study at epsilon 1 of these sites' records, named in this order."""
     names = [f"site-{at}" for at, table in enumerate(sites) for _ in range(len(table))]
     terms = Terms(budget=BUDGET, seed=1)
-    return pool(simulate(pd.concat(sites, ignore_index=True), SCHEMA, names, terms, rows=1).result)
+    return pool(
+        simulate(pd.concat(sites, ignore_index=True), SCHEMA, names, terms, rows=1, accept_degraded=True).result
+    )
 
 
 def error(of: Pool, real: pd.DataFrame) -> tuple[float, float]:

@@ -37,6 +37,7 @@ BAD_INPUT, RELEASE = "tests/privacy/test_bad_input.py", "tests/privacy/test_rele
 AUDIT, SIDE_CHANNELS = "tests/privacy/test_audit.py", "tests/privacy/test_side_channels.py"
 PIPELINE, SYNTHESIS = "tests/core/test_pipeline.py", "tests/core/test_synthesis.py"
 BUDGET, GDP = "tests/core/test_budget.py", "tests/core/test_gdp.py"
+DIMENSIONS = "tests/core/test_dimensions.py"
 RECEIPTS, MESSAGES = "tests/protocol/test_receipts.py", "tests/protocol/test_messages.py"
 LEDGER, RESERVATION = "tests/client/test_ledger.py", "tests/client/test_reservation.py"
 ACT, MARK = "tests/client/test_act.py", "tests/client/test_mark.py"
@@ -506,6 +507,29 @@ FAULTS = (
         "kappa = sum(gdp.kappa(len(answer.values), answer.sigma) for answer in self.answers)",
         "kappa = 0.0",
         (f"{SYNTHESIS}::test_the_receipt_says_what_it_cost",),
+    ),
+    Fault(
+        "mu of a release without the kappa of its answers",
+        "core/synthesis.py",
+        "resolved = budget.resolve(vault.patients, most_kappa(schema, chosen))",
+        "resolved = budget.resolve(vault.patients)",
+        (f"{DIMENSIONS}::test_a_receipt_costs_what_was_asked_for_and_hardly_less",),
+    ),
+    Fault(
+        "mu of a study rounded down, but not to what its receipts will say",
+        "server/draft.py",
+        "while mu > step and asked and Total(Fraction(mu) ** 2, Fraction(kappa)).epsilon(delta) > asked:",
+        "while False:",
+        (
+            "tests/server/test_draft.py::test_no_receipt_of_a_study_can_say_more_than_the_epsilon_that_was_asked_for",
+        ),
+    ),
+    Fault(
+        "half the pairs of groups counted, for the most that kappa can be",
+        "core/dimensions.py",
+        "pairs = (sum(groups) ** 2 - sum(size**2 for size in groups)) // 2",
+        "pairs = (sum(groups) ** 2 - sum(size**2 for size in groups)) // 4",
+        (f"{DIMENSIONS}::test_with_a_group_for_each_cell_the_bound_is_what_is_asked",),
     ),
     Fault(
         "kappa of half the numbers",

@@ -46,7 +46,10 @@ def outcome(folder: Path, *command: str) -> tuple[str, str, list[str], dict[str,
 
 @pytest.mark.parametrize(
     "command",
-    [("synthesize", "--epsilon", "0.02"), ("simulate", "--epsilon", "0.02", "--site-column", "ward")],
+    [
+        ("synthesize", "--epsilon", "0.02", "--accept-degraded"),
+        ("simulate", "--epsilon", "0.02", "--site-column", "ward", "--accept-degraded"),
+    ],
     ids=lambda command: command[0],
 )
 def test_a_command_says_and_names_the_same_for_neighbours(

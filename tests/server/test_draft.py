@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 
 from cohortmix.core import gdp
+from cohortmix.core.dimensions import most_kappa
+from cohortmix.core.reduced import DegradedError
 from cohortmix.core.schema import SchemaError
 from cohortmix.core.table import InputError
 from cohortmix.protocol.messages import Description, decode, encode
+from cohortmix.protocol.receipts import Total
 from cohortmix.server.draft import draft
+from cohortmix.server.reduced import notice, reduced_sites
 
 NOW = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
 Written = Callable[..., Path]
@@ -40,6 +44,37 @@ def test_epsilon_is_at_the_delta_of_the_largest_site_and_not_exceeded(written: W
     assert spec.delta == Decimal("0.00001")
     assert gdp.epsilon_of(float(spec.mu), 1e-5) == pytest.approx(1, abs=1e-6)
     assert gdp.epsilon_of(float(spec.mu), 1e-5) <= 1
+
+
+@pytest.mark.parametrize("epsilon", [0.01, 0.1234567, 1, 3, 10, 30, 100, 1000])
+def test_no_receipt_of_a_study_can_say_more_than_the_epsilon_that_was_asked_for(
+    written: Written, epsilon: float
+) -> None:
+    """Receipts round up, and kappa is theirs; both are in the mu that the study names."""
+    path = written(epsilon=epsilon, accept_degraded=True)
+    spec, schema = draft(path, "c" * 64, NOW)
+    most = Total(spec.mu2, Fraction(most_kappa(schema)))
+    assert 0.96 * epsilon < float(most.epsilon(spec.delta)) <= epsilon
+    if epsilon <= 10:  # beyond, e^epsilon kappa takes a share of delta
+        assert float(most.epsilon(spec.delta)) > epsilon - 2e-6
+
+
+def test_a_study_of_class_centroids_alone_is_drafted_only_if_its_file_accepts_that(written: Written) -> None:
+    small = {"sites": ["norway.json"], "min_sites": 1, "epsilon": 0.2}
+    with pytest.raises(DegradedError) as caught:
+        drafted(written(**small))
+    assert "1 of 1 sites will release one centroid per class, without pairs of columns: NORW" in str(caught.value)
+    assert "or accept class centroids alone with `accept_degraded: true` in STUDY.yaml" in str(caught.value)
+    spec, schema = draft(written(**small, accept_degraded=True), "c" * 64, NOW)
+    assert "accept_degraded" not in spec.plain(), "what is signed is as before"
+    assert [site.name for site in reduced_sites(spec, schema)] == ["NORW"]
+    both, schema = draft(written(epsilon=0.2), "c" * 64, NOW)
+    assert [site.name for site in reduced_sites(both, schema)] == ["NORW"], "one of two is said, and goes on"
+    said = notice(both, schema)
+    assert said is not None
+    assert said.startswith("1 of 2 sites will release one centroid per class")
+    large, schema = draft(written(epsilon=3), "c" * 64, NOW)
+    assert notice(large, schema) is None
 
 
 @pytest.mark.parametrize(

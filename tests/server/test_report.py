@@ -73,6 +73,14 @@ def deployed(summary) -> dict[str, Any]:
     return summary
 
 
+def test_a_name_cannot_turn_the_direction_of_a_page(summary: dict[str, Any]) -> None:
+    summary["study"]["target"] = "gnp.\u202ecod\x1b[2J"
+    summary["sites"][0]["name"] = "\u2066UK"
+    page = render(summary, KAPPA)
+    assert not set("\u202e\u2066\x1b") & set(page)
+    assert "gnp.\\u202ecod\\x1b[2J" in page
+
+
 class Page(HTMLParser):
     """What a page holds; an element that is not closed where it should be is an error."""
 

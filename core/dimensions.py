@@ -1,0 +1,42 @@
+"""How many numbers the answers of a release have at most, and so their kappa: known before the first question.
+
+From the schema alone: groups are chosen from released values, but there is room for so many of them only.
+"""
+
+from __future__ import annotations
+
+from cohortmix.core import gdp
+from cohortmix.core.anonymize import LARGEST_GROUP, sum_query
+from cohortmix.core.encoding import Cells, Encoding
+from cohortmix.core.levels import Levels
+from cohortmix.core.noise import MIN_SIGMA
+from cohortmix.core.schema import Category, Schema
+
+# Of neighbouring cells at least every second group holds the share LARGEST_GROUP, and missing is one of its own;
+# of values each holds a quarter of that share, and the rare ones are one group together (`choose_groups`).
+MOST_RUNS = round(2 / LARGEST_GROUP) + 2
+MOST_VALUES = round(4 / LARGEST_GROUP) + 1
+
+
+def most_groups(cells: Cells) -> int:
+    """Groups of one feature that `anonymize.choose_groups` can make, whatever was released."""
+    return min(cells.size, MOST_VALUES if isinstance(cells.column, Category) else MOST_RUNS)
+
+
+def of_cells(encoding: Encoding) -> int:
+    """Numbers in answers A and B together, at most."""
+    groups = [most_groups(cells) for cells in encoding.features]
+    pairs = (sum(groups) ** 2 - sum(size**2 for size in groups)) // 2
+    return encoding.label.size * (sum_query(encoding).width + pairs)
+
+
+def of_gaussians(encoding: Encoding) -> int:
+    """Numbers in the answers of the Gaussian variant, at most: sums three times, moments of all and by class."""
+    size, classes = len(Levels.of(encoding).axes), encoding.label.size
+    return classes * 3 * (size + 1) + size * (size + 1) // 2 + classes * (size + 1) * (size + 2) // 2
+
+
+def most_kappa(schema: Schema, variant: str = "cells") -> float:
+    """The largest kappa that a release of this schema can have: no lattice is coarser than MIN_SIGMA steps."""
+    encoding = Encoding.of(schema)
+    return gdp.kappa(of_gaussians(encoding) if variant == "gaussian" else of_cells(encoding), MIN_SIGMA)

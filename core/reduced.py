@@ -1,0 +1,60 @@
+"""Where a release will be class centroids alone: known from schema, N and mu, before anything is spent."""
+
+from __future__ import annotations
+
+from math import ceil, floor, log10, sqrt
+from typing import TYPE_CHECKING
+
+from cohortmix.core import gdp
+from cohortmix.core.table import InputError
+
+if TYPE_CHECKING:
+    from cohortmix.core.pipeline import Plan
+
+
+class DegradedError(InputError):
+    """A release would be one centroid per class, without pairs of columns; that was not accepted."""
+
+
+def require_mixture(plan: Plan, delta: float, kappa: float, accepted: bool) -> None:
+    """Raise DegradedError where there is no room for a mixture, unless class centroids alone are accepted."""
+    if not plan.fits_mixture and not accepted:
+        raise DegradedError(
+            f"{sentence(plan, delta, kappa)}; or accept class centroids alone with --accept-degraded "
+            "(accept_degraded=True)"
+        )
+
+
+def sentence(plan: Plan, delta: float, kappa: float) -> str:
+    """What will be missing from the release of a site without room for a mixture, and what would help."""
+    return (
+        f"N = {plan.patients:,} is too small for pairs of columns at this budget (mu {sqrt(plan.mu2):.3g}): the "
+        "release would be one centroid per class, and records drawn from it keep no dependence within a class; "
+        f"{remedies(plan, delta, kappa)}"
+    )
+
+
+def remedies(plan: Plan, delta: float, kappa: float) -> str:
+    """What would make room for a mixture; each of them alone is enough.
+
+    The patients that a mixture needs grow as sqrt(D(D-1)) / mu with D columns beside the target (`Plan.crowding`).
+    """
+    columns, crowding = len(plan.schema.features), plan.crowding
+    if columns < 2:
+        return "a mixture needs two columns beside the target"
+    ways = [f"epsilon {_enough_epsilon(sqrt(plan.mu2) * crowding, delta, kappa):g} would do"]
+    fewer = [d for d in range(2, columns) if crowding * sqrt(d * (d - 1) / (columns * (columns - 1))) <= 1]
+    if fewer:
+        ways.append(f"{fewer[-1]} columns beside the target instead of {columns}")
+    ways.append(f"{ceil(plan.patients * crowding):,} patients")
+    return ", or ".join(ways)
+
+
+def _enough_epsilon(mu: float, delta: float, kappa: float) -> float:
+    """The least epsilon of two digits that buys this mu."""
+    least = gdp.epsilon_of_discrete(mu, delta, kappa)
+    step = 10.0 ** (floor(log10(least)) - 1)
+    epsilon = float(f"{ceil(least / step) * step:.2g}")
+    while gdp.mu_of_discrete(epsilon, delta, kappa) < mu:
+        epsilon = float(f"{epsilon + step:.3g}")
+    return epsilon
