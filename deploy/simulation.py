@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from cohortmix.client.check import check
-from cohortmix.core.schema import Schema, category_text
+from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, TableSource
 from cohortmix.deploy.consortium import Consortium, Terms
 from cohortmix.deploy.engines import Engine, run, silent
+from cohortmix.deploy.split import key_texts
 from cohortmix.protocol.fields import Name
 from cohortmix.server.app import Progress
 from cohortmix.server.budget import Overlap
@@ -66,7 +67,8 @@ def simulate(
     Parameters
     ----------
     table : the records of all sites, n rows; checked against the schema as `site check` does.
-    sites : the name of each row's site, n of them.
+    sites : the name of each row's site, n of them. How many patients each has is published without noise: unless
+        the records are public, a row's site is its hospital or was drawn at random, and follows from nothing else.
     terms : budget, overlap and the rest that the study says.
     held_out : public records on which models are compared; needs `terms.public_data`.
     rows : synthetic records to draw; as many as there are patients by default.
@@ -106,21 +108,24 @@ def simulate(
 
 
 def _split(table: Table, schema: Schema, sites: Sequence[object], overlap: Overlap) -> dict[str, pa.Table]:
-    """The rows of each site, by name in the order of the table; the schema's columns and the patient key only."""
+    """The rows of each site, in the order of their names; the schema's columns and the patient key only.
+
+    The first row of a site may be anybody's: which site the table names first is not for a release to say.
+    """
     source = TableSource(table, (*schema.columns, *([schema.patient_key] if schema.patient_key else [])))
     check(source, schema)
     whole, names = pa.Table.from_batches(list(source.batches())), np.array([_name(site) for site in sites])
     if len(names) != whole.num_rows:
         raise InputError(f"expected a site for each row of the table, got {len(names)} for another number of rows")
     _check_overlap(whole, names, schema, overlap)
-    return {str(name): whole.filter(pa.array(names == name)) for name in dict.fromkeys(names)}
+    return {str(name): whole.filter(pa.array(names == name)) for name in sorted(set(names.tolist()))}
 
 
 def _check_overlap(table: pa.Table, names: NDArray[np.str_], schema: Schema, overlap: Overlap) -> None:
     """Whoever holds all tables can see whether patients have records at more sites than the study declares."""
     if schema.patient_key is None or overlap == "unknown":
         return
-    keys = [None if key is None else category_text(key) for key in table.column(schema.patient_key).to_pylist()]
+    keys = key_texts(table, schema.patient_key)
     sites = pd.DataFrame({"key": keys, "site": names}).dropna().groupby("key")["site"].nunique()
     most = int(sites.max()) if len(sites) else 0
     if most > (1 if overlap == "disjoint" else overlap):

@@ -1,6 +1,8 @@
 """Which site each record belongs to, and which are held out, when one table stands for a whole consortium.
 
-A patient's records stay together, so that sites and held-out records share no patient.
+A patient's records stay together, so that sites and held-out records share no patient. How many patients each site
+has is published without noise: so only `evenly`, which follows from N alone, and a column of hospitals, which are
+public, are for patients who are not. `skewed` reads labels.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cohortmix.core.schema import Category, Schema, category_text
-from cohortmix.core.table import InputError, category_codes, plain
+from cohortmix.core.table import NULL_TEXTS, InputError, category_codes, plain, python_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,8 @@ class Split:
             If a record has no site, or skew or fraction are impossible.
         """
         if schema.patient_key is not None:
-            table = table.filter(table.column(schema.patient_key).is_valid())
+            known = [key is not None for key in key_texts(table, schema.patient_key)]
+            table = table.filter(pa.array(known, pa.bool_()))
         patient = _patients(table, schema)
         if site_column is not None:
             site = _named(table, site_column)
@@ -132,8 +135,19 @@ def _patients(table: pa.Table, schema: Schema) -> NDArray[np.int64]:
     """Whose each record is, shape (n,), counted from 0."""
     if schema.patient_key is None:
         return np.arange(table.num_rows)
-    keys = [category_text(key) for key in table.column(schema.patient_key).to_pylist()]
-    return np.asarray(pa.array(keys, pa.string()).dictionary_encode().indices, dtype=np.int64)
+    keys = pa.array(key_texts(table, schema.patient_key), pa.string())
+    return np.asarray(keys.dictionary_encode().indices, dtype=np.int64)
+
+
+def key_texts(table: pa.Table, column: str) -> list[str | None]:
+    """Patient keys as the vault reads them, of n rows; None for a row of nobody.
+
+    A text that says "no value" is nobody's here too: else such a row, which may come and go freely, would be dealt
+    out as a patient and move the number of patients of a site.
+    """
+    values = python_values(table.column(column).combine_chunks())
+    texts = [None if value is None else category_text(value) for value in values]
+    return [None if text is None or text.lower() in NULL_TEXTS else text for text in texts]
 
 
 def _named(table: pa.Table, column: str) -> NDArray[np.str_]:
