@@ -91,7 +91,7 @@ def synthesize(
     dictionary, budget = read_schema(schema), budget_of(epsilon, delta, loose_delta)
     require_free(out)
     source = open_checked(data, dictionary)
-    patients = Vault(source, dictionary, OpenDPNoise(), MemoryMeter(Fraction(0))).patients
+    patients = Vault(source, dictionary, OpenDPNoise().add, MemoryMeter(Fraction(0))).patients
     if patients < MIN_PATIENTS:
         raise InputError(
             f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}; "

@@ -155,7 +155,7 @@ def synthesize(
     require_exact_key(source, schema.patient_key)
     noise = noise or OpenDPNoise()
     meter = MemoryMeter(Fraction(0))
-    vault = Vault(source, schema, noise, meter)
+    vault = Vault(source, schema, noise.add, meter)
     if vault.patients < MIN_PATIENTS:
         raise InputError(f"{vault.patients} patients are too few: a release needs at least {MIN_PATIENTS}")
     resolved = budget.resolve(vault.patients)

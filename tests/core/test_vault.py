@@ -254,7 +254,7 @@ def test_what_would_leave_62_bits_is_refused_unpaid(query: Any, mu2: Fraction, f
     data = table() if rows else table().set_column(4, "outcome", pa.array(["unknown"] * 60))
     meter = MemoryMeter(Fraction(1 << 90))
     with pytest.raises(OverflowError, match=fault):
-        ask(Vault(Rows(data), SCHEMA, NoNoise(), meter), query, mu2)
+        ask(Vault(Rows(data), SCHEMA, NoNoise().add, meter), query, mu2)
     assert meter.spent == 0
 
 

@@ -91,7 +91,7 @@ def table(rows: int = 60, patients: int = 17, seed: int = 3) -> pa.Table:
 
 
 def open_vault(source: Any, schema: Schema = SCHEMA, noise: Any = None, limit: int = 100) -> Vault:
-    return Vault(source, schema, noise or NoNoise(), MemoryMeter(Fraction(limit)))
+    return Vault(source, schema, (noise or NoNoise()).add, MemoryMeter(Fraction(limit)))
 
 
 def ask(opened: Vault, query: Any, mu2: Fraction = MU2) -> Answer:

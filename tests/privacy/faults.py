@@ -57,9 +57,9 @@ FAULTS = (
     Fault(
         "noise at 2/3 of the sigma that is paid for",
         "core/vault.py",
-        '            noised = self._noise.add(self._exact(query) << shift, sigma, f"{question}:{index}")\n',
+        '            noised = self._add_noise(self._exact(query) << shift, sigma, f"{question}:{index}")\n',
         "            exact = self._exact(query) << shift\n"
-        '            noised = exact + 2 * (self._noise.add(exact, sigma, f"{question}:{index}") - exact) // 3\n',
+        '            noised = exact + 2 * (self._add_noise(exact, sigma, f"{question}:{index}") - exact) // 3\n',
         (f"{VAULT}::test_the_noise_is_what_the_answer_says",),
     ),
     Fault(
@@ -315,8 +315,8 @@ FAULTS = (
         "paid for after the draw",
         "core/vault.py",
         "            self._meter.debit(index, question, cost)\n"
-        '            noised = self._noise.add(self._exact(query) << shift, sigma, f"{question}:{index}")\n',
-        '            noised = self._noise.add(self._exact(query) << shift, sigma, f"{question}:{index}")\n'
+        '            noised = self._add_noise(self._exact(query) << shift, sigma, f"{question}:{index}")\n',
+        '            noised = self._add_noise(self._exact(query) << shift, sigma, f"{question}:{index}")\n'
         "            self._meter.debit(index, question, cost)\n",
         (f"{METER}::test_over_the_limit_nothing_is_drawn",),
     ),
