@@ -1,0 +1,124 @@
+"""Faults of a release: the three steps, and what is stated of them."""
+
+from __future__ import annotations
+
+from .fault import AUDIT, BUDGET, GDP, MESSAGES, PIPELINE, RECEIPTS, RELEASE, SYNTHESIS, Fault
+
+FAULTS = (
+    Fault(
+        "groups chosen from true margins",
+        "core/synthesis.py",
+        "    common = pipeline.common([plan], [own])\n",
+        "    from dataclasses import replace\n\n"
+        "    from cohortmix.core.anonymize import sum_query\n"
+        "    from cohortmix.core.encoding import Encoding\n\n"
+        "    query = sum_query(Encoding.of(plan.schema))\n"
+        "    true = replace(own, values=vault._exact(query), unit=query.unit)\n"
+        "    common = pipeline.common([plan], [true])\n",
+        (f"{AUDIT}::test_an_audit_of_the_mechanism_finds_no_violation",),
+    ),
+    Fault(
+        "the Gaussian variant is centred at the true mean",
+        "core/gaussian_answers.py",
+        "levels = replace(levels, centre=_centre(levels, _first(vault, levels, plan).estimate, plan.patients))",
+        "_first(vault, levels, plan)\n"
+        "    query = LevelSum(levels.coordinates(SUM_UNIT), _steps(FIRST_RADIUS, levels, SUM_UNIT), 0, SUM_UNIT)\n"
+        "    true = vault._exact(query) / SUM_UNIT\n"
+        "    levels = replace(levels, centre=_centre(levels, true, plan.patients))",
+        ("tests/core/test_gaussian.py::test_nothing_but_the_answers_depends_on_the_records",),
+    ),
+    Fault(
+        "a number of components that depends on the records",
+        "core/pipeline.py",
+        "    answer = anonymize.answer_b(vault, common.groups, plan.mu2_moments)\n",
+        "    answer = anonymize.answer_b(vault, common.groups, plan.mu2_moments)\n"
+        "    from dataclasses import replace\n\n"
+        "    ill = int(vault._exact(anonymize.sum_query(Encoding.of(plan.schema))).reshape(2, -1)[0, -1])\n"
+        "    plan = replace(plan, mu2=plan.mu2 * (1 + ill % 7))  # and with it l_min\n",
+        (f"{RELEASE}::test_nothing_but_the_answers_depends_on_the_records",),
+    ),
+    Fault(
+        "the second answer may cost the whole budget again",
+        "core/pipeline.py",
+        "return self.mu2 - self.mu2_sums",
+        "return self.mu2 if self.fits_mixture else self.mu2 - self.mu2_sums",
+        (f"{PIPELINE}::test_the_parts_of_a_plan_make_its_budget",),
+    ),
+    Fault(
+        "kappa dropped from a release's receipt",
+        "core/synthesis.py",
+        "kappa = sum(gdp.kappa(len(answer.values), answer.sigma) for answer in self.answers)",
+        "kappa = 0.0",
+        (f"{SYNTHESIS}::test_the_receipt_says_what_it_cost",),
+    ),
+    Fault(
+        "kappa of half the numbers",
+        "core/gdp.py",
+        "return int(d) / (24 * int(sigma) ** 2)",
+        "return int(d) / (48 * int(sigma) ** 2)",
+        (f"{GDP}::test_kappa_rests_on_a_pointwise_bound_whose_constant_is_sharp",),
+    ),
+    Fault(
+        "mu of several releases is the largest of them",
+        "core/gdp.py",
+        "return math.hypot(*(_checked_mu(mu) for mu in mus))",
+        "return max(map(_checked_mu, mus), default=0.0)",
+        (f"{GDP}::test_composition_is_the_root_of_the_sum_of_squares",),
+    ),
+    Fault(
+        "the default delta is 1e-5 for any number of patients",
+        "core/budget.py",
+        "delta = min(DEFAULT_DELTA, largest) if",
+        "delta = DEFAULT_DELTA if",
+        (f"{BUDGET}::test_default_delta_never_permits_publishing_a_patient",),
+    ),
+    Fault(
+        "a study may have a delta of 1/N",
+        "protocol/study.py",
+        "> 1 / (10 * largest) and",
+        "> 1 / largest and",
+        (f"{MESSAGES}::test_impossible_studies_are_refused",),
+    ),
+    Fault(
+        "a receipt that states half the cost",
+        "protocol/receipts.py",
+        "mu2=cost.mu2,",
+        "mu2=cost.mu2 / 2,",
+        (f"{RECEIPTS}::test_a_good_release_is_verified",),
+    ),
+    Fault(
+        "a receipt that states half the cost is accepted",
+        "protocol/receipts.py",
+        "if receipt.mu2 != cost.mu2:",
+        "if receipt.mu2 > cost.mu2:",
+        (f"{RECEIPTS}::test_arithmetic_of_a_signed_receipt",),
+    ),
+    Fault(
+        "mu from the sigma of another answer",
+        "protocol/receipts.py",
+        "Fraction(each.sensitivity2, each.sigma**2)",
+        "Fraction(each.sensitivity2, statements[0].sigma ** 2)",
+        (f"{RECEIPTS}::test_each_answer_counts_with_its_own_sigma",),
+    ),
+    Fault(
+        "epsilon and kappa are rounded down",
+        "protocol/fields.py",
+        "return _rounded(value, places, ROUND_CEILING)",
+        "return _rounded(value, places, ROUND_FLOOR)",
+        (f"{RECEIPTS}::test_numbers_are_rounded_up",),
+    ),
+    Fault(
+        "a ledger that was set back goes unnoticed",
+        "protocol/receipts.py",
+        "if count > 1]",
+        "if count > 2]",
+        (f"{RECEIPTS}::test_fork",),
+    ),
+    Fault(
+        "the smallest mu of the sites instead of the largest",
+        "server/budget.py",
+        "sorted(site_mus, reverse=True)",
+        "sorted(site_mus)",
+        ("tests/server/test_budget.py::test_the_three_overlaps_of_a_known_study",),
+    ),
+)
