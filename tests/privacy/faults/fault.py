@@ -27,6 +27,8 @@ class Fault:
 
 
 NOISE, VAULT = "tests/core/test_noise.py", "tests/core/test_vault.py"
+SPY, LAYOUT = "tests/core/test_noise_spy.py", "tests/test_layout.py"
+CONTRIBUTIONS, DISCRETE = "tests/core/test_contributions.py", "tests/core/test_gdp_discrete.py"
 LATTICE, METER, QUERY = "tests/core/test_lattice.py", "tests/core/test_meter.py", "tests/core/test_query.py"
 SENSITIVITY, LEVELS = "tests/privacy/test_sensitivity.py", "tests/privacy/test_sensitivity_levels.py"
 BAD_INPUT, RELEASE = "tests/privacy/test_bad_input.py", "tests/privacy/test_release.py"

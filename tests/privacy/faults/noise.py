@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .fault import NOISE, SYNTHESIS, VAULT, Fault
+from .fault import LAYOUT, NOISE, SITE, SPY, SYNTHESIS, VAULT, Fault
 
 FAULTS = (
     Fault(
@@ -57,5 +57,101 @@ FAULTS = (
         "return -(-sigma >> excess_bits) << excess_bits",
         "return sigma >> excess_bits << excess_bits",
         (f"{NOISE}::test_ceil_sqrt_at_whole_roots",),
+    ),
+    Fault(
+        "noise cut at 4 sigma",
+        "core/noise.py",
+        "return np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)",
+        "noised = np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)\n"
+        "        return values + np.clip(noised - values, -4 * int(sigma), 4 * int(sigma))",
+        (f"{SPY}::test_a_source_gives_what_opendp_draws",),
+    ),
+    Fault(
+        "noise beyond 4 sigma is drawn again",
+        "core/noise.py",
+        "return np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)",
+        "noised = np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)\n"
+        "        far = np.abs(noised - values) > 4 * int(sigma)\n"
+        "        if far.any():\n"
+        "            noised[far] = self.add(values[far], sigma, purpose)\n"
+        "        return noised",
+        (f"{SPY}::test_a_source_gives_what_opendp_draws",),
+    ),
+    Fault(
+        "noise repeated after 4,096 numbers",
+        "core/noise.py",
+        "return np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)",
+        "noised = np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)\n"
+        "        return values + np.resize((noised - values)[:4096], values.size)",
+        (f"{SPY}::test_a_source_gives_what_opendp_draws",),
+    ),
+    Fault(
+        "noise scaled through float32",
+        "core/noise.py",
+        "return np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)",
+        "noised = np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)\n"
+        "        return values + ((noised - values) / sigma).astype(np.float32).astype(np.int64) * int(sigma)",
+        (f"{SPY}::test_a_source_gives_what_opendp_draws",),
+    ),
+    Fault(
+        "the scale that OpenDP is given goes through float32",
+        "core/noise.py",
+        "scale=float(sigma))(values",
+        "scale=float(np.float32(sigma)))(values",
+        (f"{SPY}::test_a_source_gives_what_opendp_draws",),
+    ),
+    Fault(
+        "the vault cuts the noise at 4 sigma",
+        "core/vault.py",
+        "            self._meter.store(index, Answer(",
+        "            exact = self._exact(query) << shift\n"
+        "            noised = exact + np.clip(noised - exact, -4 * sigma, 4 * sigma)\n"
+        "            self._meter.store(index, Answer(",
+        (f"{SPY}::test_an_answer_is_the_exact_sum_and_what_opendp_drew_on_it",),
+    ),
+    Fault(
+        "the vault repeats the noise after 4,096 numbers",
+        "core/vault.py",
+        "            self._meter.store(index, Answer(",
+        "            exact = self._exact(query) << shift\n"
+        "            noised = exact + np.resize((noised - exact)[:4096], exact.size)\n"
+        "            self._meter.store(index, Answer(",
+        (f"{SPY}::test_an_answer_is_the_exact_sum_and_what_opendp_drew_on_it",),
+    ),
+    Fault(
+        "the vault halves the noise of the real source",
+        "core/vault.py",
+        "            self._meter.store(index, Answer(",
+        '            if getattr(getattr(self._add_noise, "__self__", None), "private", False):\n'
+        "                exact = self._exact(query) << shift\n"
+        "                noised = exact + (noised - exact) // 2\n"
+        "            self._meter.store(index, Answer(",
+        (f"{LAYOUT}::test_the_vault_cannot_tell_the_real_noise_from_a_test_s",),
+    ),
+    Fault(
+        "a release halves the noise of the real source",
+        "core/synthesis.py",
+        "    vault = Vault(source, schema, noise.add, meter)\n",
+        "    add = noise.add\n"
+        "    if noise.private:\n"
+        "        add = lambda values, sigma, purpose: values + (noise.add(values, sigma, purpose) - "
+        "values) // 2\n"
+        "    vault = Vault(source, schema, add, meter)\n",
+        (
+            f"{SPY}::test_a_release_holds_what_opendp_drew",
+            f"{SPY}::test_what_a_source_says_of_itself_changes_nothing_but_the_words",
+        ),
+    ),
+    Fault(
+        "a site halves the noise of the real source",
+        "client/site.py",
+        "        return Vault(self._source, self._schema, self._noise.add, reserved)\n",
+        "        noise = self._noise\n"
+        "        if noise.private:\n"
+        "            half = lambda values, sigma, purpose: values + (noise.add(values, sigma, purpose) "
+        "- values) // 2\n"
+        "            return Vault(self._source, self._schema, half, reserved)\n"
+        "        return Vault(self._source, self._schema, noise.add, reserved)\n",
+        (f"{SITE}::test_what_a_source_says_of_itself_changes_no_number",),
     ),
 )

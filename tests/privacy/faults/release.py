@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .fault import AUDIT, BUDGET, GDP, MESSAGES, PIPELINE, RECEIPTS, RELEASE, SYNTHESIS, Fault
+from .fault import AUDIT, BUDGET, DISCRETE, GDP, MESSAGES, PIPELINE, RECEIPTS, RELEASE, SITE, SYNTHESIS, Fault
 
 FAULTS = (
     Fault(
@@ -120,5 +120,92 @@ FAULTS = (
         "sorted(site_mus, reverse=True)",
         "sorted(site_mus)",
         ("tests/server/test_budget.py::test_the_three_overlaps_of_a_known_study",),
+    ),
+    Fault(
+        "the epsilon of discrete noise ignores kappa",
+        "core/gdp.py",
+        "return min(concentrated, epsilon_of(mu, delta, kappa))",
+        "return min(concentrated, epsilon_of(mu, delta))",
+        (f"{DISCRETE}::test_it_agrees_with_fifty_digits",),
+    ),
+    Fault(
+        "the concentrated bound without its factor of 2",
+        "core/gdp.py",
+        "concentrated = rho + 2 * math.sqrt(",
+        "concentrated = rho + math.sqrt(",
+        (f"{DISCRETE}::test_without_kappa_it_is_that_of_continuous_noise",),
+    ),
+    Fault(
+        "where kappa has all of delta, it is forgotten",
+        "core/gdp.py",
+        "        return concentrated\n",
+        "        return min(concentrated, epsilon_of(mu, delta))\n",
+        (f"{DISCRETE}::test_it_is_the_smaller_of_two_bounds_and_there_always_is_one",),
+    ),
+    Fault(
+        "kappa counts once, not on both neighbours",
+        "core/gdp.py",
+        "    log_kappa = math.log(kappa) + epsilon + math.log1p(math.exp(-epsilon))\n",
+        "    log_kappa = math.log(kappa)\n",
+        (f"{DISCRETE}::test_it_agrees_with_fifty_digits",),
+    ),
+    Fault(
+        "the hash of a schema forgets the order of its columns",
+        "core/schema.py",
+        '        plain["columns"] = list(plain["columns"].items())',
+        "        pass",
+        ("tests/core/test_schema.py::test_the_hash_depends_on_whatever_numbers_cells",),
+    ),
+    Fault(
+        "the hash of a schema forgets the order of a category's values",
+        "core/schema.py",
+        "        return [_as_texts(value) for value in plain]",
+        "        return sorted((_as_texts(value) for value in plain), key=str)",
+        ("tests/core/test_schema.py::test_the_hash_depends_on_whatever_numbers_cells",),
+    ),
+    Fault(
+        "a second answer of a round is off its receipt",
+        "client/site.py",
+        "reserved.answers(), strict=True))",
+        "reserved.answers(), strict=False))",
+        (f"{SITE}::test_an_answer_without_a_name_on_the_receipt_is_not_released",),
+    ),
+    Fault(
+        "class sums on a receipt without a statement",
+        "protocol/receipts.py",
+        "        if signed.receipt.statements != (statement(name, signed.release.answer),):",
+        "        if signed.receipt.statements != (statement(name, signed.release.answer),)[: "
+        "len(signed.receipt.statements)]:",
+        (f"{RECEIPTS}::test_class_sums_are_one_answer_of_one_statement",),
+    ),
+    Fault(
+        "patients are dealt out by their target, and each site's number is published",
+        "deploy/commands.py",
+        '    if skew is not None:\n        raise InputError(\n            "--skew deals',
+        "    if skew is not None and site_column is not None:\n"
+        "        raise InputError(\n"
+        '            "--skew deals',
+        ("tests/deploy/test_cli.py::test_a_split_by_records_is_for_public_data_and_tests",),
+    ),
+    Fault(
+        "a column of the schema names the sites of a simulation",
+        "deploy/commands.py",
+        "site_column in (*schema.columns, schema.patient_key):",
+        "site_column == schema.target:",
+        ("tests/deploy/test_cli.py::test_a_split_by_records_is_for_public_data_and_tests",),
+    ),
+    Fault(
+        "rows of nobody are dealt out as patients",
+        "deploy/split.py",
+        "    return [None if text is None or text.lower() in NULL_TEXTS else text for text in texts]",
+        "    return texts",
+        ("tests/deploy/test_split.py::test_rows_of_nobody_move_no_number_of_patients",),
+    ),
+    Fault(
+        "a simulation names its sites in the order of the table",
+        "deploy/simulation.py",
+        "for name in sorted(set(names.tolist()))}",
+        "for name in dict.fromkeys(names.tolist())}",
+        ("tests/deploy/test_cli.py::test_the_order_of_sites_does_not_follow_the_order_of_records",),
     ),
 )

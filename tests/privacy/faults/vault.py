@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from .fault import BAD_INPUT, LATTICE, LEVELS, REFUSALS, SENSITIVITY, SIDE_CHANNELS, SITE, VAULT, Fault
+from .fault import (
+    BAD_INPUT,
+    CONTRIBUTIONS,
+    LATTICE,
+    LEVELS,
+    REFUSALS,
+    SENSITIVITY,
+    SIDE_CHANNELS,
+    SITE,
+    VAULT,
+    Fault,
+)
 
 FAULTS = (
     Fault(
@@ -213,5 +224,40 @@ FAULTS = (
         "[None if null else _text(value) for",
         "[None if null else str(value) for",
         (f"{BAD_INPUT}::test_a_column_that_changes_its_type_reads_the_same",),
+    ),
+    Fault(
+        "the length of a row in floating point",
+        "core/lattice.py",
+        "    length = floor_sqrt(norm2[over] - 1)[:, None] + 1\n",
+        "    length = np.ceil(np.sqrt(norm2[over].astype(np.float64))).astype(np.int64)[:, None]\n",
+        (f"{LATTICE}::test_the_length_of_a_row_is_no_rounded_number",),
+    ),
+    Fault(
+        "the norm of a row in floating point",
+        "core/lattice.py",
+        "    norm2 = (z * z).sum(axis=1)\n",
+        "    norm2 = (z.astype(np.float64) ** 2).sum(axis=1).astype(np.int64)\n",
+        (f"{LATTICE}::test_the_length_of_a_row_is_no_rounded_number",),
+    ),
+    Fault(
+        "level moments without the limit of a batch",
+        "core/contributions.py",
+        "    for codes, _, parts in _chunks(rows, min(BATCH_NUMBERS // width, EXACT // bound2)):\n",
+        "    for codes, _, parts in _chunks(rows, BATCH_NUMBERS // width):\n",
+        (f"{CONTRIBUTIONS}::test_a_level_moment_is_exact_at_the_largest_radius",),
+    ),
+    Fault(
+        "class moments without the limit of a batch",
+        "core/contributions.py",
+        "    most = min(BATCH_NUMBERS // max(query.width, len(query.coordinates)), EXACT // query.bound2)\n",
+        "    most = BATCH_NUMBERS // max(query.width, len(query.coordinates))\n",
+        (f"{CONTRIBUTIONS}::test_a_class_moment_is_exact_at_the_largest_radius",),
+    ),
+    Fault(
+        "pair tables without the limit of a batch",
+        "core/contributions.py",
+        "    for codes, label, parts in _chunks(rows, min(BATCH_NUMBERS // width, EXACT // bound2)):\n",
+        "    for codes, label, parts in _chunks(rows, BATCH_NUMBERS // width):\n",
+        (f"{CONTRIBUTIONS}::test_a_pair_table_is_exact_on_a_finer_lattice",),
     ),
 )

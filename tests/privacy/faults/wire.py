@@ -96,4 +96,25 @@ FAULTS = (
         "True, float(centroids.noise_std) == float(centroids.noise_std))",
         ("tests/server/test_acceptance.py::test_the_noise_of_centroids_is_the_plans",),
     ),
+    Fault(
+        "a turn ends with the work, before its reply has left",
+        "client/daemon.py",
+        "            await asyncio.sleep(until_tick(monotonic() - began, self._interval))\n"
+        "        finally:\n"
+        "            self._turn.release()\n"
+        "        return reply\n",
+        "        finally:\n"
+        "            self._turn.release()\n"
+        "        await asyncio.sleep(until_tick(monotonic() - began, self._interval))\n"
+        "        return reply\n",
+        (f"{TICKS}::test_calls_that_wait_learn_nothing_of_the_one_before",),
+    ),
+    Fault(
+        "a description is answered beside the work",
+        "client/daemon.py",
+        "        async with self._turn:  # nothing is computed while the caller counts the time\n"
+        "            return self._description\n",
+        "        return self._description\n",
+        (f"{TICKS}::test_a_description_is_no_clock_for_the_work",),
+    ),
 )
