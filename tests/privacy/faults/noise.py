@@ -90,7 +90,8 @@ FAULTS = (
         "core/noise.py",
         "return np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)",
         "noised = np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)\n"
-        "        return values + ((noised - values) / sigma).astype(np.float32).astype(np.int64) * int(sigma)",
+        "        scaled = ((noised - values) / sigma).astype(np.float32).astype(np.float64)\n"
+        "        return values + (scaled * sigma).astype(np.int64)",
         (f"{SPY}::test_a_source_gives_what_opendp_draws",),
     ),
     Fault(
