@@ -89,6 +89,42 @@ def test_sums_of_the_largest_weights_are_exact() -> None:
     assert exact(query, rows((1,)), 1).tolist() == [0, ROWS * weight, ROWS * weight]
 
 
+ALONE = ((1, 0), (0, 1))  # directions of which z = x
+
+
+def added(query: Any, parts: int = 1) -> list[int]:
+    """What one row of the first cells adds, in class 0."""
+    total = exact(query, rows((0, 0), parts, 1), 2)
+    return total[: len(total) // (1 if isinstance(query, LevelMoment) else 2)].tolist()
+
+
+def squares(*psi: int) -> list[int]:
+    """The weighted upper triangle of psi psi^T."""
+    pairs = [(i, j) for i in range(len(psi)) for j in range(i, len(psi))]
+    return [(DIAGONAL if i == j else OFF_DIAGONAL) * psi[i] * psi[j] for i, j in pairs]
+
+
+@pytest.mark.parametrize(("second", "kept"), [(0, [5, 0]), (1, [4, 0]), (-1, [4, 0])])
+def test_a_row_one_step_beyond_the_radius_is_clipped(second: int, kept: list[int]) -> None:
+    """(5, 0) lies on the radius of 5; (5, 1) is longer, and becomes 5 / 6 of itself, truncated."""
+    x = (axis(0, 5), axis(1, second))
+    assert added(LevelSum(x, 5, 3, 1)) == [*kept, 3]
+    assert added(LevelMoment(x, 5, 1)) == squares(*kept)
+    assert added(ClassMoment(x, ALONE, 1, 5, 3, 1)) == squares(*kept, 3)
+
+
+def test_a_row_is_clipped_before_it_is_divided_among_its_patient_s_rows() -> None:
+    """The other way round, m rows of a patient would be m times as long together, or sqrt(m) times."""
+    x = (axis(0, -40), axis(1, 0))
+    assert added(LevelSum(x, 8, 4, 1), parts=4) == [-2, 0, 1]
+    assert added(LevelMoment(x, 8, 1), parts=4) == squares(-4, 0)
+    assert added(ClassMoment(x, ALONE, 1, 8, 4, 1), parts=4) == squares(-4, 0, 2)
+
+
+def test_a_projection_is_clipped_to_its_radius_and_not_to_the_bound_with_its_label() -> None:
+    assert added(ClassMoment((axis(0, 40), axis(1, 0)), ALONE, 1, 5, 12, 1)) == squares(5, 0, 12)
+
+
 Q: list[Any] = [
     LevelMoment((axis(0, 5), axis(1, -7)), 9, 1),
     LevelSum((axis(0, 5), axis(1, -7)), 9, 2, 1),
