@@ -4,9 +4,9 @@
 fault that no longer fits the code is reported, never skipped. A file for each thing that the faults touch.
 """
 
-from . import noise, paying, release, vault, wire
+from . import contributions, noise, paying, release, vault, wire
 from .fault import Fault
 
 __all__ = ["FAULTS", "Fault"]
 
-FAULTS = (*noise.FAULTS, *vault.FAULTS, *paying.FAULTS, *release.FAULTS, *wire.FAULTS)
+FAULTS = (*noise.FAULTS, *vault.FAULTS, *contributions.FAULTS, *paying.FAULTS, *release.FAULTS, *wire.FAULTS)
