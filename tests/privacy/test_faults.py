@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,15 @@ def test_every_fault_fits_the_code_and_names_tests_that_exist(fault: Fault) -> N
     for test in fault.tests:
         file, name = test.split("::")
         assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_every_file_of_faults_is_planted() -> None:
+    """A list that nobody imports would look like a check."""
+    folder = Path(__file__).with_name("faults")
+    assert not folder.with_suffix(".py").exists()
+    for file in folder.glob("[!_]*.py"):
+        if file.stem != "fault":
+            assert set(import_module(f"faults.{file.stem}").FAULTS) <= set(FAULTS), file.name
 
 
 def test_a_fault_has_a_name_of_its_own() -> None:
