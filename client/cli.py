@@ -107,7 +107,7 @@ def synthesize(
     source, checked = open_checked(data, dictionary, max_unreadable)
     if not checked.as_declared:
         show_checked(Terminal(soft_wrap=False), checked)
-    patients = Vault(source, dictionary, OpenDPNoise(), MemoryMeter(Fraction(0))).patients
+    patients = Vault(source, dictionary, OpenDPNoise().add, MemoryMeter(Fraction(0))).patients
     if patients < MIN_PATIENTS:
         raise InputError(
             f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}; "

@@ -8,7 +8,8 @@ call has the site at a time, and has it for whole intervals: its reply, a refusa
 a public interval after it is ready, and only then the next call begins, also where the caller has gone. Ticks are
 counted from when a call begins, by a clock that nobody can set. What remains: the number of ticks, a coarse
 function of the number of rows (with an interval above the longest answer it is one, always), and the load of the
-machine, which another process on it can watch. `Describe` is answered at once, with bytes made at the start.
+machine, which another process on it can watch. `Describe` has bytes made at the start, and waits for the site too:
+answered beside a computation it would be slower for as long as that lasts, and show when it ends.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ class Daemon:
             self._worker.shutdown(wait=True, cancel_futures=True)
 
     async def _describe(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        return self._description
+        async with self._turn:  # nothing is computed while the caller counts the time
+            return self._description
 
     async def _release(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         await self._turn.acquire()

@@ -112,7 +112,7 @@ def serve(config: ConfigFile = DEFAULT) -> None:
 
 def _check(table: Source, schema: Schema, max_unreadable: float) -> Checked:
     found = check_table(table, schema, max_unreadable)
-    patients = Vault(table, schema, OpenDPNoise(), MemoryMeter(Fraction(0))).patients
+    patients = Vault(table, schema, OpenDPNoise().add, MemoryMeter(Fraction(0))).patients
     if patients < MIN_PATIENTS:
         raise InputError(f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}")
     return found

@@ -86,7 +86,7 @@ class Site:
         schema.require_confirmed()
         self.name, self.policy = name, policy
         self._source, self._schema, self._ledger, self._key, self._noise = source, schema, ledger, key, noise
-        self._patients = Vault(source, schema, noise, MemoryMeter(Fraction(0))).patients
+        self._patients = Vault(source, schema, noise.add, MemoryMeter(Fraction(0))).patients
         self._one_request = threading.Lock()
 
     @property
@@ -198,7 +198,8 @@ class Site:
         self, request: Request, plan: pipeline.Plan, own: NoisedAnswer | None, reserved: Reservation
     ) -> bytes:
         release = self._compute(request, plan, own, reserved)
-        answers = dict(zip(ANSWER_NAMES[request.round], reserved.answers(), strict=False))
+        names = ANSWER_NAMES[request.round] if request.round == 1 or plan.fits_mixture else ()
+        answers = dict(zip(names, reserved.answers(), strict=True))  # one without a name would be off the receipt
         return self._ledger.commit(
             reserved,
             lambda previous: issue(self._key, self.name, request, release, answers, self._patients, previous),
@@ -216,7 +217,7 @@ class Site:
         return Centroids.of(pipeline.centroids(self._vault(reserved), plan, common, own.to_core(), seed))
 
     def _vault(self, reserved: Reservation) -> Vault:
-        return Vault(self._source, self._schema, self._noise, reserved)
+        return Vault(self._source, self._schema, self._noise.add, reserved)
 
 
 def _read(data: bytes) -> Request:

@@ -23,6 +23,16 @@ NOT_PRIVATE: Final = "NOT PRIVATE: test noise"
 """What every output says that rests on a source which gives no privacy."""
 
 
+class AddNoise(Protocol):
+    """What the vault is given of a source: its `add`, which says nothing of where the noise comes from.
+
+    The vault cannot tell the real source from one of the tests: what tests see of it holds for the real one, too.
+    """
+
+    def __call__(self, values: NDArray[np.int64], sigma: int, purpose: str, /) -> NDArray[np.int64]:
+        """`values` plus independent noise of scale `sigma` on each; see `OpenDPNoise.add`."""
+
+
 class NoiseSource(Protocol):
     """Adds Gaussian noise to a vector of integers."""
 

@@ -118,7 +118,9 @@ def run(
 
 def ask(table: pa.Table, schema: Schema, queries: Queries, noise: NoiseSource) -> tuple[Answer, ...]:
     """The vault alone: its answers to given questions about a table."""
-    vault = Vault(TableSource(table), schema, noise, MemoryMeter(sum((mu2 for _, mu2 in queries), Fraction(0))))
+    vault = Vault(
+        TableSource(table), schema, noise.add, MemoryMeter(sum((mu2 for _, mu2 in queries), Fraction(0)))
+    )
     return tuple(_answer(vault, query, mu2) for query, mu2 in queries)
 
 

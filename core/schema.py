@@ -261,7 +261,9 @@ class Schema(BaseModel):
     @property
     def hash(self) -> str:
         """SHA-256 of the schema as canonical JSON, numbers as decimal texts."""
-        text = json.dumps(_as_texts(self._plain()), sort_keys=True, separators=(",", ":"))
+        plain = self._plain()
+        plain["columns"] = list(plain["columns"].items())  # a list: cells are numbered in the order of the columns
+        text = json.dumps(_as_texts(plain), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

@@ -171,7 +171,7 @@ def synthesize(
     checked = checked or check(source, schema, max_unreadable)
     noise = noise or OpenDPNoise()
     meter = MemoryMeter(Fraction(0))
-    vault = Vault(source, schema, noise, meter)
+    vault = Vault(source, schema, noise.add, meter)
     if vault.patients < MIN_PATIENTS:
         raise InputError(f"{vault.patients} patients are too few: a release needs at least {MIN_PATIENTS}")
     plan = pipeline.Plan(

@@ -27,7 +27,7 @@ from cohortmix.core.encoding import UNKNOWN, Encoding
 from cohortmix.core.form import check_query
 from cohortmix.core.lattice import EXACT
 from cohortmix.core.meter import Answer, BudgetExceeded, Meter
-from cohortmix.core.noise import MAX_SIGMA, MIN_SIGMA, NoiseSource, ceil_sqrt
+from cohortmix.core.noise import MAX_SIGMA, MIN_SIGMA, AddNoise, ceil_sqrt
 from cohortmix.core.query import (
     DIAGONAL,
     ClassMoment,
@@ -54,7 +54,7 @@ class Vault:
     ----------
     source : the table, readable again and again in batches.
     schema : its data dictionary.
-    noise : the source of privacy noise.
+    add_noise : `add` of a source of privacy noise; whether it is the real one is not for the vault to know.
     meter : pays for each question and keeps each answer.
 
     Notes
@@ -63,8 +63,8 @@ class Vault:
     number of rows is not, and has no attribute here.
     """
 
-    def __init__(self, source: Source, schema: Schema, noise: NoiseSource, meter: Meter) -> None:
-        self._source, self._schema, self._noise, self._meter = source, schema, noise, meter
+    def __init__(self, source: Source, schema: Schema, add_noise: AddNoise, meter: Meter) -> None:
+        self._source, self._schema, self._add_noise, self._meter = source, schema, add_noise, meter
         self._encoding = Encoding.of(schema)
         self._rows_of = _rows_of_patients(source, schema)
         self._asked = 0
@@ -181,7 +181,7 @@ class Vault:
                 raise OverflowError(f"mu={float(mu2) ** 0.5:.3g} is too small: the noise would leave 62 bits")
             cost = Fraction(paid, sigma**2)
             self._meter.debit(index, question, cost)
-            noised = self._noise.add(self._exact(query) << shift, sigma, f"{question}:{index}")
+            noised = self._add_noise(self._exact(query) << shift, sigma, f"{question}:{index}")
             self._meter.store(index, Answer(noised, sigma, unit << shift, paid, cost, question))
             stored = self._meter.load(index)
         if stored is None or stored.question != question:

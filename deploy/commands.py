@@ -33,6 +33,7 @@ from cohortmix.server.outcome import with_enough_sites
 from cohortmix.server.wording import reduced
 
 if TYPE_CHECKING:
+    from cohortmix.core.schema import Schema
     from cohortmix.server.budget import Overlap
 
 TEST_FRACTION = 0.25
@@ -43,10 +44,13 @@ def simulate(
     schema: SchemaFile,
     epsilon: Annotated[float, typer.Option(help="Privacy budget of each patient at each site, above zero.")],
     out: Annotated[Path, typer.Option(help="Folder for the study; it appears as a whole or not at all.")],
-    site_column: Annotated[str | None, typer.Option(help="Column that names the site of each record.")] = None,
+    site_column: Annotated[
+        str | None, typer.Option(help="Column that names the hospital of each record; it is none of the schema's.")
+    ] = None,
     sites: Annotated[int | None, typer.Option(min=1, help="Split the patients at random into this many.")] = None,
     skew: Annotated[
-        float | None, typer.Option(help="With --sites: the smaller, the more the sites differ in the target.")
+        float | None,
+        typer.Option(help="With --sites, of public data: the smaller, the more sites differ in the target."),
     ] = None,
     delta: Annotated[
         float | None, typer.Option(help="By default min(1e-5, 1/(10 N)), N the patients of the largest site.")
@@ -73,6 +77,8 @@ def simulate(
     _require_consistent(site_column, sites, skew, public_data, test_fraction)
     dictionary, budget, declared = read_schema(schema), budget_of(epsilon, delta, loose_delta), _overlap(overlap)
     dictionary.require_confirmed()
+    if not public_data and seed is None:
+        _require_public_split(dictionary, site_column, skew)
     source = open_table(data, dictionary, () if site_column is None else (site_column,))
     with step("checking the table"):
         checked = check(source, dictionary, max_unreadable)
@@ -190,6 +196,21 @@ def _require_consistent(
         raise InputError("--skew needs --sites: records with a --site-column are not dealt out")
     if fraction is not None and not public_data:
         raise InputError("--test-fraction needs --public-data: figures on held-out records are not private")
+
+
+def _require_public_split(schema: Schema, site_column: str | None, skew: float | None) -> None:
+    """Refuse a split that values of records decide: the number of patients of each site is published as it is."""
+    if skew is not None:
+        raise InputError(
+            "--skew deals patients out by their target, and how many each site has is published without noise: "
+            "add --public-data if the records are public, or --seed for a test"
+        )
+    if site_column is not None and site_column in (*schema.columns, schema.patient_key):
+        raise InputError(
+            f"--site-column {site_column!r} is a column of the schema, and how many patients each site has is "
+            "published without noise: name the column of hospitals, add --public-data if the records are public, "
+            "or --seed for a test"
+        )
 
 
 def _overlap(text: str) -> Overlap:

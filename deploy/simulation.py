@@ -73,7 +73,8 @@ def simulate(
     Parameters
     ----------
     table : the records of all sites, n rows; checked against the schema as `site check` does.
-    sites : the name of each row's site, n of them.
+    sites : the name of each row's site, n of them. How many patients each has is published without noise: unless
+        the records are public, a row's site is its hospital or was drawn at random, and follows from nothing else.
     terms : budget, overlap and the rest that the study says.
     held_out : public records on which models are compared; needs `terms.public_data`.
     rows : synthetic records to draw; as many as there are patients by default.
@@ -126,14 +127,17 @@ def _require_mixtures(spec: StudySpec, schema: Schema, accepted: bool, tell: Cal
 
 
 def _split(table: Table, schema: Schema, sites: Sequence[object], overlap: Overlap) -> dict[str, pa.Table]:
-    """The rows of each site, by name in the order of the table; the schema's columns and the patient key only."""
+    """The rows of each site, in the order of their names; the schema's columns and the patient key only.
+
+    The first row of a site may be anybody's: which site the table names first is not for a release to say.
+    """
     source = TableSource(table, (*schema.columns, *([schema.patient_key] if schema.patient_key else [])))
     check(source, schema)
     whole, names = pa.Table.from_batches(list(source.batches())), np.array([_name(site) for site in sites])
     if len(names) != whole.num_rows:
         raise InputError(f"expected a site for each row of the table, got {len(names)} for another number of rows")
     _check_overlap(whole, names, schema, overlap)
-    return {str(name): whole.filter(pa.array(names == name)) for name in dict.fromkeys(names)}
+    return {str(name): whole.filter(pa.array(names == name)) for name in sorted(set(names.tolist()))}
 
 
 def _check_overlap(table: pa.Table, names: NDArray[np.str_], schema: Schema, overlap: Overlap) -> None:

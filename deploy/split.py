@@ -1,6 +1,8 @@
 """Which site each record belongs to, and which are held out, when one table stands for a whole consortium.
 
-A patient's records stay together, so that sites and held-out records share no patient.
+A patient's records stay together, so that sites and held-out records share no patient. How many patients each site
+has is published without noise: so only `evenly`, which follows from N alone, and a column of hospitals, which are
+public, are for patients who are not. `skewed` reads labels.
 """
 
 from __future__ import annotations

@@ -40,6 +40,11 @@ READERS = {  # of records: the vault, what feeds it, and what never answers a co
     "core/vault.py", "core/table.py", "core/columns.py", "core/condensed.py", "client/data.py", "core/check.py",
     "client/draft.py", "core/neighbours.py", "client/snapshot.py",
 }  # fmt: skip
+OF_A_SOURCE = {"NoiseSource", "OpenDPNoise", "KeyedNoise", "NOT_PRIVATE", "private", "name"}
+LOOKS_INSIDE = {  # of a function, or of whatever it was given
+    "__self__", "__func__", "__closure__", "__code__", "__class__", "__name__", "__qualname__", "__module__",
+    "getattr", "hasattr", "vars", "dir", "type", "inspect", "eval", "exec", "globals",
+}  # fmt: skip
 NOT_IN_A_REPLY = {
     "cohortmix.client.cli", "cohortmix.client.draft", "cohortmix.client.fits", "cohortmix.client.steward",
     "cohortmix.core.audit", "cohortmix.core.cause", "cohortmix.core.check", "cohortmix.core.columns",
@@ -156,6 +161,21 @@ def test_one_function_writes_cells_of_a_spreadsheet() -> None:
     assert using({"writerow", "writerows", "to_csv", "write_csv", "DictWriter"}, set(MAY_IMPORT)) == {
         "client/sheet.py"
     }
+
+
+def test_the_vault_cannot_tell_the_real_noise_from_a_test_s() -> None:
+    """It knows `add` alone: what tests see of it with a source of theirs holds for OpenDP's."""
+    for path in ("vault", "contributions", "lattice", "meter"):
+        assert not names(modules()[f"core/{path}.py"]) & (OF_A_SOURCE | LOOKS_INSIDE), path
+    assert "AddNoise" in names(modules()["core/vault.py"])
+    assert using({"NoiseSource", "OpenDPNoise"}, {"core"}) - AUDIT == {"core/synthesis.py"}
+    asked = [
+        path
+        for path, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "private" and path not in AUDIT
+    ]
+    assert sorted(asked) == ["client/site.py", *["core/synthesis.py"] * 3, "protocol/receipts.py"]
 
 
 def loaded_by(module: str) -> set[str]:

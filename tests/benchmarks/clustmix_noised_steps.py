@@ -55,7 +55,7 @@ def synthesize(table: pd.DataFrame, schema: Schema, budget: Budget, noise: Noise
     """
     noise = noise or OpenDPNoise()
     meter = MemoryMeter(Fraction(0))
-    vault = Vault(TableSource(table, tuple(schema.columns)), schema, noise, meter)
+    vault = Vault(TableSource(table, tuple(schema.columns)), schema, noise.add, meter)
     resolved = budget.resolve(vault.patients)
     meter.limit = Fraction(resolved.mu) ** 2
     plan = pipeline.Plan(schema, meter.limit * (1 - LAST), vault.patients)

@@ -43,7 +43,7 @@ def label_star(
     """
     encoding, mu2 = Encoding.of(schema), Fraction(mu) ** 2
     vaults = [
-        Vault(_source(table, schema), schema, each, MemoryMeter(mu2))
+        Vault(_source(table, schema), schema, each.add, MemoryMeter(mu2))
         for table, each in zip(tables, noise, strict=True)
     ]
     total, std = anonymize.add_answers([anonymize.answer_a(vault, encoding, mu2) for vault in vaults])

@@ -156,7 +156,7 @@ def answers() -> np.ndarray:
     )
     source, mu2 = TableSource(table), study().mu2 * study().share
     drawn = [
-        anonymize.answer_a(Vault(source, SCHEMA, KeyedNoise(seed), MemoryMeter(mu2)), encoding, mu2).estimate
+        anonymize.answer_a(Vault(source, SCHEMA, KeyedNoise(seed).add, MemoryMeter(mu2)), encoding, mu2).estimate
         for seed in range(300)
     ]
     return np.reshape(drawn, (300, 2, -1))

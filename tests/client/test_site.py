@@ -29,9 +29,14 @@ from sites import (
 
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.policy import Refused
+from cohortmix.client.reservation import ANSWERED, Reservation
+from cohortmix.core import pipeline
+from cohortmix.core.anonymize import sum_query
+from cohortmix.core.encoding import Encoding
 from cohortmix.core.noise import NoiseSource, OpenDPNoise
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.table import Source, TableSource
+from cohortmix.core.vault import Vault
 from cohortmix.protocol.messages import Centroids, ClassSums, Code, SignedRelease, decode, encode, request_id
 from cohortmix.protocol.receipts import total, verify_chain, verify_release
 from cohortmix.protocol.signing import sign_study
@@ -116,6 +121,37 @@ def test_real_noise_makes_a_private_receipt(ledger: Ledger) -> None:
     assert (reply.receipt.private, reply.receipt.warning) == (True, None)
 
 
+@dataclass
+class Known:
+    """Test noise under any name; the site cannot know."""
+
+    name: str
+    private: bool
+    scales: list[int] = field(default_factory=list)
+
+    def add(self, values: Any, sigma: int, purpose: str) -> Any:
+        self.scales.append(sigma)
+        return KeyedNoise(1).add(values, sigma, purpose)
+
+
+def test_what_a_source_says_of_itself_changes_no_number() -> None:
+    """The real source is given the same sums and scales as those of the tests, and its numbers are released."""
+    released = []
+    for source in (Known("opendp", True), Known("TEST", False)):
+        ledger, about = Ledger(":memory:", CAP), study(LARGE, noise=source.name)
+        here = site(ledger, about, noise=source)
+        first = release(here.answer(encode(asking(about))))
+        second = release(here.answer(encode(asking(about, 2, common=common_of(about, first)))))
+        assert isinstance(first.release, ClassSums)
+        stated = [each for signed in (first, second) for each in signed.receipt.statements]
+        assert [each.sigma for each in stated] == source.scales
+        assert len(stated) == 2
+        kept = [step.content for step in ledger._journal.steps(ANSWERED)]
+        released.append((first.release, stated, kept))
+        ledger.close()
+    assert released[0] == released[1]
+
+
 def test_round_two_of_a_small_site_is_free(ledger: Ledger) -> None:
     about = study(SMALL)
     here = site(ledger, about)
@@ -147,6 +183,44 @@ def test_both_rounds_cost_the_mu_of_the_study(ledger: Ledger) -> None:
     verify_chain([first.receipt, second.receipt], complete=True)
     assert here.answer(encode(asked)) == encode(second)
     assert noise.draws == 2
+
+
+@pytest.mark.parametrize(("asked_for", "mu"), [(1, LARGE), (2, LARGE), (2, SMALL)])
+def test_an_answer_without_a_name_on_the_receipt_is_not_released(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, asked_for: int, mu: str
+) -> None:
+    """A round that draws more, or less, than it says: the reply is a refusal, and nothing is committed."""
+    about, step = study(mu), {1: "class_sums", 2: "centroids" if mu == LARGE else "class_centroids"}[asked_for]
+    here, plain, opened = site(ledger, about), getattr(pipeline, step), []
+
+    def asks_once_more(*given: Any) -> Any:
+        done = plain(*given)
+        vault = next((each for each in given if isinstance(each, Vault)), None) or here._vault(opened[-1])
+        vault.noisy_sum(sum_query(Encoding.of(SCHEMA)), Fraction(1, 10**9))
+        return done
+
+    reserve = here._reserve
+    monkeypatch.setattr(here, "_reserve", lambda *given: opened.append(reserve(*given)) or opened[-1])
+    asked = asking(about)
+    if asked_for == 2:
+        first = release(here.answer(encode(asked)))
+        asked = asking(about, 2, common=common_of(about, first))
+    # Room for one question more, which the ledger would keep and pay for.
+    monkeypatch.setattr(Reservation, "debit", lenient(Reservation.debit))
+    monkeypatch.setattr(pipeline, step, asks_once_more)
+    before = len(ledger.receipts())
+    assert refused(here.answer(encode(asked))) == Code.UNAVAILABLE
+    assert len(ledger.receipts()) == before == asked_for - 1
+
+
+def lenient(debit: Any) -> Any:
+    """The same, of a reservation with room for a little more."""
+
+    def more(reserved: Any, index: int, question: str, mu2: Fraction) -> None:
+        reserved.mu2 += mu2 if index else 0
+        debit(reserved, index, question, mu2)
+
+    return more
 
 
 def test_replies_cost_what_the_receipt_says() -> None:

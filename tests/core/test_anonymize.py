@@ -57,7 +57,7 @@ def test_a_record_has_the_norm_of_the_recipe() -> None:
 
 
 def test_noise_can_be_told_before_asking() -> None:
-    vault = Vault(Rows(BATCH), SCHEMA, KeyedNoise(1), MemoryMeter(Fraction(10)))
+    vault = Vault(Rows(BATCH), SCHEMA, KeyedNoise(1).add, MemoryMeter(Fraction(10)))
     a = answer_a(vault, ENCODING, Fraction(MU2))
     b = answer_b(vault, tuple((0,) * size for size in ENCODING.sizes), Fraction(MU2))
     assert a.std == pytest.approx(noise_a(ENCODING, MU2), rel=1e-6)
@@ -66,7 +66,7 @@ def test_noise_can_be_told_before_asking() -> None:
 
 
 def test_the_vault_answers_in_the_order_that_is_read() -> None:
-    vault = Vault(Rows(BATCH), SCHEMA, KeyedNoise(1), MemoryMeter(Fraction(10**9)))
+    vault = Vault(Rows(BATCH), SCHEMA, KeyedNoise(1).add, MemoryMeter(Fraction(10**9)))
     answer = answer_a(vault, ENCODING, Fraction(10**6))
     np.testing.assert_allclose(answer.estimate, estimate(counts()), atol=6 * answer.std)
     assert answer.std < 0.01
@@ -75,7 +75,9 @@ def test_the_vault_answers_in_the_order_that_is_read() -> None:
 def test_answers_add_and_so_do_their_variances() -> None:
     one, other = (
         answer_a(
-            Vault(Rows(BATCH), SCHEMA, KeyedNoise(seed), MemoryMeter(Fraction(10))), ENCODING, Fraction(mu2, 100)
+            Vault(Rows(BATCH), SCHEMA, KeyedNoise(seed).add, MemoryMeter(Fraction(10))),
+            ENCODING,
+            Fraction(mu2, 100),
         )
         for seed, mu2 in ((1, 9), (2, 16))
     )

@@ -59,7 +59,7 @@ SLOTS = tuple(range(ENCODING.sizes[0]))
 def test_a_sum_is_asked_for_by_plain_data_that_fits_the_schema(query: Any, error: type[Exception]) -> None:
     meter = MemoryMeter(Fraction(100))
     with pytest.raises(error):
-        Vault(Rows(table()), SCHEMA, NoNoise(), meter).noisy_sum(query, MU2)
+        Vault(Rows(table()), SCHEMA, NoNoise().add, meter).noisy_sum(query, MU2)
     assert meter.spent == 0
 
 
@@ -78,7 +78,7 @@ def test_a_second_moment_is_asked_for_by_plain_data_that_fits_the_schema(
 ) -> None:
     meter = MemoryMeter(Fraction(100))
     with pytest.raises(error):
-        Vault(Rows(table()), SCHEMA, NoNoise(), meter).noisy_second_moment(query, MU2)
+        Vault(Rows(table()), SCHEMA, NoNoise().add, meter).noisy_second_moment(query, MU2)
     assert meter.spent == 0
 
 
@@ -112,7 +112,7 @@ def test_a_second_moment_is_asked_for_by_plain_data_that_fits_the_schema(
 def test_levels_are_asked_for_by_plain_data_that_fits_the_schema(query: Any, error: type[Exception]) -> None:
     meter = MemoryMeter(Fraction(100))
     with pytest.raises(error):
-        ask(Vault(Rows(table()), SCHEMA, NoNoise(), meter), query)
+        ask(Vault(Rows(table()), SCHEMA, NoNoise().add, meter), query)
     assert meter.spent == 0
 
 

@@ -55,7 +55,7 @@ def table(lab_missing: float = 0.4, ward_unknown: float = 0.2, by_class: float =
 
 
 def shares(frame: pd.DataFrame, mu2: Fraction = Fraction(1), key: int = 1) -> np.ndarray:
-    vault = Vault(TableSource(frame), SCHEMA, KeyedNoise(key), MemoryMeter(mu2))
+    vault = Vault(TableSource(frame), SCHEMA, KeyedNoise(key).add, MemoryMeter(mu2))
     answer = answer_a(vault, ENCODING, mu2)
     return known_shares(read_sums(ENCODING, answer.estimate, answer.std), ENCODING, N)
 
@@ -88,7 +88,7 @@ def test_a_gap_below_the_noise_is_not_invented() -> None:
 
 
 def test_sums_are_scaled_to_all_patients_and_so_is_their_noise() -> None:
-    vault = Vault(TableSource(table()), SCHEMA, KeyedNoise(1), MemoryMeter(Fraction(1)))
+    vault = Vault(TableSource(table()), SCHEMA, KeyedNoise(1).add, MemoryMeter(Fraction(1)))
     answer = answer_a(vault, ENCODING, Fraction(1))
     sums = read_sums(ENCODING, answer.estimate, answer.std)
     known = known_shares(sums, ENCODING, N)

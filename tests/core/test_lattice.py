@@ -6,6 +6,7 @@ from fractions import Fraction
 from math import isqrt
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,6 +47,17 @@ def test_rows_are_clipped_as_by_python_s_own_integers(rows: list[list[int]], dat
         length = isqrt(norm2 - 1) + 1 if norm2 > bound2 else isqrt(bound2)
         expected.append([int(Fraction(x * isqrt(bound2), length)) for x in row])
     assert clip_rows(np.array(rows, dtype=np.int64), bound2).tolist() == expected
+
+
+@pytest.mark.parametrize("root", [1 << 27, (1 << 30) + 1, (1 << 31) - 1, 3037000498])
+def test_the_length_of_a_row_is_no_rounded_number(root: int) -> None:
+    """One step beyond root^2: in floating point its length would be the root, and the row at the bound."""
+    row = np.array([[root, 1]], dtype=np.int64)
+    assert np.sqrt(float(root**2 + 1)) == root
+    assert clip_rows(row, root**2).tolist() == [[root * root // (root + 1), 0]]
+    assert clip_rows(row, root**2 + 1).tolist() == [[root, 1]]
+    half = isqrt(root**2 // 2)
+    assert clip_rows(row, root**2 // 2).tolist() == [[root * half // (root + 1), 0]]
 
 
 @given(st.integers(0, (1 << 63) - 1), st.integers(0, isqrt((1 << 63) - 1)))

@@ -27,7 +27,7 @@ class BrokenMeter(MemoryMeter):
 
 def test_over_the_limit_nothing_is_drawn() -> None:
     meter, noise = MemoryMeter(Fraction(1, 100)), CountingNoise()
-    opened = Vault(Rows(table()), SCHEMA, noise, meter)
+    opened = Vault(Rows(table()), SCHEMA, noise.add, meter)
     opened.noisy_sum(SUMS, Fraction(64, 10_000))
     with pytest.raises(BudgetExceeded, match=r"spent mu=0\.08, asked mu=0\.08, cap mu=0\.1"):
         opened.noisy_sum(SUMS, Fraction(64, 10_000))
@@ -48,7 +48,7 @@ def test_the_whole_limit_can_be_spent() -> None:
 
 def test_a_stored_answer_is_not_drawn_again() -> None:
     meter, noise = MemoryMeter(Fraction(1)), CountingNoise()
-    first, again = (Vault(Rows(table()), SCHEMA, noise, meter).noisy_sum(SUMS, MU2) for _ in range(2))
+    first, again = (Vault(Rows(table()), SCHEMA, noise.add, meter).noisy_sum(SUMS, MU2) for _ in range(2))
     assert again is first
     assert noise.draws == 1
     assert meter.spent == first.mu2
@@ -56,14 +56,14 @@ def test_a_stored_answer_is_not_drawn_again() -> None:
 
 def test_another_question_under_the_same_index_is_refused() -> None:
     meter, noise = MemoryMeter(Fraction(1)), CountingNoise()
-    Vault(Rows(table()), SCHEMA, noise, meter).noisy_sum(SUMS, MU2)
+    Vault(Rows(table()), SCHEMA, noise.add, meter).noisy_sum(SUMS, MU2)
     others: list[Callable[[Vault], Answer]] = [
         lambda v: v.noisy_second_moment(MOMENTS, MU2),
         lambda v: v.noisy_sum(SumQuery(SUMS.blocks[1:], SUMS.label_weight, SUMS.unit), MU2),
     ]
     for ask in others:
         with pytest.raises(BudgetExceeded, match="another one"):
-            ask(Vault(Rows(table()), SCHEMA, noise, meter))
+            ask(Vault(Rows(table()), SCHEMA, noise.add, meter))
     assert noise.draws == 1
 
 
@@ -81,7 +81,7 @@ def test_a_question_that_was_paid_for_is_drawn_once_and_for_that_price() -> None
 def test_an_answer_that_cannot_be_stored_is_not_given() -> None:
     meter = BrokenMeter()
     with pytest.raises(OSError, match="no space"):
-        Vault(Rows(table()), SCHEMA, NoNoise(), meter).noisy_sum(SUMS, MU2)
+        Vault(Rows(table()), SCHEMA, NoNoise().add, meter).noisy_sum(SUMS, MU2)
     assert meter.spent > 0
 
 
@@ -91,5 +91,5 @@ def test_what_is_given_is_what_was_stored() -> None:
             kept = Answer(answer.values * 0, answer.sigma, answer.unit, 1, answer.mu2, answer.question)
             super().store(index, kept)
 
-    given_ = Vault(Rows(table()), SCHEMA, NoNoise(), Other(Fraction(1))).noisy_sum(SUMS, MU2)
+    given_ = Vault(Rows(table()), SCHEMA, NoNoise().add, Other(Fraction(1))).noisy_sum(SUMS, MU2)
     assert not given_.values.any()

@@ -62,7 +62,7 @@ class Hospital:
 
     def __post_init__(self) -> None:
         self.meter = MemoryMeter(self.mu2)
-        self.vault = Vault(TableSource(self.table), SCHEMA, KeyedNoise(self.seed), self.meter)
+        self.vault = Vault(TableSource(self.table), SCHEMA, KeyedNoise(self.seed).add, self.meter)
         self.plan = Plan(SCHEMA, self.mu2, self.vault.patients, support=10)
         self.own: Answer = pipeline.class_sums(self.vault, self.plan)
 

@@ -1,5 +1,7 @@
 """The schema: what it accepts, what it refuses, and that it is public text and nothing else."""
 
+from hashlib import sha256
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +55,36 @@ def test_yaml_round_trip_keeps_schema_and_hash() -> None:
 )
 def test_the_hash_tells_schemas_apart(before: str, after: str) -> None:
     assert Schema.from_yaml(STROKE).hash != Schema.from_yaml(STROKE.replace(before, after)).hash
+
+
+def test_the_hash_depends_on_whatever_numbers_cells() -> None:
+    """A site with the same columns in another order would be pooled as if its first feature were another's."""
+    schema = Schema.from_yaml(STROKE)
+    names = list(schema.columns)
+    for at in range(len(names) - 1):
+        order = [*names[:at], names[at + 1], names[at], *names[at + 2 :]]
+        swapped = schema.model_copy(update={"columns": {name: schema.columns[name] for name in order}})
+        assert swapped.columns == schema.columns  # as a dict, which knows no order
+        assert swapped.hash != schema.hash
+        assert Schema.from_yaml(swapped.to_yaml()).hash == swapped.hash
+    for name, column in schema.columns.items():
+        if isinstance(column, Category):
+            turned = column.model_copy(update={"values": column.values[::-1]})
+            assert schema.model_copy(update={"columns": schema.columns | {name: turned}}).hash != schema.hash
+
+
+def test_the_hash_does_not_depend_on_the_order_of_a_columns_keys() -> None:
+    keys = MINIMAL.replace("type: number, min: 0, max: 1", "max: 1, type: number, min: 0")
+    assert Schema.from_yaml(MINIMAL).hash == Schema.from_yaml(keys).hash
+
+
+def test_golden_hash() -> None:
+    """Columns are a list of name and column, in the schema's order; it was a dict before, which has none."""
+    text = (
+        '{"columns":[["x",{"max":"1.0","min":"0.0","type":"number"}],'
+        '["y",{"type":"category","values":["a","b"]}]],"name":"t","target":"y"}'
+    )
+    assert Schema.from_yaml(MINIMAL).hash == sha256(text.encode()).hexdigest()
 
 
 def test_the_hash_does_not_depend_on_how_a_number_is_written() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -15,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from cohortmix.core import Budget, Schema, gdp, synthesize
 from cohortmix.core.budget import MIN_PATIENTS
 from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.schema import SchemaError
+from cohortmix.core.schema import Category, SchemaError
 from cohortmix.core.synthesis import Release
 from cohortmix.core.table import InputError
 
@@ -246,7 +247,7 @@ def test_one_feature_has_no_pairs() -> None:
 
 def test_more_classes_than_patients() -> None:
     values = tuple(f"c{i}" for i in range(70))
-    columns = dict(SCHEMA.columns) | {"outcome": SCHEMA.columns["outcome"].model_copy(update={"values": values})}
+    columns = dict(SCHEMA.columns) | {"outcome": Category(type="category", values=values)}
     schema = SCHEMA.model_copy(update={"columns": columns})
     assert_sound(release(cohort(60).assign(outcome="c3"), schema, mu=0.5), schema)
 
@@ -264,7 +265,7 @@ def test_rows_of_one_patient_are_one_patient() -> None:
     ("change", "budget", "error", "sentence"),
     [
         (lambda t: t.head(MIN_PATIENTS - 1), {}, InputError, "49 patients are too few: .* at least 50"),
-        (lambda t: t.head(0), {}, InputError, "0 patients are too few"),
+        (lambda t: t.head(0), {}, InputError, "the table is empty"),
         (lambda t: t.drop(columns="dose"), {}, InputError, "missing column 'dose'"),
         (lambda t: t, {"delta": 1e-3}, ValueError, "delta must be at most .* for N = 400 .*--loose-delta"),
         (lambda t: t, {"epsilon": 0.0}, ValueError, "above zero"),
@@ -277,6 +278,43 @@ def test_a_refusal_is_one_sentence(
     with pytest.raises(error, match=sentence) as caught:
         synthesize(change(cohort()), SCHEMA, Budget.from_epsilon(**{"epsilon": 1.0} | budget))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "budget", "sentence"),
+    [
+        ("schema.yaml", Budget.from_epsilon(1.0), "expected schema to be a Schema, got str; read"),
+        (SCHEMA.model_dump(), Budget.from_epsilon(1.0), "expected schema to be a Schema, got dict"),
+        (SCHEMA, 1.0, "expected budget to be a Budget, got float; write Budget.from_epsilon"),
+        (SCHEMA, None, "expected budget to be a Budget, got NoneType"),
+    ],
+)
+def test_a_wrong_type_is_one_sentence(schema: Any, budget: Any, sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        synthesize(cohort(), schema, budget)
+
+
+def test_python_checks_a_table_as_the_command_line_does() -> None:
+    """A target of which no declared label exists gave pure noise with a normal receipt."""
+    with pytest.raises(InputError, match="column 'outcome': none of its values is one of the declared values"):
+        synthesize(cohort().assign(outcome="lost"), SCHEMA, Budget.from_epsilon(1.0))
+    asked = release(cohort())
+    assert asked.checked.columns["outcome"].fits == len(cohort())
+    assert asked.checked.columns["dose"].empty == cohort()["dose"].isna().sum()
+    assert "checked" not in repr(asked)  # it is the holder's alone
+    assert "checked" not in asked.receipt
+
+
+def test_the_gaussian_variant_wants_missing_values_declared() -> None:
+    """It takes what is nothing for the mean."""
+    lines = "\n".join(f"  x{i}: {{type: number, min: -3, max: 3}}" for i in range(20))
+    schema = Schema.from_yaml(f"name: t\ntarget: y\ncolumns:\n{lines}\n  y: {{type: category, values: [a, b]}}")
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame({f"x{i}": rng.normal(size=400) for i in range(20)}).assign(y=["a", "b"] * 200)
+    gaps = table.assign(x3=table["x3"].where(rng.random(400) < 0.9))
+    assert synthesize(table, schema, Budget.from_mu(1.0), noise=KeyedNoise(1)).variant == "gaussian"
+    with pytest.raises(InputError, match=r"column 'x3': 4\d of 400 values count as nothing.* `missing: true`"):
+        synthesize(gaps, schema, Budget.from_mu(1.0), noise=KeyedNoise(1))
 
 
 def test_fifty_patients_are_enough() -> None:

@@ -1,5 +1,8 @@
 """Cells are read one by one: what a cell means never depends on the other cells of its column."""
 
+import uuid
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -19,6 +22,7 @@ from cohortmix.core.table import (
     category_codes,
     is_null,
     numbers,
+    patient_keys,
     plain,
     require_columns,
     require_exact_codes,
@@ -254,3 +258,80 @@ def test_the_vault_reads_the_same_values(texts: list[str | None]) -> None:
         known = Cells.of("x", column).codes(array) >= 0
         np.testing.assert_array_equal(~np.isnan(numbers(array, column)), known)
     np.testing.assert_array_equal(category_codes(array, SEX), Cells.of("x", SEX).codes(array))
+
+
+def test_a_declared_text_is_never_a_number() -> None:
+    """ICD-9 has 414, 414.0 and 414.00; a schema that declares numbers takes 1.0 for 1, as pandas writes it."""
+    codes = Category(type="category", values=("414", "414.00", "414.01"))
+    texts = pa.array(["414", "414.0", "414.00", "414.01", " 414 "])
+    assert category_codes(texts, codes).tolist() == [0, -1, 1, 2, 0]
+    assert category_codes(pa.array([414.0, 414.5]), codes).tolist() == [
+        0,
+        -1,
+    ]  # typed: a number, however it is held
+    declared = Category(type="category", values=(1, 2))
+    for cells in (["1", "1.0", "2.00", "01", "1.5"], [b"1", b"1.0", b"2.00", b"01", b"1.5"]):
+        assert category_codes(pa.array(cells), declared).tolist() == [0, 0, 1, -1, -1]
+
+
+@pytest.mark.parametrize("declared", [("true", "false"), ("True", "False"), (True, False)])
+@pytest.mark.parametrize("cells", [["True", "FALSE"], [True, False], [b"true", b"False"]])
+def test_truth_values_are_the_same_from_every_file(declared: tuple, cells: list) -> None:
+    column = Category(type="category", values=declared)
+    assert category_codes(pa.array(cells), column).tolist() == [0, 1]
+    beside = Category(type="category", values=(*[str(each) for each in declared], "unknown"))
+    assert category_codes(pa.array(["TRUE"]), beside).tolist() == [-1]  # a text among others is itself
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"), [(None, 6), ("UTC", 6), ("Europe/Berlin", 7), ("America/New_York", 6), ("Asia/Tokyo", 7)]
+)
+def test_the_day_of_a_time_is_that_of_the_declared_place(zone: str | None, day: int) -> None:
+    column = Date(type="date", min="1990-01-01", max="1999-12-31", timezone=zone)
+    time = pd.Timestamp("1994-05-06 23:30", tz="UTC")
+    expected = float(pd.Timestamp(1994, 5, day).toordinal())
+    for cells in (["1994-05-06T23:30:00Z"], ["1994-05-06 23:30:00+00"], [time]):
+        assert numbers(pa.array(cells), column).tolist() == [expected]
+    assert (
+        numbers(pa.array(["1994-05-06 23:30", "1994-05-06"]), column).tolist()
+        == [pd.Timestamp("1994-05-06").toordinal()] * 2
+    )  # without an offset it is as it is written
+
+
+def test_every_type_of_pandas_is_read() -> None:
+    frame = pd.DataFrame(
+        {
+            "sparse": pd.arrays.SparseArray([0, 1, 0]),
+            "sparse floats": pd.arrays.SparseArray([np.nan, 1.5, np.nan]),
+            "bytes": [b"F", b"M", None],
+            "uuid": [uuid.UUID(int=7)] * 3,
+            "decimal": [Decimal("1.50"), Decimal(2), None],
+            "complex": [1 + 2j, 0j, 1j],
+            "days": pd.to_datetime(["1991-02-03", None, "1991-02-03"]).tz_localize("UTC"),
+            "arrow": pd.array(["a", None, "b"], dtype="string[pyarrow]"),
+            "codes": pd.Categorical([1, 2, None]),
+            "lists": [[1], [2, 3], None],
+        }
+    )
+    (batch,) = TableSource(frame).batches()
+    found = {name: batch.column(name).to_pylist() for name in batch.schema.names}
+    assert found["sparse"] == [0, 1, 0]
+    assert found["sparse floats"] == [None, 1.5, None]
+    assert found["bytes"] == ["F", "M", None]
+    assert found["uuid"] == [str(uuid.UUID(int=7))] * 3
+    assert found["decimal"] == ["1.5", "2", None]
+    assert found["days"][1] is None
+    assert found["codes"] in ([1, 2, None], ["1", "2", None])
+    assert found["arrow"] == ["a", None, "b"]
+    assert len(found["complex"]) == len(found["lists"]) == 3
+    unsigned = pa.table({"x": pa.array([2**64 - 1], pa.uint64())})
+    (batch,) = TableSource(unsigned).batches()
+    assert category_codes(batch.column("x"), Category(type="category", values=(str(2**64 - 1),))).tolist() == [0]
+
+
+def test_a_key_is_read_as_a_text_and_nobody_is_told_apart_by_a_form() -> None:
+    keys = pa.array(["7", "7.0", " 7 ", "M\u00fc", "Mu\u0308", "NA", "", None])
+    assert patient_keys(keys) == ["7", "7.0", "7", "M\u00fc", "M\u00fc", None, None, None]
+    assert patient_keys(pa.array([7.0, None])) == patient_keys(pa.array([7, None])) == ["7", None]
+    assert patient_keys(pa.array([uuid.UUID(int=1).bytes], pa.uuid())) == [str(uuid.UUID(int=1))]
+    assert patient_keys(pa.array([[1]])) == [None]

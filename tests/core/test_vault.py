@@ -34,7 +34,16 @@ from cohortmix.core import Schema, contributions
 from cohortmix.core.meter import MemoryMeter
 from cohortmix.core.noise import MAX_SIGMA, MIN_SIGMA
 from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.query import DIAGONAL, OFF_DIAGONAL, ClassMoment, Coordinate, LevelMoment, LevelSum, SumQuery
+from cohortmix.core.query import (
+    DIAGONAL,
+    OFF_DIAGONAL,
+    Block,
+    ClassMoment,
+    Coordinate,
+    LevelMoment,
+    LevelSum,
+    SumQuery,
+)
 from cohortmix.core.vault import MOMENT_UNIT, Vault
 
 
@@ -254,7 +263,7 @@ def test_what_would_leave_62_bits_is_refused_unpaid(query: Any, mu2: Fraction, f
     data = table() if rows else table().set_column(4, "outcome", pa.array(["unknown"] * 60))
     meter = MemoryMeter(Fraction(1 << 90))
     with pytest.raises(OverflowError, match=fault):
-        ask(Vault(Rows(data), SCHEMA, NoNoise(), meter), query, mu2)
+        ask(Vault(Rows(data), SCHEMA, NoNoise().add, meter), query, mu2)
     assert meter.spent == 0
 
 
@@ -271,6 +280,33 @@ def test_just_below_the_limits_it_answers() -> None:
     assert open_vault(Rows(table()), limit=1 << 99).noisy_sum(lattice(1), mu2).unit == 1 << largest
     with pytest.raises(OverflowError, match="patients are too many"):
         open_vault(Rows(table()), limit=1 << 99).noisy_sum(lattice(1), 4 * mu2)
+
+
+HEAVY = 1 << 20
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        SumQuery((Block(2, (0, 1, 1), HEAVY),), 1, 1),
+        SumQuery((Block(2, (0, 1, 1), 1), Block(0, (0,) * ENCODING.sizes[0], HEAVY)), 1, 1),
+        SumQuery((Block(2, (0, 1, 1), 1),), HEAVY, 1),
+        LevelSum(LEVELS, HEAVY, 1, 1),
+        LevelSum(LEVELS, 1, HEAVY, 1),
+    ],
+    ids=["block", "another block", "label of sums", "radius", "label of levels"],
+)
+def test_the_largest_entry_decides_whether_sums_fit(query: Any) -> None:
+    """Were a lighter one taken, records would decide whether an int64 overflows, or the noise refuses."""
+    bound2 = 4 * query.radius**2 if isinstance(query, LevelSum) and query.radius == HEAVY else 2 * query.bound2
+    for shift, fits in ((37, True), (38, False)):  # 17 patients x 2^20 << 37 is below 2^62
+        mu2 = Fraction(bound2, MIN_SIGMA**2) * 4**shift
+        opened = open_vault(Rows(table()), limit=1 << 99)
+        if fits:
+            assert ask(opened, query, mu2).unit == 1 << shift
+        else:
+            with pytest.raises(OverflowError, match="patients are too many"):
+                ask(opened, query, mu2)
 
 
 @pytest.mark.parametrize("mu2", [Fraction(0), Fraction(-1)])

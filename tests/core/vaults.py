@@ -91,7 +91,9 @@ def table(rows: int = 60, patients: int = 17, seed: int = 3) -> pa.Table:
 
 
 def open_vault(source: Any, schema: Schema = SCHEMA, noise: Any = None, limit: int = 100) -> Vault:
-    return Vault(source, schema, noise or NoNoise(), MemoryMeter(Fraction(limit)))
+    added = (noise or NoNoise()).add
+    # Nothing but a function, of which not even a look at its inside says whose it is.
+    return Vault(source, schema, lambda *given: added(*given), MemoryMeter(Fraction(limit)))
 
 
 def ask(opened: Vault, query: Any, mu2: Fraction = MU2) -> Answer:

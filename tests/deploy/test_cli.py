@@ -95,6 +95,40 @@ def test_rows_of_nobody_and_a_skew_work(folder: Path) -> None:
     assert sum(site["n"] for site in report(folder / "out/summary.json")["sites"]) == 390
 
 
+SPLIT_BY_RECORDS = [
+    (("--sites", "2", "--skew", "5"), "--skew deals patients out by their target"),
+    (("--site-column", "sex"), "--site-column 'sex' is a column of the schema"),
+    (("--site-column", "y"), "--site-column 'y' is a column of the schema"),
+    (("--site-column", "id"), "--site-column 'id' is a column of the schema"),
+]
+
+
+@pytest.mark.parametrize(("options", "sentence"), SPLIT_BY_RECORDS)
+def test_a_split_by_records_is_for_public_data_and_tests(
+    folder: Path, options: tuple[str, ...], sentence: str
+) -> None:
+    """N of each site is published as it is: one label of 200 patients would change it."""
+    refusal = refused(*SIMULATE[:-2], *options)
+    assert sentence in refusal
+    assert "without noise" in refusal
+    assert "--public-data" in refusal
+    assert "--seed" in refusal
+    assert not (folder / "out").exists()
+
+
+def test_a_split_by_a_column_is_possible_of_public_data(folder: Path) -> None:
+    run(*SIMULATE[:-2], "--site-column", "sex", "--public-data")
+    assert [site["name"] for site in report(folder / "out/summary.json")["sites"]] == ["F", "M"]
+
+
+@pytest.mark.parametrize("first", ["A", "B"])
+def test_the_order_of_sites_does_not_follow_the_order_of_records(folder: Path, first: str) -> None:
+    """Which site the table names first can follow from one patient's records."""
+    cohort().sort_values("ward", ascending=first == "A").to_csv("t.csv", index=False)
+    run(*SIMULATE, "--site-column", "ward")
+    assert [site["name"] for site in report(folder / "out/summary.json")["sites"]] == ["A", "B"]
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

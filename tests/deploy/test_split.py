@@ -1,13 +1,20 @@
 """Splits of one table: every patient at one site, and on one side of the hold-out."""
 
+from fractions import Fraction
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cohortmix.core.table import InputError
-from cohortmix.deploy.split import evenly, held_out, skewed
+from cohortmix.core import Schema
+from cohortmix.core.meter import MemoryMeter
+from cohortmix.core.noise_keyed import KeyedNoise
+from cohortmix.core.table import InputError, TableSource
+from cohortmix.core.vault import Vault
+from cohortmix.deploy.split import Split, evenly, held_out, skewed
 
 PATIENTS = st.lists(st.integers(0, 30), min_size=1, max_size=80).map(
     lambda drawn: np.unique(drawn, return_inverse=True)[1].astype(np.int64)
@@ -61,6 +68,33 @@ def spread(concentration: float) -> float:
 def test_a_small_concentration_makes_sites_differ_and_a_large_one_does_not() -> None:
     assert spread(0.3) > 0.5
     assert spread(1000) < 0.1
+
+
+KEYED = Schema.from_yaml(
+    """
+    name: keyed
+    patient_key: id
+    target: y
+    columns:
+      x: {type: number, min: 0, max: 1}
+      y: {type: category, values: [a, b]}
+    """
+)
+
+
+@pytest.mark.parametrize("nobody", [None, "NA", " ", "nan", "null"])
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_rows_of_nobody_move_no_number_of_patients(nobody: str | None, rows: int) -> None:
+    """They may come and go freely: the vault counts none of them, and neither does the split that is published."""
+    keys = pa.array([*map(str, range(40)), *[nobody] * rows], pa.string())
+    table = pa.table({"id": keys, "x": [0.5] * len(keys), "y": ["a"] * len(keys)})
+    for seed in range(20):
+        parts = Split.of(table, KEYED, None, 4, None, None, seed)
+        for name in set(parts.sites):
+            held = TableSource(parts.training.filter(pa.array(np.array(parts.sites) == name)))
+            assert Vault(held, KEYED, KeyedNoise(0).add, MemoryMeter(Fraction(0))).patients == 10
+        assert len(set(parts.sites)) == 4
+        assert parts.largest == 10
 
 
 def test_names_sort_as_they_count() -> None:

@@ -70,7 +70,7 @@ def arrow(patients: list[Patient], nobody: Patient, as_text: bool, seed: int, ro
 
 
 def vault(source: Rows | TableSource, schema: Schema = SCHEMA) -> Vault:
-    return Vault(source, schema, NoNoise(), MemoryMeter(Fraction(100)))
+    return Vault(source, schema, NoNoise().add, MemoryMeter(Fraction(100)))
 
 
 def distance2(one: Answer, other: Answer) -> int:

@@ -119,8 +119,8 @@ def test_a_cohort_reads_as_its_table_does(cohort: Cohort) -> None:
     """As text, cells are the same; nobody's row is left out; where a row is a patient, it gets a key."""
     assert len(cohort.patients) == 180
     meter = MemoryMeter(Fraction(1))
-    typed = Vault(TableSource(table()), SCHEMA, KeyedNoise(3), meter)
-    as_text = Vault(TableSource(cohort.table), cohort.schema, KeyedNoise(3), meter)
+    typed = Vault(TableSource(table()), SCHEMA, KeyedNoise(3).add, meter)
+    as_text = Vault(TableSource(cohort.table), cohort.schema, KeyedNoise(3).add, meter)
     assert typed.patients == as_text.patients
     groups = tuple(tuple(cell % 3 for cell in range(size)) for size in Encoding.of(SCHEMA).sizes)
     for query, _ in (*questions(SCHEMA, groups, Fraction(1)), *level_questions(SCHEMA, Fraction(1))):

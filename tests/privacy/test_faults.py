@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from faults import FAULTS, Fault
-from mutate import ROOT, Misfit, Verdict, copy, examine, examine_all, plant
+from mutate import ROOT, Misfit, Verdict, copy, examine, examine_all, plant, proves_nothing
 
 SOME = FAULTS[0]
 CHEAP = ("tests/core/test_gdp.py::test_advantage_is_reached_by_the_best_attacker",)
@@ -26,12 +27,21 @@ HALF = Fault(
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_every_fault_fits_the_code_and_names_tests_that_exist(fault: Fault) -> None:
     found = (ROOT / fault.file).read_text(encoding="utf-8").count(fault.old)
-    assert found == 1, f"the fault no longer fits {fault.file}, edit faults.py"
+    assert found == 1, f"the fault no longer fits {fault.file}, edit it"
     assert fault.new != fault.old
     assert fault.tests
     for test in fault.tests:
         file, name = test.split("::")
         assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_every_file_of_faults_is_planted() -> None:
+    """A list that nobody imports would look like a check."""
+    folder = Path(__file__).with_name("faults")
+    assert not folder.with_suffix(".py").exists()
+    for file in folder.glob("[!_]*.py"):
+        if file.stem != "fault":
+            assert set(import_module(f"faults.{file.stem}").FAULTS) <= set(FAULTS), file.name
 
 
 def test_a_fault_has_a_name_of_its_own() -> None:
@@ -61,13 +71,33 @@ def test_a_fault_is_caught_by_the_test_that_it_breaks() -> None:
         ("return math.erf(_checked_mu(mu) / (math.sqrt(2) * 2))", "every test passed"),
         ("return math.erf(_checked_mu(mu) / ", "the tests did not run"),
         ("return math.erf(_checked_nu(mu) / (2 * math.sqrt(2)))", "the fault does not run: NameError"),
+        ("raise TimeoutError", "the test was too slow: TimeoutError"),
     ],
-    ids=["no fault", "no program", "no such name"],
+    ids=["no fault", "no program", "no such name", "no time"],
 )
 def test_what_proves_nothing_is_not_caught(new: str, why: str) -> None:
     found = verdict(new=new)
     assert found.caught_by is None
     assert found.why.startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("why", "excuse"),
+    [
+        ("hypothesis.errors.DeadlineExceeded: Test took 612.34ms, which exceeds", "the test was too slow"),
+        ("hypothesis.errors.FlakyFailure: Hypothesis test produces unreliable results", "the test was too slow"),
+        ("hypothesis.errors.FailedHealthCheck: Data generation is extremely slow", "the test was too slow"),
+        ("subprocess.TimeoutExpired: Command '[...]' timed out", "the test was too slow"),
+        ("TimeoutError", "the test was too slow"),
+        ("ModuleNotFoundError: No module named 'x'", "the fault does not run"),
+        ("AssertionError: assert 3 == 4", None),
+        ("assert DeadlineExceeded == 0.5", None),
+        ("cohortmix.core.meter.BudgetExceeded: spent mu=1", None),
+        ("", None),
+    ],
+)
+def test_a_failure_for_speed_or_names_is_told_from_one_of_the_law(why: str, excuse: str | None) -> None:
+    assert proves_nothing(why) == excuse
 
 
 @pytest.mark.parametrize(("old", "found"), [("no such text", 0), ("return", 2)])

@@ -97,7 +97,7 @@ def coordinates(draw: st.DrawFn, most: int) -> tuple[Coordinate, ...]:
 
 
 def opened(source: Rows, schema: Schema = SCHEMA) -> Vault:
-    return Vault(source, schema, NoNoise(), MemoryMeter(Fraction(100)))
+    return Vault(source, schema, NoNoise().add, MemoryMeter(Fraction(100)))
 
 
 def distance2(one: Answer, other: Answer) -> int:

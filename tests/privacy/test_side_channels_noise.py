@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cohortmix.client import site as site_module
 from cohortmix.core.meter import Meter
-from cohortmix.core.noise import MIN_SIGMA, NoiseSource, OpenDPNoise
+from cohortmix.core.noise import MIN_SIGMA, AddNoise, NoiseSource, OpenDPNoise
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import Source
@@ -40,18 +40,11 @@ class Counting:
 class InHalves(Vault):
     """A vault whose noise is drawn in two batches: who stops it midway has part of an answer."""
 
-    def __init__(self, source: Source, schema: Schema, noise: NoiseSource, meter: Meter) -> None:
-        super().__init__(source, schema, _Halved(noise), meter)
+    def __init__(self, source: Source, schema: Schema, add_noise: AddNoise, meter: Meter) -> None:
+        def halved(values: NDArray[np.int64], sigma: int, purpose: str) -> NDArray[np.int64]:
+            return np.concatenate([add_noise(half, sigma, purpose) for half in np.array_split(values, 2)])
 
-
-@dataclass
-class _Halved:
-    source: NoiseSource
-    name: str = "TEST"
-    private: bool = False
-
-    def add(self, values: NDArray[np.int64], sigma: int, purpose: str) -> NDArray[np.int64]:
-        return np.concatenate([self.source.add(half, sigma, purpose) for half in np.array_split(values, 2)])
+        super().__init__(source, schema, halved, meter)
 
 
 @pytest.mark.parametrize("vault", [Vault, InHalves])

@@ -103,6 +103,18 @@ def test_every_mu_has_an_epsilon() -> None:
     assert Total(Fraction(0), Fraction(0)).epsilon(delta) == 0
 
 
+@pytest.mark.parametrize("statements", [0, 2])
+def test_class_sums_are_one_answer_of_one_statement(examples: ModuleType, statements: int) -> None:
+    """A release whose answer is on no statement, or beside another one, is not covered by its receipt."""
+    release, request = examples.release().release, examples.request()
+    answers = {("class sums", "another")[at]: release.answer for at in range(statements)}
+    signed = issue(examples.SITE, "UK", request, release, answers, 4689, GENESIS)
+    assert signed.receipt.mu2 == statements * release.answer.mu2
+    verify(signed.signed_receipt, examples.study())
+    with pytest.raises(ReceiptError, match="expected one statement"):
+        verify_release(signed, request)
+
+
 def test_a_good_release_is_verified(examples: ModuleType) -> None:
     for study_round in (1, 2):
         signed = examples.release(study_round)

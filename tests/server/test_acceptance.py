@@ -68,7 +68,7 @@ def vault() -> Vault:
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 10, N)
     frame = pd.DataFrame({"x": x, "sex": rng.choice(["F", "M"], N), "y": np.where(x > 5, "dead", "alive")})
-    return Vault(TableSource(frame), SCHEMA, KeyedNoise(0), MemoryMeter(PLAN.mu2))
+    return Vault(TableSource(frame), SCHEMA, KeyedNoise(0).add, MemoryMeter(PLAN.mu2))
 
 
 def asked(common: CommonFacts | None = None) -> Request:

@@ -1,0 +1,50 @@
+"""Faults of cells: how a value is read, and what of a table that does not fit is refused."""
+
+from __future__ import annotations
+
+from .fault import CHECK, KNOWN, TABLE, Fault
+
+FAULTS = (
+    Fault(
+        "a category of floats that may have merged its codes is read",
+        "core/table.py",
+        "    names = [name for name, column in schema.columns.items() if isinstance(column, Category)]\n",
+        "    names: list[str] = []\n",
+        (f"{TABLE}::test_a_category_of_floats_that_may_merge_codes_is_refused",),
+    ),
+    Fault(
+        "a patient key of floats that may have merged patients is read",
+        "core/table.py",
+        "    names += [schema.patient_key] if schema.patient_key is not None else []\n",
+        "",
+        (f"{TABLE}::test_a_key_of_floats_that_may_merge_patients_is_refused",),
+    ),
+    Fault(
+        "a text is read as the number that it writes",
+        "core/table.py",
+        "        if text not in codes and column.numeric:\n",
+        "        if text not in codes:\n",
+        (f"{TABLE}::test_a_declared_text_is_never_a_number",),
+    ),
+    Fault(
+        "a day counts where the machine is, not where it is declared",
+        "core/cell.py",
+        "            time = time.astimezone(ZoneInfo(timezone))\n",
+        "            time = time.astimezone()\n",
+        (f"{TABLE}::test_the_day_of_a_time_is_that_of_the_declared_place",),
+    ),
+    Fault(
+        "much of a column that cannot be read passes",
+        "core/check.py",
+        "    elif column.outside is None and seen.unreadable > max_unreadable * seen.values:\n",
+        "    elif column.outside is None and seen.unreadable >= seen.values > 0:\n",
+        (f"{CHECK}::test_more_than_a_share_that_cannot_be_read_is_refused_unless_a_clip_is_written",),
+    ),
+    Fault(
+        "patients of whom a feature is not known are spread over its range",
+        "core/known.py",
+        "        shares[:, j] = np.clip(np.where(np.abs(own - every) > CLEAR * noise, own, every), least, 1)\n",
+        "",
+        (f"{KNOWN}::test_the_share_that_is_known_is_read_off_the_sums",),
+    ),
+)
