@@ -10,7 +10,7 @@ from cohortmix.server.status import Status
 from cohortmix.server.study import Study
 from cohortmix.server.wording import count, listed
 
-FIRST_SECONDS = 20.0
+FIRST_SECONDS = 10.0
 """How long nodes that have just been asked who they are may take, before a hospital counts as missing."""
 
 AGAIN_SECONDS = 600.0
@@ -53,7 +53,7 @@ class Presence:
         if missing:
             line += f"; not connected: {listed(missing)}"
         if missing and nameless:
-            line += f" ({count(nameless, 'relay')} cannot say of which hospital: is the daemon running there?)"
+            line += f" ({count(nameless, 'relay')} did not say of which hospital: is the daemon running there?)"
         return line
 
     def _refusals(self) -> list[str]:

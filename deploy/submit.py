@@ -29,10 +29,10 @@ from cohortmix.server.cli import KeyFile, StudyFolder, print_status
 from cohortmix.server.outcome import told_apart
 from cohortmix.server.status import Status
 from cohortmix.server.study import Study, require_own_key
-from cohortmix.server.wording import listed
+from cohortmix.server.wording import count, listed
 
 ASK_SECONDS = 5.0  # between two questions to the SuperLink, which take a second each
-SLOW_SECONDS = 45.0  # until a ServerApp that has not come is spoken of
+SLOW_SECONDS = 15.0  # until a ServerApp that has not come is spoken of
 PATIENCE = 4  # questions without an answer, before the SuperLink counts as stopped
 
 
@@ -82,7 +82,7 @@ def _conduct(study: Study, key: Key, link: SuperLink, meet: Path | None) -> str:
         known = link.start(door.path, door.token)
         with study.store() as store:
             store.keep_run(known)
-        pulse = _Pulse(link, known, console.print)
+        pulse = _Pulse(link, known, console.print, len(study.signed.study.sites))
         with closing(door.grid(pulse.require_going)) as grid, study.coordinator(key) as coordinator:
             patience = Patience.of_deployment(coordinator.spec.round_deadline_seconds)
             with steps(console) as progress, suppress(TooFewSites):  # print_status and require_complete say so
@@ -93,8 +93,8 @@ def _conduct(study: Study, key: Key, link: SuperLink, meet: Path | None) -> str:
 class _Pulse:
     """Asks the SuperLink now and then whether a run goes on, until its ServerApp has come."""
 
-    def __init__(self, link: SuperLink, run: str, say: Callable[[str], None]) -> None:
-        self._link, self._run, self._say = link, run, say
+    def __init__(self, link: SuperLink, run: str, say: Callable[[str], None], sites: int) -> None:
+        self._link, self._run, self._say, self._sites = link, run, say, sites
         self._began = time.monotonic()
         self._at, self._silent, self._told = self._began + ASK_SECONDS, 0, False
 
@@ -114,7 +114,8 @@ class _Pulse:
             )
         if not self._told and time.monotonic() - self._began > SLOW_SECONDS:
             self._told = True
-            self._say(f"no hospital can be asked yet: the SuperLink has not started run {self._run} ({status})")
+            hospitals = count(self._sites, "hospital")
+            self._say(f"0 of {hospitals} connected: the SuperLink has not yet started run {self._run} ({status})")
         self._at = time.monotonic() + ASK_SECONDS
 
 

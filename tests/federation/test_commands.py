@@ -220,7 +220,17 @@ def test_a_site_that_is_not_connected_is_said_by_name(halved, superlink, monkeyp
     superlink(halved)
     monkeypatch.setattr(presence, "FIRST_SECONDS", 0)
     said = cohortmix("run", *of(halved), status=4)
-    assert "1 of 2 hospitals connected; not connected: wee (1 relay cannot say of which hospital" in said
+    assert "1 of 2 hospitals connected; not connected: wee (1 relay did not say of which hospital" in said
+
+
+def test_that_nobody_is_connected_is_said_also_while_flower_has_not_begun(halved, superlink, monkeypatch):
+    superlink(halved, silent=True)
+    states = ["pending", "starting", "finished:failed"]
+    monkeypatch.setattr(submit.SuperLink, "status", lambda link, run: states.pop(0))
+    monkeypatch.setattr(submit, "SLOW_SECONDS", 0)
+    said = cohortmix("run", *of(halved), status=4)
+    assert said.count("0 of 2 hospitals connected: the SuperLink has not yet started run 1 (pending)") == 1
+    assert "run 1 ended before it began (finished:failed)" in said
 
 
 def test_a_study_is_run_by_one_process_at_a_time(consortium, superlink):
