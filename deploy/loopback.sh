@@ -4,8 +4,9 @@
 # nothing to the published folder, and ends every process that it started.
 #   deploy/loopback.sh DIR          DIR must not exist; DIR/published holds the result
 #   deploy/loopback.sh DIR --keep   leaves all of it running for further studies, until INT (Ctrl-C) or TERM
-# DIR/processes has a script for each process, which starts it (again). As root each hospital's daemon and relay
-# have users of their own; otherwise all run as you, and the script says so.
+# DIR/processes has a script for each process, which starts it (again). As root, every role has a user of its own, and
+# SuperLink and relays are closed to all others by a table of nftables, which goes again at the end; otherwise all run
+# as you, and the script says so. Nothing is written outside of DIR and the folder for temporary files.
 set -euo pipefail
 if [ $# -lt 1 ] || [ $# -gt 2 ] || [ -e "$1" ] || [ "${2:---keep}" != --keep ]; then
     echo "usage: deploy/loopback.sh DIR [--keep]    (DIR: a folder that does not exist yet)" >&2
@@ -13,16 +14,14 @@ if [ $# -lt 1 ] || [ $# -gt 2 ] || [ -e "$1" ] || [ "${2:---keep}" != --keep ]; 
 fi
 here=$(cd "$(dirname "$0")" && pwd)
 bin=$(cd "$(dirname "$(command -v cohortmix || echo "$here/../.venv/bin/cohortmix")")" && pwd)
-environment=(PATH="$bin:$PATH:/usr/sbin:/sbin"
-    FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 PYTHONDONTWRITEBYTECODE=1)
-export "${environment[@]}"
 mkdir -p "$1"
 root=$(cd "$1" && pwd) keep=${2:-}
 chmod 755 "$root"
 mkdir "$root/logs" "$root/processes" "$root/mail" # mail: what people would send each other
 sites=(UK NETH POLA)
-database=""
+database="" door="" names=/etc/passwd
 socket_group=64200 daemon_user=64210 relay_user=64220 # plus the number of the site
+superlink_user=64230 coordinator_user=64231 nginx_user=64232
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -47,6 +46,7 @@ stop() {
     for number in "$root/processes/"*.pid; do kill -- "-$(cat "$number")" || true; done 2>/dev/null
     await 60 ended || for number in "$root/processes/"*.pid; do kill -9 -- "-$(cat "$number")" || true; done 2>/dev/null
     [ -z "$database" ] || as_postgres "$database/pg_ctl" -D "$root/postgres/data" -m immediate stop >/dev/null || true
+    [ -z "$door" ] || nft delete table inet "$door" || true
 }
 trap stop EXIT
 trap 'exit 130' INT TERM
@@ -69,36 +69,68 @@ free_port() { python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1"
 
 listens() { python -c 'import socket, sys; socket.create_connection(("127.0.0.1", int(sys.argv[1])), 1)' "$1"; }
 
-as_user() { # UID COMMAND...: as a user of its own who is in the group of the sockets; "" for ourselves
+as_user() { # UID COMMAND...: as a user of its own
     as_whom "$@"
     "${command[@]}"
 }
 
 as_whom() {
     command=("${@:2}")
-    if [ "$own_users" = yes ] && [ -n "$1" ]; then
-        command=(setpriv --reuid "$1" --regid "$1" --groups "$socket_group" "${command[@]}")
+    [ "$own_users" = yes ] || return 0
+    local groups=--clear-groups
+    # Daemon and relay of a hospital are in the group of its socket, and nobody else is.
+    if [ "$1" -ge $daemon_user ] && [ "$1" -lt $((relay_user + 10)) ]; then
+        groups=--groups=$((socket_group + $1 % 10))
     fi
+    command=(setpriv --reuid "$1" --regid "$1" "$groups" "${command[@]}")
 }
+
+as_coordinator() { as_user $coordinator_user env FLWR_HOME="$coordinator/flower" cohortmix "$@"; }
 
 give() { # UID PATH...: to its owner
     [ "$own_users" = no ] || chown -R "$1:$1" "${@:2}"
 }
 
-as_postgres() {
-    if [ "$(id -u)" = 0 ]; then setpriv --reuid postgres --regid postgres --clear-groups "$@"; else "$@"; fi
+as_postgres() { # with the list of users that the server is to know, if it has one of its own
+    local command=("$@")
+    if [ "$(id -u)" = 0 ]; then command=(setpriv --reuid postgres --regid postgres --clear-groups "$@"); fi
+    if [ "$names" = /etc/passwd ]; then "${command[@]}"; else
+        # shellcheck disable=SC2016 # $0 and $@ are those of the inner shell
+        unshare --mount bash -c 'mount --bind "$0" /etc/passwd && exec "$@"' "$names" "${command[@]}"
+    fi
+}
+
+others_can_run() { # PYTHON
+    setpriv --reuid $relay_user --regid $relay_user --clear-groups "$1" -c 'import os, sys, cohortmix.client.app as _
+os.execv(sys.executable, [sys.executable, "-c", ""])' 2>"$root/logs/users.log"
+}
+
+shut_door() { # the ports of Flower are for its own processes: PORT "UIDS"... of this consortium
+    local table="table inet $1" rules="" port
+    shift
+    while [ $# -gt 0 ]; do
+        port="oifname lo tcp dport $1 tcp flags & (syn | ack) == syn"
+        rules="$rules $port meta skuid != { 0, $2 } reject with tcp reset;"
+        shift 2
+    done
+    nft "$table; delete $table; $table { chain output { type filter hook output priority filter; $rules }; }"
 }
 
 own_users=no
 if [ "$(id -u)" != 0 ]; then
-    warn "not root: daemons and relays run as one user, so a relay could read the records beside it"
-elif ! setpriv --reuid $relay_user --regid $relay_user --clear-groups \
-    "$bin/python" -c 'import os, sys, cohortmix.client.app as _; os.execv(sys.executable, [sys.executable, "-c", ""])' \
-    2>"$root/logs/users.log"; then
-    warn "other users cannot run $bin/python (logs/users.log): daemons and relays run as root"
+    warn "not root: all roles run as one user, so a relay could read the records beside it"
 else
-    own_users=yes
+    if ! others_can_run "$bin/python"; then
+        say "other users cannot run $bin/python: a copy for them in $root/home"
+        "$here/home.sh" "$bin/python" "$root/home"
+        bin=$root/home/bin
+    fi
+    if others_can_run "$bin/python"; then own_users=yes; fi
+    [ $own_users = yes ] || warn "other users cannot run $bin/python (logs/users.log): all roles run as root"
 fi
+environment=(PATH="$bin:$PATH:/usr/sbin:/sbin" HOME="$root/nobody"
+    FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 PYTHONDONTWRITEBYTECODE=1)
+export "${environment[@]}"
 
 say "the table of each hospital; that of ${sites[2]} is in PostgreSQL"
 python - "$here/demo/stroke.parquet" "$root" "${sites[@]}" <<'PY'
@@ -121,50 +153,87 @@ for found in "$(dirname "$(command -v postgres || true)")" /usr/lib/postgresql/*
 done
 if [ -n "$database" ]; then
     mkdir "$root/postgres"
-    [ "$(id -u)" != 0 ] || chown postgres "$root/postgres"
-    as_postgres "$database/initdb" -D "$root/postgres/data" --auth=trust --username=cohortmix >"$root/logs/initdb.log"
+    # Who connects is known by the system (peer); the user of the hospital's daemon may read its one table.
+    reader=$(id -un)
+    if [ $own_users = yes ]; then # that user is in no list of users: the server alone gets one that names it
+        reader=reader names=$root/postgres/passwd
+        { cat /etc/passwd; echo "reader:x:$((daemon_user + 2)):$((daemon_user + 2))::/:/usr/sbin/nologin"; } >"$names"
+    fi
+    printf '%s\n' "hospital $reader reader" "owner $(id -un) postgres" "owner postgres postgres" \
+        >"$root/postgres/ident.conf"
+    printf '%s\n' "local postgres reader peer map=hospital" "local all postgres peer map=owner" \
+        >"$root/postgres/hba.conf"
+    [ "$(id -u)" != 0 ] || chown -R postgres "$root/postgres"
+    as_postgres "$database/initdb" -D "$root/postgres/data" --auth=peer --username=postgres >"$root/logs/initdb.log"
     as_postgres "$database/pg_ctl" -D "$root/postgres/data" -l "$root/postgres/server.log" -w start \
-        -o "-c listen_addresses='' -c unix_socket_directories='$root/postgres'" >/dev/null
-    url="postgresql+psycopg://cohortmix@/postgres?host=$root/postgres"
-    python - "$root/${sites[2]}/patients.parquet" "$url" <<'PY'
+        -o "-c listen_addresses='' -c unix_socket_directories='$root/postgres' \
+            -c hba_file='$root/postgres/hba.conf' -c ident_file='$root/postgres/ident.conf'" >/dev/null
+    url="@/postgres?host=$root/postgres"
+    python - "$root/${sites[2]}/patients.parquet" "postgresql+psycopg://postgres$url" <<'PY'
 import sys
 
 import pandas as pd
 import sqlalchemy
 
-pd.read_parquet(sys.argv[1]).to_sql("patients", sqlalchemy.create_engine(sys.argv[2]), index=False)
+engine = sqlalchemy.create_engine(sys.argv[2])
+pd.read_parquet(sys.argv[1]).to_sql("patients", engine, index=False)
+with engine.begin() as database:
+    for right in (
+        "CREATE ROLE reader LOGIN",
+        "REVOKE ALL ON DATABASE postgres FROM PUBLIC",
+        "REVOKE ALL ON SCHEMA public FROM PUBLIC",
+        "GRANT CONNECT ON DATABASE postgres TO reader",
+        "GRANT USAGE ON SCHEMA public TO reader",
+        "GRANT SELECT ON patients TO reader",
+    ):
+        database.execute(sqlalchemy.text(right))
 PY
     rm "$root/${sites[2]}/patients.parquet"
-    data[5]=$url
+    data[5]=postgresql+psycopg://reader$url
     data+=(--table patients)
 else
     warn "no PostgreSQL here: ${sites[2]} keeps its table in a file"
 fi
 
 say "the coordinator: certificates, SuperLink, and the proxy that hospitals reach"
-coordinator=$root/coordinator
-"$here/certificates.sh" "$coordinator/tls" 127.0.0.1
-port=$(free_port)
-start superlink "" env FLWR_HOME="$coordinator/flower" flower-superlink --host 127.0.0.1 --port "$port" \
-    --ssl-ca-certfile "$coordinator/tls/ca.crt" --ssl-certfile "$coordinator/tls/server.crt" \
-    --ssl-keyfile "$coordinator/tls/server.key" --enable-supernode-auth --database "$coordinator/superlink.db" \
+coordinator=$root/coordinator superlink=$root/superlink
+"$here/certificates.sh" "$root/tls" 127.0.0.1 # with the CA's key, which is for nobody here
+install -d -m 711 "$coordinator"
+install -d -m 700 "$coordinator/flower" "$superlink" "$superlink/tls"
+cp "$root/tls/ca.crt" "$coordinator/ca.crt"
+cp "$root"/tls/{ca.crt,server.crt,server.key} "$superlink/tls/"
+give $coordinator_user "$coordinator"
+give $superlink_user "$superlink"
+port=$(free_port) relay_ports=()
+for n in 0 1 2; do relay_ports+=("$(free_port)"); done
+if [ "$own_users" = yes ] && command -v nft >/dev/null; then
+    door=cohortmix_loopback_$port
+    doors=("$port" "$superlink_user, $coordinator_user, $nginx_user")
+    for n in 0 1 2; do doors+=("${relay_ports[$n]}" "$((relay_user + n))"); done
+    shut_door "$door" "${doors[@]}"
+else
+    warn "no nftables here, or not root: every user of this machine can connect to the SuperLink, and submit to it"
+fi
+start superlink $superlink_user env FLWR_HOME="$superlink/flower" flower-superlink --host 127.0.0.1 --port "$port" \
+    --ssl-ca-certfile "$superlink/tls/ca.crt" --ssl-certfile "$superlink/tls/server.crt" \
+    --ssl-keyfile "$superlink/tls/server.key" --enable-supernode-auth --database "$superlink/superlink.db" \
     --disable-runtime-dependency-installation
 await 60 listens "$port"
-mkdir -p "$coordinator/flower"
 cat >"$coordinator/flower/config.toml" <<END
 [superlink]
 default = "consortium"
 
 [superlink.consortium]
 address = "127.0.0.1:$port"
-root-certificates = "$coordinator/tls/ca.crt"
+root-certificates = "$coordinator/ca.crt"
 END
 public=$port
 if command -v nginx >/dev/null; then
     public=$(free_port)
     mkdir "$coordinator/nginx"
+    cp -r "$superlink/tls" "$coordinator/nginx/tls"
     sed -e "s/listen 443 ssl/listen 127.0.0.1:$public ssl/" -e "s/coordinator.example.org/127.0.0.1/" \
-        -e "s#/etc/cohortmix-coordinator#$coordinator/tls#" -e "s/127.0.0.1:8000/127.0.0.1:$port/" \
+        -e "s#/etc/cohortmix-coordinator#$coordinator/nginx/tls#" -e "s/127.0.0.1:8000/127.0.0.1:$port/" \
         "$here/nginx/cohortmix.conf" >"$coordinator/nginx/cohortmix.conf"
     cat >"$coordinator/nginx/nginx.conf" <<END
 daemon off;
@@ -181,7 +250,8 @@ http {
     include $coordinator/nginx/cohortmix.conf;
 }
 END
-    start nginx "" nginx -e stderr -c "$coordinator/nginx/nginx.conf"
+    give $nginx_user "$coordinator/nginx"
+    start nginx $nginx_user nginx -e stderr -c "$coordinator/nginx/nginx.conf"
 else
     warn "no nginx here: the relays reach all of the SuperLink, not its fleet endpoints alone"
 fi
@@ -198,14 +268,14 @@ for n in 0 1 2; do
     as_user $((daemon_user + n)) cohortmix site init "$folder/site" --name "$site" "${options[@]}" \
         --schema "$folder/schema.yaml" --cap-mu 0.5
     as_user $((daemon_user + n)) cohortmix site check --config "$folder/site/site.yaml"
-    cp "$folder/site/state/description.json" "$root/mail/$site.json"
+    install -m 644 "$folder/site/state/description.json" "$root/mail/$site.json"
 done
 
 say "the coordinator drafts a study and signs it; every steward enrols the coordinator and approves it"
 study=$coordinator/study
 cat >"$coordinator/study.yaml" <<END
 name: loopback
-schema: $here/demo/schema.yaml
+schema: schema.yaml
 epsilon: 1
 delta: 1e-5
 overlap: disjoint
@@ -213,10 +283,12 @@ min_sites: 2
 deadline: 10m
 sites: [$root/mail/${sites[0]}.json, $root/mail/${sites[1]}.json, $root/mail/${sites[2]}.json]
 END
-cohortmix study new "$coordinator/study.yaml" --key "$coordinator/coordinator.key" --out "$study"
-cohortmix study sign "$study" --key "$coordinator/coordinator.key"
-cp "$study/signed.json" "$root/mail/signed.json"
-chmod 644 "$root/mail/"*.json
+cp "$here/demo/schema.yaml" "$coordinator/schema.yaml"
+give $coordinator_user "$coordinator/"{study.yaml,schema.yaml}
+as_coordinator study new "$coordinator/study.yaml" --key "$coordinator/coordinator.key" --out "$study"
+chmod 700 "$study"
+as_coordinator study sign "$study" --key "$coordinator/coordinator.key"
+install -m 644 "$study/signed.json" "$root/mail/signed.json"
 public_key=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["coordinator_key"])' "$study/study.json")
 for n in 0 1 2; do
     folder=$root/${sites[$n]}/site
@@ -229,26 +301,29 @@ say "daemons and relays"
 for n in 0 1 2; do
     site=${sites[$n]} folder=$root/${sites[$n]}/site
     if [ "$own_users" = yes ]; then
-        chgrp "$socket_group" "$folder/run"
+        chgrp $((socket_group + n)) "$folder/run"
         chmod 2750 "$folder/run"
     fi
     mkdir "$root/$site/relay"
     ssh-keygen -q -t ecdsa -b 384 -N "" -C "$site" -f "$root/$site/relay/node.key"
-    FLWR_HOME=$coordinator/flower flwr supernode register "$root/$site/relay/node.key.pub" consortium
-    cp "$coordinator/tls/ca.crt" "$root/$site/relay/ca.crt"
+    install -m 644 "$root/$site/relay/node.key.pub" "$root/mail/$site.pub"
+    as_user $coordinator_user env FLWR_HOME="$coordinator/flower" \
+        flwr supernode register "$root/mail/$site.pub" consortium
+    cp "$root/tls/ca.crt" "$root/$site/relay/ca.crt"
     give $((relay_user + n)) "$root/$site/relay"
     start "daemon-$site" $((daemon_user + n)) cohortmix site serve --config "$folder/site.yaml"
     await 60 test -S "$folder/run/site.sock"
     start "relay-$site" $((relay_user + n)) env FLWR_HOME="$root/$site/relay" HOME="$root/$site/relay" \
         flower-supernode --superlink "127.0.0.1:$public" --root-certificates "$root/$site/relay/ca.crt" \
-        --auth-supernode-private-key "$root/$site/relay/node.key" --host 127.0.0.1 --port "$(free_port)" \
+        --auth-supernode-private-key "$root/$site/relay/node.key" --host 127.0.0.1 --port "${relay_ports[$n]}" \
         --node-config "socket=\"$folder/run/site.sock\""
 done
 
 say "the study"
-FLWR_HOME=$coordinator/flower cohortmix study run "$study" --key "$coordinator/coordinator.key"
-cohortmix study status "$study"
-cohortmix study publish "$study" --key "$coordinator/coordinator.key" --out "$root/published"
+as_coordinator study run "$study" --key "$coordinator/coordinator.key"
+as_coordinator study status "$study"
+as_coordinator study publish "$study" --key "$coordinator/coordinator.key" --out "$coordinator/published"
+cp -r "$coordinator/published" "$root/published"
 cohortmix verify "$root/published"
 for n in 0 1 2; do
     say "the ledger of ${sites[$n]}"
@@ -258,15 +333,17 @@ say "published: $root/published"
 [ -n "$keep" ] || exit 0
 
 say "kept until INT or TERM; to go on, in another terminal (X: the mu of the study):"
-cat <<END
-export FLWR_HOME=$coordinator/flower PATH=$bin:\$PATH
-cohortmix study new STUDY.yaml --key $coordinator/coordinator.key --out STUDY   # as $coordinator/study.yaml
-cohortmix study sign STUDY --key $coordinator/coordinator.key
-END
+echo "export PATH=$bin:\$PATH"
+of_coordinator() {
+    as_whom $coordinator_user env FLWR_HOME="$coordinator/flower" cohortmix "$@"
+    echo "${command[*]} --key $coordinator/coordinator.key"
+}
+of_coordinator study new STUDY.yaml --out STUDY # as coordinator/study.yaml
+of_coordinator study sign STUDY
 for n in 0 1 2; do
     as_whom $((daemon_user + n)) cohortmix site approve STUDY/signed.json --max-mu X
     echo "${command[*]} --config $root/${sites[$n]}/site/site.yaml"
 done
-echo "cohortmix study run STUDY --key $coordinator/coordinator.key"
+of_coordinator study run STUDY
 echo "a process that was killed starts again by its script, such as $root/processes/daemon-${sites[0]}"
 while sleep 1; do :; done

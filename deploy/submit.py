@@ -1,39 +1,39 @@
-"""`cohortmix study run`: hand a study to Flower, and follow it in its store.
+"""`cohortmix study run`: conduct a study over Flower, with the coordinator's key in this process alone.
 
-Flower gets a bundle without code (`bundle/`), which names the ServerApp that is installed here. That conducts the
-study at the SuperLink, whether or not anyone follows it; the command, run again, goes on following, or starts a
-new run where the last one has ended.
+Flower gets a bundle without code (`bundle/`), which names the ServerApp that is installed here. The SuperLink
+starts that as its own user, who has neither the key nor the study's folder; it lends its way to the hospitals to
+this command (`meeting.py`), which signs, checks and keeps. Whenever this command stops, for whatever reason, it is
+run again and goes on.
 """
 
 from __future__ import annotations
 
-import json
+import fcntl
 import os
-import subprocess
-import sys
-import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cohortmix.client.progress import steps
+from cohortmix.core.table import InputError
 from cohortmix.deploy.faults import EngineError
+from cohortmix.deploy.superlink import SuperLink
 from cohortmix.protocol.keyfile import read_key
-from cohortmix.protocol.terminal import say
+from cohortmix.protocol.signing import Key
+from cohortmix.protocol.terminal import Terminal, say
 from cohortmix.server.cli import KeyFile, StudyFolder, print_status
 from cohortmix.server.outcome import told_apart
 from cohortmix.server.reduced import notice
 from cohortmix.server.status import Status
 from cohortmix.server.study import Study, require_own_key
-from cohortmix.server.wording import listed
+from cohortmix.server.wording import count, listed
 
-BUNDLE = Path(__file__).with_name("bundle")
-LOOK_SECONDS = 2.0  # between two looks into the store
-ASK_SECONDS = 15.0  # between two questions to the SuperLink, which take a second each
-FLOWER_SECONDS = 120  # for one of Flower's commands
+ASK_SECONDS = 5.0  # between two questions to the SuperLink, which take a second each
+SLOW_SECONDS = 15.0  # until a ServerApp that has not come is spoken of
 PATIENCE = 4  # questions without an answer, before the SuperLink counts as stopped
 
 
@@ -43,10 +43,17 @@ def run(
     superlink: Annotated[
         str | None, typer.Option(help="Name of the SuperLink in Flower's config.toml; the default one there.")
     ] = None,
+    meet: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the socket where Flower's ServerApp meets this command; by default "
+            "/run/cohortmix-coordinator if there is one, else a temporary folder."
+        ),
+    ] = None,
 ) -> None:
-    """Ask the sites, and follow the study until all have answered or its deadline is over; again, to go on."""
-    study = Study(folder)
-    require_own_key(study.signed.study, read_key(key))
+    """Ask the sites, until all have answered or the deadline is over; again, to go on after any interruption."""
+    study, own = Study(folder), read_key(key)
+    require_own_key(study.signed.study, own)
     link, status = SuperLink(superlink), Status.of(study)
     small = notice(status.spec, study.schema)
     if small is not None and not study.begun:
@@ -54,101 +61,64 @@ def run(
     if status.over:
         print_status(study)
         return
-    known = _last_run(study)
-    if known is None or not _under_way(link, known):
-        known = link.start(study, key)
-        with study.store() as store:
-            store.keep_run(known)
+    link.require_configured()
     try:
-        follow(study, link, known)
+        with _alone(folder):
+            known = _conduct(study, own, link, meet)
     except KeyboardInterrupt:
-        say(f"the study goes on at the SuperLink, as run {known}", err=True)
+        say("what has come from the sites is kept; run the study again to go on", err=True)
         raise
     print_status(study)
     require_complete(Status.of(study), known)
 
 
-@dataclass(frozen=True)
-class SuperLink:
-    """A SuperLink, by its name in Flower's configuration, through Flower's own command."""
+def _conduct(study: Study, key: Key, link: SuperLink, meet: Path | None) -> str:
+    """Take the study as far as it goes in one run of Flower's; the id of that run."""
+    from cohortmix.deploy.meeting import meeting  # these bring in JAX and Flower
+    from cohortmix.deploy.presence import Presence
+    from cohortmix.server.app import Patience, conduct
+    from cohortmix.server.coordinator import TooFewSites
 
-    name: str | None = None
-
-    def start(self, study: Study, key: Path) -> str:
-        """Submit the bundle for a study; the id of the run."""
-        with tempfile.TemporaryDirectory(prefix="cohortmix-") as scratch:
-            config = Path(scratch) / "run.toml"
-            facts = {"study": study.folder.absolute(), "key": key.absolute()}
-            lines = [f"{name} = {json.dumps(str(path), ensure_ascii=False)}" for name, path in facts.items()]
-            config.write_text("\n".join(lines), encoding="utf-8")
-            return str(self._flwr("run", str(BUNDLE), *self._named, "--run-config", str(config))["run-id"])
-
-    def status(self, run: str) -> str:
-        """What Flower says of a run: pending, starting, running, finished:completed, finished:failed, ..."""
-        return str(self._flwr("list", *self._named, "--run-id", run)["runs"][0]["status"])
-
-    @property
-    def _named(self) -> tuple[str, ...]:
-        return () if self.name is None else (self.name,)
-
-    def _flwr(self, *arguments: str) -> dict[str, Any]:
-        command = [sys.executable, "-m", "flwr.cli.app", *arguments, "--format", "json"]
-        quiet = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, env=quiet | dict(os.environ), timeout=FLOWER_SECONDS
-            )
-            answer = json.loads(done.stdout)
-        except subprocess.TimeoutExpired:
-            raise EngineError(f"Flower's command {arguments[0]!r} did not end in {FLOWER_SECONDS} s") from None
-        except ValueError:
-            answer = {}
-        if not isinstance(answer, dict) or not answer.get("success"):
-            said = (str(answer.get("error-message") or done.stderr).strip().splitlines() or ["nothing"])[-1]
-            raise EngineError(f"Flower's command {arguments[0]!r} failed; it says: {said.rstrip('.')}")
-        return answer
-
-
-def follow(study: Study, link: SuperLink, run: str) -> None:
-    """Show how the study goes on, until it is over or its run has ended.
-
-    Raises
-    ------
-    EngineError
-        If the SuperLink no longer answers; what has come from the sites is kept.
-    """
-    pulse, told = _Pulse(link, run), {1: 0, 2: 0}
-    with steps() as progress:
-        while True:
-            ended, status = pulse.ended(), Status.of(study)  # in this order: nothing comes after the end
-            for round in told:
-                done, total = status.count(round)
-                if done > told[round]:
-                    progress(f"round {round}", done, total)
-                told[round] = done
-            if ended or status.over:
-                return
-            time.sleep(LOOK_SECONDS)
+    console = Terminal(stderr=True)
+    with meeting(meet) as door:
+        known = link.start(door.path, door.token)
+        with study.store() as store:
+            store.keep_run(known)
+        pulse = _Pulse(link, known, console.print, len(study.signed.study.sites))
+        with closing(door.grid(pulse.require_going)) as grid, study.coordinator(key) as coordinator:
+            patience = Patience.of_deployment(coordinator.spec.round_deadline_seconds)
+            with steps(console) as progress, suppress(TooFewSites):  # print_status and require_complete say so
+                conduct(grid, coordinator, progress, patience, watch=Presence(study, console.print))
+    return known
 
 
 class _Pulse:
-    """Asks the SuperLink now and then whether a run has ended."""
+    """Asks the SuperLink now and then whether a run goes on, until its ServerApp has come."""
 
-    def __init__(self, link: SuperLink, run: str) -> None:
-        self._link, self._run = link, run
-        self._at, self._silent = time.monotonic() + ASK_SECONDS, 0
+    def __init__(self, link: SuperLink, run: str, say: Callable[[str], None], sites: int) -> None:
+        self._link, self._run, self._say, self._sites = link, run, say, sites
+        self._began = time.monotonic()
+        self._at, self._silent, self._told = self._began + ASK_SECONDS, 0, False
 
-    def ended(self) -> bool:
+    def require_going(self) -> None:
+        """Raise EngineError if the run has ended, or the SuperLink no longer answers."""
         if time.monotonic() < self._at:
-            return False
+            return
         try:
-            ended, self._silent = self._link.status(self._run).startswith("finished"), 0
+            status, self._silent = self._link.status(self._run), 0
         except EngineError as error:
-            ended, self._silent = False, self._silent + 1
+            status, self._silent = "unknown", self._silent + 1
             if self._silent == PATIENCE:
                 raise EngineError(f"{error}; what has come from the sites is kept: run the study again") from None
+        if status.startswith("finished"):
+            raise EngineError(
+                f"Flower's run {self._run} ended before it began ({status}); the SuperLink's log says why"
+            )
+        if not self._told and time.monotonic() - self._began > SLOW_SECONDS:
+            self._told = True
+            hospitals = count(self._sites, "hospital")
+            self._say(f"0 of {hospitals} connected: the SuperLink has not yet started run {self._run} ({status})")
         self._at = time.monotonic() + ASK_SECONDS
-        return ended
 
 
 def require_complete(status: Status, run: str) -> None:
@@ -161,16 +131,14 @@ def require_complete(status: Status, run: str) -> None:
     raise told_apart(sentence, [site.refusal for site in status.missing if site.refusal])
 
 
-def _last_run(study: Study) -> str | None:
-    if not study.begun:
-        return None
-    with study.store() as store:
-        return store.run()
-
-
-def _under_way(link: SuperLink, run: str) -> bool:
-    """Whether a run still conducts the study; one that the SuperLink does not know does not."""
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Have a study to oneself; a process that dies, however it dies, holds nothing."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return not link.status(run).startswith("finished")
-    except EngineError:
-        return False
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise InputError(f"the study in {str(folder)!r} is being run already, by another process") from None
+    finally:
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Flower's ServerApp: carries a study's requests to its sites and their replies to the store. No numbers here.
+"""Over Flower's grid: carries a study's requests to its sites and their replies to the store. No numbers here.
 
 Nodes come and go, and Flower does not know which site a node speaks for: each new node is asked (`describe`),
 and a site's request goes to every node that names the site's key. A false claim gains nothing, since a reply
@@ -11,9 +11,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from flwr.app import DEFAULT_TTL, Context, Message, RecordDict
@@ -21,10 +20,8 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid, ServerApp
 
 from cohortmix.protocol.codec import from_records, to_records
-from cohortmix.protocol.keyfile import read_key
 from cohortmix.protocol.messages import Code, Description, MessageError, decode
 from cohortmix.server.coordinator import Coordinator, TooFewSites, Verdict
-from cohortmix.server.study import Study
 
 LAST_CALL_SECONDS = 600.0
 """How long a run that starts late, or after the deadline, waits at least; the deadline itself if that is less."""
@@ -37,6 +34,9 @@ OUT_OF_REACH = LOST | {ErrorCode.NODE_UNAVAILABLE}
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(event, done, total)."""
+
+Watch = Callable[[frozenset[str], int], None]
+"""Called at each look: the sites that are connected, and how many nodes cannot say of which site they are."""
 
 logger = logging.getLogger("cohortmix.study")
 
@@ -85,24 +85,21 @@ class Patience(NamedTuple):
 def server_app(
     open_coordinator: Callable[[Context], AbstractContextManager[Coordinator]],
     progress: Progress | None = None,
-    patience_of: Callable[[float], Patience] = Patience.of_simulation,
 ) -> ServerApp:
-    """A ServerApp that conducts one study.
+    """A ServerApp that conducts one study itself, as in a simulation; that of a deployment is in `carrier.py`.
 
     Parameters
     ----------
     open_coordinator : opens the study with its store, in the thread that Flower runs the app in.
     progress : told after each answer, as progress("round 1", done, total).
-    patience_of : given the study's deadline in seconds.
     """
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         with open_coordinator(context) as coordinator:
-            patience = patience_of(coordinator.spec.round_deadline_seconds)
             try:
-                conduct(grid, coordinator, progress, patience)
+                conduct(grid, coordinator, progress)
             except TooFewSites as stopped:
                 logger.warning("%s", stopped)  # the store says so too, to whoever started the study
 
@@ -115,6 +112,7 @@ def conduct(
     progress: Progress | None = None,
     patience: Patience | None = None,
     clock: Clock = SYSTEM,
+    watch: Watch | None = None,
 ) -> None:
     """Take a study from where it stands to the end of its second round.
 
@@ -134,7 +132,10 @@ def conduct(
     def collect() -> None:
         end, told = max(coordinator.begin(clock.wall()), last_call), 0
         while (coordinator.due if patience.late else coordinator.waiting) and clock.wall() < end:
-            if not exchange.step():
+            arrived = exchange.step()
+            if watch is not None:
+                watch(*exchange.connected)
+            if not arrived:
                 clock.pause(patience.poll)
             done = len(coordinator.answered)
             if progress and done > told:
@@ -162,6 +163,8 @@ class _Exchange:
         self._grid, self._coordinator, self._patience, self._clock = grid, coordinator, patience, clock
         self._site_of_key = {entry.key: entry.name for entry in coordinator.spec.sites}
         self._site_of_node: dict[int, str | None] = {}
+        self._nodes: list[int] = []  # of the last look
+        self._spoke_for: dict[int, str | None] = {}  # what each node said last, also where it is asked again
         self._under_way: dict[str, _Sent] = {}
         self._not_before: dict[int, float] = {}
         self._time: defaultdict[int, float] = defaultdict(lambda: patience.answer)
@@ -180,7 +183,14 @@ class _Exchange:
         replies = list(self._grid.pull_messages(list(self._under_way)))
         for reply in replies:
             self._receive(reply)
+        self._nodes = nodes
         return bool(replies)
+
+    @property
+    def connected(self) -> tuple[frozenset[str], int]:
+        """Sites with a node at the last look, and the number of nodes that could not say of which they are."""
+        sites = [self._spoke_for[node] for node in self._nodes if node in self._spoke_for]
+        return frozenset(site for site in sites if site), len(self._nodes) - len(sites)
 
     def _send(self, sent: _Sent, kind: str, content: RecordDict) -> None:
         busy = any(sent.node == other.node for other in self._under_way.values())
@@ -235,18 +245,6 @@ class _Exchange:
         except MessageError:
             description = None
         if isinstance(description, Description):
-            self._site_of_node[node] = self._site_of_key.get(description.key)
+            self._site_of_node[node] = self._spoke_for[node] = self._site_of_key.get(description.key)
         else:
             self._rest(node, self._patience.retry)
-
-
-@contextmanager
-def _of_run(context: Context) -> Iterator[Coordinator]:
-    """The study and the key that the run's configuration names; both are files of this machine."""
-    folder, key = (Path(str(context.run_config[name])) for name in ("study", "key"))
-    with Study(folder).coordinator(read_key(key)) as coordinator:
-        yield coordinator
-
-
-app = server_app(_of_run, patience_of=Patience.of_deployment)
-"""The coordinator of a deployed study; the run's configuration has its folder, `study`, and its `key` file."""

@@ -50,7 +50,7 @@ def new_studies(consortium: Consortium, folder: Path, count: int) -> list[Study]
         draft.write_text(json.dumps(facts | {"name": draft.parent.name}))
         commands.append(["study", "new", str(draft), "--key", consortium.key, "--out", str(study.folder)])
         commands.append(["study", "sign", str(study.folder), "--key", consortium.key])
-    as_user(os.getuid(), *commands)
+    as_user(consortium, os.getuid(), *commands)
     mail = [consortium.folder / f"mail/{study.folder.parent.name}.json" for study in studies]
     for study, file in zip(studies, mail, strict=True):
         file.write_bytes((study.folder / "signed.json").read_bytes())
@@ -63,7 +63,9 @@ def new_studies(consortium: Consortium, folder: Path, count: int) -> list[Study]
 def as_steward(consortium: Consortium, site: str, *commands: list[str]) -> None:
     """Some of the steward's commands, as the owner of the site's files."""
     config = consortium.folder / site / "site/site.yaml"
-    as_user(config.stat().st_uid, *(["site", *command, "--config", str(config)] for command in commands))
+    as_user(
+        consortium, config.stat().st_uid, *(["site", *command, "--config", str(config)] for command in commands)
+    )
 
 
 ALL = """
@@ -78,11 +80,11 @@ for command in json.load(sys.stdin):
 """
 
 
-def as_user(user: int, *commands: list[str]) -> None:
+def as_user(consortium: Consortium, user: int, *commands: list[str]) -> None:
     """Commands of cohortmix, all in one process: most of their time is the start."""
     own = ["--reuid", str(user), "--regid", str(user), "--clear-groups"]
-    become = [] if user == os.getuid() else ["setpriv", *own]
-    process = [*become, sys.executable, "-c", ALL]
+    here = user == os.getuid()
+    process = [sys.executable, "-c", ALL] if here else ["setpriv", *own, consortium.python, "-c", ALL]
     found = subprocess.run(process, input=json.dumps(commands), capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
 

@@ -38,6 +38,17 @@ class Consortium:
         return str(self.folder / "coordinator/coordinator.key")
 
     @property
+    def python(self) -> str:
+        """One that the roles' own users can run."""
+        copy = self.folder / "home/bin/python"
+        return str(copy if copy.exists() else sys.executable)
+
+    @property
+    def own_users(self) -> bool:
+        """Whether each role has a user of its own; the script says so where it has not."""
+        return os.getuid() == 0 and "all roles run as" not in self.printed
+
+    @property
     def public_port(self) -> int:
         """That of nginx."""
         conf = self.folder / "coordinator/nginx/cohortmix.conf"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from kills import counted_once, disturbed, new_studies, spent_once
-from loopback import BIN, PATIENCE, ROOT, SITES, Consortium, await_
+from loopback import BIN, PATIENCE, QUIET, ROOT, SITES, Consortium, await_
 
 ROWS = [["daemon", "clientapp", "relay"]]
 """What is killed, one process a study; the studies of a row go on at once. A SuperLink takes all runs with it."""
@@ -67,8 +67,8 @@ def test_what_is_published_is_verified_and_nothing_else(consortium: Consortium, 
 
 
 def test_as_root_the_relay_is_kept_out_of_the_hospitals_files(consortium: Consortium) -> None:
-    folder, printed = consortium.folder, consortium.printed
-    if "WARNING" in printed and "daemons and relays run as" in printed:
+    folder = consortium.folder
+    if not consortium.own_users:
         pytest.skip("this machine gives the relays no users of their own; the script said so")
     site = folder / "UK/site"
     for secret in (site / "site.key", site / "state/ledger.db", folder / "UK/patients.parquet"):
@@ -79,6 +79,98 @@ def test_as_root_the_relay_is_kept_out_of_the_hospitals_files(consortium: Consor
         )
         assert seen.returncode != 0, secret
         assert seen.stdout == b""
+
+
+ROLES = {"daemon": 64210, "relay": 64220, "superlink": 64230, "coordinator": 64231, "nginx": 64232}
+"""Users of loopback.sh, those of the first hospital and of the coordinator's machine."""
+
+
+def as_(user: int, *command: object, group: int | None = None) -> subprocess.CompletedProcess[str]:
+    own = ["setpriv", "--reuid", str(user), "--regid", str(group or user), "--clear-groups"]
+    return subprocess.run([*own, *map(str, command)], capture_output=True, text=True, check=False, cwd="/")
+
+
+def needs_own_users(consortium: Consortium) -> None:
+    if not consortium.own_users:
+        pytest.skip("all roles run as one user here; the script said so")
+
+
+def test_every_role_runs_as_its_own_user(consortium: Consortium) -> None:
+    needs_own_users(consortium)
+    processes = {"daemon-UK": "daemon", "relay-UK": "relay", "superlink": "superlink", "nginx": "nginx"}
+    for process, role in processes.items():
+        if (consortium.folder / f"processes/{process}").exists():
+            session = str(consortium.number(process))
+            listed = subprocess.run(
+                ["ps", "-o", "uid=", "-s", session], capture_output=True, text=True, check=True
+            )
+            assert set(listed.stdout.split()) == {str(ROLES[role])}, process
+
+
+def test_flowers_user_reads_neither_the_signing_key_nor_the_study(consortium: Consortium) -> None:
+    needs_own_users(consortium)
+    folder = consortium.folder / "coordinator"
+    secrets = [folder / "coordinator.key", folder / "study/study.db", folder / "study/study.json"]
+    for role in ("superlink", "nginx", "relay", "daemon"):
+        for secret in secrets:
+            assert as_(ROLES[role], "test", "-r", secret).returncode != 0, (role, secret)
+    for secret in secrets:
+        assert as_(ROLES["coordinator"], "test", "-r", secret).returncode == 0, "its owner does"
+
+
+@pytest.mark.parametrize("who", ["a stranger", "daemon", "relay", "coordinator"])
+def test_who_can_list_and_submit_on_the_coordinators_machine(who: str, consortium: Consortium) -> None:
+    needs_own_users(consortium)
+    if shutil.which("nft") is None:
+        pytest.skip("no nftables here: the script said that the port is open")
+    home = Path(tempfile.mkdtemp(prefix="cohortmix-"))
+    try:
+        shutil.copy(consortium.folder / "coordinator/flower/config.toml", home / "config.toml")
+        shutil.copy(consortium.folder / "coordinator/ca.crt", home / "ca.crt")
+        shutil.copytree(ROOT / "deploy/bundle", home / "app")
+        config = (home / "config.toml").read_text()
+        known = str(consortium.folder / "coordinator/ca.crt")
+        (home / "config.toml").write_text(config.replace(known, str(home / "ca.crt")))
+        user = ROLES.get(who, 64299)
+        for path in (home, *home.rglob("*")):
+            os.chown(path, user, user)
+        flwr = Path(consortium.python).with_name("flwr")
+        own = ("env", f"FLWR_HOME={home}", f"HOME={home}", *(f"{name}={value}" for name, value in QUIET.items()))
+        listed = json.loads(as_(user, *own, flwr, "list", "consortium", "--format", "json").stdout)
+        assert listed["success"] is (who == "coordinator")
+        if who != "coordinator":
+            submitted = as_(user, *own, flwr, "run", home / "app", "consortium", "--format", "json").stdout
+            assert json.loads(submitted)["success"] is False
+            assert "Connection to the SuperLink is unavailable" in submitted
+    finally:
+        shutil.rmtree(home)
+
+
+QUERY = """
+import sys
+import sqlalchemy
+with sqlalchemy.create_engine(sys.argv[1]).connect() as database:
+    print(database.execute(sqlalchemy.text(sys.argv[2])).scalar())
+"""
+
+
+def test_the_database_is_open_to_the_hospitals_daemon_alone_and_to_read(consortium: Consortium) -> None:
+    needs_own_users(consortium)
+    if not (consortium.folder / "postgres").exists():
+        pytest.skip("no PostgreSQL here; the script said so")
+    url = f"postgresql+psycopg://%s@/postgres?host={consortium.folder}/postgres"
+
+    def query(user: int, role: str, sql: str) -> subprocess.CompletedProcess[str]:
+        return as_(user, consortium.python, "-c", QUERY, url % role, sql)
+
+    count, daemon = "SELECT count(*) FROM patients", ROLES["daemon"] + 2
+    assert query(daemon, "reader", count).stdout.strip() == str(SITES["POLA"])
+    for sql in ("DELETE FROM patients", "CREATE TABLE mine (a int)", "SELECT rolpassword FROM pg_authid"):
+        assert "permission denied" in query(daemon, "reader", sql).stderr, sql
+    assert query(daemon, "postgres", count).returncode != 0
+    for user in (ROLES["daemon"], ROLES["relay"] + 2, ROLES["superlink"], 64299):
+        for role in ("reader", "postgres"):
+            assert query(user, role, count).returncode != 0, (user, role)
 
 
 # --- who is turned away
@@ -182,6 +274,12 @@ def test_every_process_ends(consortium: Consortium) -> None:
     assert len(processes_of(consortium.folder)) >= 3 * len(SITES)
     consortium.end()
     assert processes_of(consortium.folder) == []
+    if shutil.which("nft") is not None and os.getuid() == 0:
+        port = re.findall(
+            r"127\.0\.0\.1:(\d+)", (consortium.folder / "coordinator/flower/config.toml").read_text()
+        )[0]
+        tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+        assert f"cohortmix_loopback_{port}" not in tables
 
 
 def processes_of(folder: Path) -> list[str]:

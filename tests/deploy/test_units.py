@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from loopback import await_
+
+from cohortmix.deploy.meeting import SHARED
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -42,7 +47,8 @@ def needs(program: str) -> str:
 def installed(tmp_path: Path) -> list[Path]:
     """The units, with a program that this machine has in place of the installed ones."""
     for path in UNITS:
-        (tmp_path / path.name).write_text(re.sub(r"/opt/cohortmix/bin/\S+", "/bin/true", path.read_text()))
+        text = re.sub(r"^(Exec\w+=\+?)/\S+", r"\1/bin/true", path.read_text(), flags=re.M)
+        (tmp_path / path.name).write_text(text)
     return sorted(tmp_path.glob("*.service"))
 
 
@@ -95,6 +101,182 @@ def test_the_check_reaches_a_database_only_by_the_drop_in() -> None:
     drop_in = (DEPLOY / "systemd/cohortmix-check-database.conf").read_text()
     assert "IPAddressDeny=any" in drop_in
     assert re.search(r"^IPAddressAllow=\d", drop_in, re.M)
+
+
+# --- the coordinator's machine: the signing key and Flower have users of their own
+
+FLOWERS = {"superlink": ("flower-superlink", "flower-superexec", "flwr-serverapp"),
+           "relay": ("flower-supernode", "flower-superexec", "flwr-clientapp")}  # fmt: skip
+
+
+def test_flower_is_another_user_than_the_signing_key_and_sees_none_of_its_files() -> None:
+    flower, study = unit("superlink"), unit("study@")
+    assert (flower["User"], study["User"]) == (["cohortmix-superlink"], ["cohortmix-coordinator"])
+    assert flower["InaccessiblePaths"] == ["/var/lib/cohortmix-coordinator"]
+    assert [path.name for path in UNITS if "coordinator.key" in path.read_text()] == ["cohortmix-study@.service"]
+    assert "SupplementaryGroups" not in flower
+    modes = folders("cohortmix-coordinator.tmpfiles")
+    assert modes == {
+        "/var/lib/cohortmix-coordinator": "0700 cohortmix-coordinator cohortmix-coordinator",
+        "/run/cohortmix-coordinator": "2710 cohortmix-coordinator cohortmix-superlink",
+    }
+    users = set(re.findall(r"^u (\S+)", text_of("cohortmix-coordinator.sysusers"), re.M))
+    assert users == {"cohortmix-coordinator", "cohortmix-superlink"}
+    command = study["ExecStart"][0].split()
+    assert command[command.index("--meet") + 1] == str(SHARED)
+
+
+def text_of(name: str) -> str:
+    return (DEPLOY / "systemd" / name).read_text()
+
+
+def folders(name: str) -> dict[str, str]:
+    """What tmpfiles.d makes: mode, owner and group of each folder."""
+    return dict(re.findall(r"^d (\S+) (\d{4} \S+ \S+) -", text_of(name), re.M))
+
+
+@pytest.mark.parametrize("name", FLOWERS)
+def test_flower_finds_its_other_programs_on_the_path_of_the_unit(name: str, tmp_path: Path) -> None:
+    """It starts them by name, and systemd's own PATH does not have them: as `env -i` with what the unit sets."""
+    settings = dict(pair.split("=", 1) for line in unit(name)["Environment"] for pair in line.split())
+    assert settings["PATH"].split(":")[0] == "/opt/cohortmix/bin"
+    programs = FLOWERS[name]
+    assert unit(name)["ExecStart"][0].split()[0] == f"/opt/cohortmix/bin/{programs[0]}"
+    path = settings["PATH"].replace("/opt/cohortmix/bin", str(Path(sys.executable).parent))
+    for program in programs:
+        found = run("env", "-i", f"PATH={path}", "sh", "-c", f"command -v {program}")
+        assert found.stdout.strip() == str(Path(sys.executable).parent / program)
+        assert run("env", "-i", "PATH=/usr/bin:/bin", "sh", "-c", f"command -v {program}").stdout == ""
+
+
+def test_the_superlink_starts_with_nothing_but_what_its_unit_sets(tmp_path: Path) -> None:
+    """The command of the unit itself, in its environment; Flower's executor is there as soon as it listens."""
+    assert run(needs("bash"), DEPLOY / "certificates.sh", tmp_path / "tls", "127.0.0.1").returncode == 0
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    places = {
+        "/opt/cohortmix/bin": str(Path(sys.executable).parent),
+        "/etc/cohortmix-coordinator": f"{tmp_path}/tls",
+    }
+    places |= {"/var/lib/cohortmix-superlink": str(tmp_path), "--port 8000": f"--port {port}"}
+    settings, command = " ".join(unit("superlink")["Environment"]), unit("superlink")["ExecStart"][0]
+    for installed, here in places.items():
+        settings, command = settings.replace(installed, here), command.replace(installed, here)
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(["env", "-i", *settings.split(), *command.split()], stdout=log, stderr=log)
+    try:
+        await_(
+            lambda: process.poll() is not None or "Application startup complete" in (tmp_path / "log").read_text()
+        )
+        listed = run("ps", "-o", "args", "--ppid", process.pid).stdout
+        assert "flower-superexec" in listed, (tmp_path / "log").read_text()
+    finally:
+        process.terminate()
+        process.wait(60)
+    assert not [path for path in tmp_path.rglob("*") if path.name in (".flwr", ".cache", ".config")]
+
+
+DOORS = {"superlink": ("8000", {"root", "cohortmix-superlink", "cohortmix-coordinator", "www-data"}),
+         "relay": ("9094", {"root", "cohortmix-relay"})}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_flowers_port_is_closed_to_other_users_before_it_listens(name: str) -> None:
+    """The unit does not start where the rule cannot be set, and sets it again with every reload of nftables.
+
+    Root reads the file, so it lies in a folder of root: none that tmpfiles.d gives to a user of ours.
+    """
+    (port, users), settings = DOORS[name], unit(name)
+    load = [f"+/usr/sbin/nft -f /etc/cohortmix/{name}.nft"]
+    assert "/etc/cohortmix" not in {*folders("cohortmix.tmpfiles"), *folders("cohortmix-coordinator.tmpfiles")}
+    assert settings["ExecStartPre"] == settings["ExecReload"] == load
+    assert settings["PartOf"] == settings["ReloadPropagatedFrom"] == ["nftables.service"]
+    assert "nftables.service" in settings["After"][0].split()
+    command = settings["ExecStart"][0].split()
+    assert command[command.index("--port") + 1] == port
+    text = (DEPLOY / f"nftables/{name}.nft").read_text()
+    assert re.search(rf'oifname "lo" tcp dport {port} tcp flags & \(syn \| ack\) == syn jump callers', text)
+    [allowed] = re.findall(r"meta skuid \{(.*?)\} accept\s+reject", text, re.S)
+    assert set(re.findall(r'"(.*?)"', allowed)) == users
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_the_kernel_turns_other_users_away(name: str, tmp_path: Path) -> None:
+    """The rule itself, with numbers for names, in a network of its own: two users, one port, before and after."""
+    nft, unshare = needs("nft"), needs("unshare")
+    port, users = DOORS[name]
+    text = (DEPLOY / f"nftables/{name}.nft").read_text()
+    for number, user in enumerate(sorted(users - {"root"})):
+        text = text.replace(f'"{user}"', str(64300 + number))
+    (tmp_path / "door.nft").write_text(text)
+    script = f"""
+import os, socket, subprocess, sys
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+server = socket.create_server(("127.0.0.1", {port}))
+"".encode("idna")  # what a connection loads, while its files can be read
+def enters(user):
+    if (child := os.fork()) == 0:
+        status = 1
+        try:
+            os.setuid(user)
+            socket.create_connection(("127.0.0.1", {port}), 10)
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0
+print(*[enters(user) for user in (0, 64300, 64399)])
+for _ in range(2):
+    subprocess.run([{nft!r}, "-f", {str(tmp_path / "door.nft")!r}], check=True)
+    print(*[enters(user) for user in (0, 64300, 64399)])
+"""
+    if run(unshare, "--net", nft, "list", "ruleset").returncode != 0:
+        pytest.skip("no network of its own here: not root, or a kernel without nftables")
+    found = run(unshare, "--net", sys.executable, "-c", script)
+    assert found.stdout.split("\n")[:3] == ["True True True", *["True True False"] * 2], found.stderr
+
+
+# --- the page for administrators says what the files do
+
+PAGE = (DEPLOY.parent / "docs/deploy.md").read_text()
+
+
+def installed_by_the_page() -> set[str]:
+    """The files of this folder that a command of the page puts in place."""
+    named = re.findall(r"deploy/((?:systemd|nftables|nginx)/[^\s;&|`]+)", PAGE)
+    return {
+        head + option + tail
+        for head, options, tail in (
+            re.fullmatch(r"([^{]*)(?:\{(.*)\})?([^}]*)", name).groups("") for name in named
+        )
+        for option in options.split(",")
+    }
+
+
+def test_the_page_installs_every_file() -> None:
+    there = {
+        f"{kind}/{file.name}" for kind in ("systemd", "nftables", "nginx") for file in (DEPLOY / kind).iterdir()
+    }
+    assert installed_by_the_page() == there
+
+
+def test_the_page_names_every_user_with_what_it_owns() -> None:
+    rows = dict(re.findall(r"^\| `([\w-]+)` \((?:hospital|coordinator)\) \| (.*?) \|", PAGE, re.M))
+    systemd = "".join(text_of(f"{name}.sysusers") for name in ("cohortmix", "cohortmix-coordinator"))
+    homes = dict(re.findall(r'^u (\S+) - ".*" (\S+)$', systemd, re.M))
+    assert set(rows) == set(homes)
+    modes = folders("cohortmix.tmpfiles") | folders("cohortmix-coordinator.tmpfiles")
+    for user, has in rows.items():
+        [(folder, mode)] = re.findall(r"`(/[\w/-]+)`, (0\d{3})", has)
+        made = modes.get(folder) or f"{unit('superlink')['StateDirectoryMode'][0]} {user} {user}"
+        assert made == f"{mode} {user} {user}", folder
+    assert "`www-data` (nginx, coordinator)" in PAGE
+
+
+def test_the_page_names_the_ports_that_are_closed_and_to_whom_they_are_open() -> None:
+    rows = re.findall(r"^\| (.*?) \| 127\.0\.0\.1:(\d+), open to root and", PAGE, re.M)
+    assert {port for _, port in rows} == {port for port, _ in DOORS.values()}
+    [users] = re.findall(r"^`superlink\.nft` names the users .*?: (.*?), as which", PAGE, re.M | re.S)
+    assert {"root", *re.findall(r"`([\w-]+)`", users)} == DOORS["superlink"][1]
 
 
 def test_the_superlink_listens_on_loopback_with_authentication() -> None:
@@ -162,7 +344,11 @@ def test_containers_keep_the_walls_of_the_units() -> None:
     for name, service in services.items():
         assert service["read_only"], name
         assert not service.get("privileged"), name
-    assert services["proxy"]["network_mode"] == "service:superlink"
+    assert services["proxy"]["network_mode"] == services["coordinator"]["network_mode"] == "service:superlink"
+    assert services["superlink"]["user"] != services["coordinator"]["user"]
+    state = "/var/lib/cohortmix-coordinator"
+    holders = [name for name, service in services.items() if state in str(service.get("volumes"))]
+    assert holders == ["coordinator"], "the signing key is in no other container"
     assert "ports" not in services["proxy"]
     assert services["superlink"]["ports"] == ["443:443"]
 

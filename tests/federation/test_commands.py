@@ -3,33 +3,38 @@
 The SuperLink is played by a grid in this process; everything else is what a coordinator runs.
 """
 
+import fcntl
 import json
+import os
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import pandas as pd
 import pytest
 import yaml
+from flwr.app import Context, RecordDict
+from flwr.cli.constant import DEFAULT_FLOWER_CONFIG_TOML
 from typer.testing import CliRunner
 
 from cohortmix.client.app import relay
 from cohortmix.client.policy import Policy
-from cohortmix.deploy import submit
+from cohortmix.deploy import meeting, presence, submit
+from cohortmix.deploy import superlink as superlink_module
 from cohortmix.deploy.cli import app
-from cohortmix.deploy.engines import connect, run
+from cohortmix.deploy.engines import connect
 from cohortmix.deploy.faults import EngineError
 from cohortmix.deploy.local_grid import LocalGrid
 from cohortmix.protocol.keyfile import write_key
 from cohortmix.protocol.messages import SignedStudy, decode
 from cohortmix.protocol.signing import Key
-from cohortmix.server import cli
+from cohortmix.server import carrier, cli
 from cohortmix.server.app import Patience, conduct
-from cohortmix.server.coordinator import TooFewSites
 from cohortmix.server.study import Study
 
 LARGE, SMALL = 300, 60
+DEPLOYED = Patience.of_deployment
 
 
 def cohortmix(*arguments: object, status: int = 0) -> str:
@@ -42,31 +47,38 @@ def cohortmix(*arguments: object, status: int = 0) -> str:
 
 @pytest.fixture
 def superlink(monkeypatch) -> Callable[..., list[str]]:
-    """superlink(consortium): Flower's command, which conducts the study at once; the list of what it was asked."""
+    """superlink(consortium): Flower's command, which starts the ServerApp; the list of what it was asked."""
 
     def play(consortium, silent=False):
         asked = []
 
-        def start(link, study: Study, key: Path) -> str:
+        def start(link, path: Path, token: str) -> str:
             asked.append("run")
-            assert study.folder == consortium.root / "coordinator"
-            with suppress(TooFewSites):  # as the ServerApp does
-                run(consortium, "process")
+            grid = LocalGrid(relay(partial(connect, consortium)), len(consortium.study.study.sites))
+            if not silent:
+                Thread(target=carrier.app, args=(grid, run_of(socket=str(path), token=token))).start()
             return str(len(asked))
 
         def status(link, known: str) -> str:
             asked.append("list")
             if silent:
                 raise EngineError("Flower's command 'list' failed; it says: no connection")
-            return "finished:completed"
+            return "running"
 
+        monkeypatch.setattr(submit.SuperLink, "require_configured", lambda link: None)
         monkeypatch.setattr(submit.SuperLink, "start", start)
         monkeypatch.setattr(submit.SuperLink, "status", status)
-        monkeypatch.setattr(submit, "LOOK_SECONDS", 0)
         monkeypatch.setattr(submit, "ASK_SECONDS", 0)
+        monkeypatch.setattr(meeting, "LOOK_SECONDS", 0.01)
+        monkeypatch.setattr(Patience, "of_deployment", Patience.of_simulation)  # nobody changes a refusal here
         return asked
 
     return play
+
+
+def run_of(**config: str) -> Context:
+    """What Flower tells the ServerApp of a run."""
+    return Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=dict(config))
 
 
 @pytest.fixture
@@ -132,7 +144,8 @@ def test_a_study_is_run_once_and_published(consortium, superlink, tmp_path):
     said = cohortmix("run", *of(consortium))
     assert "round 1: 2 of 2" in said
     assert "study 'toy study': complete" in said
-    assert asked == ["run"] or asked == ["run", "list"]
+    assert asked.count("run") == 1
+    assert "2 of 2 hospitals connected" in said
     assert "complete" in cohortmix("run", *of(consortium))
     assert asked.count("run") == 1, "nothing is left to ask"
 
@@ -191,7 +204,7 @@ def conduct_late(consortium) -> str:
     """What a deployed run does: it waits in round 2 for a site that missed round 1."""
     grid = LocalGrid(relay(partial(connect, consortium)), 2)
     with consortium.coordinator() as coordinator:
-        conduct(grid, coordinator, patience=Patience.of_deployment(100))
+        conduct(grid, coordinator, patience=DEPLOYED(100))
     return cohortmix("status", consortium.root / "coordinator")
 
 
@@ -218,16 +231,71 @@ def test_a_superlink_that_stops_is_status_4_and_keeps_what_came(halved, superlin
     assert asked.count("list") == submit.PATIENCE
 
 
-def test_a_run_that_still_goes_on_is_followed_and_not_started_twice(halved, superlink, monkeypatch):
-    asked = superlink(halved)
-    cohortmix("run", *of(halved), status=4)
+def test_a_site_that_is_not_connected_is_said_by_name(halved, superlink, monkeypatch):
+    superlink(halved)
+    monkeypatch.setattr(presence, "FIRST_SECONDS", 0)
+    said = cohortmix("run", *of(halved), status=4)
+    assert "1 of 2 hospitals connected; not connected: wee (1 relay did not say of which hospital" in said
+
+
+def test_that_nobody_is_connected_is_said_also_while_flower_has_not_begun(halved, superlink, monkeypatch):
+    superlink(halved, silent=True)
+    states = ["pending", "starting", "finished:failed"]
     monkeypatch.setattr(submit.SuperLink, "status", lambda link, run: states.pop(0))
-    states = ["running", "running", "finished:completed"]
-    cohortmix("run", *of(halved), status=4)
-    assert (asked.count("run"), states) == (1, [])
-    states = ["finished:stopped", "finished:completed"]
-    cohortmix("run", *of(halved), status=4)
-    assert asked.count("run") == 2
+    monkeypatch.setattr(submit, "SLOW_SECONDS", 0)
+    said = cohortmix("run", *of(halved), status=4)
+    assert said.count("0 of 2 hospitals connected: the SuperLink has not yet started run 1 (pending)") == 1
+    assert "run 1 ended before it began (finished:failed)" in said
+
+
+def test_a_study_is_run_by_one_process_at_a_time(consortium, superlink):
+    asked = superlink(consortium)
+    held = os.open(consortium.root / "coordinator", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert "is being run already, by another process" in cohortmix("run", *of(consortium), status=2)
+    assert asked == []
+    os.close(held)
+    cohortmix("run", *of(consortium))
+
+
+UNCONFIGURED = {
+    "no file": None,
+    "Flower's own, which starts a SuperLink": DEFAULT_FLOWER_CONFIG_TOML,
+    "no default": '[superlink]\n[superlink.coord]\naddress = "127.0.0.1:1"\n',
+    "no address": '[superlink]\ndefault = "coord"\n[superlink.coord]\noptions.num-supernodes = 2\n',
+    "no TOML": "superlink",
+}
+
+
+@pytest.mark.parametrize("config", UNCONFIGURED.values(), ids=UNCONFIGURED)
+def test_without_a_configured_consortium_nothing_is_started(config, consortium, tmp_path, monkeypatch):
+    """Flower would start a SuperLink of its own, which stays, and write its configuration into the home folder."""
+    monkeypatch.delenv("FLWR_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(superlink_module.subprocess, "run", lambda *command, **options: pytest.fail("was started"))
+    if config is not None:
+        (tmp_path / ".flwr").mkdir()
+        (tmp_path / ".flwr/config.toml").write_text(config)
+    before = sorted(tmp_path.rglob("*"))
+    said = cohortmix("run", *of(consortium), status=2)
+    assert said.startswith("cohortmix: no consortium is configured")
+    assert "nothing was started" in said
+    assert len(said.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not Study(consortium.root / "coordinator").begun
+
+
+def test_flowers_command_leaves_nothing_in_a_home_folder(consortium, tmp_path, monkeypatch):
+    monkeypatch.delenv("FLWR_HOME", raising=False)
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    (home / ".flwr").mkdir(parents=True)
+    config = home / ".flwr/config.toml"
+    config.write_text(
+        '[superlink]\ndefault = "coord"\n[superlink.coord]\naddress = "127.0.0.1:1"\ninsecure = true\n'
+    )
+    assert "Flower's command 'run' failed" in cohortmix("run", *of(consortium), status=4)
+    assert sorted(home.rglob("*")) == [home / ".flwr", config]
 
 
 def test_flowers_own_words_are_one_sentence(consortium, tmp_path, monkeypatch):

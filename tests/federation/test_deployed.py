@@ -1,10 +1,9 @@
 """What a deployed study lives with and a simulation does not: days of waiting, lost messages, lies, clocks."""
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import pytest
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Error, Message
 from flwr.common.constant import PARTITION_ID_KEY, ErrorCode
 
 from cohortmix.client.app import relay
@@ -12,7 +11,7 @@ from cohortmix.client.policy import Policy
 from cohortmix.deploy.consortium import Consortium
 from cohortmix.deploy.local_grid import LocalGrid
 from cohortmix.protocol.messages import Code, Refusal, encode
-from cohortmix.server.app import Clock, Patience, app, conduct
+from cohortmix.server.app import Clock, Patience, conduct
 from cohortmix.server.coordinator import TooFewSites
 from cohortmix.server.result import StudyResult
 from cohortmix.server.status import State, Status
@@ -206,18 +205,20 @@ def test_round_two_waits_for_a_late_site_only_where_sites_are_days_apart(found, 
     assert names(result) == (["tiny", "wee"] if deployed else ["tiny"])
 
 
-def test_the_deployed_app_conducts_the_study_that_its_run_names(two, tmp_path: Path):
-    """`study` and `key` of the run's configuration; it opens the folder, and leaves the answers there."""
-    folder = two.root / "coordinator"
-    context = Context(
-        run_id=1,
-        node_id=1,
-        node_config={},
-        state=RecordDict(),
-        run_config={"study": str(folder), "key": str(folder / "key")},
-    )
-    app(Net([Node(two.site(0)), Node(two.site(1))]), context)
-    assert Status.of(Study(folder)).over
-    context.run_config["key"] = str(tmp_path / "none")
-    with pytest.raises(ValueError, match="cannot read the key"):
-        app(Net([]), context)
+def test_it_is_said_at_each_look_who_is_connected(two):
+    """A node counts as connected from its first word on, also where its steward has not approved."""
+    time, seen = Time(), []
+    two.site(0).adopt(Policy())
+
+    class Silent(Node):
+        def describe(self) -> bytes:
+            if time.seconds < DEADLINE / 2:
+                raise OSError("the daemon is not running")
+            return super().describe()
+
+    net = Net([Node(two.site(0)), Silent(two.site(1))])
+    with two.coordinator() as coordinator:
+        conduct(net, coordinator, None, PATIENCE, time.clock, lambda *look: seen.append(look))
+    looks = list(dict.fromkeys((tuple(sorted(sites)), nameless) for sites, nameless in seen))
+    assert looks[-2:] == [(("tiny",), 1), (("tiny", "wee"), 0)]
+    assert len(looks) <= 4, "and it does not flicker"

@@ -1,0 +1,271 @@
+"""The socket between `study run`, which has the key, and Flower's ServerApp, which has not: what gets in."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from flwr.app import Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
+
+from cohortmix.client.app import relay
+from cohortmix.core.table import InputError
+from cohortmix.deploy import meeting as module
+from cohortmix.deploy.engines import connect
+from cohortmix.deploy.faults import EngineError
+from cohortmix.deploy.local_grid import LocalGrid
+from cohortmix.deploy.meeting import Meeting, RemoteGrid, meeting
+from cohortmix.protocol.codec import from_records, to_records
+from cohortmix.protocol.frames import FrameError, receive, send
+from cohortmix.protocol.messages import MAX_BYTES
+from cohortmix.server.app import conduct
+from cohortmix.server.carrier import carry
+
+SMALL = 60
+
+
+OPEN: list[socket.socket] = []
+
+
+@pytest.fixture(autouse=True)
+def closed_afterwards() -> Iterator[None]:
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    OPEN.extend(ends)
+    return ends
+
+
+def over(grid: LocalGrid) -> RemoteGrid:
+    """A grid at the other end of a socket, with a carrier between."""
+    ours, theirs = pair()
+    Thread(target=carry, args=(grid, theirs), daemon=True).start()
+    return RemoteGrid(ours)
+
+
+def connected(door: Meeting) -> socket.socket:
+    OPEN.append(connection := socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+    connection.connect(str(door.path))
+    return connection
+
+
+def knock(door: Meeting, token: str) -> socket.socket:
+    send(connection := connected(door), {"token": token})
+    return connection
+
+
+def test_a_study_over_the_socket_is_the_study_without(found):
+    results = []
+    for folder in ("near", "far"):
+        consortium = found({"tiny": SMALL, "wee": SMALL + 1}, folder=folder)
+        local = LocalGrid(relay(partial(connect, consortium)), 2)
+        with consortium.coordinator() as coordinator:
+            conduct(local if folder == "near" else over(local), coordinator)
+            results.append(coordinator.finish())
+    near, far = results
+    assert far.receipts == near.receipts
+    assert len(far.sites) == 2
+
+
+def test_the_servers_app_knows_neither_key_nor_study():
+    """What Flower's user runs loads nothing that reads a key, a study's folder or its store."""
+    program = "import sys, cohortmix.server.carrier; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "cohortmix.server.carrier" in loaded
+    forbidden = {"protocol.keyfile", "server.study", "server.store", "server.coordinator", "client", "deploy"}
+    assert not {f"cohortmix.{name}" for name in forbidden} & set(loaded)
+    named = (Path(module.__file__).with_name("bundle") / "pyproject.toml").read_text()
+    assert 'serverapp = "cohortmix.server.carrier:app"' in named
+    assert "key" not in named
+
+
+def test_only_the_right_word_opens_the_socket():
+    with meeting() as door:
+        wrong = [knock(door, word) for word in ("", "x", door.token[:-1], door.token + "0")]
+        right = knock(door, door.token)
+        grid = door.grid(lambda: None)
+        for connection in wrong:
+            with pytest.raises(FrameError):
+                receive(connection)
+        Thread(target=carry, args=(LocalGrid(relay(lambda context: None), 3), right), daemon=True).start()
+        assert len(list(grid.get_node_ids())) == 3
+        grid.close()
+
+
+@pytest.mark.parametrize("first", [b"", b"\xff" * 8, b"GET / HTTP/1.1\r\n", struct.pack(">II", 2, 0) + b"[]"])
+def test_noise_at_the_socket_is_sent_away(first):
+    with meeting() as door:
+        noise = connected(door)
+        noise.sendall(first)
+        noise.shutdown(socket.SHUT_WR)
+        knock(door, door.token)
+        door.grid(lambda: None).close()
+
+
+def test_the_word_is_another_each_time_and_the_socket_does_not_stay():
+    with meeting() as one, meeting() as two:
+        assert one.token != two.token
+        assert min(len(one.token), len(two.token)) == 64
+    assert not one.path.exists()
+    assert not one.path.parent.exists()
+
+
+def test_in_a_shared_folder_the_socket_is_of_owner_and_group_alone(tmp_path, monkeypatch):
+    with meeting(tmp_path) as door:
+        assert door.path.stat().st_mode & 0o777 == 0o660
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(module, "SHARED", tmp_path)
+    with meeting() as door:
+        assert door.path.parent == tmp_path, "that of the installation is the default"
+    with pytest.raises(InputError, match="give a folder of yours with --meet"), meeting(tmp_path / "none"):
+        pass
+
+
+def test_waiting_ends_by_what_the_caller_raises(monkeypatch):
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    left = [None, None, EngineError("the run has ended")]
+
+    def waiting() -> None:
+        if error := left.pop(0):
+            raise error
+
+    with meeting() as door, pytest.raises(EngineError, match="has ended"):
+        door.grid(waiting)
+    assert left == []
+
+
+# --- whoever takes over Flower's user
+
+
+class Liar:
+    """The other end of the connection, which answers what a test wants."""
+
+    def __init__(self, *frames: bytes) -> None:
+        ours, theirs = pair()
+        theirs.sendall(b"".join(frames))
+        theirs.shutdown(socket.SHUT_WR)
+        self.grid = RemoteGrid(ours)
+
+
+def frame(head: object, body: bytes = b"", length: int | None = None) -> bytes:
+    text = json.dumps(head).encode()
+    return struct.pack(">II", len(text), len(body) if length is None else length) + text + body
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\0\0",
+        frame([]),
+        frame({"ids": []}),
+        frame({"nodes": []}, length=MAX_BYTES + 1),
+        struct.pack(">II", 2**32 - 1, 0),
+        struct.pack(">II", 40_000, 0) + b"[" * 40_000,
+        struct.pack(">II", 3, 0) + b"\xff\xfe\xfd",
+        frame({"nodes": 5}),
+        frame({"nodes": ["x"]}),
+        frame({"nodes": [None]}),
+    ],
+)
+def test_an_answer_that_is_none_ends_the_run_in_one_sentence(answer):
+    with pytest.raises(EngineError, match="what has come from the sites is kept") as raised:
+        list(Liar(answer).grid.get_node_ids())
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("count", ["x", None, -1, 2**70])
+def test_a_wrong_number_of_replies_too(count):
+    liar = Liar(frame({"replies": count}), *[frame({"to": "1", "error": None})] * 3)
+    if count == -1:
+        assert list(liar.grid.pull_messages(["1"])) == []
+        return
+    with pytest.raises(EngineError):
+        list(liar.grid.pull_messages(["1"]))
+
+
+def test_replies_to_what_was_never_sent_are_left_out_and_wrong_codes_end_the_run():
+    def sent() -> Message:
+        return Message(to_records(b"question"), 7, "query.synthesize", ttl=60.0, group_id="1")
+
+    unknown, known = frame({"to": "else", "error": None}, b"x"), frame({"to": "a", "error": None}, b"answer")
+    liar = Liar(frame({"ids": ["a"]}), frame({"replies": 3}), unknown, known, known)
+    assert list(liar.grid.push_messages([sent()])) == ["a"]
+    (reply,) = liar.grid.pull_messages(["a", "else"])
+    assert from_records(reply.content) == b"answer"
+    assert reply.metadata.reply_to_message_id == "a"
+
+    gone = frame({"to": "a", "error": int(ErrorCode.NODE_UNAVAILABLE)})
+    liar = Liar(frame({"ids": ["a"]}), frame({"replies": 1}), gone)
+    liar.grid.push_messages([sent()])
+    (reply,) = liar.grid.pull_messages(["a"])
+    assert (reply.has_error(), reply.error.code) == (True, ErrorCode.NODE_UNAVAILABLE)
+
+    liar = Liar(frame({"ids": ["a"]}), frame({"replies": 1}), frame({"to": "a", "error": "word"}))
+    liar.grid.push_messages([sent()])
+    with pytest.raises(EngineError):
+        liar.grid.pull_messages(["a"])
+
+
+class Odd(LocalGrid):
+    """A grid whose node answers with an error whose text says too much, or with records of another kind."""
+
+    def pull_messages(self, message_ids):
+        replies = list(super().pull_messages(list(message_ids)))
+        kinds = [lambda sent: Message(Error(ErrorCode.UNKNOWN, "patient 42"), reply_to=sent)]
+        kinds.append(lambda sent: Message(RecordDict(), reply_to=sent))
+        for reply in replies:
+            odd = kinds[self.turn](reply)
+            odd.metadata.__dict__["_reply_to_message_id"] = reply.metadata.reply_to_message_id
+            yield odd
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+def test_the_carrier_sends_flowers_code_and_none_of_its_words(turn):
+    local = Odd(relay(lambda context: None), 1)
+    local.turn = turn
+    ours, theirs = pair()
+    Thread(target=carry, args=(local, theirs), daemon=True).start()
+    (node,) = local.get_node_ids()
+    send(ours, {"call": "push", "node": node, "kind": "query.describe", "ttl": 60.0, "group": "1"})
+    head, _ = receive(ours)
+    send(ours, {"call": "pull", "ids": head["ids"]})
+    assert receive(ours)[0] == {"replies": 1}
+    head, body = receive(ours)
+    assert (head["error"], body) == ((int(ErrorCode.UNKNOWN), None)[turn], b"")
+    assert "42" not in json.dumps(head)
+
+
+def test_the_carrier_ends_when_nobody_asks_any_more():
+    ours, theirs = pair()
+    carrier = Thread(target=carry, args=(LocalGrid(relay(lambda context: None), 1), theirs), daemon=True)
+    carrier.start()
+    ours.close()
+    carrier.join(30)
+    assert not carrier.is_alive()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a second user")
+def test_another_user_reaches_the_socket_of_a_temporary_folder():
+    """Flower's user can, wherever it runs; the word is what counts."""
+    program = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    with meeting() as door:
+        other = ["setpriv", "--reuid", "64230", "--regid", "64230", "--clear-groups", "/usr/bin/python3", "-c"]
+        if not Path("/usr/bin/python3").exists():
+            pytest.skip("no Python that other users can run")
+        assert subprocess.run([*other, program, str(door.path)], check=False).returncode == 0
