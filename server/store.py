@@ -35,6 +35,10 @@ CREATE TABLE IF NOT EXISTS publication (number INTEGER PRIMARY KEY, receipts TEX
 """
 
 
+NOT_ACCEPTED = "NOT_ACCEPTED"
+"""Code of a reply that the coordinator turned down; the other codes are the sites' own."""
+
+
 class RefusalEntry(NamedTuple):
     """One reply that brought no release: the site's refusal, or why the coordinator did not accept it."""
 
