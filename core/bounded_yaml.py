@@ -9,7 +9,7 @@ import yaml
 DEEPEST = 30
 """Levels of lists and keys in each other; a schema has four."""
 
-MOST_NODES = 200_000
+MOST_NODES = 100_000
 """Values of a file, an alias counted as all that it stands for."""
 
 _TYPES = ("map", "seq", "str", "null")
