@@ -61,14 +61,7 @@ def test_names_that_can_be_confused(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [
-        ("München", "Munchen"),
-        ("site-1", "site-2"),
-        ("1-11", "11-1"),
-        ("UK", "UA"),
-        ("Київ", "Харків"),
-        [("München", "Munchen"), ("site-1", "site-2"), ("1-11", "11-1"), ("UK", "UA"), ("Київ", "Харків")],
-    ],
+    [("München", "Munchen"), ("site-1", "site-2"), ("1-11", "11-1"), ("UK", "UA"), ("Київ", "Харків")],
 )
 def test_names_that_cannot(one: str, other: str) -> None:
     assert confusable([one, other]) is None
