@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_altered_requests_get_a_code_or_the_answer_that_was_approved(
     assert caplog.records == []
 
 
-EXTREMES = {
+EXTREMES: dict[str, dict[str, Any]] = {
     "noise of nothing": {"s_a": Decimal("1e-60")},
     "noise beyond all": {"s_a": Decimal("1e60")},
     "no noise": {"s_a": Decimal(0)},
@@ -77,7 +78,7 @@ EXTREMES = {
 }
 
 
-def extreme(common: Common, change: dict[str, object]) -> Common:
+def extreme(common: Common, change: dict[str, Any]) -> Common:
     cells = common.cells.numpy().copy()
     if change.get("cells") == "one":
         cells = np.zeros_like(cells)
