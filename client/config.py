@@ -24,7 +24,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
 from cohortmix.core.schema import Schema
-from cohortmix.protocol.fields import Exact, Name, PublicKey
+from cohortmix.protocol.fields import Exact, PublicKey, TypedName
 from cohortmix.protocol.keyfile import read_key
 from cohortmix.protocol.messages import MAX_BYTES
 from cohortmix.protocol.signing import Key
@@ -37,6 +37,8 @@ DEFAULT = Path("site.yaml")
 def _beside(path: Path, info: ValidationInfo) -> Path:
     """A path of the file, seen from the file's folder."""
     folder: Path = (info.context or {}).get("folder", Path())
+    if "\0" in str(path):
+        raise ValueError("expected a path, got a text with a NUL")
     return Path(os.path.normpath(folder / path.expanduser()))
 
 
@@ -68,7 +70,7 @@ class Data(_Part):
 class SiteConfig(_Part):
     """A site's configuration; every path is absolute or relative to the working directory."""
 
-    name: Name
+    name: TypedName
     data: Data
     schema_file: Beside = Field(alias="schema")
     cap_mu: Exact

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 NULL_TEXTS = ("", "na", "nan", "null")  # how files write "no value", in any case of letters
 TRUTH_TEXTS = ("false", "true")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # not Python's 3_2, which is a sample's code
-_WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,37})(\.0{0,9})?", re.ASCII)  # longer ones are no codes
 _DAY = re.compile(r"\d{4}-\d\d-\d\d|\d{8}", re.ASCII)
 
 

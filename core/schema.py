@@ -29,11 +29,13 @@ from pydantic import (
     model_validator,
 )
 
+from cohortmix.core.bounded_yaml import BoundedLoader
 from cohortmix.core.cell import TRUTH_TEXTS, category_text, whole_text
 from cohortmix.core.sentences import fault_sentences, yaml_sentence
 
 SITE = "site"  # the column of a pooled record that names where it is from
 EXACT = 2**53  # whole numbers up to here are exact in the floating point in which values are drawn
+WHOLE, TRUTH = "whole number", "truth value"  # tags of YAML; nobody can write one that has a space
 WIDEST = 1e300  # of a number's bounds, so that the range between them is finite
 
 
@@ -308,7 +310,7 @@ def _as_texts(plain: Any) -> Any:
     return repr(plain) if isinstance(plain, float) else plain
 
 
-class AsTyped(yaml.SafeLoader):
+class AsTyped(BoundedLoader):
     """YAML without guessing: everything but null is text, and pydantic gives each key its declared type.
 
     A list of `values` without quotes holds numbers or truth values, if all of them look like that. A key that
@@ -334,11 +336,15 @@ def _without_quotes(values: yaml.SequenceNode) -> None:
     whole = [whole_text(item.value) for item in items]
     for item, number in zip(items, whole, strict=True):
         if None not in whole:
-            item.tag, item.value = "tag:yaml.org,2002:int", number
+            item.tag, item.value = WHOLE, number
         elif all(other.value.lower() in TRUTH_TEXTS for other in items):
-            item.tag = "tag:yaml.org,2002:bool"
+            item.tag = TRUTH
 
 
+AsTyped.yaml_constructors = BoundedLoader.yaml_constructors | {
+    WHOLE: lambda _, node: int(node.value),
+    TRUTH: lambda _, node: node.value.lower() == "true",
+}
 AsTyped.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()

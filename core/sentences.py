@@ -43,6 +43,9 @@ _EXPECTED = {  # by pydantic's name of the fault, or how such names begin
 }
 _YAML = (  # a part of the parser's own words, and what a person would call it
     ("this key occurs twice", "{0}; keep one"),
+    ("levels are nested", "{0}"),
+    ("a value holds itself", "{0}; write it out"),
+    ("it has more than", "{0}"),
     (r"character '\t'", "a tab stands where spaces are expected; indent with spaces"),
     (
         "mapping values are not allowed",

@@ -13,14 +13,30 @@ receipts in `receipts.py`.
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import FailFast, Field, TypeAdapter, ValidationError, model_validator
 
 from cohortmix.core.noise import NOT_PRIVATE
 from cohortmix.protocol.canonical import canonical, sha256
-from cohortmix.protocol.fields import BigInt, Exact, Hash, Name, PublicKey, Ratio, Signature, Version, Wire
+from cohortmix.protocol.fields import (
+    MOST_PATIENTS,
+    BigInt,
+    Exact,
+    Hash,
+    Name,
+    Patients,
+    PublicKey,
+    Ratio,
+    Signature,
+    Version,
+    Wire,
+)
 from cohortmix.protocol.payload import Centroids, ClassSums, Common, NoisedAnswer, Release
 from cohortmix.protocol.study import NEIGHBOURS, SiteEntry, StudySpec
 
@@ -34,6 +50,12 @@ __all__ = [
 PROTOCOL = 1
 MAX_BYTES = 64 * 2**20
 """Longest message that is read."""
+
+MOST_KEYS, MOST_PARTS = 2**15, 2**21
+"""Most colons and commas of a message: a study of 1000 sites has 3000 keys, and arrays are one text each.
+
+Counted before anything is read, since each key and part takes a hundred times its bytes until it is refused.
+"""
 
 TEST_WARNING = NOT_PRIVATE
 """What every output says that was made with the keyed noise source."""
@@ -78,13 +100,23 @@ class Request(Wire):
     @property
     def hash(self) -> str:
         """Covers the study, the round, the request id and the common groups and margins."""
-        return sha256(self.plain())
+        return hashlib.sha256(self.canonical).hexdigest()
+
+    @property
+    def canonical(self) -> bytes:
+        """The request as canonical JSON, of which its hash and its signature are made."""
+        return _canonical(self)
 
     @model_validator(mode="after")
     def _common_in_round_two(self) -> Request:
         if (self.common is None) == (self.round == 2):
             raise ValueError(f"expected common groups in round 2 and only there, got round={self.round}")
         return self
+
+
+@lru_cache(maxsize=1)
+def _canonical(request: Request) -> bytes:
+    return canonical(request.plain())
 
 
 def request_id(study: str, site: str, round: int) -> str:
@@ -107,6 +139,9 @@ class SignedRequest(_Message):
 
 ANSWER_NAMES = {1: ("class sums",), 2: ("second moments",)}
 """What a receipt calls the answers that each round draws, if it draws any."""
+
+MOST_STATEMENTS = 8
+"""Of one receipt: more than any round draws; their sum is still a number to be printed."""
 
 
 class Statement(Wire):
@@ -132,7 +167,7 @@ class Receipt(Wire):
     unit: Literal["patient"] = "patient"
     neighbours: Literal["replace-one-patient"] = NEIGHBOURS
     mu2: Ratio
-    statements: tuple[Statement, ...] = Field(max_length=100)
+    statements: Annotated[tuple[Statement, ...], Field(max_length=MOST_STATEMENTS), FailFast()]
     epsilon: Exact
     delta: Exact
     kappa: Exact
@@ -140,7 +175,7 @@ class Receipt(Wire):
     private: bool
     warning: str | None = Field(default=None, max_length=100)
     version: Version
-    patients: int = Field(ge=1)
+    patients: Patients
     release_hash: Hash
     previous: Hash
 
@@ -201,9 +236,9 @@ class Description(_Message):
     type: Literal["description"] = "description"
     site: Name
     key: PublicKey
-    patients: int = Field(ge=0)
+    patients: int = Field(ge=0, le=MOST_PATIENTS)
     schema_hash: Hash
-    columns: tuple[str, ...]
+    columns: Annotated[tuple[str, ...], FailFast()]
     version: Version
 
 
@@ -214,7 +249,7 @@ _ANY: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator=
 
 
 class _Header(Wire, extra="ignore"):
-    protocol: int
+    protocol: int = Field(ge=0, lt=10**6)
 
 
 def encode(message: Message) -> bytes:
@@ -234,6 +269,8 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Message:
     """
     if len(data) > limit:
         raise MessageError(f"expected a message of at most {limit} bytes, got {len(data)}")
+    if data.count(b":") > MOST_KEYS or data.count(b",") > MOST_PARTS:
+        raise MessageError(f"expected a message of at most {MOST_KEYS} keys and {MOST_PARTS} parts, got more")
     try:
         version = _Header.model_validate_json(data).protocol
         if version != PROTOCOL:
@@ -244,5 +281,11 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Message:
 
 
 def _faults(error: ValidationError) -> str:
+    """The first faults, each with its key; the name of a key can be whatever somebody sent."""
     faults: list[Any] = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'message'}: {fault['type']}" for fault in faults[:5])
+    return "; ".join(f"{_place(fault['loc']) or 'message'}: {fault['type']}" for fault in faults[:5])
+
+
+def _place(loc: Sequence[object]) -> str:
+    parts = [str(part) for part in loc]
+    return ".".join(part if re.fullmatch(r"\w{1,40}", part, re.ASCII) else "(unknown)" for part in parts)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -11,7 +15,11 @@ from pydantic import BaseModel, ValidationError
 from cohortmix.core.schema import load_yaml
 from cohortmix.core.sentences import fault_sentences, yaml_sentence
 from cohortmix.core.table import InputError
-from cohortmix.protocol.fields import HEX_64, NAME
+from cohortmix.protocol.fields import HEX_64
+from cohortmix.protocol.names import NAME
+
+MOST_BYTES = 8 * 2**20
+"""Of a file that a person has written or was sent: a study of 1000 sites has a fiftieth of it."""
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -29,12 +37,39 @@ def read_text(path: Path, what: str, absent: str = "") -> str:
     absent : what to do where there is no such file.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bytes(path, what, absent).decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"cannot read {what} {str(path)!r}: it is not UTF-8 text") from None
+
+
+def read_bytes(path: Path, what: str, absent: str = "", most: int = MOST_BYTES) -> bytes:
+    """The content of a file of at most `most` bytes; errors as `read_text`."""
+    with plain_file(path, what, absent) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise InputError(f"cannot read {what} {str(path)!r}: it is longer than {most} bytes")
+    return content
+
+
+@contextmanager
+def plain_file(path: Path, what: str, absent: str = "") -> Iterator[IO[bytes]]:
+    """A file, open; errors as `read_text`, also for a device or a pipe, which might never end."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe's writer is not waited for
     except OSError as error:
         cure = f"; {absent}" if absent and isinstance(error, FileNotFoundError) else ""
         raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror}{cure}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"cannot read {what} {str(path)!r}: it is not UTF-8 text") from None
+    except ValueError:
+        raise InputError(f"cannot read {what} {str(path)!r}: no file can have this name") from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InputError(f"cannot read {what} {str(path)!r}: it is no plain file")
+        with open(descriptor, "rb", closefd=False) as file:
+            yield file
+    except OSError as error:
+        raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
 
 
 def parse_file(text: str, model: type[T], what: str, context: Any = None) -> T:
@@ -63,3 +98,8 @@ def parse_file(text: str, model: type[T], what: str, context: Any = None) -> T:
 def faults_of(error: ValidationError, model: type[BaseModel]) -> str:
     """As `sentences.fault_sentences`, with the names and keys of this protocol in words."""
     return fault_sentences(error, model, _SHAPES)
+
+
+def shown(text: str) -> str:
+    """A key of somebody's file, as it may stand in a sentence: short, and on one line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:60])

@@ -26,7 +26,7 @@ from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.folder import whole_folder
 from cohortmix.protocol.messages import MessageError, SignedStudy, StudySpec, decode, encode
 from cohortmix.protocol.signing import Key, SignatureError, sign_study, verify_study
-from cohortmix.protocol.textfile import faults_of
+from cohortmix.protocol.textfile import faults_of, read_bytes
 from cohortmix.server.store import Store
 
 if TYPE_CHECKING:
@@ -131,10 +131,7 @@ class Study:
             yield Coordinator(signed, key, schema, store)
 
     def _read(self, name: str) -> bytes:
-        try:
-            return (self.folder / name).read_bytes()
-        except OSError as error:
-            raise InputError(f"no study in {str(self.folder)!r}: {name}: {error.strerror}") from None
+        return read_bytes(self.folder / name, "the study's file")
 
 
 def require_own_key(spec: StudySpec, key: Key) -> None:

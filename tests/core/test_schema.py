@@ -69,7 +69,7 @@ def test_the_hash_depends_on_whatever_numbers_cells() -> None:
         assert Schema.from_yaml(swapped.to_yaml()).hash == swapped.hash
     for name, column in schema.columns.items():
         if isinstance(column, Category):
-            turned = column.model_copy(update={"values": column.values[::-1]})
+            turned = column.model_copy(update={"declared": column.values[::-1]})
             assert schema.model_copy(update={"columns": schema.columns | {name: turned}}).hash != schema.hash
 
 

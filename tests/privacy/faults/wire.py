@@ -6,6 +6,44 @@ from .fault import POLICY, REFUSALS, SITE, SNAPSHOT, TICKS, Fault
 
 FAULTS = (
     Fault(
+        "one signature under a key of small order holds for any receipt",
+        "protocol/signing.py",
+        "if is_weak(key) or is_weak(made[:32]):",
+        "if not key:",
+        ("tests/protocol/test_points.py::test_without_the_check_one_signature_would_hold_for_any_message",),
+    ),
+    Fault(
+        "a receipt is computed with before its signature is checked",
+        "protocol/receipts.py",
+        "    try:\n        verify_receipt(signed, entry.key)",
+        "    check(receipt)\n    try:\n        verify_receipt(signed, entry.key)",
+        ("tests/server/test_hostile_replies.py::test_nothing_is_computed_before_the_signature_is_checked",),
+    ),
+    Fault(
+        "a hostile coordinator's margins are reserved for before they are checked",
+        "client/site.py",
+        "or not _are_margins(common, study, sizes):",
+        "or not sizes:",
+        (
+            "tests/client/test_hostile_requests.py::"
+            "test_margins_at_their_bounds_are_answered_or_refused_before_they_cost",
+        ),
+    ),
+    Fault(
+        "a site answers a study of another version",
+        "client/site.py",
+        'if study.version != (own := version("cohortmix")):',
+        'if not (own := version("cohortmix")):',
+        ("tests/client/test_hostile_requests.py::test_a_study_of_another_version_is_refused",),
+    ),
+    Fault(
+        "a site's mixture may have any number of centroids",
+        "server/acceptance.py",
+        "max(0, mixed - most_components(plan))",
+        "0 * most_components(plan) * mixed",
+        ("tests/server/test_hostile_replies.py::test_a_site_has_no_more_centroids_than_its_plan",),
+    ),
+    Fault(
         "an exception's text crosses the wire",
         "client/site.py",
         'sentence = "The site could not answer; its own log says why."',
