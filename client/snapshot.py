@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cohortmix.client.data import open_table
-from cohortmix.client.durable import replace_file, sync_folder
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, Source, plain
+from cohortmix.protocol.durable import replace_file, sync_folder
 
 NAMES = ("a.parquet", "b.parquet")  # one is served; the other is there while it is replaced
 AGAIN = "run `cohortmix site check`"

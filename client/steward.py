@@ -27,8 +27,8 @@ from cohortmix.client.approval import (
 )
 from cohortmix.client.cli import write_text
 from cohortmix.client.config import DEFAULT, SiteConfig, load_config
-from cohortmix.client.database import LedgerError
 from cohortmix.client.display import show_class_centroids, show_decisions, show_ledger, show_quote, state
+from cohortmix.client.journal import LedgerError
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.policy import Policy
 from cohortmix.client.progress import step

@@ -445,7 +445,7 @@ FAULTS = (
     ),
     Fault(
         "a ledger that was set back opens",
-        "client/mark.py",
+        "protocol/mark.py",
         "        if mark is not None:\n"
         "            self._require_history(mark, place, hash_of)\n            if place",
         "        if mark is not None and place.steps >= mark.steps:\n"
