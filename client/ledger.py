@@ -244,9 +244,10 @@ class Ledger:
     @property
     def today(self) -> date:
         """The latest day that this ledger has seen: today, unless the clock was set back since a step of it."""
-        written_down = [each.day for each in (*self.entries(), *(act for _, act in self._acts()))]
-        written_down += [self._decision(step).day for step in self._journal.steps(DECIDED)]
-        return max([today(), *(day for day in written_down if day is not None)])
+        days: list[date | None] = [self._reserved(step).day for step in self._journal.steps(RESERVED)]
+        days += [act.day for _, act in self._acts()]
+        days += [self._decision(step).day for step in self._journal.steps(DECIDED)]
+        return max([today(), *(day for day in days if day is not None)])
 
     @property
     def spent_mu2(self) -> Fraction:

@@ -84,7 +84,7 @@ class Journal:
         self._database = Database(path, _TABLE, words)
         self._mark = None if mark is None else Mark(mark, words)
         self._steps: list[Step] = []  # verified; the large ones are held without their content
-        self._numbers: dict[str, list[int]] = defaultdict(list)  # of each kind
+        self._numbers: dict[tuple[str, ...], list[int]] = defaultdict(list)  # by kind; and study; and id
         self._keys: set[tuple[str, str, str, int]] = set()
         self._large: set[int] = set()
         try:
@@ -139,22 +139,22 @@ class Journal:
             return self._place
 
     def steps(self, kind: str, study: str | None = None, id: str | None = None) -> list[Step]:
-        """The steps of one kind, of all studies or one, of all requests or one; in their order."""
+        """The steps of one kind, of all studies or one, of all requests of that or one; in their order."""
+        key = tuple(part for part in (kind, study, id) if part is not None)
         with self._newest():
-            steps = [self._steps[number - 1] for number in self._numbers[kind]]
-            wanted = [step for step in steps if study in (None, step.study) and id in (None, step.id)]
-            return [self._whole(step) for step in wanted]
+            return [self._whole(number) for number in self._numbers.get(key, ())]
 
     def last(self, kind: str) -> Step | None:
         """The last step of one kind."""
         with self._newest():
-            numbers = self._numbers[kind]
-            return self._whole(self._steps[numbers[-1] - 1]) if numbers else None
+            numbers = self._numbers.get((kind,))
+            return self._whole(numbers[-1]) if numbers else None
 
     def keys(self, kind: str) -> set[tuple[str, str]]:
         """The study and id of the steps of one kind, without their content."""
         with self._newest():
-            return {(step.study, step.id) for step in (self._steps[number - 1] for number in self._numbers[kind])}
+            steps = (self._steps[number - 1] for number in self._numbers.get((kind,), ()))
+            return {(step.study, step.id) for step in steps}
 
     def hash_of(self, number: int) -> str:
         """The hash of the step of this number; GENESIS for 0."""
@@ -182,39 +182,41 @@ class Journal:
     def _catch_up(self) -> None:
         """Take in what was added since, row by row in the order of the table itself."""
         place = self._place
-        if place.steps and [row[0] for row in self._rows("hash", "number = ?", place.steps)] != [place.hash]:
+        if place.steps and [row[0] for row in self._found("hash", "number = ?", place.steps)] != [place.hash]:
             raise self.words.history_error(
                 f"{self.words.name} was set back, or altered, while it was open; {self.words.newest}"
             )
         first = place.steps or -(2**63)  # at the opening whatever is there, in front of the first one too
-        for row in self._rows(_COLUMNS, "number > ? ORDER BY number", first):
+        for row in self._found(_COLUMNS, "number > ? ORDER BY number", first):
             self._take(Step(*row))
 
     def _take(self, step: Step) -> None:
-        key = step[1:5]
+        key = (step.kind, step.study, step.id, step.part)
         if not step.follows(self._place) or key in self._keys:
             raise self.altered(len(self._steps) + 1)
-        self._numbers[step.kind].append(step.number)
+        for names in ((step.kind,), (step.kind, step.study), (step.kind, step.study, step.id)):
+            self._numbers[names].append(step.number)
         self._keys.add(key)
         if len(step.content) > SMALL:
             self._large.add(step.number)
             step = step._replace(content=b"")
         self._steps.append(step)
 
-    def _whole(self, step: Step) -> Step:
+    def _whole(self, number: int) -> Step:
         """A step with its content, which is that of its hash."""
-        if step.number not in self._large:
+        step = self._steps[number - 1]
+        if number not in self._large:
             return step
-        found, before = self._read(step.number), Place(step.number - 1, self.hash_of(step.number - 1))
+        found, before = self._read(number), Place(number - 1, self.hash_of(number - 1))
         if found is None or found.hash != step.hash or not found.follows(before):
-            raise self.altered(step.number)
+            raise self.altered(number)
         return found
 
     def _read(self, number: int) -> Step | None:
-        rows = list(self._rows(_COLUMNS, "number = ?", number))
+        rows = list(self._found(_COLUMNS, "number = ?", number))
         return Step(*rows[0]) if len(rows) == 1 else None
 
-    def _rows(self, columns: str, where: str, number: int) -> Iterator[tuple[Any, ...]]:
+    def _found(self, columns: str, where: str, number: int) -> Iterator[tuple[Any, ...]]:
         """Found by their number, which is where they are in the table, and by no index."""
         return self._database.each(f"SELECT {columns} FROM steps NOT INDEXED WHERE {where}", number)
 

@@ -3,9 +3,11 @@
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ledgers import CAP, HASH, LARGE, STUDY, answer, mu2, request, reserve, sealing
 
@@ -98,14 +100,14 @@ def test_a_killed_process_resumes_with_its_stored_answers(path: Path) -> None:
 
 def test_a_commit_is_everything_or_nothing(ledger: Ledger) -> None:
     """The disk is full: neither release nor receipt is there, and a second attempt works."""
-    asked, drawn = request(), answer()
+    asked, drawn = request(), replace(answer(), values=np.arange(10_000))  # more than fits on a page
     reserved = reserve(ledger, asked)
     reserved.debit(0, drawn.question, drawn.mu2)
     reserved.store(0, drawn)
     pages = ledger._journal._database._connection.execute
     (room,) = pages("PRAGMA max_page_count").fetchone()
     pages("PRAGMA max_page_count = 1")  # SQLite's own limit stands for the disk: no page more than there are
-    with pytest.raises(LedgerError, match="cannot write the ledger .* database or disk is full"):
+    with pytest.raises(LedgerError, match=r"cannot write the ledger .* database or disk is full"):
         ledger.commit(reserved, sealing(asked, drawn))
     assert ledger.receipts() == ()
     pages(f"PRAGMA max_page_count = {room}")
