@@ -11,23 +11,43 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+
+from cohortmix.protocol.names import NAME, checked_name, composed
+from cohortmix.protocol.points import is_weak
 
 _DIGITS = 400  # longest numerator or denominator of a fraction: far above any sum of mu^2, far below a denial
 _RATIO = re.compile(rf"(\d{{1,{_DIGITS}}})/(\d{{1,{_DIGITS}}})", re.ASCII)
-_WHOLE = re.compile(rf"-?\d{{1,{_DIGITS}}}", re.ASCII)
+_WHOLE_DIGITS = 160  # the vault's sums end at 2^62: a sensitivity, squared, has 40 digits
+_WHOLE = re.compile(rf"-?\d{{1,{_WHOLE_DIGITS}}}", re.ASCII)
 _EXPONENT = 60  # decimals between 1e-60 and 1e60
+_LONGEST_DECIMAL = 200  # characters: 121 digits, and zeros that a person may have typed
+MOST_PATIENTS = 10**10
+"""More than there are people; it keeps every number that depends on it within a float."""
+
+MOST_NUMBERS = 2**24
+"""Of one array along one of its axes: twice what the longest message holds."""
 
 
 def _to_decimal(value: object) -> Decimal:
     if isinstance(value, float | bool):
         raise ValueError(f"expected an exact decimal such as Decimal('0.268'), got a {type(value).__name__}")
+    if isinstance(value, str) and len(value) > _LONGEST_DECIMAL:
+        value = "nan"
     try:
         number = Decimal(value) if isinstance(value, str | int | Decimal) else Decimal("nan")
     except InvalidOperation:
         number = Decimal("nan")
     exponent = number.as_tuple().exponent
-    if not isinstance(exponent, int) or number < 0 or max(abs(exponent), number.adjusted()) > _EXPONENT:
+    if not isinstance(exponent, int) or number.is_signed() or max(abs(exponent), number.adjusted()) > _EXPONENT:
         raise ValueError("expected a decimal number such as 0.268, not negative, with 60 places at most")
     return number
 
@@ -74,6 +94,8 @@ def _rounded(value: float | Fraction, places: int, rounding: str) -> Decimal:
 
 def _to_ratio(value: object) -> Fraction:
     if isinstance(value, Fraction):
+        if not 0 <= value.numerator < 10**_DIGITS > value.denominator:
+            raise ValueError(f"expected a fraction, not negative, whose parts have at most {_DIGITS} digits")
         return value
     match = _RATIO.fullmatch(value) if isinstance(value, str) else None
     if match is None or not int(match[2]):
@@ -91,7 +113,7 @@ def ratio_text(number: Fraction) -> str:
 
 
 def _to_whole(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**_WHOLE_DIGITS:
         return value
     if not isinstance(value, str) or not _WHOLE.fullmatch(value):
         raise ValueError("expected a whole number as a decimal text, such as '4294967296'")
@@ -105,22 +127,34 @@ Ratio = Annotated[Fraction, BeforeValidator(_to_ratio), PlainSerializer(ratio_te
 """A non-negative fraction, as "p/q" on the wire: mu^2 and shares of it."""
 
 BigInt = Annotated[int, BeforeValidator(_to_whole), PlainSerializer(str, when_used="json")]
-"""A whole number of any size, as text on the wire: JSON readers lose integers beyond 2^53."""
+"""A whole number of at most 160 digits, as text on the wire: JSON readers lose integers beyond 2^53."""
 
 HEX_64 = r"^[0-9a-f]{64}$"
-NAME = r"^\w(?:[\w .-]{0,62}\w)?$"
+
+
+def _no_weak_key(public_hex: str) -> str:
+    if is_weak(bytes.fromhex(public_hex)):
+        raise ValueError("expected an Ed25519 public key that names somebody, got a point of small order")
+    return public_hex
+
 
 Hash = Annotated[str, Field(pattern=HEX_64)]
 """SHA-256, lower-case hexadecimal."""
 
-PublicKey = Annotated[str, Field(pattern=HEX_64)]
-"""Raw Ed25519 public key, lower-case hexadecimal."""
+PublicKey = Annotated[str, Field(pattern=HEX_64), AfterValidator(_no_weak_key)]
+"""Raw Ed25519 public key, lower-case hexadecimal; none of small order, none in a second spelling."""
 
 Signature = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 """Ed25519 signature, lower-case hexadecimal."""
 
-Name = Annotated[str, Field(pattern=NAME)]
-"""A name that is also a safe file name: letters, digits, and ' ', '.', '-', '_' inside; at most 64."""
+Name = Annotated[str, Field(pattern=NAME), AfterValidator(checked_name)]
+"""A name that is also a safe file name: letters, digits, and ' ', '.', '-', '_' inside; at most 64 bytes, NFC."""
+
+TypedName = Annotated[Name, BeforeValidator(composed)]
+"""A name as a person types it, in either of Unicode's forms."""
+
+Patients = Annotated[int, Field(ge=1, le=MOST_PATIENTS)]
+"""How many patients a site has."""
 
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z.+!-]{1,40}$")]
 """A package version."""
@@ -142,7 +176,7 @@ class Array(Wire):
     """An array as its little-endian bytes in base64, so that not one bit of a number is lost."""
 
     dtype: Literal["<i8", "<f8"]
-    shape: tuple[Annotated[int, Field(ge=0)], ...] = Field(max_length=3)
+    shape: tuple[Annotated[int, Field(ge=0, le=MOST_NUMBERS)], ...] = Field(max_length=3)
     data: str
 
     @model_validator(mode="after")

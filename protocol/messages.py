@@ -13,14 +13,28 @@ receipts in `receipts.py`.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import FailFast, Field, TypeAdapter, ValidationError, model_validator
 
 from cohortmix.core.noise import NOT_PRIVATE
 from cohortmix.protocol.canonical import canonical, sha256
-from cohortmix.protocol.fields import BigInt, Exact, Hash, Name, PublicKey, Ratio, Signature, Version, Wire
+from cohortmix.protocol.fields import (
+    MOST_PATIENTS,
+    BigInt,
+    Exact,
+    Hash,
+    Name,
+    Patients,
+    PublicKey,
+    Ratio,
+    Signature,
+    Version,
+    Wire,
+)
 from cohortmix.protocol.payload import Centroids, ClassSums, Common, NoisedAnswer, Release
 from cohortmix.protocol.study import NEIGHBOURS, SiteEntry, StudySpec
 
@@ -34,6 +48,12 @@ __all__ = [
 PROTOCOL = 1
 MAX_BYTES = 64 * 2**20
 """Longest message that is read."""
+
+MOST_KEYS, MOST_PARTS = 2**15, 2**21
+"""Most colons and commas of a message: a study of 1000 sites has 3000 keys, and arrays are one text each.
+
+Counted before anything is read, since each key and part takes a hundred times its bytes until it is refused.
+"""
 
 TEST_WARNING = NOT_PRIVATE
 """What every output says that was made with the keyed noise source."""
@@ -108,6 +128,9 @@ class SignedRequest(_Message):
 ANSWER_NAMES = {1: ("class sums",), 2: ("second moments",)}
 """What a receipt calls the answers that each round draws, if it draws any."""
 
+MOST_STATEMENTS = 8
+"""Of one receipt: more than any round draws; their sum is still a number to be printed."""
+
 
 class Statement(Wire):
     """What one noised answer cost: mu2 = sensitivity2 / sigma^2, all in noise steps."""
@@ -132,7 +155,7 @@ class Receipt(Wire):
     unit: Literal["patient"] = "patient"
     neighbours: Literal["replace-one-patient"] = NEIGHBOURS
     mu2: Ratio
-    statements: tuple[Statement, ...] = Field(max_length=100)
+    statements: Annotated[tuple[Statement, ...], Field(max_length=MOST_STATEMENTS), FailFast()]
     epsilon: Exact
     delta: Exact
     kappa: Exact
@@ -140,7 +163,7 @@ class Receipt(Wire):
     private: bool
     warning: str | None = Field(default=None, max_length=100)
     version: Version
-    patients: int = Field(ge=1)
+    patients: Patients
     release_hash: Hash
     previous: Hash
 
@@ -201,9 +224,9 @@ class Description(_Message):
     type: Literal["description"] = "description"
     site: Name
     key: PublicKey
-    patients: int = Field(ge=0)
+    patients: int = Field(ge=0, le=MOST_PATIENTS)
     schema_hash: Hash
-    columns: tuple[str, ...]
+    columns: Annotated[tuple[str, ...], FailFast()]
     version: Version
 
 
@@ -214,7 +237,7 @@ _ANY: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator=
 
 
 class _Header(Wire, extra="ignore"):
-    protocol: int
+    protocol: int = Field(ge=0, lt=10**6)
 
 
 def encode(message: Message) -> bytes:
@@ -234,6 +257,8 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Message:
     """
     if len(data) > limit:
         raise MessageError(f"expected a message of at most {limit} bytes, got {len(data)}")
+    if data.count(b":") > MOST_KEYS or data.count(b",") > MOST_PARTS:
+        raise MessageError(f"expected a message of at most {MOST_KEYS} keys and {MOST_PARTS} parts, got more")
     try:
         version = _Header.model_validate_json(data).protocol
         if version != PROTOCOL:
@@ -244,5 +269,11 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Message:
 
 
 def _faults(error: ValidationError) -> str:
+    """The first faults, each with its key; the name of a key can be whatever somebody sent."""
     faults: list[Any] = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'message'}: {fault['type']}" for fault in faults[:5])
+    return "; ".join(f"{_place(fault['loc']) or 'message'}: {fault['type']}" for fault in faults[:5])
+
+
+def _place(loc: Sequence[object]) -> str:
+    parts = [str(part) for part in loc]
+    return ".".join(part if re.fullmatch(r"\w{1,40}", part, re.ASCII) else "(unknown)" for part in parts)

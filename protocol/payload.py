@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import FailFast, Field, model_validator
 
 from cohortmix.core import centroids as core
 from cohortmix.core.anonymize import Margins
@@ -13,6 +13,12 @@ from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.fields import Array, BigInt, Exact, Hash, Ratio, Wire, exact
 
 CentroidKind = Literal["mixture", "class"]
+MOST_FEATURES = 10_000
+MOST_CELLS = 2**18  # of one feature
+MOST_CENTROIDS = 100_000  # of one site; the plan of a study allows far fewer
+
+_Group = Annotated[int, Field(ge=0, le=MOST_CELLS)]
+_GroupsOfFeature = Annotated[tuple[_Group, ...], Field(min_length=1, max_length=MOST_CELLS), FailFast()]
 
 
 class Common(Wire):
@@ -22,7 +28,7 @@ class Common(Wire):
     of `core.anonymize`, `s_a` their noise.
     """
 
-    groups: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...]
+    groups: Annotated[tuple[_GroupsOfFeature, ...], Field(max_length=MOST_FEATURES), FailFast()]
     cells: Array
     masses: Array
     s_a: Exact
@@ -41,6 +47,14 @@ class Common(Wire):
     def to_core(self) -> core.Common:
         """The `Common` of `core.centroids`."""
         return core.Common(self.groups, Margins(self.cells.numpy(), self.masses.numpy(), float(self.s_a)))
+
+    @model_validator(mode="after")
+    def _shapes(self) -> Common:
+        cells, classes = sum(len(of) for of in self.groups), self.masses.shape[:1]
+        if self.cells.shape != (*classes, cells) or len(self.masses.shape) != 1:
+            raise ValueError("expected cells (classes, fine cells) and masses (classes,)")
+        _require_dtype("<f8", self.cells, self.masses)
+        return self
 
 
 class NoisedAnswer(Wire):
@@ -69,6 +83,11 @@ class NoisedAnswer(Wire):
         """The `Answer` of `core.vault`."""
         return Answer(self.values.numpy(), self.sigma, self.unit, self.sensitivity2, self.mu2, self.question)
 
+    @model_validator(mode="after")
+    def _whole_numbers(self) -> NoisedAnswer:
+        _require_dtype("<i8", self.values)
+        return self
+
 
 class ClassSums(Wire):
     """Release of round 1: the noised class sums of answer A."""
@@ -89,7 +108,7 @@ class Centroids(Wire):
     masses: Array
     means: Array
     labels: Array
-    kinds: tuple[CentroidKind, ...]
+    kinds: Annotated[tuple[CentroidKind, ...], Field(max_length=MOST_CENTROIDS), FailFast()]
     noise_std: Exact
     support_points: Array
     support_labels: Array
@@ -133,7 +152,14 @@ class Centroids(Wire):
             raise ValueError("expected as many masses, means, labels and kinds; as many points as labels")
         if widths != [self.means.shape[1:], self.labels.shape[1:]] or any(len(width) != 1 for width in widths):
             raise ValueError("expected support points and labels as wide as the means and the labels")
+        points = (self.support_points, self.support_labels)
+        _require_dtype("<f8", self.masses, self.means, self.labels, *points)
         return self
 
 
 Release = Annotated[ClassSums | Centroids, Field(discriminator="kind")]
+
+
+def _require_dtype(dtype: str, *arrays: Array) -> None:
+    if any(array.dtype != dtype for array in arrays):
+        raise ValueError(f"expected arrays of {dtype}")

@@ -150,7 +150,7 @@ def check(receipt: Receipt) -> None:
         raise ReceiptError(
             f"expected mu2={ratio_text(cost.mu2)}, the sum of its statements, got {ratio_text(receipt.mu2)}"
         )
-    if cost.mu2 > MOST_MU**2 or not 0 < receipt.delta < 1:
+    if cost.mu2 > MOST_MU**2 or not 0 < float(receipt.delta) < 1:
         raise ReceiptError(f"expected mu <= {MOST_MU} and 0 < delta < 1, got delta={receipt.delta}")
     if Fraction(receipt.kappa) < cost.kappa:
         raise ReceiptError(f"expected kappa of at least {float(cost.kappa):.6g}, got kappa={receipt.kappa}")
@@ -173,7 +173,6 @@ def verify(signed: SignedReceipt, study: StudySpec) -> None:
         verify_receipt(signed, entry.key)
     except SignatureError as error:
         raise ReceiptError(f"receipt of {receipt.site!r}: {error}") from None
-    check(receipt)
     expected = {
         "study": study.hash,
         "schema_hash": study.schema_hash,
@@ -183,6 +182,7 @@ def verify(signed: SignedReceipt, study: StudySpec) -> None:
         "patients": entry.patients,
     }
     _expect(receipt, expected)
+    check(receipt)
     if receipt.mu2 > study.mu2:
         raise ReceiptError(
             f"expected at most mu={study.mu}, got mu={math.sqrt(receipt.mu2):.6g} from {receipt.site!r}"
@@ -192,6 +192,7 @@ def verify(signed: SignedReceipt, study: StudySpec) -> None:
 def verify_release(signed: SignedRelease, request: Request) -> None:
     """Raise ReceiptError unless this is the answer to `request`, and its receipt covers all of it."""
     verify(signed.signed_receipt, request.study.study)
+    statements = signed.receipt.statements
     _expect(
         signed.receipt,
         {
@@ -204,8 +205,10 @@ def verify_release(signed: SignedRelease, request: Request) -> None:
     if isinstance(signed.release, ClassSums) != (request.round == 1):
         raise ReceiptError(f"expected class sums in round 1 and centroids in round 2, got {signed.release.kind}")
     if isinstance(signed.release, ClassSums):
-        names = [each.name for each in signed.receipt.statements]
-        if list(signed.receipt.statements) != [statement(name, signed.release.answer) for name in names[:1]]:
+        said = [(one.question, one.dimension, one.sensitivity2, one.sigma, one.mu2) for one in statements]
+        answer = signed.release.answer
+        dimension = math.prod(answer.values.shape)
+        if said != [(answer.question, dimension, answer.sensitivity2, answer.sigma, answer.mu2)]:
             raise ReceiptError("expected one statement, that of the released class sums")
 
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Wire
 from cohortmix.protocol.messages import Receipt, Request, SignedReceipt, SignedRequest, SignedStudy, StudySpec
+from cohortmix.protocol.points import is_weak
 
 Kind = Literal["study", "request", "receipt", "manifest"]
 
@@ -56,9 +57,15 @@ class Key:
 
 
 def verify(public_hex: str, message: bytes, signature: str) -> None:
-    """Raise SignatureError unless `signature` is that of `message` under the key `public_hex`."""
+    """Raise SignatureError unless `signature` is that of `message` under the key `public_hex`.
+
+    A key of small order, or in a second spelling, has no signatures, and none begins with such a point.
+    """
     try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_hex)).verify(bytes.fromhex(signature), message)
+        key, made = bytes.fromhex(public_hex), bytes.fromhex(signature)
+        if is_weak(key) or is_weak(made[:32]):
+            raise InvalidSignature
+        Ed25519PublicKey.from_public_bytes(key).verify(made, message)
     except (InvalidSignature, ValueError):
         raise SignatureError(
             f"the signature is not by key={public_hex[:12]}... over this content; ask its author for it again"

@@ -5,15 +5,26 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import FailFast, Field, model_validator
 
 from cohortmix.protocol.canonical import sha256
-from cohortmix.protocol.fields import Exact, Hash, Name, PublicKey, Ratio, Version, Wire
+from cohortmix.protocol.fields import Exact, Hash, Name, Patients, PublicKey, Ratio, Version, Wire
+from cohortmix.protocol.names import confusable
 
 MOST_MU = 1000
 """Beyond this a study would bound nothing; it keeps every number of a receipt within a float."""
+
+MOST_SITES = 1000
+"""Of one study."""
+
+LONGEST_DEADLINE = 365 * 86_400
+"""Seconds that one round may wait: a year."""
+
+MOST_SHARE_DENOMINATOR = 10**18
+"""A share has its place among the whole numbers of a ledger; nobody means a finer one."""
 
 NEIGHBOURS: Literal["replace-one-patient"] = "replace-one-patient"
 
@@ -23,7 +34,7 @@ class SiteEntry(Wire):
 
     name: Name
     key: PublicKey
-    patients: int = Field(ge=1)
+    patients: Patients
 
 
 class StudySpec(Wire):
@@ -41,11 +52,11 @@ class StudySpec(Wire):
     share: Ratio = Fraction(15, 100)
     delta: Exact
     neighbours: Literal["replace-one-patient"] = NEIGHBOURS
-    overlap: Literal["disjoint", "unknown"] | Annotated[int, Field(ge=1)]
+    overlap: Literal["disjoint", "unknown"] | Annotated[int, Field(ge=1, le=10_000)]
     variant: Literal["cells"] = "cells"
-    sites: tuple[SiteEntry, ...] = Field(min_length=1, max_length=1000)
-    min_sites: int = Field(ge=1)
-    round_deadline_seconds: int = Field(ge=1)
+    sites: Annotated[tuple[SiteEntry, ...], Field(min_length=1, max_length=MOST_SITES), FailFast()]
+    min_sites: int = Field(ge=1, le=MOST_SITES)
+    round_deadline_seconds: int = Field(ge=1, le=LONGEST_DEADLINE)
     expires: date | None = None
     alpha: Exact = Decimal("0.5")
     noise: Literal["opendp", "TEST"] = "opendp"
@@ -58,7 +69,7 @@ class StudySpec(Wire):
     @property
     def hash(self) -> str:
         """Identity of the study: what a steward approves and every receipt names."""
-        return sha256(self.plain())
+        return _hash(self)
 
     @property
     def mu2(self) -> Fraction:
@@ -77,13 +88,18 @@ class StudySpec(Wire):
     def _possible(self) -> StudySpec:
         if not 0 < self.mu <= MOST_MU:
             raise ValueError(f"expected 0 < mu <= {MOST_MU}, got mu={self.mu}")
-        if not 0 < self.delta < 1:
+        if not 0 < self.delta < 1 or float(self.delta) == 1:
             raise ValueError(f"expected 0 < delta < 1, got delta={self.delta}")
         if not 0 < self.share < 1 or self.alpha > 1:
             raise ValueError("expected 0 < share < 1 and 0 <= alpha <= 1")
-        names, keys = {entry.name.casefold() for entry in self.sites}, {entry.key for entry in self.sites}
-        if len(names) < len(self.sites) or len(keys) < len(self.sites):
-            raise ValueError("expected sites with distinct names and keys, got one twice")
+        if self.share.denominator > MOST_SHARE_DENOMINATOR:
+            raise ValueError("expected a share with a denominator of at most 10^18, such as 3/20")
+        if len({entry.key for entry in self.sites}) < len(self.sites):
+            raise ValueError("expected sites with distinct keys, got one twice")
+        if twins := confusable(entry.name for entry in self.sites):
+            raise ValueError(
+                f"expected sites with distinct names, got {twins[0]!r} and {twins[1]!r}, which can be confused"
+            )
         if self.min_sites > len(self.sites):
             raise ValueError(f"expected min_sites <= {len(self.sites)} sites, got min_sites={self.min_sites}")
         largest = max(entry.patients for entry in self.sites)
@@ -93,3 +109,9 @@ class StudySpec(Wire):
                 f"delta={self.delta}; lower it, or set loose_delta for a benchmark"
             )
         return self
+
+
+@lru_cache(maxsize=16)
+def _hash(study: StudySpec) -> str:
+    """A study is frozen, and is asked for its hash once for each site and each receipt."""
+    return sha256(study.plain())

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from cohortmix.core.table import InputError
-from cohortmix.protocol.fields import HEX_64, NAME
+from cohortmix.protocol.fields import HEX_64
+from cohortmix.protocol.names import NAME
 
 MOST_FAULTS = 5  # of a file that are named at once
 

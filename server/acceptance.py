@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cohortmix.core.anonymize import UNIT, blocks_of, noise_a, sum_query
+from cohortmix.core.approximate import components, fits_of
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.noise import MIN_SIGMA
 from cohortmix.core.pipeline import Plan
@@ -97,6 +98,9 @@ def _check_centroids(centroids: Centroids, request: Request, plan: Plan) -> None
     _expect("classes", len(plan.schema.classes), centroids.labels.shape[1])
     fitted = "mixture" in centroids.kinds
     _expect("fitted mixtures without pairs", False, fitted and not plan.fits_mixture)
+    mixed, by_class = (centroids.kinds.count(kind) for kind in ("mixture", "class"))
+    _expect("mixture centroids above the plan's", 0, max(0, mixed - most_components(plan)))
+    _expect("class centroids above one a class", 0, max(0, by_class - len(plan.schema.classes)))
     # The pool weighs everybody's pairs by it.
     noise = plan.s_b if fitted else noise_a(Encoding.of(plan.schema), float(plan.mu2_sums))
     _expect("noise_std of the plan", True, isclose(float(centroids.noise_std), noise, rel_tol=ROUNDING))
@@ -113,6 +117,12 @@ def _check_centroids(centroids: Centroids, request: Request, plan: Plan) -> None
         _expect("shares beyond 0 and 1", 0, _outside(histogram, 1 + ROUNDING))
         off = int((abs(histogram.sum(axis=1) - 1) > ROUNDING).sum())
         _expect("histograms that do not sum to 1", 0, off)
+
+
+def most_components(plan: Plan) -> int:
+    """Most centroids of a site's mixture: K components in each of several fits, whatever its classes' masses are."""
+    most = components(plan.patients * (1 + ROUNDING), plan.s_b) if plan.fits_mixture else 0
+    return max((k * fits_of(k) for k in range(1, most + 1)), default=0)
 
 
 def _shift(sensitivity2: int, mu2: Fraction) -> int:

@@ -58,7 +58,7 @@ class Patience(NamedTuple):
     Attributes
     ----------
     answer : until a message counts as lost; the next one to the same node is given twice the time.
-    refused : until a site that refused for a cause that can pass is asked again; None: not in this run.
+    refused : until a site that refused is asked again; None: not in this run, where nobody can forge a refusal.
     late : whether round 2 waits for sites that missed round 1, up to its own deadline.
     retry : until a node that was out of reach is asked again.
     poll : between two looks at what has arrived.
@@ -198,7 +198,9 @@ class _Exchange:
         self._not_before[node] = self._clock.steady() + seconds
 
     def _receive(self, reply: Message) -> None:
-        sent = self._under_way.pop(reply.metadata.reply_to_message_id)
+        sent = self._under_way.pop(reply.metadata.reply_to_message_id, None)
+        if sent is None:  # a second reply to one message
+            return
         if reply.has_error() and reply.error.code in OUT_OF_REACH:
             if reply.error.code in LOST:
                 self._time[sent.node] = min(2 * self._time[sent.node], LONGEST_ANSWER)
@@ -217,7 +219,10 @@ class _Exchange:
             self._weigh(sent.node, sent.site, self._coordinator.refuse(sent.site, Code.UNAVAILABLE, sentence))
 
     def _weigh(self, node: int, site: str, verdict: Verdict) -> None:
-        """Whether to ask this node again. A refusal is not signed: it closes the node, not the site's others."""
+        """Whether to ask this node again: until the deadline, where anybody can be on the way.
+
+        A refusal is not signed, so it ends nothing there, whatever it says.
+        """
         if verdict is Verdict.KNOWN:
             self._rest(node, self._patience.retry)
         elif verdict is Verdict.LATER and self._patience.refused is not None:
@@ -234,10 +239,13 @@ class _Exchange:
             description = decode(data)
         except MessageError:
             description = None
-        if isinstance(description, Description):
-            self._site_of_node[node] = self._site_of_key.get(description.key)
+        key = description.key if isinstance(description, Description) else None
+        site = None if key is None else self._site_of_key.get(key)
+        again = self._patience.retry if key is None else self._patience.refused
+        if site is None and again is not None:
+            self._rest(node, again)  # not for good: anybody on the way can have said so
         else:
-            self._rest(node, self._patience.retry)
+            self._site_of_node[node] = site
 
 
 @contextmanager

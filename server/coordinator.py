@@ -10,7 +10,9 @@ store was lost, costs a site nothing. What has come counts from the moment that 
 be stopped between any two steps, and goes on from there.
 """
 
-from collections.abc import Mapping
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Literal, TypeVar
 
@@ -23,7 +25,6 @@ from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.messages import (
     Centroids,
     ClassSums,
-    Code,
     Common,
     MessageError,
     Refusal,
@@ -61,17 +62,23 @@ class TooFewSites(Exception):  # noqa: N818 (what happened, not a fault of this 
         self.refusals = refusals
 
 
+LONGEST_SENTENCE = 300
+"""Characters of why a reply brought no release; as many as a site's refusal has."""
+
+logger = logging.getLogger("cohortmix.study")
+
+
 class Verdict(Enum):
-    """What became of a reply; after LATER and REFUSED there is none."""
+    """What became of a reply; after LATER and REFUSED there is none.
+
+    A refusal is LATER whatever its code: it is not signed, so anyone on the way can have written it, and a steward
+    may approve, or raise a cap, before the deadline.
+    """
 
     ACCEPTED = "accepted"
     KNOWN = "known already"
     LATER = "asking again may bring an answer"
-    REFUSED = "the site will not answer"
-
-
-PASSING = frozenset({Code.NOT_APPROVED, Code.UNAVAILABLE, NOT_ACCEPTED})
-"""Why a reply may follow later: a steward approves, a daemon starts again, another node speaks for the site."""
+    REFUSED = "the site has signed two releases for one request"
 
 
 class Coordinator:
@@ -97,11 +104,13 @@ class Coordinator:
         _same("schema_hash", self.spec.schema_hash, schema.hash)
         self._study, self._key, self._schema, self._store = study, key, schema, store
         self._given_up: set[str] = set()  # in this run; the next run asks again
+        self._two_rounds = frozenset(entry.name for entry in self.spec.sites if self.plan(entry).fits_mixture)
+        self._decoded: dict[bytes, SignedRelease] = {}  # by the hash of its bytes
+        self._frozen: Common | None = None
 
     def requests(self) -> dict[str, bytes]:
         """The next request of every site that has one left, by site; the same bytes until it is answered."""
-        rounds = {entry.name: self._next(entry) for entry in self.spec.sites}
-        return {site: self._request(site, round) for site, round in rounds.items() if round}
+        return {site: self._request(site, round) for site, round in self._next().items()}
 
     @property
     def round(self) -> Round:
@@ -119,7 +128,7 @@ class Coordinator:
     @property
     def due(self) -> tuple[str, ...]:
         """Sites from which anything is still to come, a late one's round 1 among it."""
-        return tuple(entry.name for entry in self.spec.sites if self._next(entry))
+        return tuple(self._next())
 
     @property
     def answered(self) -> tuple[str, ...]:
@@ -127,33 +136,36 @@ class Coordinator:
         return tuple(sorted(self._store.answered(self.round)))
 
     def accept(self, site: str, reply: bytes) -> Verdict:
-        """Take a reply in: kept durably if it is the site's answer to our request, noted otherwise."""
+        """Take a reply in: kept durably if it is the site's answer to our request, noted otherwise.
+
+        No reply raises anything, whoever has written it.
+        """
         try:
-            message = decode(reply)
-            if isinstance(message, Refusal):
-                return self.refuse(site, message.code, message.sentence)
-            if not isinstance(message, SignedRelease) or message.receipt.site != site:
-                raise ReceiptError(f"expected a release of site={site!r}")
-            request = self._asked(site, message.receipt.round)
-            check_release(message, request, self.plan(self._entry(site)))
+            message = self._examined(site, reply)
         except (MessageError, ReceiptError) as error:
             return self.refuse(site, NOT_ACCEPTED, str(error))
+        except Exception as error:  # a fault of ours, which one site must not turn against the others' study
+            logger.exception("the reply of %r cannot be checked", site)
+            return self.refuse(site, NOT_ACCEPTED, f"it cannot be checked: {type(error).__name__}")
+        if isinstance(message, Refusal):
+            return self.refuse(site, message.code, message.sentence)
         round, receipt = message.receipt.round, message.receipt.hash
         if self._store.keep_reply(site, round, receipt, reply):
             self._given_up.discard(site)
+            self._decoded[_digest(reply)] = message
             return Verdict.ACCEPTED
-        if _read(self._store.replies(round)[site], SignedRelease).receipt.hash == receipt:
+        if self._store.receipt(site, round) == receipt:
             return Verdict.KNOWN
         second = "a second release for one request; the first one counts. Was the site's ledger set back?"
         self._store.keep_refusal(RefusalEntry(site, round, NOT_ACCEPTED, second))
         return Verdict.REFUSED
 
     def refuse(self, site: str, code: str, sentence: str) -> Verdict:
-        """Note why there is no answer yet: LATER for a cause that can pass, REFUSED for one that will not."""
+        """Note why there is no answer yet; what is said is kept as a printable sentence."""
         round = 2 if site in self._store.answered(1) else 1
-        printable = "".join(letter if letter.isprintable() else " " for letter in sentence)
+        printable = "".join(letter if letter.isprintable() else " " for letter in sentence[:LONGEST_SENTENCE])
         self._store.keep_refusal(RefusalEntry(site, round, str(code), printable))
-        return Verdict.LATER if code in PASSING else Verdict.REFUSED
+        return Verdict.LATER
 
     def give_up(self, site: str) -> None:
         """Wait no longer for this site, in this run."""
@@ -196,8 +208,10 @@ class Coordinator:
         """
         sums = self._sums()
         common = (self._common() or self._total(sums)).to_core()
+        rounds = [self._releases(1), self._releases(2)]
+        given = {site: [releases[site] for releases in rounds if site in releases] for site in sums}
         entries = [entry for entry in self.spec.sites if entry.name in sums]
-        sites = tuple(self._result(entry, sums[entry.name], common) for entry in entries)
+        sites = tuple(self._result(entry, given[entry.name], sums[entry.name], common) for entry in entries)
         return StudyResult(self._study, self._schema, common, sites, self._store.refusals())
 
     def plan(self, entry: SiteEntry) -> Plan:
@@ -205,17 +219,21 @@ class Coordinator:
         spec = self.spec
         return Plan(self._schema, spec.mu2, entry.patients, spec.share, float(spec.alpha))
 
-    def _next(self, entry: SiteEntry) -> Round | None:
-        """The round that this site is to be asked for next."""
-        if entry.name in self._given_up:
-            return None
-        if entry.name not in self._store.answered(1):
-            return 1
-        done = self.round == 1 or not self.plan(entry).fits_mixture or entry.name in self._store.answered(2)
-        return None if done else 2
+    def _next(self) -> dict[str, Round]:
+        """The round that each site is to be asked for next; without the sites that are not asked."""
+        first, second, here = self._store.answered(1), self._store.answered(2), self.round
+        due: dict[str, Round] = {}
+        for entry in self.spec.sites:
+            if entry.name in self._given_up:
+                continue
+            if entry.name not in first:
+                due[entry.name] = 1
+            elif here == 2 and entry.name in self._two_rounds and entry.name not in second:
+                due[entry.name] = 2
+        return due
 
     def _request(self, site: str, round: Round) -> bytes:
-        kept = self._store.requests(round).get(site)
+        kept = self._store.request(site, round)
         if kept is not None:
             return kept
         id = request_id(self.spec.hash, site, round)
@@ -224,8 +242,24 @@ class Coordinator:
         signed = sign_request(self._key, request)
         return self._store.keep_request(site, round, id, request.hash, encode(signed))
 
+    def _examined(self, site: str, reply: bytes) -> SignedRelease | Refusal:
+        """What a reply is; the signature of a release is checked before anything is computed from it.
+
+        Raises
+        ------
+        MessageError, ReceiptError
+            If it is neither a refusal nor this site's release for a request of ours.
+        """
+        message = decode(reply)
+        if isinstance(message, Refusal):
+            return message
+        if not isinstance(message, SignedRelease) or message.receipt.site != site:
+            raise ReceiptError(f"expected a release of site={site!r}")
+        check_release(message, self._asked(site, message.receipt.round), self.plan(self._entry(site)))
+        return message
+
     def _asked(self, site: str, round: int) -> Request:
-        kept = self._store.requests(round).get(site)
+        kept = self._store.request(site, round)
         if kept is None:
             raise ReceiptError(f"site={site!r} was not asked for round {round}")
         return _read(kept, SignedRequest).request
@@ -249,14 +283,24 @@ class Coordinator:
         }
 
     def _releases(self, round: Round) -> dict[str, SignedRelease]:
-        return {site: _read(reply, SignedRelease) for site, reply in self._store.replies(round).items()}
+        return {site: self._release(reply) for site, reply in self._store.replies(round).items()}
+
+    def _release(self, reply: bytes) -> SignedRelease:
+        """A reply of the store, read once for its bytes."""
+        key = _digest(reply)
+        if key not in self._decoded:
+            self._decoded[key] = _read(reply, SignedRelease)
+        return self._decoded[key]
 
     def _common(self) -> Common | None:
-        kept = self._store.common()
-        return None if kept is None else Common.model_validate_json(kept)
+        """The frozen common facts, which do not change."""
+        if self._frozen is None and (kept := self._store.common()) is not None:
+            self._frozen = Common.model_validate_json(kept)
+        return self._frozen
 
-    def _result(self, entry: SiteEntry, sums: Answer, common: CommonFacts) -> SiteResult:
-        given = [releases[entry.name] for round in (1, 2) if entry.name in (releases := self._releases(round))]
+    def _result(
+        self, entry: SiteEntry, given: Sequence[SignedRelease], sums: Answer, common: CommonFacts
+    ) -> SiteResult:
         last = given[-1].release
         centroids = (
             last.to_core()
@@ -276,3 +320,7 @@ def _read(data: bytes, kind: type[_M]) -> _M:
     message = decode(data)
     assert isinstance(message, kind)
     return message
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()

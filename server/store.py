@@ -133,9 +133,17 @@ class Store:
         """Note what was published."""
         self._db.execute("INSERT INTO publication (receipts, folder) VALUES (?, ?)", publication)
 
-    def requests(self, round: int) -> dict[str, bytes]:
-        """The requests made so far, by site."""
-        return dict(self._db.execute("SELECT site, message FROM request WHERE round = ? ORDER BY site", (round,)))
+    def request(self, site: str, round: int) -> bytes | None:
+        """The request of a site for a round, or None before it is made."""
+        query = "SELECT message FROM request WHERE site = ? AND round = ?"
+        row = self._db.execute(query, (site, round)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def receipt(self, site: str, round: int) -> str | None:
+        """The hash of the receipt under which a site's release of a round is kept, or None."""
+        query = "SELECT receipt FROM reply WHERE site = ? AND round = ?"
+        row = self._db.execute(query, (site, round)).fetchone()
+        return None if row is None else str(row[0])
 
     def replies(self, round: int) -> dict[str, bytes]:
         """The releases received so far, by site."""
