@@ -70,7 +70,8 @@ class Database:
             with self._told("read"):
                 for pragma in _PRAGMAS:
                     self._connection.execute(f"PRAGMA {pragma}")
-                self._connection.executescript(tables)
+                if not self._connection.execute(_SCHEMA).fetchall():
+                    self._connection.executescript(tables)
             self._tables = _schema(tables)
             self._require_whole()
         except words.error:

@@ -70,6 +70,8 @@ class Journal:
     words : how errors speak of it.
     mark : the file of the mark; None where nobody could set the journal back, as in a simulation.
     renew : write a lost mark anew, on the word of whoever opens the journal.
+    several : whether one transaction may add several steps; the mark can then be as far behind. It may not where
+        a mark that was set back must be noticed.
 
     Raises
     ------
@@ -79,14 +81,22 @@ class Journal:
         If the file or the mark cannot be read.
     """
 
-    def __init__(self, path: str | Path, words: Words, mark: Path | None = None, renew: bool = False) -> None:
-        self.words = words
+    def __init__(
+        self,
+        path: str | Path,
+        words: Words,
+        mark: Path | None = None,
+        renew: bool = False,
+        several: bool = False,
+    ) -> None:
+        self.words, self._several = words, several
         self._database = Database(path, _TABLE, words)
-        self._mark = None if mark is None else Mark(mark, words)
+        self._mark = None if mark is None else Mark(mark, words, None if several else 1)
         self._steps: list[Step] = []  # verified; the large ones are held without their content
         self._numbers: dict[tuple[str, ...], list[int]] = defaultdict(list)  # by kind; and study; and id
         self._keys: set[tuple[str, str, str, int]] = set()
         self._large: set[int] = set()
+        self._added: list[Step] = []  # in the transaction that is open
         try:
             with self._database.transaction():
                 self._catch_up()
@@ -103,17 +113,25 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """For one `append` at most, and the reads that decide on it: durable, then marked, when this ends.
+        """For one `append`, and the reads that decide on it: durable, then marked, when this ends.
 
         Both transactions hold the database's write lock, so marks follow steps in order, whoever makes them.
+        Inside another one of this journal it is a part of that.
         """
-        with self._database.transaction():
-            self._catch_up()
-            self._follow()
-            yield
-        with self._database.transaction():
-            self._catch_up()
-            self._follow()
+        with self._database.reading():
+            if self._database.writing:
+                yield
+                return
+            try:
+                with self._database.transaction():
+                    self._catch_up()
+                    self._follow()
+                    yield
+            finally:
+                self._added.clear()
+            with self._database.transaction():
+                self._catch_up()
+                self._follow()
 
     def append(self, kind: str, study: str, id: str, part: int, content: bytes) -> None:
         """Add a step, inside a transaction; the same kind, study, id and part are there once.
@@ -123,14 +141,17 @@ class Journal:
         words.error
             If that step is there, or does not read back from the file as it was written; nothing is changed then.
         """
-        if (kind, study, id, part) in self._keys:
+        if (kind, study, id, part) in self._keys or (self._added and not self._several):
             raise self.words.error(f"{self.words.name} has this step already: {kind}, part {part}")
-        place = self._place
-        step = Step(place.steps + 1, kind, study, id, part, content, "")
-        step = step._replace(hash=step.hash_after(place.hash))
+        number, previous = self._place.steps + 1, self._place.hash
+        if self._added:
+            number, previous = self._added[-1].number + 1, self._added[-1].hash
+        step = Step(number, kind, study, id, part, content, "")
+        step = step._replace(hash=step.hash_after(previous))
         self._database.write(f"INSERT INTO steps ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", *step)
         if self._read(step.number) != step:
             raise self.words.error(f"{self.words.name} did not read back as it was written; check its storage")
+        self._added.append(step._replace(content=b""))
 
     @property
     def place(self) -> Place:

@@ -39,16 +39,22 @@ class Mark:
     """The mark of one journal, in a folder that exists.
 
     The folder is never made here: where storage is not mounted, an empty folder must not take its place.
+
+    Parameters
+    ----------
+    file, words : where it is, and how errors speak of the journal.
+    most_ahead : by how many steps a crash between a commit and its mark can leave the journal ahead of it; None
+        for any number.
     """
 
-    def __init__(self, file: Path, words: Words) -> None:
-        self._file, self._words = file, words
+    def __init__(self, file: Path, words: Words, most_ahead: int | None = 1) -> None:
+        self._file, self._words, self._most_ahead = file, words, most_ahead
 
     def follow(self, place: Place, hash_of: Callable[[int], str]) -> None:
         """Move on to `place`, where the journal stands; call it while nobody else can add a step.
 
-        Equal places are the rule. A journal one step ahead stopped between its commit and its mark. Any other
-        difference is refused.
+        Equal places are the rule. A journal that is `most_ahead` steps ahead, or less, stopped between its commit
+        and its mark. Any other difference is refused.
 
         Parameters
         ----------
@@ -57,8 +63,8 @@ class Mark:
         Raises
         ------
         words.history_error
-            If the journal is behind the mark, has another history, is more than one step ahead, or is not empty
-            and has no mark.
+            If the journal is behind the mark, has another history, is too far ahead, or is not empty and has no
+            mark.
         words.error
             If the mark cannot be read or written.
         """
@@ -71,7 +77,7 @@ class Mark:
             )
         if mark is not None:
             self._require_history(mark, place, hash_of)
-            if place.steps > mark.steps + 1:
+            if self._most_ahead is not None and place.steps > mark.steps + self._most_ahead:
                 raise words.history_error(
                     f"the high-water mark was set back: it says {mark.steps} steps, {words.name} has "
                     f"{place.steps}; put the newest {str(self._file)!r} back; {words.renew}"
