@@ -14,7 +14,7 @@ from cohortmix.protocol.fields import Wire
 from cohortmix.protocol.journal import SMALL, Step
 from cohortmix.protocol.messages import MAX_BYTES
 
-__all__ = ["CURE", "FILE", "HistoryError", "Journal", "LedgerError", "Step", "written"]
+__all__ = ["CURE", "FILE", "HistoryError", "Journal", "LedgerError", "Step", "made", "written"]
 
 FILE = "ledger.mark"
 CURE = "put the newest ledger back; if it is lost, its whole cap counts as spent on these patients"
@@ -22,6 +22,7 @@ RENEW = "if it is lost and this ledger is the newest, sign for that: `cohortmix 
 MOST_BYTES = 8 * MAX_BYTES
 """Of one step: the second moments of a large study are the largest. SQLite itself ends at a billion."""
 
+_NOT_READ_BACK = "a step would not read back as it was written; nothing was written"
 _W = TypeVar("_W", bound=Wire)
 
 
@@ -61,6 +62,14 @@ class Journal(journal.Journal):
         return parsed
 
 
+def made(kind: type[_W], **fields: object) -> _W:
+    """What a step is to say; LedgerError for a field that none could hold, such as a fraction of 500 digits."""
+    try:
+        return kind(**fields)
+    except ValidationError:
+        raise LedgerError(_NOT_READ_BACK) from None
+
+
 def written(message: Wire, limit: int = MOST_BYTES) -> bytes:
     """What a step says, as bytes that read back as the same message.
 
@@ -77,7 +86,7 @@ def written(message: Wire, limit: int = MOST_BYTES) -> bytes:
     except ValueError:  # also of pydantic, and of a number that no JSON has
         same = False
     if not same:
-        raise LedgerError("a step would not read back as it was written; nothing was written")
+        raise LedgerError(_NOT_READ_BACK)
     if len(content) > limit:
         raise LedgerError(f"a step has {len(content)} bytes, expected {limit} at most; nothing was written")
     return content

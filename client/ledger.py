@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from cohortmix.client.act import Act, Decision, ForeignKeyError, under, verify_signed
 from cohortmix.client.act import Kind as ActKind
 from cohortmix.client.day import today
-from cohortmix.client.journal import CURE, HistoryError, Journal, LedgerError, Step, written
+from cohortmix.client.journal import CURE, HistoryError, Journal, LedgerError, Step, made, written
 from cohortmix.client.policy import Refused
 from cohortmix.client.reservation import Reservation, check_limit, total_mu2
 from cohortmix.protocol.fields import Exact, Hash, PublicKey, Ratio, Wire
@@ -148,7 +148,9 @@ class Ledger:
             if not known:
                 self._afford(study, mu2, approved_mu2)
                 cap, key, day = self.cap_mu, self._key, self.today
-                new = _Reserved(request=request_hash, mu2=mu2, cap=cap, key=key, coordinator=coordinator, day=day)
+                new = made(
+                    _Reserved, request=request_hash, mu2=mu2, cap=cap, key=key, coordinator=coordinator, day=day
+                )
                 self._journal.append(RESERVED, study, request_id, 0, written(new))
                 known = [new]
             committed = self._journal.steps(COMMITTED, study, request_id)

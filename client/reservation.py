@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from fractions import Fraction
 
-from cohortmix.client.journal import Journal, LedgerError, written
+from cohortmix.client.journal import Journal, LedgerError, made, written
 from cohortmix.core.meter import Answer, BudgetExceeded
 from cohortmix.protocol.fields import Hash, Ratio, Wire
 from cohortmix.protocol.messages import NoisedAnswer
@@ -51,7 +51,7 @@ class Reservation:
         BudgetExceeded
             If the questions together cost more than the reservation, or the index has another question.
         """
-        asked = _Question(question=question, mu2=mu2)
+        asked = made(_Question, question=question, mu2=mu2)
         with self._journal.transaction():
             paid = self._paid()
             if index in paid:
@@ -63,7 +63,7 @@ class Reservation:
 
     def store(self, index: int, answer: Answer) -> None:
         """Make an answer durable, once; LedgerError for a second draw, which nobody then reads."""
-        asked = _Question(question=answer.question, mu2=answer.mu2)
+        asked = made(_Question, question=answer.question, mu2=answer.mu2)
         with self._journal.transaction():
             if self._paid().get(index) != asked or index in self._answers():
                 raise LedgerError(f"question {index} was not paid for, or has an answer already")

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date
 from decimal import Decimal
 from math import sqrt
 from pathlib import Path
@@ -69,7 +70,7 @@ def approve(
     """Show a study's quote, then allow it, by its hash; nothing is computed or sent yet."""
     site, asked, most = load_config(config), read_study(study).study, _mu("--max-mu", max_mu)
     facts, spending = _standing(site, asked)
-    require_answerable(site, asked)
+    require_answerable(site, asked, _today(site))
     require_within(asked, most)
     require_affordable(site, asked, spending)
     show_quote(Console(), _quote(site, asked, facts, spending))
@@ -153,7 +154,7 @@ def preview(study: StudyFile, config: ConfigFile = DEFAULT) -> None:
     site, signed = load_config(config), read_study(study)
     asked = signed.study
     _, spending = _standing(site, asked)
-    require_answerable(site, asked)
+    require_answerable(site, asked, _today(site))
     with _ledger(site) as book:
         require_approved(asked, Policy.load(site.policy_file), asked.hash in book.revoked())
         first = request_id(asked.hash, site.name, 1)
@@ -179,6 +180,11 @@ def _ledger(site: SiteConfig) -> Iterator[Ledger]:
         yield book
     finally:
         book.close()
+
+
+def _today(site: SiteConfig) -> date:
+    with _ledger(site) as book:
+        return book.today
 
 
 def _change_key(book: Ledger, site: SiteConfig, path: Path) -> None:

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from ledgers import CAP, HASH, LARGE, STUDY, answer, mu2, request, reserve, sealing
 
+from cohortmix.client import ledger as module
 from cohortmix.client.journal import LedgerError
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.reservation import Reservation
 from cohortmix.core.meter import BudgetExceeded
+from cohortmix.protocol.database import Database
 from cohortmix.protocol.messages import NoisedAnswer, decode
 
 # --- the meter
@@ -139,3 +141,52 @@ def test_a_receipt_belongs_to_its_reservation(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="more than was reserved"):
         ledger.commit(reserved, sealing(asked, answer(cost=Fraction(1, 32))))
     assert ledger.receipts() == ()
+
+
+# --- what could not be read again is not written
+
+
+def test_a_cost_that_would_not_read_back_is_not_reserved(path: Path) -> None:
+    """A share of 390 digits made a reservation that no later opening could read: the ledger was lost."""
+    ledger = Ledger(path, CAP)
+    for cost in (Fraction(1, 10**400 + 1), Fraction(10**400 + 1, 10**402)):
+        with pytest.raises(LedgerError, match=r"would not read back .*; nothing was written"):
+            ledger.reserve(STUDY, "request-1", HASH, cost, LARGE)
+    ledger.reserve(STUDY, "request-1", HASH, Fraction(1, 10**300 + 1), LARGE)
+    ledger.close()
+    again = Ledger(path, CAP)
+    assert again.spent_mu2 == Fraction(1, 10**300 + 1)
+    again.close()
+
+
+def test_a_release_that_no_message_can_hold_is_not_committed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, asked, drawn = Ledger(path, CAP), request(), answer()
+    reserved = reserve(ledger, asked)
+    reserved.debit(0, drawn.question, drawn.mu2)
+    reserved.store(0, drawn)
+    monkeypatch.setattr(module, "MAX_BYTES", 1000)
+    with pytest.raises(LedgerError, match="expected 1000 at most; nothing was written"):
+        ledger.commit(reserved, sealing(asked, drawn))
+    monkeypatch.undo()
+    ledger.close()
+    again = Ledger(path, CAP)  # it opens, and the same reservation can be committed
+    assert again.spent_mu2 == Fraction(1, 64)
+    assert decode(again.commit(reserve(again, asked), sealing(asked, drawn)))
+    again.close()
+
+
+def test_a_step_is_read_back_before_it_counts(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Storage that loses or changes what it is given: no step, and no reservation, whatever it says."""
+    write = Database.write
+
+    def changed(database: Database, sql: str, *values: str | int | bytes) -> None:
+        write(database, sql, *(b"{}" if isinstance(value, bytes) else value for value in values))
+
+    for storage in (lambda *_: None, changed):
+        monkeypatch.setattr(Database, "write", storage)
+        with pytest.raises(LedgerError, match="did not read back as it was written"):
+            reserve(ledger, request())
+        assert ledger.entries() == ()
+    monkeypatch.undo()
+    reserve(ledger, request())
+    assert len(ledger.entries()) == 1
