@@ -78,8 +78,9 @@ class Files:
     """
 
     def __init__(self, now: Path, before: list[Path]) -> None:
-        self.names = sorted(file.name for file in now.iterdir() if file.stat().st_size)
-        self._now = {name: (now / name).read_bytes() for name in self.names}
+        self._now = {file.name: file.read_bytes() for file in now.iterdir() if file.stat().st_size}
+        # The index of the log is memory of open processes, made anew by the first: one that is cut off ends them.
+        self.names = sorted(name for name in self._now if not name.endswith("-shm"))
         self._before = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in before]
 
     def put(self, folder: Path) -> None:
