@@ -12,7 +12,8 @@ import pytest
 from ledgers import CAP, HASH, LARGE, STUDY, answer, mu2, request, reserve, sealing
 
 from cohortmix.client import ledger as module
-from cohortmix.client.journal import LedgerError
+from cohortmix.client import reservation
+from cohortmix.client.journal import LedgerError, written
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.reservation import Reservation
 from cohortmix.core.meter import BudgetExceeded
@@ -157,6 +158,16 @@ def test_a_cost_that_would_not_read_back_is_not_reserved(path: Path) -> None:
     again = Ledger(path, CAP)
     assert again.spent_mu2 == Fraction(1, 10**300 + 1)
     again.close()
+
+
+def test_a_step_that_could_not_be_read_again_is_not_written() -> None:
+    """Whatever a message holds that its own fields would refuse, or that has no canonical form."""
+    paid = reservation._Question
+    assert written(paid(question="d" * 64, mu2=Fraction(1, 64)))
+    for fields in ({"mu2": Fraction(1, 10**500)}, {"mu2": Fraction(1, 64), "question": "d"}):
+        broken = paid.model_construct(**{"question": "d" * 64} | fields)
+        with pytest.raises(LedgerError, match="would not read back"):
+            written(broken)
 
 
 def test_a_release_that_no_message_can_hold_is_not_committed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
