@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from importlib.metadata import version
 from math import sqrt
 from pathlib import Path
 
@@ -32,11 +33,12 @@ from cohortmix.protocol.messages import (
     decode,
 )
 from cohortmix.protocol.signing import SignatureError, verify_study
+from cohortmix.protocol.textfile import read_bytes
 
 
 def read_study(path: Path) -> SignedStudy:
     """The study in a file; InputError unless its coordinator has signed it as it is."""
-    data = _read(path, "the study")
+    data = read_bytes(path, "the study")
     try:
         study = decode(data)
     except VersionError as error:
@@ -59,7 +61,7 @@ def read_description(config: SiteConfig, schema: Schema) -> Description:
     if not config.description_file.exists():
         raise InputError(f"the table has not been checked yet; {again}")
     try:
-        facts = decode(_read(config.description_file, "the site's description"))
+        facts = decode(read_bytes(config.description_file, "the site's description"))
     except MessageError:
         facts = None
     if not isinstance(facts, Description):
@@ -111,6 +113,12 @@ def require_answerable(config: SiteConfig, study: StudySpec, today: date) -> Non
             Code.NOT_APPROVED,
             f"The study expired on {study.expires}; ask the coordinator for a new one. (The ledger has seen "
             f"{today}, and no clock that is set back undoes that.)",
+        )
+    if study.version != (own := version("cohortmix")):
+        raise Refused(
+            Code.UNKNOWN_VERSION,
+            f"The study was made with cohortmix {study.version}, this site runs {own}; install one version, or "
+            "ask the coordinator for a study of this one.",
         )
     if study.noise != "opendp":
         raise Refused(
@@ -168,10 +176,3 @@ def _is_draft(data: bytes) -> bool:
     except ValidationError:
         return False
     return True
-
-
-def _read(path: Path, what: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror}") from None

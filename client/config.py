@@ -24,9 +24,10 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
+from cohortmix.core.bounded_yaml import fault
 from cohortmix.core.schema import AsTyped, Schema
 from cohortmix.core.table import InputError
-from cohortmix.protocol.fields import Exact, Name, PublicKey
+from cohortmix.protocol.fields import Exact, PublicKey, TypedName
 from cohortmix.protocol.keyfile import read_key
 from cohortmix.protocol.messages import MAX_BYTES
 from cohortmix.protocol.signing import Key
@@ -39,6 +40,8 @@ DEFAULT = Path("site.yaml")
 def _beside(path: Path, info: ValidationInfo) -> Path:
     """A path of the file, seen from the file's folder."""
     folder: Path = (info.context or {}).get("folder", Path())
+    if "\0" in str(path):
+        raise ValueError("expected a path, got a text with a NUL")
     return Path(os.path.normpath(folder / path.expanduser()))
 
 
@@ -65,7 +68,7 @@ class Data(_Part):
 class SiteConfig(_Part):
     """A site's configuration; every path is absolute or relative to the working directory."""
 
-    name: Name
+    name: TypedName
     data: Data
     schema_file: Beside = Field(alias="schema")
     cap_mu: Exact
@@ -129,8 +132,6 @@ def parse_config(text: str, path: Path, what: str) -> SiteConfig:
         # Everything is text until its key gives it a type: a key of digits is no number, 0.5 is exactly 0.5.
         return SiteConfig.model_validate(yaml.load(text, Loader=AsTyped), context={"folder": path.parent})
     except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise InputError(f"{what} is not valid YAML{where}" + (f": {problem}" if problem else "")) from None
+        raise InputError(f"{what} is not valid YAML{fault(error)}") from None
     except ValidationError as error:
         raise InputError(f"{what}: {fault_sentences(error, SiteConfig)}") from None

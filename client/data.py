@@ -131,6 +131,7 @@ def _reader(path: Path, names: Sequence[str]) -> Source:
 def _is_csv(path: Path) -> bool:
     if not path.exists():
         raise InputError(f"there is no file {str(path)!r}")
+    _require_plain(path)
     if path.is_dir() or path.name.lower().endswith(PARQUET_SUFFIXES):
         return False
     if path.name.lower().endswith(CSV_SUFFIXES):
@@ -144,7 +145,15 @@ def _parquet_files(path: Path) -> list[Path]:
     files = sorted(file for file in path.iterdir() if file.name.lower().endswith(PARQUET_SUFFIXES))
     if not files:
         raise InputError(f"the folder {str(path)!r} holds no .parquet file")
+    for file in files:
+        _require_plain(file)
     return files
+
+
+def _require_plain(path: Path) -> None:
+    """A pipe that nobody writes to, or a device, would be read without end."""
+    if not path.is_file() and not path.is_dir():
+        raise InputError(f"{str(path)!r} is no plain file; copy what it gives into one")
 
 
 def _csv_header(path: Path) -> tuple[list[str], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from fractions import Fraction
@@ -14,6 +15,7 @@ from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.durable import locked, replace_file
 from cohortmix.protocol.fields import Exact, Hash, Name, PublicKey, Wire
 from cohortmix.protocol.messages import Code, Refusal, StudySpec
+from cohortmix.protocol.textfile import read_bytes
 
 
 class Refused(Exception):  # noqa: N818 (an answer, not a fault)
@@ -45,12 +47,10 @@ class Policy(Wire):
     @classmethod
     def load(cls, path: Path) -> Policy:
         """The policy in a file, an empty one if there is no file; InputError if it cannot be read."""
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
+        if not os.path.lexists(path):
             return cls()
-        except OSError as error:
-            raise InputError(f"cannot read the approvals {str(path)!r}: {error.strerror}") from None
+        try:
+            return cls.model_validate_json(read_bytes(path, "the approvals"))
         except ValidationError:
             raise InputError(
                 f"the approvals {str(path)!r} are damaged; remove the file and approve the studies again"

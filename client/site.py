@@ -12,11 +12,14 @@ import threading
 from fractions import Fraction
 from importlib.metadata import version
 
+import numpy as np
+
 from cohortmix.client.ledger import Ledger, RequestConflict
 from cohortmix.client.policy import Policy, Refused
 from cohortmix.client.reservation import Reservation
 from cohortmix.client.room import require_room
 from cohortmix.core import pipeline
+from cohortmix.core.anonymize import blocks_of
 from cohortmix.core.budget import MIN_PATIENTS
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.meter import BudgetExceeded, MemoryMeter
@@ -50,6 +53,9 @@ from cohortmix.protocol.signing import Key, SignatureError, verify_request, veri
 
 MAX_GROUPS = 2000
 """Most groups that a coordinator may ask for; the second moment has their square."""
+
+ROUNDING = 1e-6
+"""How far the margins that a coordinator sends may be from distributions."""
 
 logger = logging.getLogger("cohortmix.site")
 
@@ -153,7 +159,7 @@ class Site:
         plan = pipeline.Plan(self._schema, study.mu2, self._patients, study.share, float(study.alpha))
         own = None
         if request.common is not None:
-            _check_common(request.common, self._schema)
+            _check_common(request.common, study, self._schema)
             own = self._own_class_sums(study)
         require_room(plan, request.common)
         cost = plan.mu2_sums if request.round == 1 else plan.mu2_moments
@@ -163,6 +169,11 @@ class Site:
     def _check_study(self, study: StudySpec) -> None:
         if study.expired(self._ledger.today):
             raise Refused(Code.NOT_APPROVED, "The study has expired.")
+        if study.version != (own := version("cohortmix")):
+            raise Refused(
+                Code.UNKNOWN_VERSION,
+                f"The study was made with cohortmix {study.version}, this site runs {own}; install one version.",
+            )
         if (study.schema_hash, study.target) != (self._schema.hash, self._schema.target):
             raise Refused(Code.UNKNOWN_COLUMN, "The study's schema is not the one that this site serves.")
         if study.noise != self._noise.name or self._noise.private == (study.noise == "TEST"):
@@ -238,14 +249,23 @@ def _read(data: bytes) -> Request:
     return signed.request
 
 
-def _check_common(common: Common, schema: Schema) -> None:
-    """The groups put each fine cell of each feature into one group, and leave no group empty."""
+def _check_common(common: Common, study: StudySpec, schema: Schema) -> None:
+    """The groups put each fine cell of each feature into one group, and leave none empty; margins are margins."""
     sizes, classes = Encoding.of(schema).sizes, len(schema.classes)
     partition = tuple(len(of) for of in common.groups) == sizes and all(
         set(of) == set(range(len(set(of)))) for of in common.groups
     )
-    margins = common.cells.shape == (classes, sum(sizes)) and common.masses.shape == (classes,)
-    if not partition or not margins or (common.cells.numpy() < 0).any() or (common.masses.numpy() <= 0).any():
+    if not partition or common.cells.shape != (classes, sum(sizes)) or not _are_margins(common, study, sizes):
         raise Refused(Code.UNKNOWN_COLUMN, "The common groups and margins do not fit this site's schema.")
     if sum(len(set(of)) for of in common.groups) > MAX_GROUPS:
         raise Refused(Code.UNKNOWN_COLUMN, f"The common groups are more than {MAX_GROUPS}.")
+
+
+def _are_margins(common: Common, study: StudySpec, sizes: tuple[int, ...]) -> bool:
+    """Distributions of each feature, and masses above zero of no more patients than the study has."""
+    cells, masses = common.cells.numpy(), common.masses.numpy()
+    most = sum(entry.patients for entry in study.sites) * (1 + ROUNDING)
+    if (cells < 0).any() or (cells > 1 + ROUNDING).any() or (masses <= 0).any() or (masses > most).any():
+        return False
+    sums = np.stack([cells[:, block].sum(axis=1) for block in blocks_of(sizes)])
+    return bool((abs(sums - 1) <= ROUNDING).all() and masses.sum() <= most and common.s_a > 0)

@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cohortmix.core.bounded_yaml import BoundedLoader, fault
+
 SITE = "site"  # the column of a pooled record that names where it is from
 MOST_FAULTS = 5  # of a schema that are named at once
 
@@ -160,13 +162,9 @@ class Schema(BaseModel):
         try:
             return cls.model_validate(yaml.load(text, Loader=AsTyped))
         except yaml.YAMLError as error:
-            mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-            where = f" at line {mark.line + 1}" if mark else ""
-            raise SchemaError(
-                f"the schema is not valid YAML{where}" + (f": {problem}" if problem else "")
-            ) from None
+            raise SchemaError(f"the schema is not valid YAML{fault(error)}") from None
         except ValidationError as error:
-            faults = [_sentence(fault) for fault in error.errors()]
+            faults = [_sentence(each) for each in error.errors()]
             more = f"; and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
             raise SchemaError("; ".join(faults[:MOST_FAULTS]) + more) from None
 
@@ -222,7 +220,7 @@ def _as_texts(plain: Any) -> Any:
     return repr(plain) if isinstance(plain, float) else plain
 
 
-class AsTyped(yaml.SafeLoader):
+class AsTyped(BoundedLoader):
     """YAML without guessing: everything but null is text, and pydantic gives each key its declared type.
 
     A key that occurs twice is an error; YAML's usual reader keeps the last one and says nothing.

@@ -16,12 +16,14 @@ from cohortmix.protocol.messages import MessageError, Receipt, SignedReceipt, Si
 from cohortmix.protocol.receipts import ReceiptError, Total
 from cohortmix.protocol.signing import SignatureError, verify_study
 from cohortmix.protocol.study import StudySpec
+from cohortmix.protocol.textfile import read_bytes, shown
 from cohortmix.server.budget import Composition, consortium_mu
 from cohortmix.server.costs import costs
 from cohortmix.server.manifest import MANIFEST, check_manifest
 
 STUDY, RECEIPTS, SUMMARY = "study.json", "receipts", "summary.json"
 _OF_SITE = ("name", "n", "mu", "epsilon", "delta")
+_ABOVE_ALL = 2**1000  # no budget is as large; beyond it, a whole number has no float
 _ROUNDING = 1e-9  # relative; the arithmetic of another machine can differ in the last digits
 
 _M = TypeVar("_M", SignedStudy, SignedReceipt)
@@ -117,14 +119,15 @@ def _check_summary(path: Path, spec: StudySpec, spent: dict[str, Total]) -> None
             f"there is no {str(path)!r}: without it, a receipt that was taken away would not be missed"
         )
     try:
-        said = _claims(json.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        said = _claims(json.loads(read_bytes(path, "the summary")))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{str(path)!r} is not the summary of a study") from None
     holds = _claims(costs(spec, spent))
     for claim in holds | said:
         if not _agree(said.get(claim), holds.get(claim)):
             raise ReceiptError(
-                f"{claim}: the summary says {said.get(claim)!r}, study and receipts say {holds.get(claim)!r}"
+                f"{shown(claim)}: the summary says {said.get(claim)!r:.300}, study and receipts say "
+                f"{holds.get(claim)!r}"
             )
 
 
@@ -143,7 +146,7 @@ def _claims(summary: dict[str, Any]) -> dict[str, object]:
 
 def _agree(said: object, holds: object) -> bool:
     if isinstance(said, int | float) and isinstance(holds, float):
-        return math.isclose(said, holds, rel_tol=_ROUNDING)
+        return abs(said) < _ABOVE_ALL and math.isclose(said, holds, rel_tol=_ROUNDING)
     return said == holds
 
 
@@ -168,8 +171,8 @@ def _study_file(receipt: Path) -> Path:
 
 def _message(path: Path, kind: type[_M]) -> _M:
     try:
-        message = decode(path.read_bytes())
-    except (OSError, MessageError):
+        message = decode(read_bytes(path, f"the {kind.__name__.removeprefix('Signed').lower()}"))
+    except MessageError:
         message = None
     if not isinstance(message, kind):
         raise InputError(f"{str(path)!r} cannot be read as a {kind.__name__.removeprefix('Signed').lower()}")

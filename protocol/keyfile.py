@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cohortmix.core.table import InputError
 from cohortmix.protocol.signing import Key
+from cohortmix.protocol.textfile import plain_file
 
 _BYTES = 32
 _OTHERS = 0o077  # what group and others may do with a file
@@ -20,14 +21,13 @@ def read_key(path: Path) -> Key:
     InputError
         If the file cannot be read, is open to others than its owner, or holds no key.
     """
-    try:
-        mode, content = path.stat().st_mode, path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read the key {str(path)!r}: {error.strerror}") from None
+    with plain_file(path, "the key") as file:
+        mode, content = os.fstat(file.fileno()).st_mode, file.read(_BYTES + 1)
     if mode & _OTHERS:
         raise InputError(f"the key {str(path)!r} is open to others; chmod 600 it")
     if len(content) != _BYTES:
-        raise InputError(f"{str(path)!r} is no key: expected {_BYTES} bytes, got {len(content)}")
+        came = f"{len(content)}" if len(content) < _BYTES else "more"
+        raise InputError(f"{str(path)!r} is no key: expected {_BYTES} bytes, got {came}")
     return Key.from_bytes(content)
 
 

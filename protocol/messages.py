@@ -13,9 +13,11 @@ receipts in `receipts.py`.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import FailFast, Field, TypeAdapter, ValidationError, model_validator
@@ -98,13 +100,23 @@ class Request(Wire):
     @property
     def hash(self) -> str:
         """Covers the study, the round, the request id and the common groups and margins."""
-        return sha256(self.plain())
+        return hashlib.sha256(self.canonical).hexdigest()
+
+    @property
+    def canonical(self) -> bytes:
+        """The request as canonical JSON, of which its hash and its signature are made."""
+        return _canonical(self)
 
     @model_validator(mode="after")
     def _common_in_round_two(self) -> Request:
         if (self.common is None) == (self.round == 2):
             raise ValueError(f"expected common groups in round 2 and only there, got round={self.round}")
         return self
+
+
+@lru_cache(maxsize=1)
+def _canonical(request: Request) -> bytes:
+    return canonical(request.plain())
 
 
 def request_id(study: str, site: str, round: int) -> str:

@@ -109,4 +109,5 @@ def signed_bytes(kind: Kind, content: Wire) -> bytes:
 
     Kind and protocol come first: a signature of one kind of message is none of another.
     """
-    return f"cohortmix/{kind}/1\n".encode() + canonical(content.plain())
+    form = content.canonical if isinstance(content, Request) else canonical(content.plain())
+    return f"cohortmix/{kind}/1\n".encode() + form

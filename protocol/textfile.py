@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic import BaseModel, ValidationError
 
 from cohortmix.core.table import InputError
 from cohortmix.protocol.fields import HEX_64
 from cohortmix.protocol.names import NAME
+
+MOST_BYTES = 8 * 2**20
+"""Of a file that a person has written or was sent: a study of 1000 sites has a fiftieth of it."""
 
 MOST_FAULTS = 5  # of a file that are named at once
 
@@ -47,12 +53,39 @@ def read_text(path: Path, what: str, absent: str = "") -> str:
     absent : what to do where there is no such file.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bytes(path, what, absent).decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"cannot read {what} {str(path)!r}: it is not UTF-8 text") from None
+
+
+def read_bytes(path: Path, what: str, absent: str = "", most: int = MOST_BYTES) -> bytes:
+    """The content of a file of at most `most` bytes; errors as `read_text`."""
+    with plain_file(path, what, absent) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise InputError(f"cannot read {what} {str(path)!r}: it is longer than {most} bytes")
+    return content
+
+
+@contextmanager
+def plain_file(path: Path, what: str, absent: str = "") -> Iterator[IO[bytes]]:
+    """A file, open; errors as `read_text`, also for a device or a pipe, which might never end."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe's writer is not waited for
     except OSError as error:
         cure = f"; {absent}" if absent and isinstance(error, FileNotFoundError) else ""
         raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror}{cure}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"cannot read {what} {str(path)!r}: it is not UTF-8 text") from None
+    except ValueError:
+        raise InputError(f"cannot read {what} {str(path)!r}: no file can have this name") from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InputError(f"cannot read {what} {str(path)!r}: it is no plain file")
+        with open(descriptor, "rb", closefd=False) as file:
+            yield file
+    except OSError as error:
+        raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
 
 
 def fault_sentences(error: ValidationError, model: type[BaseModel]) -> str:
@@ -68,7 +101,13 @@ def _sentence(fault: Any, model: type[BaseModel]) -> str:
     if kind == "model_type" and not loc:
         needed = [name for name, field in _keys(model, ()).items() if field.is_required()]
         return f"expected the keys {', '.join(needed)}"
-    return f"{'.'.join(map(str, loc))}: ".removeprefix(": ") + _complaint(fault, kind, model)
+    where = ".".join(shown(str(part)) for part in loc)
+    return f"{where}: ".removeprefix(": ") + _complaint(fault, kind, model)
+
+
+def shown(text: str) -> str:
+    """A key of somebody's file, as it may stand in a sentence: short, and on one line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:60])
 
 
 def _complaint(fault: Any, kind: str, model: type[BaseModel]) -> str:

@@ -109,8 +109,8 @@ def _check_centroids(centroids: Centroids, request: Request, plan: Plan) -> None
     _expect("masses beyond 0 and N", 0, _outside(masses, plan.patients + 1))
     _expect("mass", plan.patients, round(float(masses.sum())))
     points = [
-        part.numpy()[:, block]
-        for part in (centroids.means, centroids.support_points)
+        histograms[:, block]
+        for histograms in (centroids.means.numpy(), centroids.support_points.numpy())
         for block in blocks_of(sizes)
     ]
     for histogram in (centroids.labels.numpy(), centroids.support_labels.numpy(), *points):
@@ -120,7 +120,7 @@ def _check_centroids(centroids: Centroids, request: Request, plan: Plan) -> None
 
 
 def most_components(plan: Plan) -> int:
-    """Most centroids of a site's mixture: K components in each of several fits, whatever its classes' masses are."""
+    """Most centroids of a site's mixture: K components in each of several fits, whatever the classes' masses."""
     most = components(plan.patients * (1 + ROUNDING), plan.s_b) if plan.fits_mixture else 0
     return max((k * fits_of(k) for k in range(1, most + 1)), default=0)
 

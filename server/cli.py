@@ -27,7 +27,7 @@ from cohortmix.server.costs import warning
 from cohortmix.server.draft import draft
 from cohortmix.server.outcome import with_enough_sites
 from cohortmix.server.status import IN_WORDS, SiteStatus, State, Status, spent
-from cohortmix.server.store import Publication
+from cohortmix.server.store import NOT_ACCEPTED, Publication
 from cohortmix.server.study import Study
 from cohortmix.server.wording import count, duration
 
@@ -127,7 +127,9 @@ def in_words(site: SiteStatus) -> str:
     refusal = site.refusal
     if refusal is None:
         return "it has not answered"
-    return f"{IN_WORDS.get(refusal.code, refusal.code)} ({refusal.sentence})"
+    if refusal.code == NOT_ACCEPTED:
+        return f"{IN_WORDS[refusal.code]} ({refusal.sentence})"
+    return f"{IN_WORDS.get(refusal.code, refusal.code)}; it says (unsigned): {refusal.sentence}"
 
 
 def _round(site: SiteStatus, round: int) -> str:

@@ -42,10 +42,7 @@ from cohortmix.protocol.signing import Key, sign_request, verify_study
 from cohortmix.server.acceptance import check_release
 from cohortmix.server.kept import freeze, frozen_common, kept_release
 from cohortmix.server.result import SiteResult, StudyResult
-from cohortmix.server.store import RefusalEntry, Store
-
-NOT_ACCEPTED = "NOT_ACCEPTED"
-"""Code of a reply that the coordinator turned down; the other codes are the sites' own."""
+from cohortmix.server.store import NOT_ACCEPTED, RefusalEntry, Store
 
 Round = Literal[1, 2]
 _M = TypeVar("_M")

@@ -29,11 +29,14 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from cohortmix.core.bounded_yaml import fault
 from cohortmix.core.budget import MIN_PATIENTS, Budget
 from cohortmix.core.schema import AsTyped, Schema
 from cohortmix.core.table import InputError
-from cohortmix.protocol.fields import Exact, Name, Ratio, decimal_down, exact
+from cohortmix.protocol.fields import Exact, Ratio, TypedName, decimal_down, exact
 from cohortmix.protocol.messages import Description, MessageError, SiteEntry, StudySpec, decode
+from cohortmix.protocol.names import confusable
+from cohortmix.protocol.study import LONGEST_DEADLINE, MOST_SITES
 from cohortmix.protocol.textfile import fault_sentences, read_text
 from cohortmix.server.budget import Overlap
 
@@ -47,15 +50,18 @@ _SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 def _duration(text: object) -> int:
     match = re.fullmatch(r"([1-9]\d{0,8})([dhms])", str(text), re.ASCII)
     if match is None:
-        raise ValueError(f"expected a time such as 7d, 12h, 30m or 90s, got {str(text)!r}")
-    return int(match[1]) * _SECONDS[match[2]]
+        raise ValueError(f"expected a time such as 7d, 12h, 30m or 90s, got {str(text)[:40]!r}")
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if seconds > LONGEST_DEADLINE:
+        raise ValueError(f"expected a time of at most {LONGEST_DEADLINE // _SECONDS['d']}d, got {text}")
+    return seconds
 
 
 def _overlap(text: object) -> object:
     if text in ("disjoint", "unknown"):
         return text
     if not re.fullmatch(r"[1-9]\d{0,3}", str(text), re.ASCII):
-        raise ValueError(f"expected disjoint, unknown, or a whole number above zero, got {str(text)!r}")
+        raise ValueError(f"expected disjoint, unknown, or a whole number above zero, got {str(text)[:40]!r}")
     return int(str(text))
 
 
@@ -68,7 +74,7 @@ class StudyFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    name: Name
+    name: TypedName
     schema_file: Path = Field(alias="schema")
     epsilon: float | None = None
     mu: float | None = None
@@ -76,7 +82,7 @@ class StudyFile(BaseModel):
     overlap: Annotated[Overlap, BeforeValidator(_overlap)]
     min_sites: int
     deadline: Annotated[int, BeforeValidator(_duration)]
-    sites: tuple[Path, ...] = Field(min_length=1)
+    sites: tuple[Path, ...] = Field(min_length=1, max_length=MOST_SITES)
     expires: date | None = None
     share: Annotated[Ratio, BeforeValidator(_share)] = Fraction(15, 100)
     alpha: Exact = Decimal("0.5")
@@ -162,7 +168,7 @@ def _read(path: Path) -> StudyFile:
         # Everything is text until its key gives it a type.
         return StudyFile.model_validate(yaml.load(read_text(path, "the study"), Loader=AsTyped))
     except yaml.YAMLError as error:
-        raise InputError(f"{str(path)!r} is not valid YAML: {getattr(error, 'problem', None)}") from None
+        raise InputError(f"{str(path)!r} is not valid YAML{fault(error)}") from None
     except ValidationError as error:
         raise InputError(f"{str(path)!r}: {fault_sentences(error, StudyFile)}") from None
 
@@ -218,5 +224,8 @@ def _require_distinct(sites: Sequence[SiteEntry], files: Sequence[Path]) -> None
                 raise InputError(
                     f"sites {other.name!r} and {site.name!r} have the same key; name each site once, with its own"
                 )
-            if site.name.casefold() == other.name.casefold():
-                raise InputError(f"two sites have the name {site.name!r}; ask one of them for another name")
+    if twins := confusable(site.name for site in sites):
+        raise InputError(
+            f"two sites have names that can be confused, {twins[0]!r} and {twins[1]!r}; ask one of them for "
+            "another name"
+        )

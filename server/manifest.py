@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Hash, Signature, Wire
 from cohortmix.protocol.signing import Key, SignatureError, signed_bytes, verify
+from cohortmix.protocol.textfile import read_bytes
 
 MANIFEST = "manifest.json"
 
@@ -56,7 +57,7 @@ def check_manifest(folder: Path, study_hash: str, coordinator_key: str) -> tuple
         there is a link, which can show other content tomorrow.
     """
     try:
-        signed = SignedManifest.model_validate_json((folder / MANIFEST).read_bytes())
+        signed = SignedManifest.model_validate_json(read_bytes(folder / MANIFEST, "the manifest"))
         verify(coordinator_key, signed_bytes("manifest", signed.manifest), signed.signature)
         said, holds = signed.manifest.files, _files(folder)
     except ValidationError:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from cohortmix.protocol.messages import Code
-from cohortmix.server.store import RefusalEntry
+from cohortmix.server.store import NOT_ACCEPTED, RefusalEntry
 
 
 class StudyRefused(Exception):  # noqa: N818 (an answer, not a fault)
@@ -18,10 +18,15 @@ class StudyUnanswered(Exception):  # noqa: N818
 
 
 def told_apart(sentence: str, refusals: Iterable[RefusalEntry]) -> StudyRefused | StudyUnanswered:
-    """What to raise for a study whose missing sites said this; that a site is unavailable is no refusal."""
+    """What to raise for a study whose missing sites said this; that a site is unavailable is no refusal.
+
+    What a site is quoted with is not signed: anyone on the way can have written it.
+    """
     refused = [refusal for refusal in refusals if refusal.code != Code.UNAVAILABLE]
     if refused:
-        return StudyRefused(f"{sentence}; {refused[0].site!r} says: {refused[0].sentence}")
+        first = refused[0]
+        how = "reply was not accepted" if first.code == NOT_ACCEPTED else "says (unsigned)"
+        return StudyRefused(f"{sentence}; {first.site!r} {how}: {first.sentence}")
     return StudyUnanswered(sentence)
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from cohortmix.core.schema import Schema
 from cohortmix.protocol.messages import Code, Receipt, SignedRelease, SiteEntry, StudySpec, decode
 from cohortmix.protocol.receipts import total
-from cohortmix.server.store import RefusalEntry, Store
+from cohortmix.server.store import NOT_ACCEPTED, RefusalEntry, Store
 from cohortmix.server.study import Study
 
 
@@ -29,9 +29,9 @@ IN_WORDS = {
     Code.OVER_BUDGET: "the study would exceed its budget",
     Code.TOO_FEW_PATIENTS: "it has too few patients",
     Code.UNKNOWN_COLUMN: "its schema is another one",
-    Code.UNKNOWN_VERSION: "it runs another version of the protocol",
+    Code.UNKNOWN_VERSION: "it runs another version",
     Code.UNAVAILABLE: "it is not available",
-    "NOT_ACCEPTED": "its reply was not accepted",
+    NOT_ACCEPTED: "its reply was not accepted",
 }
 """What a refusal means to a person."""
 

@@ -26,6 +26,10 @@ STUDY, REFUSAL, COMMON, MOMENT, RUN, PUBLICATION = "study", "refusal", "common",
 _RECEIPT = 64  # a reply is kept behind the hash of its receipt
 
 
+NOT_ACCEPTED = "NOT_ACCEPTED"
+"""Code of a reply that the coordinator turned down; the other codes are the sites' own."""
+
+
 class RefusalEntry(NamedTuple):
     """One reply that brought no release: the site's refusal, or why the coordinator did not accept it."""
 

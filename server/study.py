@@ -27,6 +27,7 @@ from cohortmix.protocol.durable import SHOWN, replace_file
 from cohortmix.protocol.folder import whole_folder
 from cohortmix.protocol.messages import MessageError, SignedStudy, StudySpec, decode, encode
 from cohortmix.protocol.signing import Key, SignatureError, sign_study, verify_study
+from cohortmix.protocol.textfile import MOST_FAULTS, read_bytes, shown
 from cohortmix.server.store import Store
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Study:
         try:
             return StudySpec.model_validate_json(self._read(SPEC))
         except ValidationError as error:
-            faults = ", ".join(".".join(map(str, fault["loc"])) or fault["msg"] for fault in error.errors())
+            keys = [shown(".".join(map(str, fault["loc"])) or fault["msg"]) for fault in error.errors()]
+            faults = ", ".join(keys[:MOST_FAULTS])
             raise InputError(f"{str(self.folder / SPEC)!r} is no study: {faults}; draft it again") from None
 
     @property
@@ -131,10 +133,7 @@ class Study:
             yield Coordinator(signed, key, schema, store)
 
     def _read(self, name: str) -> bytes:
-        try:
-            return (self.folder / name).read_bytes()
-        except OSError as error:
-            raise InputError(f"no study in {str(self.folder)!r}: {name}: {error.strerror}") from None
+        return read_bytes(self.folder / name, "the study's file")
 
 
 def require_own_key(spec: StudySpec, key: Key) -> None:

@@ -11,7 +11,7 @@ from cohortmix.client.app import relay
 from cohortmix.client.policy import Policy
 from cohortmix.deploy.consortium import Consortium
 from cohortmix.deploy.local_grid import LocalGrid
-from cohortmix.protocol.messages import Code, Refusal, encode
+from cohortmix.protocol.messages import Code, Description, Refusal, decode, encode
 from cohortmix.server.app import Clock, Patience, app, conduct
 from cohortmix.server.coordinator import TooFewSites
 from cohortmix.server.result import StudyResult
@@ -114,12 +114,37 @@ def test_a_steward_who_approves_late_is_in_time(two):
     assert [(entry.site, entry.code) for entry in result.refusals] == [("wee", "NOT_APPROVED")], "noted once"
 
 
-@pytest.mark.parametrize(("code", "waits"), [(Code.OVER_BUDGET, False), (Code.NOT_APPROVED, True)])
-def test_only_a_refusal_that_may_pass_is_waited_for(two, code, waits):
+@pytest.mark.parametrize("code", list(Code))
+def test_no_unsigned_refusal_ends_the_wait_for_a_site(two, code):
+    """A relay, or anyone on the way, can write one; the site's own answer still counts, up to the deadline."""
+    time = Time()
+
+    def forged(request: bytes) -> bytes | None:
+        return refusal(code) if time.seconds < DEADLINE * 3 / 4 else None
+
+    nodes = [Node(two.site(0)), Node(two.site(1), forged)]
+    assert names(conducted(two, Net(nodes), time)) == ["tiny", "wee"]
+    assert DEADLINE * 3 / 4 <= time.seconds < DEADLINE
+
+
+@pytest.mark.parametrize("code", [Code.OVER_BUDGET, Code.NOT_APPROVED])
+def test_a_site_that_refuses_is_asked_until_the_deadline(two, code):
     time = Time()
     nodes = [Node(two.site(0)), Node(two.site(1), lambda request: refusal(code))]
     assert names(conducted(two, Net(nodes), time)) == ["tiny"]
-    assert (time.seconds >= DEADLINE) == waits
+    assert time.seconds >= 2 * DEADLINE, "of both rounds: a late site is welcome in the second one"
+    assert nodes[1].asked == pytest.approx(2 * DEADLINE / PATIENCE.refused, abs=2)
+
+
+def test_a_forged_description_does_not_end_the_wait_for_a_site(two):
+    """Anyone on the way can say that a node is of another site."""
+    time, node = Time(), Node(two.site(1))
+    facts = decode(node.describe())
+    assert isinstance(facts, Description)
+    other = encode(facts.model_copy(update={"key": "a" * 64}))
+    own, node.describe = node.describe, lambda: other if time.seconds < DEADLINE / 2 else own()
+    assert names(conducted(two, Net([Node(two.site(0)), node]), time)) == ["tiny", "wee"]
+    assert DEADLINE / 2 <= time.seconds < DEADLINE
 
 
 @pytest.mark.parametrize("lie", ["nothing", "another's release", "over budget", "an old release"])

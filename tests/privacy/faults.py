@@ -557,8 +557,8 @@ FAULTS = (
     Fault(
         "the hash of a request leaves out the common groups",
         "protocol/messages.py",
-        'common groups and margins."""\n        return sha256(self.plain())',
-        'common groups and margins."""\n        return sha256(self.model_copy(update={"common": None}).plain())',
+        "return hashlib.sha256(self.canonical).hexdigest()",
+        'return sha256(self.model_copy(update={"common": None}).plain())',
         (f"{MESSAGES}::test_every_part_of_a_request_is_in_its_hash",),
     ),
     # The three steps

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,11 @@ def test_golden_bytes() -> None:
     golden = '{"a":{"B":"","é":"x\\"\\n"},"z":[1,-2,null,true],"\U00010000":0,"\ue000":0}'
     assert canonical(value) == golden.encode()
     assert sha256(value) == "efb3e4745f748be0eee2d879d801ae0528f5729d772ad43599d6b5b223c58c9f"
+
+
+@given(PLAIN)
+def test_it_is_what_another_implementation_of_rfc_8785_gives(value: object) -> None:
+    assert canonical(value) == rfc8785.dumps(value)  # type: ignore[arg-type]
 
 
 @given(PLAIN)
@@ -43,6 +49,12 @@ def test_large_integers_are_refused() -> None:
     assert canonical(2**53 - 1) == b"9007199254740991"
     with pytest.raises(ValueError, match="decimal text"):
         canonical(2**53)
+
+
+def test_half_a_surrogate_pair_is_refused() -> None:
+    for value in ("\ud800", {"\udfff": 1}, [["a\ud800"]]):
+        with pytest.raises(ValueError, match="surrogates"):
+            canonical(value)
 
 
 @pytest.mark.parametrize("value", [{1: "x"}, b"bytes", {"a": {1, 2}}])

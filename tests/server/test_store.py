@@ -20,7 +20,8 @@ def test_everything_is_there_after_a_restart(tmp_path):
         store.keep_run("17")
         store.keep_publication(Publication(store.receipts(), "out"))
     with Store(tmp_path / "study.db", STUDY) as store:
-        assert store.requests(1) == {"ITAL": b"request"}
+        assert (store.request("ITAL", 1), store.request("ITAL", 2)) == (b"request", None)
+        assert (store.receipt("ITAL", 1), store.receipt("ITAL", 2)) == ("receipt", None)
         assert store.replies(1) == {"ITAL": b"reply"}
         assert store.replies(2) == {}
         assert store.refusals() == (RefusalEntry("POLA", 1, "NOT_APPROVED", "no"),)
@@ -31,7 +32,8 @@ def test_everything_is_there_after_a_restart(tmp_path):
 
 def test_a_new_study_has_nothing():
     with Store(":memory:", STUDY) as store:
-        assert (store.requests(1), store.replies(1), store.refusals(), store.common()) == ({}, {}, (), None)
+        assert (store.request("ITAL", 1), store.receipt("ITAL", 1)) == (None, None)
+        assert (store.replies(1), store.refusals(), store.common()) == ({}, (), None)
         assert (store.moment("round 1"), store.run(), store.publication()) == (None, None, None)
 
 

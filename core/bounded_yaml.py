@@ -1,0 +1,56 @@
+"""YAML that ends: nothing nested or repeated without end, and no types but texts, lists and keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+DEEPEST = 30
+"""Levels of lists and keys in each other; a schema has four."""
+
+MOST_NODES = 100_000
+"""Values of a file, an alias counted as all that it stands for."""
+
+_TYPES = ("map", "seq", "str", "null")
+
+
+class BoundedLoader(yaml.SafeLoader):
+    """PyYAML's safe reader with bounds; what is beyond one is a YAMLError, as other faults of a file are."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._depth, self._nodes = 0, 0
+        self._sizes: dict[int, int] = {}  # by identity of a node that is complete
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next value, with all that is in it."""
+        mark = self.peek_event().start_mark
+        before, self._depth = self._nodes, self._depth + 1
+        if self._depth > DEEPEST:
+            raise yaml.composer.ComposerError(None, None, f"more than {DEEPEST} levels are nested", mark)
+        repeated = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        if repeated and id(node) not in self._sizes:
+            raise yaml.composer.ComposerError(None, None, "a value holds itself", mark)
+        self._nodes += self._sizes[id(node)] if repeated else 1
+        if self._nodes > MOST_NODES:
+            raise yaml.composer.ComposerError(None, None, f"it has more than {MOST_NODES} values", mark)
+        self._sizes[id(node)] = self._nodes - before
+        self._depth -= 1
+        return node
+
+
+BoundedLoader.yaml_constructors = {
+    tag: make
+    for tag, make in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.removeprefix("tag:yaml.org,2002:") in _TYPES
+}
+
+
+def fault(error: yaml.YAMLError) -> str:
+    """Where and why a text is no YAML, as the end of a sentence: ` at line 3: ...`."""
+    mark = getattr(error, "problem_mark", None)
+    where = f" at line {mark.line + 1}" if mark else ""
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None)
+    return where + (f": {problem}" if problem else "")
