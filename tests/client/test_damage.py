@@ -165,7 +165,8 @@ def without_entry(folder: Path) -> None:
     ).fetchone()
     editor.executescript(
         "CREATE TABLE other (kind TEXT, study TEXT, id TEXT, part INTEGER, UNIQUE (kind, study, id, part));"
-        "INSERT INTO other SELECT kind, study, id, part FROM steps WHERE kind <> 'answered';"
+        "INSERT INTO other (rowid, kind, study, id, part)"
+        " SELECT number, kind, study, id, part FROM steps WHERE kind <> 'answered';"
         f"UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = "
         f"'sqlite_autoindex_other_1') WHERE name = 'sqlite_autoindex_steps_2';"
         f"UPDATE sqlite_schema SET rootpage = {page} WHERE name = 'sqlite_autoindex_other_1';"
