@@ -103,9 +103,7 @@ def test_a_store_that_was_set_back_is_refused(tmp_path):
         store.keep_reply("ITAL", 1, "receipt", b"reply")
     newest = file.read_bytes()
     file.write_bytes(older)
-    with pytest.raises(
-        InputError, match=r"was set back: it has 2 steps.*; put the newest study.db and"
-    ):
+    with pytest.raises(InputError, match=r"was set back: it has 2 steps.*; put the newest study.db and"):
         Store(file, STUDY)
     file.unlink()
     with pytest.raises(InputError, match=r"was set back: it has 0 steps.*; if they are lost, remove both and run"):
