@@ -113,10 +113,10 @@ class Database:
     def _told(self, what: str) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's own words can quote damaged bytes
             raise self._fault(what, error) from None
 
-    def _fault(self, what: str, error: OSError | sqlite3.Error) -> Exception:
+    def _fault(self, what: str, error: OSError | sqlite3.Error | UnicodeDecodeError) -> Exception:
         reason = error.strerror if isinstance(error, OSError) else _reason(error)
         cure = "" if isinstance(error, OSError | sqlite3.OperationalError) else f"; {self._words.newest}"
         return self._words.error(f"cannot {what} {self._words.name} {str(self._path)!r}: {reason}{cure}")
@@ -149,6 +149,6 @@ def _schema(tables: str) -> list[tuple[Any, ...]]:
         fresh.close()
 
 
-def _reason(error: sqlite3.Error) -> str:
+def _reason(error: sqlite3.Error | UnicodeDecodeError) -> str:
     """SQLite's words on one line; a damaged file can put any byte of its own into them."""
     return "".join(letter for letter in str(error) if letter.isprintable())[:_LONGEST_REASON]

@@ -255,3 +255,17 @@ def test_a_step_that_says_nothing_is_one_sentence(kind: str, tmp_path: Path) -> 
         journal.close()
         with pytest.raises(HistoryError, match="was altered: step 1 is not the one that was written"):
             Ledger(folder / "ledger.db", CAP, folder, KEY.public_hex)
+
+
+def test_words_of_sqlite_that_are_no_text_are_one_sentence(truth: Truth, tmp_path: Path) -> None:
+    """A damaged name in the schema is quoted by SQLite's message, byte for byte."""
+    edited(truth, tmp_path)
+    file = tmp_path / "ledger.db"
+    data = file.read_bytes()
+    outcomes = []
+    for word in (b"content BLOB", b"UNIQUE (kind", b"STRICT", b"number INTEGER", b"CREATE TABLE"):
+        file.write_bytes(data.replace(word, b"\xea" * len(word), 1))
+        with pytest.raises(LedgerError) as caught:
+            truth.open(tmp_path)
+        outcomes.append(str(caught.value))
+    assert all(sentence.isprintable() for sentence in outcomes)
