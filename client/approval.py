@@ -5,7 +5,7 @@ The daemon looks at all of it again for each request; here the sentences are for
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from importlib.metadata import version
@@ -95,17 +95,24 @@ def require_fitting(study: StudySpec, facts: Description) -> None:
         )
 
 
-def require_answerable(config: SiteConfig, study: StudySpec) -> None:
-    """Raise Refused for a study that the daemon would not answer, whatever the steward says."""
+def require_answerable(config: SiteConfig, study: StudySpec, today: date) -> None:
+    """Raise Refused for a study that the daemon would not answer, whatever the steward says.
+
+    Parameters
+    ----------
+    today : the latest day that the site's ledger has seen.
+    """
     if study.coordinator_key not in config.coordinators:
         raise Refused(
             Code.NOT_APPROVED,
             f"The coordinator {study.coordinator_key} is not enrolled; once you know by another way that the key "
             "is theirs, add it to `coordinators` in site.yaml.",
         )
-    if study.expired(datetime.now(UTC).date()):
+    if study.expired(today):
         raise Refused(
-            Code.NOT_APPROVED, f"The study expired on {study.expires}; ask the coordinator for a new one."
+            Code.NOT_APPROVED,
+            f"The study expired on {study.expires}; ask the coordinator for a new one. (The ledger has seen "
+            f"{today}, and no clock that is set back undoes that.)",
         )
     if study.version != (own := version("cohortmix")):
         raise Refused(

@@ -30,7 +30,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from cohortmix.client.config import SiteConfig, load_config
-from cohortmix.client.database import LedgerError
+from cohortmix.client.journal import LedgerError
 from cohortmix.client.lock import exclusive
 from cohortmix.client.opening import open_site, read_policy
 from cohortmix.client.policy import Policy

@@ -1,149 +1,92 @@
-"""The ledger's journal: steps that are only ever added, each chained by a hash to the one before.
-
-Every durable step of the ledger is one row, and a row is never changed. The hash of a row covers all of it and
-the hash of the row before, so that whoever edits, removes or inserts one has to write every later one anew; that
-the last hash is still the one that was written here, the high-water mark says (`mark.py`).
-"""
+"""The ledger's journal: that of `protocol/journal.py` under the ledger's name, with its errors and its mark."""
 
 from __future__ import annotations
 
-import hashlib
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeVar
 
-from cohortmix.client.database import Database, LedgerError
-from cohortmix.client.mark import CURE, HistoryError, Mark, Place
-from cohortmix.protocol.canonical import sha256
-from cohortmix.protocol.receipts import GENESIS
+from pydantic import ValidationError
 
-_TABLE = """
-CREATE TABLE IF NOT EXISTS steps (  -- added one by one, never changed
-    number INTEGER PRIMARY KEY, kind TEXT NOT NULL, study TEXT NOT NULL, id TEXT NOT NULL, part INTEGER NOT NULL,
-    content BLOB NOT NULL, hash TEXT NOT NULL UNIQUE,
-    UNIQUE (kind, study, id, part)
-) STRICT;
-"""
-_COLUMNS = "number, kind, study, id, part, content, hash"
+from cohortmix.protocol import journal
+from cohortmix.protocol.canonical import canonical
+from cohortmix.protocol.database import Words
+from cohortmix.protocol.fields import Wire
+from cohortmix.protocol.journal import SMALL, Step
+from cohortmix.protocol.messages import MAX_BYTES
 
+__all__ = ["CURE", "FILE", "HistoryError", "Journal", "LedgerError", "Step", "made", "written"]
 
-class Step(NamedTuple):
-    """One row: what happened (`kind`), for which request of which study, to which `part` of it."""
+FILE = "ledger.mark"
+CURE = "put the newest ledger back; if it is lost, its whole cap counts as spent on these patients"
+RENEW = "if it is lost and this ledger is the newest, sign for that: `cohortmix site ledger --renew-mark`"
+MOST_BYTES = 8 * MAX_BYTES
+"""Of one step: the second moments of a large study are the largest. SQLite itself ends at a billion."""
 
-    number: int
-    kind: str
-    study: str
-    id: str
-    part: int
-    content: bytes
-    hash: str
-
-    def hash_after(self, previous: str) -> str:
-        """The hash that this step has where it follows the step of hash `previous`."""
-        content = hashlib.sha256(self.content).hexdigest()
-        return sha256([previous, self.number, self.kind, self.study, self.id, self.part, content])
+_NOT_READ_BACK = "a step would not read back as it was written; nothing was written"
+_W = TypeVar("_W", bound=Wire)
 
 
-class Journal:
-    """The steps in one SQLite file, safe across threads and processes, and their high-water mark.
+class LedgerError(Exception):
+    """The ledger cannot be used, or refuses a step that its rules do not allow."""
+
+
+class HistoryError(LedgerError):
+    """The ledger is not the one that was kept here last, or not as it was written."""
+
+
+class Journal(journal.Journal):
+    """The ledger's steps; parameters and errors as `protocol.journal.Journal`.
 
     Parameters
     ----------
-    path : the file; ":memory:" for none.
-    mark : the folder of the mark; None where nobody could set the file back, as in a simulation.
-    renew : write a lost mark anew, on the word of whoever opens the journal.
-
-    Raises
-    ------
-    HistoryError
-        If a step was changed, removed or inserted, or the mark knows another history.
-    LedgerError
-        If the file or the mark cannot be read.
+    mark : the folder of the mark.
     """
 
     def __init__(self, path: str | Path, mark: Path | None = None, renew: bool = False) -> None:
-        self._database = Database(path, _TABLE)
-        self._mark = None if mark is None else Mark(mark)
+        words = Words("the ledger", CURE, RENEW, LedgerError, HistoryError)
+        self._read_before: dict[int, Wire] = {}  # a step is never changed, so it is parsed once
+        super().__init__(path, words, None if mark is None else mark / FILE, renew)
+
+    def read(self, step: Step, kind: type[_W]) -> _W:
+        """What a step says; HistoryError if it says nothing of this kind."""
+        if step.number in self._read_before:
+            said = self._read_before[step.number]
+            assert isinstance(said, kind)
+            return said
         try:
-            with self._database.transaction():
-                self._verify()
-                if renew and self._mark is not None:
-                    self._mark.renew(self.place, self.hash_of)
-                self._follow()
-        except sqlite3.DatabaseError as error:
-            self.close()
-            raise LedgerError(f"cannot read the ledger {str(path)!r}: {error}; {CURE}") from None
-        except LedgerError:
-            self.close()
-            raise
+            parsed = kind.model_validate_json(step.content)
+        except ValidationError:
+            raise self.altered(step.number) from None
+        if len(step.content) <= SMALL:
+            self._read_before[step.number] = parsed
+        return parsed
 
-    def close(self) -> None:
-        """Close the file; the journal cannot be used afterwards."""
-        self._database.close()
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """For one `append` at most, and the reads that decide on it: durable, then marked, when this ends.
+def made(kind: type[_W], **fields: object) -> _W:
+    """What a step is to say; LedgerError for a field that none could hold, such as a fraction of 500 digits."""
+    try:
+        return kind(**fields)
+    except ValidationError:
+        raise LedgerError(_NOT_READ_BACK) from None
 
-        Both transactions hold the database's write lock, so marks follow steps in order, whoever makes them.
-        """
-        with self._database.transaction():
-            self._follow()
-            yield
-        with self._database.transaction():
-            self._follow()
 
-    def append(self, kind: str, study: str, id: str, part: int, content: bytes) -> None:
-        """Add a step, inside a transaction; the same kind, study, id and part are there once."""
-        place = self.place
-        step = Step(place.steps + 1, kind, study, id, part, content, "")
-        self._database.write(
-            f"INSERT INTO steps ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            *step._replace(hash=step.hash_after(place.hash)),
-        )
+def written(message: Wire, limit: int = MOST_BYTES) -> bytes:
+    """What a step says, as bytes that read back as the same message.
 
-    @property
-    def place(self) -> Place:
-        """The number of steps and the hash of the last one."""
-        last = self._database.read("SELECT number, hash FROM steps ORDER BY number DESC LIMIT 1")
-        return Place(*last[0]) if last else Place(0, GENESIS)
+    What could be written and not read would close the ledger for good, so it is read before it is written.
 
-    def steps(self, kind: str, study: str | None = None, id: str | None = None) -> list[Step]:
-        """The steps of one kind, of all studies or one, of all requests or one; in their order."""
-        wanted = {"kind": kind, "study": study, "id": id}
-        given = {name: value for name, value in wanted.items() if value is not None}
-        where = " AND ".join(f"{name} = ?" for name in given)
-        rows = self._database.read(f"SELECT {_COLUMNS} FROM steps WHERE {where} ORDER BY number", *given.values())
-        return [Step(*row) for row in rows]
-
-    def last(self, kind: str) -> Step | None:
-        """The last step of one kind."""
-        rows = self._database.read(
-            f"SELECT {_COLUMNS} FROM steps WHERE kind = ? ORDER BY number DESC LIMIT 1", kind
-        )
-        return Step(*rows[0]) if rows else None
-
-    def keys(self, kind: str) -> set[tuple[str, str]]:
-        """The study and id of the steps of one kind, without their content."""
-        return set(self._database.read("SELECT study, id FROM steps WHERE kind = ?", kind))
-
-    def hash_of(self, number: int) -> str:
-        """The hash of the step of this number; GENESIS for 0."""
-        rows = self._database.read("SELECT hash FROM steps WHERE number = ?", number)
-        return str(rows[0][0]) if rows else GENESIS
-
-    def _verify(self) -> None:
-        place = Place(0, GENESIS)
-        for row in self._database.each(f"SELECT {_COLUMNS} FROM steps ORDER BY number"):
-            step, number = Step(*row), place.steps + 1
-            if (step.number, step.hash) != (number, step.hash_after(place.hash)):
-                raise HistoryError(
-                    f"the ledger was altered: step {number} is not the one that was written; {CURE}"
-                )
-            place = Place(number, step.hash)
-
-    def _follow(self) -> None:
-        if self._mark is not None:
-            self._mark.follow(self.place, self.hash_of)
+    Raises
+    ------
+    LedgerError
+        If it is longer than `limit` bytes, or does not read back.
+    """
+    try:
+        content = canonical(message.plain())
+        same = type(message).model_validate_json(content) == message
+    except ValueError:  # also of pydantic, and of a number that no JSON has
+        same = False
+    if not same:
+        raise LedgerError(_NOT_READ_BACK)
+    if len(content) > limit:
+        raise LedgerError(f"a step has {len(content)} bytes, expected {limit} at most; nothing was written")
+    return content

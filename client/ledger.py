@@ -14,17 +14,16 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from cohortmix.client.act import Act, Decision, ForeignKeyError, under, verify_signed
 from cohortmix.client.act import Kind as ActKind
-from cohortmix.client.database import LedgerError
 from cohortmix.client.day import today
-from cohortmix.client.journal import Journal, Step
-from cohortmix.client.mark import CURE, HistoryError
+from cohortmix.client.journal import CURE, HistoryError, Journal, LedgerError, Step, made, written
 from cohortmix.client.policy import Refused
 from cohortmix.client.reservation import Reservation, check_limit, total_mu2
-from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Exact, Hash, PublicKey, Ratio, Wire
-from cohortmix.protocol.messages import Code, SignedReceipt, SignedRelease, decode, encode
+from cohortmix.protocol.messages import MAX_BYTES, Code, MessageError, SignedReceipt, SignedRelease, decode
 from cohortmix.protocol.receipts import GENESIS, ReceiptError, verify_chain
 from cohortmix.protocol.signing import Key, SignatureError
 
@@ -138,17 +137,21 @@ class Ledger:
             If the id was used in this study for another content.
         BudgetExceeded
             Over the approved budget or the cap; nothing is reserved then.
+        LedgerError
+            If the step would not read back, or the ledger is not as it was; nothing is reserved then.
         """
         with self._journal.transaction():
             self._require_present_key()
             if self._revoked(study):
                 raise Refused(Code.NOT_APPROVED, "The steward of this site has revoked this study.")
-            known = [_reserved(step) for step in self._journal.steps(RESERVED, study, request_id)]
+            known = [self._reserved(step) for step in self._journal.steps(RESERVED, study, request_id)]
             if not known:
                 self._afford(study, mu2, approved_mu2)
-                cap, key, day = self.cap_mu, self._key, today()
-                new = _Reserved(request=request_hash, mu2=mu2, cap=cap, key=key, coordinator=coordinator, day=day)
-                self._journal.append(RESERVED, study, request_id, 0, canonical(new.plain()))
+                cap, key, day = self.cap_mu, self._key, self.today
+                new = made(
+                    _Reserved, request=request_hash, mu2=mu2, cap=cap, key=key, coordinator=coordinator, day=day
+                )
+                self._journal.append(RESERVED, study, request_id, 0, written(new))
                 known = [new]
             committed = self._journal.steps(COMMITTED, study, request_id)
         if known[0].request != request_hash:
@@ -177,8 +180,9 @@ class Ledger:
             previous = self.previous_receipt_hash
             signed = seal(previous)
             _check_sealed(signed, reserved, previous, self._key)
-            self._journal.append(COMMITTED, reserved.study, reserved.request_id, 0, encode(signed))
-        return encode(signed)
+            content = written(signed, MAX_BYTES)  # a longer one could not be read again, nor sent
+            self._journal.append(COMMITTED, reserved.study, reserved.request_id, 0, content)
+        return content
 
     def revoke(self, study: str) -> None:
         """Answer nothing of the study of this hash, new or stored, until `approve`.
@@ -237,7 +241,15 @@ class Ledger:
         if raised:
             return raised[-1]
         first = self._journal.steps(RESERVED)[:1]
-        return _reserved(first[0]).cap if first else None
+        return self._reserved(first[0]).cap if first else None
+
+    @property
+    def today(self) -> date:
+        """The latest day that this ledger has seen: today, unless the clock was set back since a step of it."""
+        days: list[date | None] = [self._reserved(step).day for step in self._journal.steps(RESERVED)]
+        days += [act.day for _, act in self._acts()]
+        days += [self._decision(step).day for step in self._journal.steps(DECIDED)]
+        return max([today(), *(day for day in days if day is not None)])
 
     @property
     def spent_mu2(self) -> Fraction:
@@ -248,17 +260,17 @@ class Ledger:
     def previous_receipt_hash(self) -> str:
         """Hash of the last receipt; GENESIS before the first."""
         last = self._journal.last(COMMITTED)
-        return GENESIS if last is None else _released(last).receipt.hash
+        return GENESIS if last is None else self._released(last).receipt.hash
 
     def revoked(self) -> frozenset[str]:
         """Hashes of the studies that are revoked."""
         last = {step.study: step for step in self._journal.steps(DECIDED)}
-        return frozenset(study for study, step in last.items() if Decision.read(step.content).revokes)
+        return frozenset(study for study, step in last.items() if self._decision(step).revokes)
 
     def entries(self) -> tuple[Entry, ...]:
         """All requests, in the order of their reservation."""
         committed = self._journal.keys(COMMITTED)
-        reserved = [(step, _reserved(step)) for step in self._journal.steps(RESERVED)]
+        reserved = [(step, self._reserved(step)) for step in self._journal.steps(RESERVED)]
         return tuple(
             Entry(step.study, step.id, of.mu2, (step.study, step.id) in committed, of.coordinator, of.day)
             for step, of in reserved
@@ -272,11 +284,11 @@ class Ledger:
 
     def receipts(self) -> tuple[SignedReceipt, ...]:
         """All receipts, in the order of their chain."""
-        return tuple(_signed(step) for step in self._journal.steps(COMMITTED))
+        return tuple(self._released(step).signed_receipt for step in self._journal.steps(COMMITTED))
 
     def releases(self, study: str) -> tuple[SignedRelease, ...]:
         """The committed releases of a study, in the order of their receipts."""
-        return tuple(_released(step) for step in self._journal.steps(COMMITTED, study))
+        return tuple(self._released(step) for step in self._journal.steps(COMMITTED, study))
 
     def _afford(self, study: str, mu2: Fraction, approved_mu2: Fraction) -> None:
         entries = self.entries()
@@ -285,23 +297,26 @@ class Ledger:
 
     def _revoked(self, study: str) -> bool:
         last = self._journal.steps(DECIDED, study)[-1:]
-        return any(Decision.read(step.content).revokes for step in last)
+        return any(self._decision(step).revokes for step in last)
 
     def _decide(self, study: str, revoked: bool) -> bool:
         with self._journal.transaction():
             changes = self._revoked(study) != revoked
             if changes:
                 part = len(self._journal.steps(DECIDED, study))
-                decision = Decision(decision="revoked" if revoked else "approved", day=today())
-                self._journal.append(DECIDED, study, "", part, canonical(decision.plain()))
+                decision = Decision(decision="revoked" if revoked else "approved", day=self.today)
+                self._journal.append(DECIDED, study, "", part, written(decision))
         return changes
 
     def _verify(self) -> None:
         """Receipts are one chain; receipts and acts are signed with the site's keys, one after the other."""
-        acts, receipts = self._acts(), [(step, _signed(step)) for step in self._journal.steps(COMMITTED)]
+        for step in self._journal.steps(DECIDED):
+            self._decision(step)
+        acts, reserved = self._acts(), [(step, self._reserved(step).key) for step in self._journal.steps(RESERVED)]
+        committed = self._journal.steps(COMMITTED)
+        receipts = [(step, self._released(step).signed_receipt) for step in committed]
         verify_chain([signed.receipt for _, signed in receipts], complete=True)
         if self._key is not None:
-            reserved = [(step, _reserved(step).key) for step in self._journal.steps(RESERVED)]
             entries: list[tuple[Step, Act | SignedReceipt | str]] = [*acts, *receipts]
             entries += [(step, key) for step, key in reserved if key is not None]
             entries.sort(key=lambda entry: entry[0].number)
@@ -316,29 +331,33 @@ class Ledger:
             raise LedgerError("the site's key was replaced while this ledger was open; start the daemon again")
 
     def _acts(self) -> list[tuple[Step, Act]]:
-        return [(step, Act.model_validate_json(step.content)) for step in self._journal.steps(SIGNED)]
+        return [(step, self._journal.read(step, Act)) for step in self._journal.steps(SIGNED)]
 
     def _act(self, by: Key, act: ActKind, cap: Decimal | None = None, key: str | None = None) -> None:
         if by.public_hex != self._key:
             raise LedgerError("only the site's own key signs in its ledger")
         with self._journal.transaction():
             self._require_present_key()
-            signed = Act.sign(by, self._journal.place.hash, act, cap, key, today())
-            self._journal.append(SIGNED, "", "", len(self._acts()), canonical(signed.plain()))
+            signed = Act.sign(by, self._journal.place.hash, act, cap, key, self.today)
+            self._journal.append(SIGNED, "", "", len(self._acts()), written(signed))
 
+    def _reserved(self, step: Step) -> _Reserved:
+        return self._journal.read(step, _Reserved)
 
-def _reserved(step: Step) -> _Reserved:
-    return _Reserved.model_validate_json(step.content)
+    def _released(self, step: Step) -> SignedRelease:
+        try:
+            message = decode(step.content)
+        except MessageError:
+            raise self._journal.altered(step.number) from None
+        if not isinstance(message, SignedRelease):
+            raise self._journal.altered(step.number)
+        return message
 
-
-def _released(step: Step) -> SignedRelease:
-    message = decode(step.content)
-    assert isinstance(message, SignedRelease)
-    return message
-
-
-def _signed(step: Step) -> SignedReceipt:
-    return _released(step).signed_receipt
+    def _decision(self, step: Step) -> Decision:
+        try:
+            return Decision.read(step.content)
+        except ValidationError:
+            raise self._journal.altered(step.number) from None
 
 
 def _check_sealed(signed: SignedRelease, reserved: Reservation, previous: str, key: str | None) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cohortmix.client.durable import locked, replace_file
 from cohortmix.core.table import InputError
 from cohortmix.protocol.canonical import canonical
+from cohortmix.protocol.durable import locked, replace_file
 from cohortmix.protocol.fields import Exact, Hash, Name, PublicKey, Wire
 from cohortmix.protocol.messages import Code, Refusal, StudySpec
 from cohortmix.protocol.textfile import read_bytes

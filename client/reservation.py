@@ -10,10 +10,8 @@ import math
 from collections.abc import Iterable
 from fractions import Fraction
 
-from cohortmix.client.database import LedgerError
-from cohortmix.client.journal import Journal
+from cohortmix.client.journal import Journal, LedgerError, made, written
 from cohortmix.core.meter import Answer, BudgetExceeded
-from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Hash, Ratio, Wire
 from cohortmix.protocol.messages import NoisedAnswer
 
@@ -53,7 +51,7 @@ class Reservation:
         BudgetExceeded
             If the questions together cost more than the reservation, or the index has another question.
         """
-        asked = _Question(question=question, mu2=mu2)
+        asked = made(_Question, question=question, mu2=mu2)
         with self._journal.transaction():
             paid = self._paid()
             if index in paid:
@@ -61,16 +59,15 @@ class Reservation:
                     raise BudgetExceeded(f"question {index} was another one; start a new request")
                 return
             check_limit("reserved", total_mu2(each.mu2 for each in paid.values()), mu2, self.mu2)
-            self._journal.append(PAID, self.study, self.request_id, index, canonical(asked.plain()))
+            self._journal.append(PAID, self.study, self.request_id, index, written(asked))
 
     def store(self, index: int, answer: Answer) -> None:
         """Make an answer durable, once; LedgerError for a second draw, which nobody then reads."""
-        asked = _Question(question=answer.question, mu2=answer.mu2)
+        asked = made(_Question, question=answer.question, mu2=answer.mu2)
         with self._journal.transaction():
             if self._paid().get(index) != asked or index in self._answers():
                 raise LedgerError(f"question {index} was not paid for, or has an answer already")
-            content = canonical(NoisedAnswer.of(answer).plain())
-            self._journal.append(ANSWERED, self.study, self.request_id, index, content)
+            self._journal.append(ANSWERED, self.study, self.request_id, index, written(NoisedAnswer.of(answer)))
 
     def answers(self) -> tuple[NoisedAnswer, ...]:
         """All answers that the request has drawn, in the order of its questions."""
@@ -78,11 +75,11 @@ class Reservation:
 
     def _paid(self) -> dict[int, _Question]:
         steps = self._journal.steps(PAID, self.study, self.request_id)
-        return {step.part: _Question.model_validate_json(step.content) for step in steps}
+        return {step.part: self._journal.read(step, _Question) for step in steps}
 
     def _answers(self) -> dict[int, NoisedAnswer]:
         steps = self._journal.steps(ANSWERED, self.study, self.request_id)
-        return {step.part: NoisedAnswer.model_validate_json(step.content) for step in steps}
+        return {step.part: self._journal.read(step, NoisedAnswer) for step in steps}
 
 
 def total_mu2(costs: Iterable[Fraction]) -> Fraction:

@@ -13,7 +13,6 @@ import yaml
 
 from cohortmix.client.config import DEFAULT, SiteConfig, load_config, parse_config
 from cohortmix.client.data import open_table
-from cohortmix.client.durable import replace_file
 from cohortmix.client.fits import MaxUnreadable, show_checked
 from cohortmix.client.interrupt import hold
 from cohortmix.client.ledger import Ledger
@@ -28,6 +27,7 @@ from cohortmix.core.noise import OpenDPNoise
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, Source
 from cohortmix.core.vault import Vault
+from cohortmix.protocol.durable import replace_file
 from cohortmix.protocol.keyfile import write_key
 from cohortmix.protocol.messages import Description, encode
 from cohortmix.protocol.signing import Key

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import UTC, datetime
 from fractions import Fraction
 from importlib.metadata import version
 
@@ -18,6 +17,7 @@ import numpy as np
 from cohortmix.client.ledger import Ledger, RequestConflict
 from cohortmix.client.policy import Policy, Refused
 from cohortmix.client.reservation import Reservation
+from cohortmix.client.room import require_room
 from cohortmix.core import pipeline
 from cohortmix.core.anonymize import blocks_of
 from cohortmix.core.budget import MIN_PATIENTS
@@ -161,12 +161,13 @@ class Site:
         if request.common is not None:
             _check_common(request.common, study, self._schema)
             own = self._own_class_sums(study)
+        require_room(plan, request.common)
         cost = plan.mu2_sums if request.round == 1 else plan.mu2_moments
         reserved = self._reserve(request, cost, approved_mu2)
         return reserved if isinstance(reserved, bytes) else self._release(request, plan, own, reserved)
 
     def _check_study(self, study: StudySpec) -> None:
-        if study.expired(datetime.now(UTC).date()):
+        if study.expired(self._ledger.today):
             raise Refused(Code.NOT_APPROVED, "The study has expired.")
         if study.version != (own := version("cohortmix")):
             raise Refused(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -17,9 +18,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cohortmix.client.data import open_table
-from cohortmix.client.durable import replace_file, sync_folder
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, Source, plain
+from cohortmix.protocol.durable import replace_file, sync_folder
 
 NAMES = ("a.parquet", "b.parquet")  # one is served; the other is there while it is replaced
 AGAIN = "run `cohortmix site check`"
@@ -68,27 +69,58 @@ def pin_snapshot(folder: Path, source: Source, schema: Schema, check: Callable[[
 
 
 def open_snapshot(folder: Path, schema: Schema) -> Source:
-    """The table that was pinned.
+    """The table that was pinned. Its bytes are held against the pin at each reading, before and after.
+
+    A file that was exchanged, or written to, under an open site is never answered from: no draw comes before the
+    last batch was read.
 
     Raises
     ------
     InputError
-        If there is none, its bytes are not those that were checked, or it was checked for another schema.
+        If there is none, its bytes are not those that were checked (later too, from `batches`), or it was checked
+        for another schema.
     """
     try:
         pin = Pin.model_validate_json(_pin(folder).read_bytes())
-        digest = _sha256(folder / pin.file)
     except FileNotFoundError:
         raise InputError(f"there is no checked table to serve; {AGAIN}") from None
     except OSError as error:
         raise InputError(f"cannot read the snapshot in {str(folder)!r}: {error.strerror}") from None
     except ValidationError:
         raise InputError(f"the snapshot in {str(folder)!r} is damaged; {AGAIN}") from None
-    if digest != pin.sha256:
-        raise InputError(f"the snapshot in {str(folder)!r} is damaged; {AGAIN}")
+    _require_pinned(folder, pin)
     if pin.schema_hash != schema.hash:
         raise InputError(f"the schema has changed since the table was checked; {AGAIN}")
-    return open_table(folder / pin.file, schema)
+    return _Pinned(open_table(folder / pin.file, schema), folder, pin)
+
+
+@dataclass(frozen=True)
+class _Pinned:
+    """A source that is what was checked, from the first batch to the last."""
+
+    source: Source
+    folder: Path
+    pin: Pin
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.source.names
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        _require_pinned(self.folder, self.pin)
+        yield from self.source.batches()
+        _require_pinned(self.folder, self.pin)  # what was exchanged meanwhile has been read, and is not answered
+
+
+def _require_pinned(folder: Path, pin: Pin) -> None:
+    try:
+        digest = _sha256(folder / pin.file)
+    except FileNotFoundError:
+        raise InputError(f"there is no checked table to serve; {AGAIN}") from None
+    except OSError as error:
+        raise InputError(f"cannot read the snapshot in {str(folder)!r}: {error.strerror}") from None
+    if digest != pin.sha256:
+        raise InputError(f"the snapshot in {str(folder)!r} is damaged; {AGAIN}")
 
 
 def _copy(source: Source, schema: Schema, file: IO[bytes]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date
 from decimal import Decimal
 from math import sqrt
 from pathlib import Path
@@ -24,9 +25,8 @@ from cohortmix.client.approval import (
 )
 from cohortmix.client.cli import write_text
 from cohortmix.client.config import DEFAULT, SiteConfig, load_config
-from cohortmix.client.database import LedgerError
-from cohortmix.client.day import today
 from cohortmix.client.display import show_class_centroids, show_decisions, show_ledger, show_quote, state
+from cohortmix.client.journal import LedgerError
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.policy import Policy
 from cohortmix.client.progress import step
@@ -70,13 +70,13 @@ def approve(
     """Show a study's quote, then allow it, by its hash; nothing is computed or sent yet."""
     site, asked, most = load_config(config), read_study(study).study, _mu("--max-mu", max_mu)
     facts, spending = _standing(site, asked)
-    require_answerable(site, asked)
+    require_answerable(site, asked, _today(site))
     require_within(asked, most)
     require_affordable(site, asked, spending)
     show_quote(Terminal(soft_wrap=False), _quote(site, asked, facts, spending))
     with _ledger(site) as book:
         lifted = book.approve(asked.hash)
-    Policy.update(site.policy_file, lambda policy: policy.approve(asked, most, today()))
+    Policy.update(site.policy_file, lambda policy: policy.approve(asked, most, _today(site)))
     say(f"approved: {asked.name} [{asked.hash[:12]}], up to mu {decimal_text(most)}")
     if lifted:
         say("it had been revoked here; this approval lifts that")
@@ -154,7 +154,7 @@ def preview(study: StudyFile, config: ConfigFile = DEFAULT) -> None:
     site, signed = load_config(config), read_study(study)
     asked = signed.study
     _, spending = _standing(site, asked)
-    require_answerable(site, asked)
+    require_answerable(site, asked, _today(site))
     with _ledger(site) as book:
         require_approved(asked, Policy.load(site.policy_file), asked.hash in book.revoked())
         first = request_id(asked.hash, site.name, 1)
@@ -182,6 +182,11 @@ def _ledger(site: SiteConfig) -> Iterator[Ledger]:
         yield book
     finally:
         book.close()
+
+
+def _today(site: SiteConfig) -> date:
+    with _ledger(site) as book:
+        return book.today
 
 
 def _change_key(book: Ledger, site: SiteConfig, path: Path) -> None:

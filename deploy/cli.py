@@ -15,8 +15,8 @@ from typer.core import TyperGroup
 
 from cohortmix.client import cli as client
 from cohortmix.client import service, steward
-from cohortmix.client.database import LedgerError
 from cohortmix.client.interrupt import STATUS as INTERRUPTED
+from cohortmix.client.journal import LedgerError
 from cohortmix.client.policy import Refused
 from cohortmix.core.meter import BudgetExceeded
 from cohortmix.core.schema import SchemaError

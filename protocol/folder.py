@@ -1,13 +1,22 @@
-"""A folder of results: written as a whole or not at all, and never over anything else."""
+"""A folder of results: written as a whole or not at all, and never over anything else.
+
+At every moment, a power cut included, what stands under its name is whole: the earlier folder, or the new one.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cohortmix.core.table import InputError
+from cohortmix.protocol.durable import sync_folder, sync_tree
+
+_HERE = -100  # AT_FDCWD: paths as they are given
+_EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 
 
 def require_free(out: Path, files: Collection[str]) -> None:
@@ -28,12 +37,16 @@ def require_free(out: Path, files: Collection[str]) -> None:
 
 @contextmanager
 def whole_folder(out: Path, files: Collection[str]) -> Iterator[Path]:
-    """A scratch folder beside `out`, which takes its place once everything is in it.
+    """A scratch folder beside `out`, which takes its place once everything is in it, durably.
+
+    An earlier result is exchanged for it in one step of the file system, and removed afterwards; a crash can leave
+    a hidden folder `.NAME-...` beside it, which may be removed.
 
     Raises
     ------
     InputError
-        As `require_free`, or if the folder cannot be written; nothing is changed then.
+        As `require_free`; if the folder cannot be written; or if the file system cannot exchange two folders in
+        one step, and there is an earlier result. Nothing is changed then.
     """
     out = out.absolute()
     require_free(out, files)
@@ -43,8 +56,23 @@ def whole_folder(out: Path, files: Collection[str]) -> Iterator[Path]:
             folder = Path(scratch) / "new"
             folder.mkdir()
             yield folder
-            if out.exists():
-                out.rename(Path(scratch) / "old")
-            folder.rename(out)
+            sync_tree(folder)
+            if out.exists() and any(out.iterdir()):
+                _exchange(folder, out)
+            else:
+                folder.rename(out)  # over nothing, or over an empty folder
+            sync_folder(out.parent)
     except OSError as error:
         raise InputError(f"cannot write {str(out)!r}: {error.strerror}") from None
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Let two folders change names, so that neither name is free in between; InputError where that cannot be."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # of Linux, with glibc 2.28 or musl 1.2.5
+    if call is not None and call(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+        return
+    reason = os.strerror(ctypes.get_errno()) if call is not None else "the system has no call for it"
+    raise InputError(
+        f"{str(other)!r} holds an earlier result, and cannot be replaced in one step here ({reason}); give a new "
+        "folder"
+    )

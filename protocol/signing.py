@@ -16,7 +16,7 @@ from cohortmix.protocol.fields import Wire
 from cohortmix.protocol.messages import Receipt, Request, SignedReceipt, SignedRequest, SignedStudy, StudySpec
 from cohortmix.protocol.points import is_weak
 
-Kind = Literal["study", "request", "receipt", "manifest"]
+Kind = Literal["study", "request", "receipt", "manifest", "common"]
 
 
 class SignatureError(ValueError):

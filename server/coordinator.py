@@ -21,7 +21,6 @@ from cohortmix.core.centroids import Common as CommonFacts
 from cohortmix.core.meter import Answer
 from cohortmix.core.pipeline import Plan
 from cohortmix.core.schema import Schema
-from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.messages import (
     Centroids,
     ClassSums,
@@ -41,6 +40,7 @@ from cohortmix.protocol.messages import (
 from cohortmix.protocol.receipts import ReceiptError
 from cohortmix.protocol.signing import Key, sign_request, verify_study
 from cohortmix.server.acceptance import check_release
+from cohortmix.server.kept import freeze, frozen_common, kept_release
 from cohortmix.server.result import SiteResult, StudyResult
 from cohortmix.server.store import NOT_ACCEPTED, RefusalEntry, Store
 
@@ -107,7 +107,8 @@ class Coordinator:
 
     def requests(self) -> dict[str, bytes]:
         """The next request of every site that has one left, by site; the same bytes until it is answered."""
-        return {site: self._request(site, round) for site, round in self._next().items()}
+        with self._store.together():
+            return {site: self._request(site, round) for site, round in self._next().items()}
 
     @property
     def round(self) -> Round:
@@ -190,7 +191,7 @@ class Coordinator:
             Below min_sites answers.
         """
         if self.round == 1:
-            self._store.keep_common(canonical(self._total(self._sums()).plain()))
+            self._store.keep_common(freeze(self._total(self._sums()), self.spec, self._key))
 
     def finish(self) -> StudyResult:
         """What the study knows by now; a site without round 2 counts with its class centroids.
@@ -237,7 +238,7 @@ class Coordinator:
         common = self._common() if round == 2 else None
         request = Request(study=self._study, round=round, request_id=id, common=common)
         signed = sign_request(self._key, request)
-        return self._store.keep_request(site, round, id, request.hash, encode(signed))
+        return self._store.keep_request(site, round, encode(signed))
 
     def _examined(self, site: str, reply: bytes) -> SignedRelease | Refusal:
         """What a reply is; the signature of a release is checked before anything is computed from it.
@@ -280,19 +281,19 @@ class Coordinator:
         }
 
     def _releases(self, round: Round) -> dict[str, SignedRelease]:
-        return {site: self._release(reply) for site, reply in self._store.replies(round).items()}
+        return {site: self._release(site, round, reply) for site, reply in self._store.replies(round).items()}
 
-    def _release(self, reply: bytes) -> SignedRelease:
-        """A reply of the store, read once for its bytes."""
+    def _release(self, site: str, round: Round, reply: bytes) -> SignedRelease:
+        """A reply of the store, read and checked once for its bytes."""
         key = _digest(reply)
         if key not in self._decoded:
-            self._decoded[key] = _read(reply, SignedRelease)
+            self._decoded[key] = kept_release(reply, self.spec, site, round)
         return self._decoded[key]
 
     def _common(self) -> Common | None:
         """The frozen common facts, which do not change."""
         if self._frozen is None and (kept := self._store.common()) is not None:
-            self._frozen = Common.model_validate_json(kept)
+            self._frozen = frozen_common(kept, self.spec)
         return self._frozen
 
     def _result(
@@ -313,7 +314,7 @@ def _same(name: str, expected: str, came: str) -> None:
 
 
 def _read(data: bytes, kind: type[_M]) -> _M:
-    """A message of the store, which holds only what was checked before."""
+    """A message of the store, which holds only what was made or checked before."""
     message = decode(data)
     assert isinstance(message, kind)
     return message

@@ -1,38 +1,29 @@
 """What the coordinator may not lose: its requests, the sites' replies, the frozen common facts, and when.
 
-One SQLite file per study. Everything in it is signed or public, and nothing is decided here: messages go in
-as bytes and come out as the same bytes. Each write is durable before the call returns, so a coordinator that
-was stopped at any point goes on from there. The first entry under a key stays: a repeat changes nothing.
+One journal per study (`protocol/journal.py`), with its high-water mark beside it. Everything in it is signed or
+public, and nothing is decided here: messages go in as bytes and come out as the same bytes. Each write is durable
+before the call returns, so a coordinator that was stopped at any point goes on from there. The first entry under a
+key stays: a repeat changes nothing. A file that was damaged or set back is refused, never read as far as it goes.
 """
 
-import sqlite3
-from contextlib import closing
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from cohortmix.core.table import InputError
-from cohortmix.protocol.canonical import sha256
+from cohortmix.protocol.canonical import canonical, sha256
+from cohortmix.protocol.database import Words
+from cohortmix.protocol.journal import Journal, Step
 
-BUSY_SECONDS = 60
-"""How long a write waits for that of another process: `study status` reads while a run writes."""
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS study (one INTEGER PRIMARY KEY CHECK (one = 1), hash TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS request (
-    site TEXT, round INTEGER, id TEXT NOT NULL, hash TEXT NOT NULL, message BLOB NOT NULL,
-    PRIMARY KEY (site, round));
-CREATE TABLE IF NOT EXISTS reply (
-    site TEXT, round INTEGER, receipt TEXT NOT NULL UNIQUE, message BLOB NOT NULL,
-    PRIMARY KEY (site, round));
-CREATE TABLE IF NOT EXISTS refusal (
-    number INTEGER PRIMARY KEY, site TEXT NOT NULL, round INTEGER NOT NULL, code TEXT NOT NULL,
-    sentence TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS common (one INTEGER PRIMARY KEY CHECK (one = 1), message BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS moment (event TEXT PRIMARY KEY, at REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS run (number INTEGER PRIMARY KEY, id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS publication (number INTEGER PRIMARY KEY, receipts TEXT NOT NULL, folder TEXT NOT NULL);
-"""
+CURE = (
+    "put the newest study.db and study.mark back; if they are lost, remove both and run the study again: a site "
+    "that has answered gives the same release, at no cost"
+)
+STUDY, REFUSAL, COMMON, MOMENT, RUN, PUBLICATION = "study", "refusal", "common", "moment", "run", "publication"
+_RECEIPT = 64  # a reply is kept behind the hash of its receipt
 
 
 NOT_ACCEPTED = "NOT_ACCEPTED"
@@ -72,123 +63,119 @@ class Store:
     Raises
     ------
     InputError
-        If the file belongs to another study, is not a store, or cannot be used.
+        If the file belongs to another study, is not a store, is damaged or set back, or cannot be used; later too.
     """
 
     def __init__(self, path: Path | str, study_hash: str) -> None:
+        words = Words("the study's store", CURE, CURE, InputError, InputError)
+        mark = None if str(path) == ":memory:" else Path(path).with_suffix(".mark")
+        self._study, self._journal = study_hash, Journal(path, words, mark, several=True)
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
-        except sqlite3.OperationalError as error:
-            raise InputError(f"cannot use {path} as a study's store: {error}") from None
-        try:
-            self._open(study_hash)
-        except sqlite3.DatabaseError as error:
-            self.close()
-            raise InputError(f"cannot use {path} as a study's store: {error}") from None
+            held = {step.study for step in self._journal.steps(STUDY)}
+            if not held:
+                self._keep(STUDY, "", b"")
+            elif held != {study_hash}:
+                raise InputError(
+                    f"the store holds study={min(held)}, not study={study_hash}; use one file per study"
+                )
         except InputError:
             self.close()
             raise
 
-    def _open(self, study_hash: str) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_TABLES)
-        self._db.execute("INSERT INTO study VALUES (1, ?) ON CONFLICT DO NOTHING", (study_hash,))
-        (held,) = self._row("SELECT hash FROM study")
-        if held != study_hash:
-            raise InputError(f"the store holds study={held}, not study={study_hash}; use one file per study")
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Keep all that is kept inside of this at once; durable when it ends, and not before."""
+        with self._journal.transaction():
+            yield
 
-    def keep_request(self, site: str, round: int, id: str, hash: str, message: bytes) -> bytes:
+    def keep_request(self, site: str, round: int, message: bytes) -> bytes:
         """Keep a request before it is sent; return the one that is kept, which may be an earlier one."""
-        self._db.execute(
-            "INSERT INTO request VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (site, round, id, hash, message),
-        )
-        return bytes(self._row("SELECT message FROM request WHERE site = ? AND round = ?", site, round)[0])
+        return self._keep(_request(round), site, message)
 
     def keep_reply(self, site: str, round: int, receipt: str, message: bytes) -> bool:
-        """Keep a site's release under the hash of its receipt; False if this round or receipt has one."""
-        row = (site, round, receipt, message)
-        with closing(self._db.execute("INSERT INTO reply VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", row)) as c:
-            return c.rowcount == 1
+        """Keep a site's release under the hash of its receipt; False if this round has one."""
+        content = receipt.encode().ljust(_RECEIPT) + message
+        with self._journal.transaction():
+            new = not self._steps(_reply(round), site)
+            if new:
+                self._journal.append(_reply(round), self._study, site, 0, content)
+        return new
 
     def keep_refusal(self, entry: RefusalEntry) -> None:
         """Note a reply that brought no release, unless the site's last one said the same."""
-        query = "SELECT site, round, code, sentence FROM refusal WHERE site = ? ORDER BY number DESC LIMIT 1"
-        last = self._db.execute(query, (entry.site,)).fetchone()
-        if last != tuple(entry):
-            self._db.execute("INSERT INTO refusal (site, round, code, sentence) VALUES (?, ?, ?, ?)", entry)
+        with self._journal.transaction():
+            earlier = self._steps(REFUSAL, entry.site)
+            if not earlier or _refusal(earlier[-1]) != entry:
+                content = canonical([entry.round, entry.code, entry.sentence])
+                self._journal.append(REFUSAL, self._study, entry.site, len(earlier), content)
 
     def keep_common(self, message: bytes) -> bytes:
         """Freeze the common facts of round 2; return the ones that are frozen, which may be earlier ones."""
-        self._db.execute("INSERT INTO common VALUES (1, ?) ON CONFLICT DO NOTHING", (message,))
-        return bytes(self._row("SELECT message FROM common")[0])
+        return self._keep(COMMON, "", message)
 
     def keep_moment(self, event: str, at: float) -> float:
         """Note when something happened, in seconds since 1970; return the moment kept, maybe an earlier one."""
-        self._db.execute("INSERT INTO moment VALUES (?, ?) ON CONFLICT DO NOTHING", (event, at))
-        return float(self._row("SELECT at FROM moment WHERE event = ?", event)[0])
+        return float(self._keep(MOMENT, event, repr(float(at)).encode()))
 
     def keep_run(self, id: str) -> None:
         """Note under which id Flower conducts the study."""
-        self._db.execute("INSERT INTO run (id) VALUES (?)", (id,))
+        self._add(RUN, id.encode())
 
     def keep_publication(self, publication: Publication) -> None:
         """Note what was published."""
-        self._db.execute("INSERT INTO publication (receipts, folder) VALUES (?, ?)", publication)
+        self._add(PUBLICATION, canonical(list(publication)))
 
     def request(self, site: str, round: int) -> bytes | None:
         """The request of a site for a round, or None before it is made."""
-        query = "SELECT message FROM request WHERE site = ? AND round = ?"
-        row = self._db.execute(query, (site, round)).fetchone()
-        return None if row is None else bytes(row[0])
+        return next((step.content for step in self._steps(_request(round), site)), None)
+
+    def requests(self, round: int) -> dict[str, bytes]:
+        """The requests made so far, by site."""
+        return {step.id: step.content for step in self._steps(_request(round))}
 
     def receipt(self, site: str, round: int) -> str | None:
         """The hash of the receipt under which a site's release of a round is kept, or None."""
-        query = "SELECT receipt FROM reply WHERE site = ? AND round = ?"
-        row = self._db.execute(query, (site, round)).fetchone()
-        return None if row is None else str(row[0])
+        return next((_receipt(step) for step in self._steps(_reply(round), site)), None)
 
     def replies(self, round: int) -> dict[str, bytes]:
-        """The releases received so far, by site."""
-        return dict(self._db.execute("SELECT site, message FROM reply WHERE round = ? ORDER BY site", (round,)))
+        """The releases received so far, by site, in the order of their names."""
+        return {
+            step.id: step.content[_RECEIPT:] for step in sorted(self._steps(_reply(round)), key=lambda s: s.id)
+        }
 
     def answered(self, round: int) -> frozenset[str]:
         """The sites whose release of this round is kept."""
-        return frozenset(site for (site,) in self._db.execute("SELECT site FROM reply WHERE round = ?", (round,)))
+        return frozenset(site for _, site in self._journal.keys(_reply(round)))
 
     def refusals(self) -> tuple[RefusalEntry, ...]:
         """Every reply that brought no release, in the order of arrival."""
-        rows = self._db.execute("SELECT site, round, code, sentence FROM refusal ORDER BY number")
-        return tuple(RefusalEntry(*row) for row in rows)
+        return tuple(map(_refusal, self._steps(REFUSAL)))
 
     def common(self) -> bytes | None:
         """The frozen common facts, or None before the freeze."""
-        row = self._db.execute("SELECT message FROM common").fetchone()
-        return None if row is None else bytes(row[0])
+        return next((step.content for step in self._steps(COMMON)), None)
 
     def moment(self, event: str) -> float | None:
         """When something happened, in seconds since 1970; None if it has not."""
-        row = self._db.execute("SELECT at FROM moment WHERE event = ?", (event,)).fetchone()
-        return None if row is None else float(row[0])
+        return next((float(step.content) for step in self._steps(MOMENT, event)), None)
 
     def run(self) -> str | None:
         """The id of the latest run, or None."""
-        row = self._db.execute("SELECT id FROM run ORDER BY number DESC LIMIT 1").fetchone()
-        return None if row is None else str(row[0])
+        last = self._journal.last(RUN)
+        return None if last is None else last.content.decode()
 
     def publication(self) -> Publication | None:
         """The latest publication, or None."""
-        row = self._db.execute("SELECT receipts, folder FROM publication ORDER BY number DESC LIMIT 1").fetchone()
-        return None if row is None else Publication(*row)
+        last = self._journal.last(PUBLICATION)
+        return None if last is None else Publication(*json.loads(last.content))
 
     def receipts(self) -> str:
         """Hash over the hashes of all receipts received so far."""
-        return sha256(sorted(receipt for (receipt,) in self._db.execute("SELECT receipt FROM reply")))
+        return sha256(sorted(_receipt(step) for round in (1, 2) for step in self._steps(_reply(round))))
 
     def close(self) -> None:
         """Release the file; the store cannot be used afterwards."""
-        self._db.close()
+        self._journal.close()
 
     def __enter__(self) -> Self:
         return self
@@ -198,5 +185,33 @@ class Store:
     ) -> None:
         self.close()
 
-    def _row(self, query: str, *values: object) -> tuple[Any, ...]:
-        return tuple(self._db.execute(query, values).fetchone())
+    def _steps(self, kind: str, id: str | None = None) -> list[Step]:
+        return self._journal.steps(kind, self._study, id)
+
+    def _keep(self, kind: str, id: str, content: bytes) -> bytes:
+        """The first content under this kind and id."""
+        with self._journal.transaction():
+            kept = self._steps(kind, id)
+            if not kept:
+                self._journal.append(kind, self._study, id, 0, content)
+        return kept[0].content if kept else content
+
+    def _add(self, kind: str, content: bytes) -> None:
+        with self._journal.transaction():
+            self._journal.append(kind, self._study, "", len(self._steps(kind)), content)
+
+
+def _request(round: int) -> str:
+    return f"request {round}"
+
+
+def _reply(round: int) -> str:
+    return f"reply {round}"
+
+
+def _receipt(step: Step) -> str:
+    return step.content[:_RECEIPT].decode().rstrip()
+
+
+def _refusal(step: Step) -> RefusalEntry:
+    return RefusalEntry(step.id, *json.loads(step.content))

@@ -3,7 +3,7 @@
     study.json     the draft: a StudySpec, in canonical JSON
     schema.yaml    its data dictionary
     signed.json    the study under the coordinator's signature, as the stewards get it
-    study.db       requests, replies and moments (`store.py`)
+    study.db       requests, replies and moments (`store.py`); study.mark says how far it has come
 
 The state of a study is no entry of its own, which could contradict the others. It follows from what is there, and
 each entry is durable before the next step depends on it: a coordinator that was killed between any two steps finds
@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError
 from cohortmix.protocol.canonical import canonical
+from cohortmix.protocol.durable import SHOWN, replace_file
 from cohortmix.protocol.folder import whole_folder
 from cohortmix.protocol.messages import MessageError, SignedStudy, StudySpec, decode, encode
 from cohortmix.protocol.signing import Key, SignatureError, sign_study, verify_study
@@ -144,10 +145,8 @@ def require_own_key(spec: StudySpec, key: Key) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
+    """Whole or not at all, and durable: what the stewards approve is not lost with the next power cut."""
     try:
-        new = path.with_name(f".{path.name}.new")
-        new.write_bytes(content)
-        new.replace(path)
+        replace_file(path, content, SHOWN)
     except OSError as error:
         raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from None

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -19,7 +19,7 @@ from typing import Any
 
 import opendp.prelude  # noqa: F401 (once, here, and not in each daemon at its first draw)
 
-from cohortmix.client import daemon, ledger, reservation, site
+from cohortmix.client import daemon, day, ledger, reservation, site
 from cohortmix.core import approximate, noise, pipeline
 from cohortmix.core.adapt import adapt
 
@@ -102,15 +102,17 @@ def at_line(folder: str, line: int, skip: int, count: str) -> None:
 
 
 def with_clock(days: int) -> None:
-    """Set the calendar that the site looks at; it jumps by so many days at each look, back and forth."""
-    looks = iter(range(10**6))
+    """Set the calendar that the site looks at; it jumps by so many days at each request, back and forth."""
+    answer, real, requests = site.Site.answer, day.today, iter(range(10**6))
+    jump = 0
 
-    class Jumping(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-            return datetime.now(UTC) + timedelta(days=days if next(looks) % 2 == 0 else 0)
+    def answered(*given: Any) -> bytes:
+        nonlocal jump
+        jump = days if next(requests) % 2 == 0 else 0
+        return answer(*given)
 
-    site.datetime = Jumping  # type: ignore[attr-defined]
+    site.Site.answer = answered  # type: ignore[method-assign]
+    ledger.today = lambda: real() + timedelta(days=jump)  # type: ignore[attr-defined]
 
 
 def log_draws(log: str) -> None:

@@ -8,10 +8,8 @@ import pytest
 from ledgers import CAP, HASH, KEY, LARGE, OTHER, STUDY, answer, fulfil, mu2, request, reserve, sealing, signing
 
 from cohortmix.client.act import Act
-from cohortmix.client.database import LedgerError
-from cohortmix.client.journal import Journal
+from cohortmix.client.journal import HistoryError, Journal, LedgerError
 from cohortmix.client.ledger import Ledger
-from cohortmix.client.mark import HistoryError
 from cohortmix.core.meter import BudgetExceeded
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.messages import SignedRelease, decode, encode

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 from ledgers import CAP, HASH, LARGE, OTHER, STUDY, answer, fulfil, mu2, request
 
-from cohortmix.client.database import LedgerError
-from cohortmix.client.journal import Step
+from cohortmix.client.journal import HistoryError, LedgerError, Step
 from cohortmix.client.ledger import Ledger
-from cohortmix.client.mark import HistoryError
 from cohortmix.protocol.receipts import GENESIS, verify_chain
 
 # --- the chain

@@ -9,9 +9,8 @@ from ledgers import CAP, HASH, KEY, LARGE, OTHER, STUDY, answer, fulfil, mu2, re
 
 from cohortmix.client import ledger as module
 from cohortmix.client.act import Act
-from cohortmix.client.journal import Journal
+from cohortmix.client.journal import HistoryError, Journal
 from cohortmix.client.ledger import Ledger
-from cohortmix.client.mark import HistoryError
 from cohortmix.client.policy import Refused
 from cohortmix.protocol.canonical import canonical
 

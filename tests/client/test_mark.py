@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from cohortmix.client import mark
-from cohortmix.client.database import LedgerError
+from cohortmix.client.journal import FILE, HistoryError, LedgerError
 from cohortmix.client.ledger import Ledger
-from cohortmix.client.mark import FILE, HistoryError
+from cohortmix.protocol import mark
 from cohortmix.protocol.signing import Key
 
 KEY = Key.from_bytes(bytes(range(32)))
@@ -170,7 +169,7 @@ import os, signal, sys
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from cohortmix.client import mark
+from cohortmix.protocol import mark
 from cohortmix.client.ledger import Ledger
 
 ledger = Ledger(sys.argv[1], Decimal("0.3"), Path(sys.argv[2]))

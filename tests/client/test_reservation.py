@@ -1,19 +1,23 @@
 """A reservation: each question is paid for and answered once, and it is committed once, whatever crashes."""
 
 import signal
-import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ledgers import CAP, HASH, LARGE, STUDY, answer, mu2, request, reserve, sealing
 
-from cohortmix.client.database import LedgerError
+from cohortmix.client import ledger as module
+from cohortmix.client import reservation
+from cohortmix.client.journal import LedgerError, written
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.reservation import Reservation
 from cohortmix.core.meter import BudgetExceeded
+from cohortmix.protocol.database import Database
 from cohortmix.protocol.messages import NoisedAnswer, decode
 
 # --- the meter
@@ -97,19 +101,19 @@ def test_a_killed_process_resumes_with_its_stored_answers(path: Path) -> None:
     ledger.close()
 
 
-def test_a_commit_is_everything_or_nothing(path: Path, ledger: Ledger) -> None:
+def test_a_commit_is_everything_or_nothing(ledger: Ledger) -> None:
     """The disk is full: neither release nor receipt is there, and a second attempt works."""
-    asked, drawn = request(), answer()
+    asked, drawn = request(), replace(answer(), values=np.arange(10_000))  # more than fits on a page
     reserved = reserve(ledger, asked)
     reserved.debit(0, drawn.question, drawn.mu2)
     reserved.store(0, drawn)
-    other = sqlite3.connect(path)
-    other.execute("CREATE TRIGGER full BEFORE INSERT ON steps BEGIN SELECT RAISE(ABORT, 'disk full'); END")
-    with pytest.raises(sqlite3.Error, match="disk full"):
+    pages = ledger._journal._database._connection.execute
+    (room,) = pages("PRAGMA max_page_count").fetchone()
+    pages("PRAGMA max_page_count = 1")  # SQLite's own limit stands for the disk: no page more than there are
+    with pytest.raises(LedgerError, match=r"cannot write the ledger .* database or disk is full"):
         ledger.commit(reserved, sealing(asked, drawn))
     assert ledger.receipts() == ()
-    other.execute("DROP TRIGGER full")
-    other.close()
+    pages(f"PRAGMA max_page_count = {room}")
     again = reserve(ledger, asked)  # still a reservation: no release was left behind
     data = ledger.commit(again, sealing(asked, drawn))
     assert ledger.releases(reserved.study) == (decode(data),)
@@ -138,3 +142,62 @@ def test_a_receipt_belongs_to_its_reservation(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="more than was reserved"):
         ledger.commit(reserved, sealing(asked, answer(cost=Fraction(1, 32))))
     assert ledger.receipts() == ()
+
+
+# --- what could not be read again is not written
+
+
+def test_a_cost_that_would_not_read_back_is_not_reserved(path: Path) -> None:
+    """A share of 390 digits made a reservation that no later opening could read: the ledger was lost."""
+    ledger = Ledger(path, CAP)
+    for cost in (Fraction(1, 10**400 + 1), Fraction(10**400 + 1, 10**402)):
+        with pytest.raises(LedgerError, match=r"would not read back .*; nothing was written"):
+            ledger.reserve(STUDY, "request-1", HASH, cost, LARGE)
+    ledger.reserve(STUDY, "request-1", HASH, Fraction(1, 10**300 + 1), LARGE)
+    ledger.close()
+    again = Ledger(path, CAP)
+    assert again.spent_mu2 == Fraction(1, 10**300 + 1)
+    again.close()
+
+
+def test_a_step_that_could_not_be_read_again_is_not_written() -> None:
+    """Whatever a message holds that its own fields would refuse, or that has no canonical form."""
+    paid = reservation._Question
+    assert written(paid(question="d" * 64, mu2=Fraction(1, 64)))
+    for fields in ({"mu2": Fraction(1, 10**500)}, {"mu2": Fraction(1, 64), "question": "d"}):
+        broken = paid.model_construct(**{"question": "d" * 64} | fields)
+        with pytest.raises(LedgerError, match="would not read back"):
+            written(broken)
+
+
+def test_a_release_that_no_message_can_hold_is_not_committed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, asked, drawn = Ledger(path, CAP), request(), answer()
+    reserved = reserve(ledger, asked)
+    reserved.debit(0, drawn.question, drawn.mu2)
+    reserved.store(0, drawn)
+    monkeypatch.setattr(module, "MAX_BYTES", 1000)
+    with pytest.raises(LedgerError, match="expected 1000 at most; nothing was written"):
+        ledger.commit(reserved, sealing(asked, drawn))
+    monkeypatch.undo()
+    ledger.close()
+    again = Ledger(path, CAP)  # it opens, and the same reservation can be committed
+    assert again.spent_mu2 == Fraction(1, 64)
+    assert decode(again.commit(reserve(again, asked), sealing(asked, drawn)))
+    again.close()
+
+
+def test_a_step_is_read_back_before_it_counts(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Storage that loses or changes what it is given: no step, and no reservation, whatever it says."""
+    write = Database.write
+
+    def changed(database: Database, sql: str, *values: str | int | bytes) -> None:
+        write(database, sql, *(b"{}" if isinstance(value, bytes) else value for value in values))
+
+    for storage in (lambda *_: None, changed):
+        monkeypatch.setattr(Database, "write", storage)
+        with pytest.raises(LedgerError, match="did not read back as it was written"):
+            reserve(ledger, request())
+        assert ledger.entries() == ()
+    monkeypatch.undo()
+    reserve(ledger, request())
+    assert len(ledger.entries()) == 1

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
@@ -25,6 +25,8 @@ from sites import (
     table,
 )
 
+from cohortmix.client import ledger as ledger_module
+from cohortmix.client import room
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.policy import Policy
 from cohortmix.client.site import MAX_GROUPS
@@ -71,6 +73,43 @@ def test_a_study_that_has_expired_is_refused(ledger: Ledger) -> None:
     assert refused(here.answer(encode(asking(past)))) == Code.NOT_APPROVED
     assert ledger.spent_mu2 == 0
     release(here.answer(encode(asking(current))))
+
+
+def test_a_clock_that_is_set_back_revives_no_study(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger has seen a later day, whatever the clock says now; a reservation and a decision show it one."""
+    clock = [date(2026, 3, 1)]
+    monkeypatch.setattr(ledger_module, "today", lambda: clock[0])
+    short, long, other = (
+        study(name=name, expires=date(2026, 3, day)) for name, day in (("s", 5), ("l", 20), ("o", 8))
+    )
+    here = site(ledger, short, long, other)
+    sent = here.answer(encode(asking(short)))
+    assert release(sent)
+    clock[0] = date(2026, 3, 6)
+    release(here.answer(encode(asking(long))))
+    clock[0] = date(2026, 3, 1)
+    assert here.answer(encode(asking(short))) != sent
+    assert refused(here.answer(encode(asking(short)))) == Code.NOT_APPROVED
+    release(here.answer(encode(asking(other))))
+    clock[0] = date(2026, 3, 9)
+    ledger.revoke(long.hash)
+    clock[0] = date(2026, 3, 1)
+    assert refused(here.answer(encode(asking(other)))) == Code.NOT_APPROVED
+    assert ledger.today == date(2026, 3, 9)
+    assert [entry.day for entry in ledger.entries()] == [date(2026, 3, day) for day in (1, 6, 6)]
+
+
+def test_a_release_that_could_not_be_sent_is_refused_before_it_is_paid_for(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, asked = site(ledger, study()), encode(asking(study()))
+    monkeypatch.setattr(room, "MAX_BYTES", room.REST)
+    assert refused(here.answer(asked)) == Code.UNKNOWN_COLUMN
+    assert ledger.entries() == ()
+    monkeypatch.undo()
+    reply = here.answer(asked)
+    (numbers,) = release(reply).release.answer.values.shape
+    assert len(reply) <= room.NUMBER * numbers + room.REST
 
 
 def test_a_revoked_study_is_refused(ledger: Ledger) -> None:

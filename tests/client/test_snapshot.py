@@ -128,6 +128,27 @@ def test_a_table_that_was_not_checked_is_not_served(folder: Path, tmp_path: Path
         open_snapshot(folder, SCHEMA)
 
 
+def test_a_file_that_is_exchanged_under_an_open_site_is_not_read(folder: Path, tmp_path: Path) -> None:
+    """Checked at every reading, and once more after the last batch: in between it may have been another file."""
+    pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
+    served, (file,) = open_snapshot(folder, SCHEMA), folder.glob("*.parquet")
+    good = file.read_bytes()
+    TABLE[:1].drop(columns="secret").astype(str).to_parquet(tmp_path / "other.parquet")
+    (tmp_path / "other.parquet").replace(file)
+    with pytest.raises(InputError, match="is damaged; run `cohortmix site check`"):
+        rows(served)
+    file.write_bytes(good)
+    assert len(rows(served)) == len(TABLE)
+    reading = served.batches()
+    next(reading)
+    file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(InputError, match="is damaged"):
+        list(reading)
+    file.unlink()
+    with pytest.raises(InputError, match="no checked table to serve"):
+        rows(served)
+
+
 def test_no_name_follows_from_the_records(folder: Path, tmp_path: Path) -> None:
     names = []
     for table in (TABLE, TABLE, TABLE[:1], TABLE[1:]):

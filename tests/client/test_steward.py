@@ -11,8 +11,8 @@ from desk import STRANGER, Desk
 from typer.testing import CliRunner
 
 from cohortmix.client import service, steward
+from cohortmix.client.journal import FILE, HistoryError
 from cohortmix.client.lock import replacing
-from cohortmix.client.mark import FILE, HistoryError
 from cohortmix.client.opening import open_site, read_policy
 from cohortmix.client.policy import Refused
 from cohortmix.core.table import InputError

@@ -8,9 +8,8 @@ from desk import COORDINATOR, Desk
 from typer.testing import CliRunner
 
 from cohortmix.client import service, steward
-from cohortmix.client.database import LedgerError
 from cohortmix.client.day import today
-from cohortmix.client.mark import FILE, HistoryError
+from cohortmix.client.journal import FILE, HistoryError, LedgerError
 from cohortmix.core.meter import BudgetExceeded
 from cohortmix.core.table import InputError
 from cohortmix.deploy.cli import app

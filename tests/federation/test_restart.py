@@ -125,13 +125,13 @@ def test_a_full_disk_stops_the_coordinator_and_not_the_study(found):
     """SQLite's own limit of pages stands for the disk."""
     consortium = found(SIZES)
     with pytest.MonkeyPatch.context() as patch:
-        opened = Store._open
+        opened = Store.__init__
 
-        def small(store: Store, study: str) -> None:
-            opened(store, study)
-            store._db.execute("PRAGMA max_page_count = 14")
+        def small(store: Store, *arguments) -> None:
+            opened(store, *arguments)
+            store._journal._database._connection.execute("PRAGMA max_page_count = 8")
 
-        patch.setattr(Store, "_open", small)
+        patch.setattr(Store, "__init__", small)
         with pytest.raises(Exception, match="database or disk is full"):
             run(consortium, "process")
     assert not Status.of(Study(consortium.root / "coordinator")).over

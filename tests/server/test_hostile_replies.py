@@ -40,6 +40,7 @@ from cohortmix.protocol.messages import (
 from cohortmix.protocol.receipts import GENESIS, ReceiptError, issue
 from cohortmix.protocol.signing import sign_receipt, sign_study
 from cohortmix.server import coordinator as module
+from cohortmix.server import kept
 from cohortmix.server.acceptance import check_release, most_components
 from cohortmix.server.coordinator import LONGEST_SENTENCE, Coordinator, Verdict
 from cohortmix.server.store import NOT_ACCEPTED, Store
@@ -202,7 +203,8 @@ def test_replies_are_decoded_once_and_the_next_coordinator_decodes_each_once(
         decoded[data] += 1
         return decode(data)
 
-    monkeypatch.setattr(module, "decode", counting)
+    for reader in (module, kept):  # of what comes in, and of what comes back from the store
+        monkeypatch.setattr(reader, "decode", counting)
     here = Coordinator(sign_study(COORDINATOR, STUDY), COORDINATOR, SCHEMA, store)
     here.requests()
     here.accept("UK", answers[0])

@@ -1,7 +1,10 @@
 """The store keeps the first message under a key, durably, and belongs to one study."""
 
+from contextlib import suppress
+
 import pytest
 
+from cohortmix.core.table import InputError
 from cohortmix.server.store import Publication, RefusalEntry, Store
 
 STUDY = "a" * 64
@@ -9,7 +12,7 @@ STUDY = "a" * 64
 
 def test_everything_is_there_after_a_restart(tmp_path):
     with Store(tmp_path / "study.db", STUDY) as store:
-        store.keep_request("ITAL", 1, "id", "hash", b"request")
+        store.keep_request("ITAL", 1, b"request")
         store.keep_reply("ITAL", 1, "receipt", b"reply")
         store.keep_refusal(RefusalEntry("POLA", 1, "NOT_APPROVED", "no"))
         store.keep_common(b"common")
@@ -36,8 +39,8 @@ def test_a_new_study_has_nothing():
 
 def test_the_first_request_and_the_first_common_facts_stay():
     with Store(":memory:", STUDY) as store:
-        assert store.keep_request("ITAL", 1, "id", "hash", b"first") == b"first"
-        assert store.keep_request("ITAL", 1, "id", "hash", b"second") == b"first"
+        assert store.keep_request("ITAL", 1, b"first") == b"first"
+        assert store.keep_request("ITAL", 1, b"second") == b"first"
         assert store.keep_common(b"first") == b"first"
         assert store.keep_common(b"second") == b"first"
 
@@ -69,12 +72,11 @@ def test_a_refusal_that_only_repeats_itself_is_noted_once():
         assert [(each.site, each.code) for each in store.refusals()] == [*map(tuple, ("aX", "bX", "aY", "aX"))]
 
 
-def test_a_reply_counts_once_per_receipt_and_once_per_round():
+def test_a_reply_counts_once_per_round():
     with Store(":memory:", STUDY) as store:
         assert store.keep_reply("ITAL", 1, "receipt", b"reply")
         assert not store.keep_reply("ITAL", 1, "receipt", b"reply")
         assert not store.keep_reply("ITAL", 1, "another receipt", b"another")
-        assert not store.keep_reply("POLA", 1, "receipt", b"copied")
         assert store.keep_reply("ITAL", 2, "second receipt", b"reply 2")
         assert store.replies(1) == {"ITAL": b"reply"}
 
@@ -87,5 +89,42 @@ def test_a_store_of_another_study_is_refused(tmp_path):
 
 def test_another_file_is_refused_with_a_sentence(tmp_path):
     (tmp_path / "study.db").write_text("not a database, but long enough to be read as the head of one\n" * 20)
-    with pytest.raises(ValueError, match="as a study's store: file is not a database"):
+    with pytest.raises(ValueError, match=r"the study's store .*: file is not a database; put the newest"):
         Store(tmp_path / "study.db", STUDY)
+
+
+def test_a_store_that_was_set_back_is_refused(tmp_path):
+    """An older copy is a good file; only the mark beside it knows that there was more."""
+    file, mark = tmp_path / "study.db", tmp_path / "study.mark"
+    with Store(file, STUDY) as store:
+        store.keep_moment("round 1", 1.0)
+    older = file.read_bytes()
+    with Store(file, STUDY) as store:
+        store.keep_reply("ITAL", 1, "receipt", b"reply")
+    newest = file.read_bytes()
+    file.write_bytes(older)
+    with pytest.raises(InputError, match=r"was set back: it has 2 steps.*; put the newest study.db and"):
+        Store(file, STUDY)
+    file.unlink()
+    with pytest.raises(InputError, match=r"was set back: it has 0 steps.*; if they are lost, remove both and run"):
+        Store(file, STUDY)
+    file.write_bytes(newest)
+    with Store(file, STUDY) as store:
+        assert store.answered(1) == {"ITAL"}
+    file.unlink()
+    mark.unlink()
+    with Store(file, STUDY) as store:
+        assert store.answered(1) == frozenset()
+
+
+def test_what_is_kept_together_is_there_together_or_not_at_all(tmp_path):
+    with Store(tmp_path / "study.db", STUDY) as store:
+        with suppress(KeyError), store.together():
+            store.keep_request("ITAL", 1, b"lost")
+            raise KeyError
+        assert store.requests(1) == {}
+        with store.together():
+            assert store.keep_request("ITAL", 1, b"one") == b"one"
+            assert store.keep_request("POLA", 1, b"two") == b"two"
+    with Store(tmp_path / "study.db", STUDY) as store:
+        assert store.requests(1) == {"ITAL": b"one", "POLA": b"two"}

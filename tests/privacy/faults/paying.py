@@ -117,11 +117,11 @@ FAULTS = (
     ),
     Fault(
         "a ledger that was set back opens",
-        "client/mark.py",
+        "protocol/mark.py",
         "        if mark is not None:\n"
-        "            self._require_history(mark, place, hash_of)\n            if place",
+        "            self._require_history(mark, place, hash_of)\n            if self",
         "        if mark is not None and place.steps >= mark.steps:\n"
-        "            self._require_history(mark, place, hash_of)\n            if place",
+        "            self._require_history(mark, place, hash_of)\n            if self",
         (f"{MARK}::test_a_restored_backup_is_refused",),
     ),
     Fault(

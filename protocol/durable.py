@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PRIVATE, SHOWN = 0o600, 0o644
+"""Modes of a file: its owner's alone, or for others to read (less the umask)."""
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Make `data` the content of a file of its owner's; durable, with its name, when this returns.
+
+def replace_file(path: Path, data: bytes, mode: int = PRIVATE) -> None:
+    """Make `data` the content of a file; durable, with its name, when this returns.
 
     One writer at a time: two would share the scratch file (`locked`, or a database's write lock).
     """
     scratch = path.with_name(f".{path.name}.new")
     scratch.unlink(missing_ok=True)
-    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -26,7 +29,19 @@ def replace_file(path: Path, data: bytes) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make a folder durable with everything in it: files, then the names of the folders that hold them."""
+    for path, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            _sync(Path(path, name), os.O_RDONLY)
+        sync_folder(Path(path))
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

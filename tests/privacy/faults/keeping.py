@@ -1,0 +1,126 @@
+"""Faults of what is kept: journals, the store, published folders and the snapshot."""
+
+from __future__ import annotations
+
+from .fault import Fault
+
+FAULTS = (
+    Fault(
+        "a ledger opens although an index of it hides rows",
+        "protocol/database.py",
+        'if found != "ok":',
+        "if not found:",
+        ("tests/client/test_damage.py::test_an_index_that_hides_rows_is_not_believed",),
+    ),
+    Fault(
+        "a ledger's decisions ask an index of the file",
+        "protocol/journal.py",
+        "            return [self._whole(number) for number in self._numbers.get(key, ())]",
+        '            names = ("kind", "study", "id")[: len(key)]\n'
+        '            where = " AND ".join(f"{name} = ?" for name in names)\n'
+        '            query = f"SELECT {_COLUMNS} FROM steps WHERE {where} ORDER BY number"\n'
+        "            return [Step(*row) for row in self._database.each(query, *key)]",
+        ("tests/client/test_damage.py::test_an_index_that_hides_rows_is_not_believed",),
+    ),
+    Fault(
+        "a release is read again from the ledger without its hash",
+        "protocol/journal.py",
+        "if found is None or found.hash != step.hash or not found.follows(before):",
+        "if found is None:",
+        ("tests/client/test_damage.py::test_a_release_that_changed_under_an_open_ledger_is_not_sent",),
+    ),
+    Fault(
+        "a trigger that was slipped into an open ledger acts",
+        "protocol/database.py",
+        '            self._connection.execute("BEGIN IMMEDIATE")\n            self._require_tables()\n',
+        '            self._connection.execute("BEGIN IMMEDIATE")\n',
+        ("tests/client/test_damage.py::test_what_does_not_belong_into_a_ledger_is_refused",),
+    ),
+    Fault(
+        "a step counts before it is read back",
+        "protocol/journal.py",
+        "if self._read(step.number) != step:",
+        "if not step.hash:",
+        ("tests/client/test_reservation.py::test_a_step_is_read_back_before_it_counts",),
+    ),
+    Fault(
+        "a step is written that cannot be read again",
+        "client/journal.py",
+        "same = type(message).model_validate_json(content) == message",
+        "same = bool(content)",
+        ("tests/client/test_reservation.py::test_a_step_that_could_not_be_read_again_is_not_written",),
+    ),
+    Fault(
+        "a release is committed that no message can hold",
+        "client/journal.py",
+        "if len(content) > limit:",
+        "if not content:",
+        ("tests/client/test_reservation.py::test_a_release_that_no_message_can_hold_is_not_committed",),
+    ),
+    Fault(
+        "a release is reserved that could not be sent",
+        "client/site.py",
+        "        require_room(plan, request.common)\n",
+        "",
+        (
+            "tests/client/test_site_refusals.py::test_a_release_that_could_not_be_sent_is_refused_before_it_is_paid_for",
+        ),
+    ),
+    Fault(
+        "a clock that is set back revives a study",
+        "client/ledger.py",
+        "return max([today(), *(day for day in days if day is not None)])",
+        "return today()",
+        ("tests/client/test_site_refusals.py::test_a_clock_that_is_set_back_revives_no_study",),
+    ),
+    Fault(
+        "a store that was set back is read as far as it goes",
+        "server/store.py",
+        'mark = None if str(path) == ":memory:" else Path(path).with_suffix(".mark")',
+        "mark = None",
+        ("tests/server/test_store.py::test_a_store_that_was_set_back_is_refused",),
+    ),
+    Fault(
+        "a release of the store counts without its site's signature",
+        "server/kept.py",
+        "        verify_signed(signed.signed_receipt, study)\n",
+        "",
+        ("tests/federation/test_damaged_store.py::test_a_release_counts_by_its_sites_signature",),
+    ),
+    Fault(
+        "a release of the store counts whatever its receipt says of it",
+        "server/kept.py",
+        "if receipt.release_hash != signed.release.hash:",
+        "if not receipt.release_hash:",
+        ("tests/federation/test_damaged_store.py::test_a_release_counts_by_its_sites_signature",),
+    ),
+    Fault(
+        "common facts of the store count without a signature",
+        "server/kept.py",
+        '        verify(study.coordinator_key, signed_bytes("common", signed.frozen), signed.signature)\n',
+        "",
+        ("tests/federation/test_damaged_store.py::test_common_facts_count_by_the_coordinators_signature",),
+    ),
+    Fault(
+        "an earlier publication is put away before the new one takes its place",
+        "protocol/folder.py",
+        "                _exchange(folder, out)\n",
+        '                out.rename(Path(scratch) / "old")\n                folder.rename(out)\n',
+        ("tests/protocol/test_folder.py::test_killed_at_any_line_a_whole_folder_stands_there",),
+    ),
+    Fault(
+        "a table is checked when the site opens, and not when it is read",
+        "client/snapshot.py",
+        "return _Pinned(open_table(folder / pin.file, schema), folder, pin)",
+        "return open_table(folder / pin.file, schema)",
+        ("tests/client/test_snapshot.py::test_a_file_that_is_exchanged_under_an_open_site_is_not_read",),
+    ),
+    Fault(
+        "a table that is exchanged while it is read is answered from",
+        "client/snapshot.py",
+        "        _require_pinned(self.folder, self.pin)  # what was exchanged meanwhile has been read, and is not "
+        "answered\n",
+        "",
+        ("tests/client/test_snapshot.py::test_a_file_that_is_exchanged_under_an_open_site_is_not_read",),
+    ),
+)
