@@ -20,12 +20,12 @@ from cohortmix.client.lock import exclusive, replacing
 from cohortmix.client.progress import step
 from cohortmix.client.snapshot import pin_snapshot
 from cohortmix.core.budget import MIN_PATIENTS
-from cohortmix.core.check import MOST_UNREADABLE, Checked
+from cohortmix.core.check import MOST_UNREADABLE, Checked, MisfitError
 from cohortmix.core.check import check as check_table
 from cohortmix.core.meter import MemoryMeter
 from cohortmix.core.noise import OpenDPNoise
 from cohortmix.core.schema import Schema
-from cohortmix.core.table import InputError, Source
+from cohortmix.core.table import InputError, Source, quoted
 from cohortmix.core.vault import Vault
 from cohortmix.protocol.durable import replace_file
 from cohortmix.protocol.keyfile import write_key
@@ -111,7 +111,15 @@ def serve(config: ConfigFile = DEFAULT) -> None:
 
 
 def _check(table: Source, schema: Schema, max_unreadable: float) -> Checked:
-    found = check_table(table, schema, max_unreadable)
+    try:
+        found = check_table(table, schema, max_unreadable)
+    except MisfitError as error:
+        if sys.stderr.isatty():
+            raise
+        raise InputError(  # a log is read by others, and counts are not private
+            f"the table does not fit its schema, in {quoted(error.columns)}; run `cohortmix site check` on a "
+            "terminal to see how"
+        ) from None
     patients = Vault(table, schema, OpenDPNoise().add, MemoryMeter(Fraction(0))).patients
     if patients < MIN_PATIENTS:
         raise InputError(f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}")

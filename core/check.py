@@ -39,6 +39,14 @@ from cohortmix.core.table import (
 MOST_UNREADABLE = 0.05  # of a column's values, unless `outside: clip` is written: more is a wrong format, not dirt
 
 
+class MisfitError(InputError):
+    """The records do not fit the schema. The text has counts and is not private; `columns` names where."""
+
+    def __init__(self, text: str, columns: tuple[str, ...]) -> None:
+        super().__init__(text)
+        self.columns = columns
+
+
 @dataclass(frozen=True)
 class Fit:
     """How many values of a column are what the schema declares, and how many are not. Not private.
@@ -152,9 +160,11 @@ def check(source: Source, schema: Schema, max_unreadable: float = MOST_UNREADABL
 
     Raises
     ------
-    InputError
+    MisfitError
         With all problems of all columns, a line for each if there are several. It names the column, what was
         declared, how many values are not, the first row of them and the likely cause; no value of a record.
+    InputError
+        If a column is not there, or a key or a code is a float too large to be exact.
     """
     if not 0 <= max_unreadable <= 1:
         raise InputError(f"expected a share of unreadable values between 0 and 1, got {max_unreadable:g}")
@@ -176,15 +186,25 @@ def check(source: Source, schema: Schema, max_unreadable: float = MOST_UNREADABL
             "the table is empty: it holds no record"
             + (f" with a value of {schema.patient_key!r}" if schema.patient_key else "")
         )
-    problems = [_nested(name) for name in seen if name in nested]
-    for name, fit in seen.items():
-        problems += [] if name in nested else _problems(name, schema, fit, max_unreadable)
-    if len(problems) > 1:
-        problems = [f"{len(problems)} problems of the table:", *problems]
-    if problems:
-        raise InputError("\n  ".join(problems))
+    _refuse({name: _of_column(name, schema, fit, name in nested, max_unreadable) for name, fit in seen.items()})
     beyond = sum(max(0, count - schema.max_rows_per_patient) for count in per_patient.values())
     return Checked(seen, rows - with_key, beyond)
+
+
+def _refuse(problems: Mapping[str, list[str]]) -> None:
+    lines = [text for texts in problems.values() for text in texts]
+    if len(lines) > 1:
+        lines = [f"{len(lines)} problems of the table:", *lines]
+    if lines:
+        raise MisfitError("\n  ".join(lines), tuple(name for name, texts in problems.items() if texts))
+
+
+def _of_column(name: str, schema: Schema, seen: Fit, nested: bool, max_unreadable: float) -> list[str]:
+    if nested:
+        return [
+            f"column {name!r} holds lists or structs: expected one value in each cell; make columns of their parts"
+        ]
+    return list(_problems(name, schema, seen, max_unreadable))
 
 
 def _kept(batch: pa.RecordBatch, schema: Schema, per_patient: Counter[str]) -> NDArray[np.bool_]:
@@ -219,10 +239,6 @@ def _times(values: pa.Array, column: Date) -> Iterator[NDArray[np.bool_]]:
 
     for rule in (time, offset):
         yield each_distinct(simple(values), rule, 0.0) > 0
-
-
-def _nested(name: str) -> str:
-    return f"column {name!r} holds lists or structs: expected one value in each cell; make columns of their parts"
 
 
 def _problems(name: str, schema: Schema, seen: Fit, max_unreadable: float) -> Iterator[str]:
