@@ -104,6 +104,7 @@ def simulate(
             out=out,
             progress=progress,
             accept_degraded=accept_degraded,
+            max_unreadable=max_unreadable,
             tell=partial(say, err=True),
         )
     print_study(finished.summary)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from cohortmix.core.check import check
+from cohortmix.core.check import MOST_UNREADABLE, check
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, TableSource, patient_keys
 from cohortmix.deploy.consortium import Consortium, Terms
@@ -65,6 +65,7 @@ def simulate(
     engine: Engine = "process",
     progress: Progress = silent,
     accept_degraded: bool = False,
+    max_unreadable: float = MOST_UNREADABLE,
     replace: bool = False,
     tell: Callable[[str], None] | None = None,
 ) -> Simulation:
@@ -82,6 +83,7 @@ def simulate(
     engine : "process", or "flower" for Flower's simulation engine.
     progress : told as progress(event, done, total); events are "sites", "round 1", "round 2", "pool",
         "evaluate" and "publish".
+    max_unreadable : as in `core.check.check`.
     accept_degraded : permits a study whose every site has patients for class centroids only.
     replace : permits `out` to hold an earlier study, which is replaced; else it must be new or empty.
     tell : is given a sentence before anything is spent, where only some sites have room for a mixture.
@@ -100,7 +102,7 @@ def simulate(
         raise InputError("figures on held-out records are for public data only; declare it with --public-data")
     if out is not None:
         require_free(out) if replace else folder.require_free(out, ())
-    tables = _split(table, schema, sites, terms.overlap)
+    tables = _split(table, schema, sites, terms.overlap, max_unreadable)
     with TemporaryDirectory(prefix="cohortmix-") as root:
         consortium = Consortium.found(Path(root), tables, schema, terms)
         _require_mixtures(consortium.study.study, schema, accept_degraded, tell)
@@ -126,13 +128,15 @@ def _require_mixtures(spec: StudySpec, schema: Schema, accepted: bool, tell: Cal
         tell(text)
 
 
-def _split(table: Table, schema: Schema, sites: Sequence[object], overlap: Overlap) -> dict[str, pa.Table]:
+def _split(
+    table: Table, schema: Schema, sites: Sequence[object], overlap: Overlap, max_unreadable: float
+) -> dict[str, pa.Table]:
     """The rows of each site, in the order of their names; the schema's columns and the patient key only.
 
     The first row of a site may be anybody's: which site the table names first is not for a release to say.
     """
     source = TableSource(table, (*schema.columns, *([schema.patient_key] if schema.patient_key else [])))
-    check(source, schema)
+    check(source, schema, max_unreadable)
     whole, names = pa.Table.from_batches(list(source.batches())), np.array([_name(site) for site in sites])
     if len(names) != whole.num_rows:
         raise InputError(f"expected a site for each row of the table, got {len(names)} for another number of rows")
