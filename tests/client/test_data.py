@@ -72,7 +72,7 @@ def test_texts_that_say_no_value_are_null_unless_declared(tmp_path: Path) -> Non
         ("quoted.csv", '"a, b, c, d";id;x;y\n"1, 2";1;5;EU\n'),
         ("tab.tsv", "id\tx\ty\n1\t5\tEU\n"),
         ("T.CSV", "id,x,y\n1,5,EU"),
-        ("packed.csv.gz", gzip.compress(b"id,x,y\n1,5,EU\n")),
+        ("packed.csv.gz", gzip.compress(b"id,x,y\n1,5,EU\n", mtime=0)),
         ("note.csv", b'id,note,x,y\n1,"caf\xe9, ""au lait""",5,EU\n'),
         ("other_names.csv", "id,x,y,größe\n1,5,EU,\n"),
     ],
