@@ -55,21 +55,26 @@ def run(
     study, own = Study(folder), read_key(key)
     require_own_key(study.signed.study, own)
     link, status = SuperLink(superlink), Status.of(study)
-    small = notice(status.spec, study.schema)
-    if small is not None and not study.begun:
-        say(small, err=True)
     if status.over:
         print_status(study)
         return
     link.require_configured()
     try:
         with _alone(folder):
+            _say_reduced(study, status)
             known = _conduct(study, own, link, meet)
     except KeyboardInterrupt:
         say("what has come from the sites is kept; run the study again to go on", err=True)
         raise
     print_status(study)
     require_complete(Status.of(study), known)
+
+
+def _say_reduced(study: Study, status: Status) -> None:
+    """Before the first site is asked, and only where the study is about to start."""
+    small = notice(status.spec, study.schema)
+    if small is not None and not study.begun:
+        say(small, err=True)
 
 
 def _conduct(study: Study, key: Key, link: SuperLink, meet: Path | None) -> str:
