@@ -15,7 +15,7 @@ demo: $(READY)
 	$(BIN)/cohortmix demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY) .typing
 	$(BIN)/ruff check .

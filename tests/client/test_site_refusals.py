@@ -232,7 +232,7 @@ def test_common_groups_must_fit_the_schema(ledger: Ledger) -> None:
             unsent += 1
             continue
         assert refused(here.answer(encode(asked))) == Code.UNKNOWN_COLUMN, change
-    assert unsent < len(wrong) / 2
+    assert unsent <= 6
     beyond = asking(about, 2, common=good.model_copy(update={"groups": (age, (0, 1, 10**9))}))
     assert refused(here.answer(encode(beyond))) == Code.UNAVAILABLE  # a group of that number is in no message
     assert ledger.spent_mu2 == spent
