@@ -24,7 +24,7 @@ from cohortmix.core.noise import OpenDPNoise
 from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError, Source
 from cohortmix.core.vault import Vault
-from cohortmix.protocol.terminal import Terminal, compact_table
+from cohortmix.protocol.terminal import Terminal, compact_table, say
 from cohortmix.protocol.textfile import read_text
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def evaluate(
     made, _ = open_checked(synthetic, without_key(dictionary), max_unreadable, "synthetic")
     held, found = open_checked(real, dictionary, max_unreadable, "real")
     if not found.as_declared:
-        show_checked(Terminal(soft_wrap=False), found)
+        show_checked(Terminal(stderr=True, soft_wrap=False), found)
     with step("evaluating on real records"):
         report = figures(made, held, dictionary, (*(target or ()), *(more_targets or ())))
     if json_file is not None:
@@ -106,7 +106,7 @@ def synthesize(
     require_free(out)
     source, checked = open_checked(data, dictionary, max_unreadable)
     if not checked.as_declared:
-        show_checked(Terminal(soft_wrap=False), checked)
+        show_checked(Terminal(stderr=True, soft_wrap=False), checked)
     patients = Vault(source, dictionary, OpenDPNoise().add, MemoryMeter(Fraction(0))).patients
     if patients < MIN_PATIENTS:
         raise InputError(
@@ -239,5 +239,5 @@ def _print_release(summary: dict[str, Any], out: Path, changed: str) -> None:
     if summary["degraded_to_class_centroids"]:
         console.print("too few patients for this budget: one centroid per class, without pairs of columns")
     if changed:
-        console.print(f"not as declared in your table (said here alone): {changed}")
+        say(f"not as declared in your table (said here alone): {changed}", err=True)
     console.print(f"written to {out}")

@@ -77,7 +77,7 @@ def check(config: ConfigFile = DEFAULT, max_unreadable: MaxUnreadable = MOST_UNR
     """Read the table, check that it fits its schema, and pin a copy of it, which is what will be served."""
     from cohortmix.client.opening import open_site  # brings in JAX
 
-    site = load_config(config)
+    site, on_terminal = load_config(config), sys.stderr.isatty()  # asked before a progress line replaces it
     schema = site.read_schema()
     schema.require_confirmed()
     with exclusive(site.snapshot_folder):
@@ -89,7 +89,7 @@ def check(config: ConfigFile = DEFAULT, max_unreadable: MaxUnreadable = MOST_UNR
                 site.snapshot_folder,
                 _source(site, schema),
                 schema,
-                lambda copy: found.append(_check(copy, schema, max_unreadable)),
+                lambda copy: found.append(_check(copy, schema, max_unreadable, on_terminal)),
             )
         with open_site(site) as opened:
             facts = opened.description
@@ -110,11 +110,11 @@ def serve(config: ConfigFile = DEFAULT) -> None:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "cohortmix.client.start", str(config)])
 
 
-def _check(table: Source, schema: Schema, max_unreadable: float) -> Checked:
+def _check(table: Source, schema: Schema, max_unreadable: float, on_terminal: bool) -> Checked:
     try:
         found = check_table(table, schema, max_unreadable)
     except MisfitError as error:
-        if sys.stderr.isatty():
+        if on_terminal:
             raise
         raise InputError(  # a log is read by others, and counts are not private
             f"the table does not fit its schema, in {quoted(error.columns)}; run `cohortmix site check` on a "

@@ -210,13 +210,14 @@ def distance2(one: NDArray[np.int64], other: NDArray[np.int64]) -> int:
 
 
 def fingerprint(released: object) -> str:
-    """SHA-256 of a release: dataclasses field by field, arrays bit by bit."""
+    """SHA-256 of a release: dataclasses field by field, arrays bit by bit; not what `stays` with a person."""
     return hashlib.sha256(_bytes(released)).hexdigest()
 
 
 def _bytes(value: object) -> bytes:
     if dataclasses.is_dataclass(value):
-        return b"".join(_bytes((each.name, getattr(value, each.name))) for each in dataclasses.fields(value))
+        leaving = [each for each in dataclasses.fields(value) if not each.metadata.get("stays")]
+        return b"".join(_bytes((each.name, getattr(value, each.name))) for each in leaving)
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {value.shape} ".encode() + value.tobytes()
     if isinstance(value, (tuple, list)):

@@ -55,7 +55,11 @@ class Release:
     patients: int
     noise: str
     private: bool
-    checked: Checked = field(repr=False)
+    checked: Checked = field(repr=False, metadata={"stays": True})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied or written of a release: all but what the check found."""
+        return self.__dict__ | {"checked": Checked({})}
 
     @property
     def centroids(self) -> pd.DataFrame:

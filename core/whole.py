@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from cohortmix.core.anonymize import blocks_of
 from cohortmix.core.budget import Budget
 from cohortmix.core.centroids import Common
+from cohortmix.core.check import Checked
 from cohortmix.core.encoding import Encoding
 from cohortmix.core.lower_bound import LowerBound, lower_bound
 from cohortmix.core.neighbours import KEY, Cohort, Record, worst
@@ -96,6 +97,7 @@ class Attack:
             noise=noise,
             support=SUPPORT,
             accept_degraded=True,
+            checked=Checked({}),
         )
 
 

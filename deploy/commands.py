@@ -84,7 +84,7 @@ def simulate(
         checked = check(source, dictionary, max_unreadable)
         table = pa.Table.from_batches(list(source.batches()))
     if not checked.as_declared:
-        show_checked(Terminal(soft_wrap=False), checked)
+        show_checked(Terminal(stderr=True, soft_wrap=False), checked)
     dealt = random.SystemRandom().getrandbits(63) if seed is None else seed
     fraction = (TEST_FRACTION if test_fraction is None else test_fraction) if public_data else None
     parts = Split.of(table, dictionary, site_column, sites, skew, fraction, dealt)

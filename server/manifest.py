@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from cohortmix.core.table import InputError
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Hash, Signature, Wire
 from cohortmix.protocol.signing import Key, SignatureError, signed_bytes, verify
@@ -64,6 +65,8 @@ def check_manifest(folder: Path, study_hash: str, coordinator_key: str) -> tuple
         raise ManifestError(f"{str(folder / MANIFEST)!r} cannot be read as a manifest") from None
     except SignatureError as error:
         raise ManifestError(f"{str(folder / MANIFEST)!r}: {error}") from None
+    except InputError as error:
+        raise ManifestError(str(error)) from None
     except OSError as error:
         raise ManifestError(f"{error.filename!r} cannot be read: {error.strerror}") from None
     if signed.manifest.study != study_hash:

@@ -132,7 +132,7 @@ class Study:
             yield Coordinator(signed, key, schema, store)
 
     def _read(self, name: str) -> bytes:
-        return read_bytes(self.folder / name, "the study's file")
+        return read_bytes(self.folder / name, "the study's file", "give the folder of a drafted study")
 
 
 def require_own_key(spec: StudySpec, key: Key) -> None:

@@ -117,7 +117,7 @@ def test_the_bundle_names_installed_modules() -> None:
     for component, kind in kinds.items():
         module, name = app["components"][component].split(":")
         assert isinstance(getattr(import_module(module), name), kind)
-    assert app["config"] == {"study": "", "key": ""}
+    assert app["config"] == {"socket": "", "token": ""}
     assert "dependencies" not in app
 
 

@@ -206,7 +206,7 @@ def test_progress_is_plain_in_a_log_and_not_on_standard_output(folder: Path) -> 
 
 
 def test_over_the_budget_ends_with_status_3(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def over(*_: object) -> None:
+    def over(*_: object, **__: object) -> None:
         raise BudgetExceeded("spent mu=0.20, asked mu=0.15, cap mu=0.30")
 
     monkeypatch.setattr("cohortmix.client.cli._release", over)

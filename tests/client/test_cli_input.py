@@ -73,17 +73,17 @@ BAD: dict[str, tuple[str, Callable[[], object], str]] = {
     "a value outside its bounds": (
         SCHEMA.replace("max: 10,", "max: 10, outside: refuse,"),
         lambda: cohort().assign(x=[10.5, *[5.0] * 299]).to_csv("t.csv"),
-        "column 'x': a value is not a number in 0 to 10; correct the table, or declare `outside: clip`",
+        "column 'x': 1 value is not a number in 0 to 10 (first in row 1); correct the table, or declare `outside:",
     ),
     "a value outside its categories": (
         SCHEMA.replace("[F, M]", "[F, M], outside: refuse"),
         lambda: cohort().assign(sex=["X", *["F"] * 299]).to_csv("t.csv"),
-        "column 'sex': a value is not one of the declared values 'F', 'M'",
+        "column 'sex': 1 value is not one of the declared values 'F', 'M'",
     ),
     "a class that is not declared": (
         SCHEMA,
         lambda: cohort().assign(y=["lost", *["dead"] * 299]).to_csv("t.csv"),
-        "column 'y': the target holds a value that is not one of the declared values 'alive', 'dead'",
+        "column 'y': the target holds 1 value that is not one of the declared values 'alive', 'dead'",
     ),
     "an unreadable file": (SCHEMA, lambda: Path("t.csv").write_bytes(b"x,sex,y\n1,\xff,dead\n"), "not UTF-8"),
     "no file": (SCHEMA, lambda: Path("t.csv").unlink(), "there is no file 't.csv'"),
@@ -101,7 +101,7 @@ BAD: dict[str, tuple[str, Callable[[], object], str]] = {
     "a folder that is not ours": (
         SCHEMA,
         lambda: (Path("out").mkdir(), Path("out/thesis.docx").touch()),
-        "'out' holds other files, such as 'thesis.docx'",
+        "'out' holds files, such as 'thesis.docx'",
     ),
     "a file in place of the folder": (SCHEMA, lambda: Path("out").touch(), "'out' is a file; give a folder"),
     "a folder that cannot be made": (

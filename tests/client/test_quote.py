@@ -20,6 +20,7 @@ from cohortmix.core.schema import Schema
 from cohortmix.core.table import TableSource
 from cohortmix.core.vault import Vault
 from cohortmix.protocol.messages import SiteEntry, StudySpec
+from cohortmix.protocol.signing import Key
 
 PATIENTS = 400
 NOTHING = Spending(Fraction(0), Fraction(0), Fraction(1))
@@ -38,7 +39,10 @@ columns:
 
 
 def study(mu: str = "0.5", sites: int = 3, **changes: Any) -> StudySpec:
-    entries = [SiteEntry(name=f"S{n}", key=f"{n:064x}", patients=PATIENTS) for n in range(sites)]
+    entries = [
+        SiteEntry(name=f"S{n}", key=Key.from_bytes(bytes([n + 1] * 32)).public_hex, patients=PATIENTS)
+        for n in range(sites)
+    ]
     values: dict[str, Any] = {
         "name": "study",
         "schema_hash": SCHEMA.hash,
@@ -50,7 +54,7 @@ def study(mu: str = "0.5", sites: int = 3, **changes: Any) -> StudySpec:
         "min_sites": 1,
         "round_deadline_seconds": 60,
         "version": "0.1.0",
-        "coordinator_key": "a" * 64,
+        "coordinator_key": Key.from_bytes(bytes(32)).public_hex,
     }
     return StudySpec(**values | changes)
 

@@ -113,7 +113,11 @@ def test_check_pins_the_table_and_describes_the_site(place: Path) -> None:
 
 @pytest.mark.parametrize(
     ("column", "value", "expected"),
-    [("AGE", 999, "column 'AGE': none of its values"), ("outcome", None, "the target"), ("id", 1, "1 patients")],
+    [
+        ("AGE", 999, "does not fit its schema, in 'AGE'; run `cohortmix site check` on a terminal"),
+        ("outcome", None, "does not fit its schema, in 'outcome'"),
+        ("id", 1, "1 patients"),
+    ],
 )
 def test_check_refuses_what_does_not_fit_and_keeps_what_was_served(
     column: str, value: object, expected: str, place: Path, cohort: Callable[..., Any]
@@ -128,12 +132,15 @@ def test_check_refuses_what_does_not_fit_and_keeps_what_was_served(
     assert served == {path.name: path.read_bytes() for path in Path("here/state").rglob("*.[jp]*")}
 
 
-def on_a_terminal(*arguments: str) -> str:
-    """What a command writes where its standard output is a terminal."""
+def on_a_terminal(*arguments: str, error: bool = False) -> str:
+    """What a command writes where its standard output, or its standard error, is a terminal."""
     command = [str(Path(sys.executable).with_name("cohortmix")), "site", *arguments]
     outer, inner = pty.openpty()
     with subprocess.Popen(
-        command, stdout=inner, stderr=subprocess.DEVNULL, env=os.environ | {"COLUMNS": "120", "TERM": "dumb"}
+        command,
+        stdout=subprocess.DEVNULL if error else inner,
+        stderr=inner if error else subprocess.DEVNULL,
+        env=os.environ | {"COLUMNS": "120", "TERM": "dumb"},
     ):
         os.close(inner)
         shown = b""
@@ -159,7 +166,10 @@ def test_what_does_not_fit_is_counted_on_a_terminal_and_nowhere_else(
     shown = on_a_terminal("check", "-c", "here/site.yaml")
     assert "NOT PRIVATE: they stay on this terminal" in shown
     (row,) = [line.replace("│", " ").split() for line in shown.splitlines() if " AGE " in line]
-    assert row == ["AGE", "60", "13", "0", "17"]
+    assert row == ["AGE", "60", "13", "0", "0", "17", "1"]
+    cohort().assign(AGE=999).to_parquet("t.parquet")
+    shown = on_a_terminal("check", "-c", "here/site.yaml", error=True)
+    assert "column 'AGE': none of its values is a number in 0 to 100 (first in row 1)" in " ".join(shown.split())
     cohort().to_parquet("t.parquet")
     shown = on_a_terminal("check", "-c", "here/site.yaml")
     assert "every value is what the schema declares" in shown

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from tables import LIKE, REAL, SCHEMA, cohort
+from mixed_tables import LIKE, REAL, SCHEMA, cohort
 
 from cohortmix.core.columns import feature_matrix, read, sparse_features
 from cohortmix.core.evaluate import (

@@ -235,13 +235,19 @@ def test_nothing_but_the_answers_depends_on_the_records(mu: float, questions: in
 
 
 def test_nobody_known_and_classes_without_patients() -> None:
-    """Every cell missing or undeclared, one class: rows come out all the same."""
+    """Every cell missing or undeclared, one class: rows come out all the same, where somebody accepts that."""
     nothing = pd.DataFrame({name: [None] * 60 for name in SCHEMA.columns}).assign(outcome="ill")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gaussian, "TARGETS", 200)
         patch.setattr(gaussian, "adapt", partial(adapt, steps=5))
         found = synthesize(
-            nothing, SCHEMA, Budget.from_mu(0.3), noise=KeyedNoise(2), support=5, variant="gaussian"
+            nothing,
+            SCHEMA,
+            Budget.from_mu(0.3),
+            noise=KeyedNoise(2),
+            support=5,
+            variant="gaussian",
+            max_unreadable=1.0,
         )
     rows = found.records(50)
     assert len(rows) == 50

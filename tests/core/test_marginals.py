@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
-from tables import LIKE, REAL, SCHEMA
+from mixed_tables import LIKE, REAL, SCHEMA
 
 from cohortmix.core.columns import read
 from cohortmix.core.marginals import QUANTILES, Marginals, _cells, marginal_tvd

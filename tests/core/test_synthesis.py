@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable
 from fractions import Fraction
@@ -303,6 +304,7 @@ def test_python_checks_a_table_as_the_command_line_does() -> None:
     assert asked.checked.columns["dose"].empty == cohort()["dose"].isna().sum()
     assert "checked" not in repr(asked)  # it is the holder's alone
     assert "checked" not in asked.receipt
+    assert pickle.loads(pickle.dumps(asked)).checked.columns == {}
 
 
 def test_the_gaussian_variant_wants_missing_values_declared() -> None:

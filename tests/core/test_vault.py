@@ -164,7 +164,7 @@ def patients_of(keys: pa.Array) -> int:
 @pytest.mark.parametrize(
     ("keys", "patients"),
     [
-        (pa.array(["1", "1.0", " 1 ", "01"]), 2),
+        (pa.array(["1", "1.0", " 1 ", "01", "M\u00fc", "Mu\u0308"]), 4),
         (pa.array([1, 1, 2, None]), 2),
         (pa.array([1.0, 1.0, float("nan"), None]), 1),
         (pa.array(["a", None, "", " ", "NA", "nan", "null"]), 1),

@@ -153,7 +153,7 @@ def test_what_cannot_be_is_one_sentence(written: Written, keys: dict[str, Any], 
         ({"version": "0.0.9"}, "site 'NORW' runs cohortmix 0.0.9, this is"),
         ({"patients": 49}, "site 'NORW' has 49 patients, a site needs at least 50"),
         ({"key": "a" * 64}, "sites 'UK' and 'NORW' have the same key"),
-        ({"site": "uk"}, "two sites have the name 'uk'"),
+        ({"site": "uk"}, "two sites have names that can be confused, 'UK' and 'uk'"),
     ],
 )
 def test_a_site_that_does_not_fit_is_named(written: Written, change: dict[str, Any], sentence: str) -> None:

@@ -99,7 +99,7 @@ def test_another_schema_is_refused(study: Study) -> None:
 
 
 def test_a_folder_without_a_study_or_with_another_one_is_one_sentence(study: Study, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no study in .*: study\.json"):
+    with pytest.raises(InputError, match=r"cannot read the study's file .*study\.json.*give the folder"):
         Status.of(Study(tmp_path / "none"))
     (study.folder / SPEC).write_text('{"name": "x"}')
     with pytest.raises(InputError, match="is no study: schema_hash: this key is required; "):
