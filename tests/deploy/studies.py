@@ -22,7 +22,7 @@ def cohort(rows: int = 400) -> pd.DataFrame:
     return pd.DataFrame({"id": range(rows), "x": x, "sex": rng.choice(["F", "M"], rows), "y": y, "ward": wards})
 
 
-SIMULATE = (
+PRIVATELY = (
     "simulate",
     "--data",
     "t.csv",
@@ -32,7 +32,6 @@ SIMULATE = (
     "0.1",
     "--out",
     "out",
-    "--seed",
-    "1",
     "--accept-degraded",
 )
+SIMULATE = (*PRIVATELY, "--seed", "1")

@@ -61,7 +61,7 @@ def run(*args: str) -> tuple[int, str, str]:
 def found(folder: Path) -> tuple[str, dict[str, Any]]:
     """What an audit prints, and its JSON."""
     status, out, err = run(*FILES, *OPTIONS)
-    assert status == 0, err
+    assert status == 0, out + err
     return out, json.loads(Path("found.json").read_text())
 
 

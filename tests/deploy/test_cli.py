@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 from commands import refused, report, run
-from studies import SIMULATE, cohort
+from studies import PRIVATELY, SIMULATE, cohort
 
 from cohortmix.protocol.messages import Code
 from cohortmix.server.coordinator import TooFewSites
@@ -108,7 +108,7 @@ def test_a_split_by_records_is_for_public_data_and_tests(
     folder: Path, options: tuple[str, ...], sentence: str
 ) -> None:
     """N of each site is published as it is: one label of 200 patients would change it."""
-    refusal = refused(*SIMULATE[:-2], *options)
+    refusal = refused(*PRIVATELY, *options)
     assert sentence in refusal
     assert "without noise" in refusal
     assert "--public-data" in refusal
@@ -117,7 +117,7 @@ def test_a_split_by_records_is_for_public_data_and_tests(
 
 
 def test_a_split_by_a_column_is_possible_of_public_data(folder: Path) -> None:
-    run(*SIMULATE[:-2], "--site-column", "sex", "--public-data")
+    run(*PRIVATELY, "--site-column", "sex", "--public-data")
     assert [site["name"] for site in report(folder / "out/summary.json")["sites"]] == ["F", "M"]
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from studies import SIMULATE
 
-PUBLIC = (*SIMULATE, "--site-column", "ward", "--overlap", "2", "--public-data", "--seed", "1")
-SYNTHESIZE = ("synthesize", *SIMULATE[1:7], "--out", "one", "--seed", "1")
+PUBLIC = (*SIMULATE, "--site-column", "ward", "--overlap", "2", "--public-data")
+SYNTHESIZE = ("synthesize", *SIMULATE[1:7], "--out", "one", "--seed", "1", "--accept-degraded")
 EVALUATE = ("evaluate", "--synthetic", "one/records.parquet", "--real", "t.csv", "--schema", "s.yaml")
 
 
