@@ -12,9 +12,9 @@ from typing import IO, Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from cohortmix.core.schema import load_yaml
 from cohortmix.core.sentences import fault_sentences, yaml_sentence
 from cohortmix.core.table import InputError
+from cohortmix.core.typed_yaml import load_yaml
 from cohortmix.protocol.fields import HEX_64
 from cohortmix.protocol.names import NAME
 

@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from cohortmix.core.bounded_yaml import DEEPEST, MOST_NODES
-from cohortmix.core.schema import AsTyped, Schema, SchemaError
+from cohortmix.core.schema import Schema, SchemaError
 from cohortmix.core.sentences import yaml_sentence
+from cohortmix.core.typed_yaml import AsTyped
 
 
 def read(text: str) -> object:
