@@ -1,4 +1,4 @@
-"""YAML as people type it: a value is a text until its key gives it a type; `no` and `1` are texts by themselves."""
+"""YAML as people type it: a value is a text until its key gives it a type, so `no` and `1` are texts."""
 
 from __future__ import annotations
 
