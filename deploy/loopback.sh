@@ -206,7 +206,7 @@ give $coordinator_user "$coordinator"
 give $superlink_user "$superlink"
 port=$(free_port) relay_ports=()
 for n in 0 1 2; do relay_ports+=("$(free_port)"); done
-if [ "$own_users" = yes ] && command -v nft >/dev/null; then
+if [ "$own_users" = yes ] && nft list tables >/dev/null 2>&1; then # a kernel can lack it as well
     door=cohortmix_loopback_$port
     doors=("$port" "$superlink_user, $coordinator_user, $nginx_user")
     for n in 0 1 2; do doors+=("${relay_ports[$n]}" "$((relay_user + n))"); done

@@ -118,10 +118,16 @@ def test_flowers_user_reads_neither_the_signing_key_nor_the_study(consortium: Co
         assert as_(ROLES["coordinator"], "test", "-r", secret).returncode == 0, "its owner does"
 
 
+def doors_can_be_shut() -> bool:
+    """Whether this machine takes a rule of nftables, as the script asks."""
+    nft = shutil.which("nft")
+    return nft is not None and subprocess.run([nft, "list", "tables"], capture_output=True).returncode == 0
+
+
 @pytest.mark.parametrize("who", ["a stranger", "daemon", "relay", "coordinator"])
 def test_who_can_list_and_submit_on_the_coordinators_machine(who: str, consortium: Consortium) -> None:
     needs_own_users(consortium)
-    if shutil.which("nft") is None:
+    if not doors_can_be_shut():
         pytest.skip("no nftables here: the script said that the port is open")
     home = Path(tempfile.mkdtemp(prefix="cohortmix-"))
     try:
@@ -274,7 +280,7 @@ def test_every_process_ends(consortium: Consortium) -> None:
     assert len(processes_of(consortium.folder)) >= 3 * len(SITES)
     consortium.end()
     assert processes_of(consortium.folder) == []
-    if shutil.which("nft") is not None and os.getuid() == 0:
+    if doors_can_be_shut():
         port = re.findall(
             r"127\.0\.0\.1:(\d+)", (consortium.folder / "coordinator/flower/config.toml").read_text()
         )[0]
