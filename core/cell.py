@@ -86,7 +86,7 @@ def time_of(value: object) -> datetime | None:
     A time of day that cannot be, such as 24:30, makes the whole value unreadable.
     """
     if isinstance(value, datetime):
-        return value
+        return value if value == value else None  # pandas' NaT is a datetime, and equals nothing
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day)
     text = text_of(value).strip()

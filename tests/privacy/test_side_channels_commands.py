@@ -13,6 +13,9 @@ from typer.testing import CliRunner
 from cohortmix.deploy.cli import app
 from cohortmix.deploy.engines import reason_of
 
+ANYHOW = ("--max-unreadable", "1")  # values that cannot be read stop nothing
+ALONE = "not as declared in your table (said here alone): "
+
 
 @pytest.fixture(scope="module")
 def lawful(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
@@ -34,7 +37,7 @@ def outcome(folder: Path, *command: str) -> tuple[str, str, list[str], dict[str,
         patch.chdir(folder)
         told = CliRunner().invoke(
             app,
-            [*command, "--data", "table.csv", "--schema", "schema.yaml", "--out", "out"],
+            [*command, *ANYHOW, "--data", "table.csv", "--schema", "schema.yaml", "--out", "out"],
             catch_exceptions=False,
         )
     assert told.exit_code == 0, told.output
@@ -42,6 +45,17 @@ def outcome(folder: Path, *command: str) -> tuple[str, str, list[str], dict[str,
     fixed = {file.name: file.read_bytes() for file in files if file.name in ("receipt.json", "summary.json")}
     shutil.rmtree(folder / "out")
     return told.stdout, told.stderr, [str(file.relative_to(folder)) for file in files], fixed
+
+
+def beside_the_check(told: str) -> str:
+    """What a command tells a person but for what it found in the table, which is marked as theirs alone."""
+    lines = told.splitlines()
+    framed = [at for at, line in enumerate(lines) if line[:1] in ("╭", "│", "╰")]
+    if framed:
+        assert framed == list(range(framed[0], framed[-1] + 1))
+        assert "NOT PRIVATE: they stay on this terminal" in lines[framed[0] + 1]
+    theirs = {*framed, *(at for at, line in enumerate(lines) if line.startswith(ALONE))}
+    return "\n".join(line for at, line in enumerate(lines) if at not in theirs)
 
 
 @pytest.mark.parametrize(
@@ -55,12 +69,18 @@ def outcome(folder: Path, *command: str) -> tuple[str, str, list[str], dict[str,
 def test_a_command_says_and_names_the_same_for_neighbours(
     lawful: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
-    """With real noise; a budget too small for a mixture, so that the number of centroids is public as well."""
+    """With real noise; a budget too small for a mixture, so that the number of centroids is public as well.
+
+    What the check found is told to the person at the terminal alone: on the standard error, never in a file.
+    """
     one, other = (outcome(folder, *command) for folder in lawful)
+    assert one[1] != other[1], "the second table is not as declared, and its holder is told so"
+    assert MARK not in other[1]
+    one, other = ((out, beside_the_check(err), *rest) for out, err, *rest in (one, other))
     if command[0] == "simulate":  # the keys of its sites are new each time, and it sums up masses of the noise
         one, other = (*one[:3], {}), (*other[:3], {})
     assert one == other
-    assert one[1].count("\n") > 1  # steps were told
+    assert len(one[1].splitlines()) > 1  # steps were told
     for text in one[:2]:
         assert not any(word in text for word in (MARK, *COUNTS))
 
