@@ -224,7 +224,8 @@ def patient_keys(array: pa.Array | pa.ChunkedArray) -> list[str | None]:
     if is_nested(array.type):
         return [None] * len(array)
     coded = array.dictionary_encode()
-    keys = [None if value is None else category_text(value) for value in python_values(coded.dictionary)]
+    values = python_values(coded.dictionary)
+    keys = [None if value is None or value != value else category_text(value) for value in values]  # NaT, NaN
     texts = [None if key is None or key.lower() in NULL_TEXTS else key for key in keys]
     return [None if code is None else texts[code] for code in coded.indices.to_pylist()]
 

@@ -335,3 +335,4 @@ def test_a_key_is_read_as_a_text_and_nobody_is_told_apart_by_a_form() -> None:
     assert patient_keys(pa.array([7.0, None])) == patient_keys(pa.array([7, None])) == ["7", None]
     assert patient_keys(pa.array([uuid.UUID(int=1).bytes], pa.uuid())) == [str(uuid.UUID(int=1))]
     assert patient_keys(pa.array([[1]])) == [None]
+    assert patient_keys(pa.array([-(2**63)], pa.int64()).view(pa.timestamp("ns"))) == [None]  # pandas' NaT
