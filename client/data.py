@@ -145,15 +145,28 @@ class _Parquet:
                         f"{kinds[name]}; write it with the same type in all of them"
                     )
                 seen[name] |= {simple(empty.column(name)).type} if kind else set()
-        return {name: types.pop() if len(types) == 1 else pa.string() for name, types in seen.items()}
+        return {name: _common(types) for name, types in seen.items()}
+
+
+def _common(types: set[pa.DataType]) -> pa.DataType:
+    """Of a column's types in several files: the one that they have, floats before whole numbers, or else text.
+
+    Floats stay floats, so that codes which they cannot tell apart are seen and refused (`require_exact_codes`).
+    """
+    if len(types) == 1:
+        return next(iter(types))
+    if types and all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in types):
+        whole = not any(pa.types.is_floating(kind) for kind in types)
+        return (pa.string() if pa.uint64() in types else pa.int64()) if whole else pa.float64()
+    return pa.string()
 
 
 def _as(array: pa.Array, kind: pa.DataType) -> pa.Array:
     """The array as the type of its column in all files; a number or a time reads the same as text."""
     if array.type == kind:
         return array
-    if is_text(array.type) or array.null_count == len(array):
-        return array.cast(kind)
+    if is_text(array.type) or array.null_count == len(array) or not is_text(kind):
+        return array.cast(kind, safe=False)
     return pa.array([None if value is None else category_text(value) for value in python_values(array)], kind)
 
 

@@ -17,8 +17,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from cohortmix.core.cell import category_text, text_of
-from cohortmix.core.schema import Schema
-from cohortmix.core.table import BATCH_ROWS, InputError, require_columns
+from cohortmix.core.schema import Category, Schema
+from cohortmix.core.table import BATCH_ROWS, InputError, inexact_codes, is_inexact, require_columns
 
 NO_PERMISSION = "42501"  # the SQLSTATE insufficient_privilege
 
@@ -54,6 +54,9 @@ class SqlSource:
         types = {column["name"]: column["type"] for column in declared}
         self.names = (*schema.columns, *([schema.patient_key] if schema.patient_key else []))
         require_columns(list(types), self.names)
+        self._schema = schema
+        categories = [name for name, column in schema.columns.items() if isinstance(column, Category)]
+        self._codes = {*categories, schema.patient_key}
         fixed = self._engine.dialect.name != "sqlite"
         self._types = {name: _arrow_type(types[name]) if fixed else pa.string() for name in self.names}
         self._written = {
@@ -75,6 +78,9 @@ class SqlSource:
         with self._permitted(), self._engine.connect() as connection:
             result = connection.execution_options(stream_results=True, yield_per=BATCH_ROWS).execute(query)
             for rows in result.partitions():
+                for name, cells in zip(names, zip(*rows, strict=True), strict=True):
+                    if name in self._codes and any(map(is_inexact, cells)):
+                        raise inexact_codes(name, self._schema)
                 arrays = [
                     _array(cells, self._types[name])
                     for name, cells in zip(names, zip(*rows, strict=True), strict=True)

@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo
 
 NULL_TEXTS = ("", "na", "nan", "null")  # how files write "no value", in any case of letters
 TRUTH_TEXTS = ("false", "true")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # not Python's 3_2, which is a sample's code
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")  # not Python's 3_2, which is a sample's code
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,37})(\.0{0,9})?", re.ASCII)  # longer ones are no codes
+_LONGEST = 1100  # digits of a number that is written out, binary or decimal; a float has 1024
 _DAY = re.compile(r"\d{4}-\d\d-\d\d|\d{8}", re.ASCII)
 
 
@@ -32,17 +33,28 @@ def category_text(value: object) -> str:
     """
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float | Decimal) and isfinite(value):
-        whole = int(value)  # 1e16 and -0.0 read as the whole numbers that they are
-        if whole == value:
-            return str(whole)
-        return format(value.normalize(), "f") if isinstance(value, Decimal) else str(value)
+    if isinstance(value, Decimal):
+        return _digits(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 1e16 and -0.0 read as the whole numbers that they are
     return unicodedata.normalize("NFC", text_of(value).strip())
 
 
 def text_of(value: object) -> str:
     """Any value as text; bytes as the UTF-8 that they are, and as `\\xff` where they are none."""
-    return bytes(value).decode(errors="backslashreplace") if isinstance(value, bytes | bytearray) else str(value)
+    if isinstance(value, bytes | bytearray):
+        return bytes(value).decode(errors="backslashreplace")
+    if isinstance(value, int) and value.bit_length() > _LONGEST:
+        return hex(value)  # Python writes no more digits, and no column has such a value
+    return str(value).encode(errors="backslashreplace").decode()  # half of a surrogate pair is no text either
+
+
+def _digits(value: Decimal) -> str:
+    """A decimal number, exactly, without zeros at its end; as it stands where it is none, or far too long."""
+    if not value.is_finite() or abs(value.adjusted()) > _LONGEST:
+        return str(value)
+    digits = format(value, "f") if value else "0"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
 def whole_text(text: str) -> str | None:
@@ -89,7 +101,7 @@ def time_of(value: object) -> datetime | None:
         return value if value == value else None  # pandas' NaT is a datetime, and equals nothing
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day)
-    text = text_of(value).strip()
+    text = category_text(value)  # a null elsewhere makes 20200101.0 of 20200101
     found = _DAY.match(text)
     if found is None:
         return None

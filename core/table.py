@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cohortmix.core.cell import NULL_TEXTS, category_text, day_of, number_of, text_of, whole_text
-from cohortmix.core.schema import Category, Column, Date, Number, Schema
+from cohortmix.core.schema import EXACT, Category, Column, Date, Number, Schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +64,14 @@ class TableSource:
             for at in positions
         ]
         self._table = pa.Table.from_arrays(arrays, names=list(self.names))
+        #: columns of Python's objects that hold a float which may stand for several whole numbers
+        self.inexact = frozenset(
+            name
+            for name, at in zip(self.names, positions, strict=True)
+            if not isinstance(table, pa.Table)
+            and table.iloc[:, at].dtype == object
+            and any(map(is_inexact, table.iloc[:, at]))
+        )
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows of the table, in its order, at most `BATCH_ROWS` at a time."""
@@ -93,14 +101,27 @@ def require_exact_codes(source: Source, schema: Schema) -> None:
     """
     names = [name for name, column in schema.columns.items() if isinstance(column, Category)]
     names += [schema.patient_key] if schema.patient_key is not None else []
+    lost: frozenset[str] = getattr(
+        source, "inexact", frozenset()
+    )  # of a column of Python's objects, which is text by now
     for batch in source.batches():
         for name in names:
-            if _merges(batch.column(name)):
-                what = "the patient key" if name == schema.patient_key else "column"
-                raise InputError(
-                    f"{what} {name!r} is a column of floats, and too large for them to tell whole numbers apart; "
-                    "read the file with pyarrow, or make the column text"
-                )
+            if name in lost or _merges(batch.column(name)):
+                raise inexact_codes(name, schema)
+
+
+def inexact_codes(name: str, schema: Schema) -> InputError:
+    """The sentence for a key or a category of floats that may have merged."""
+    what = "the patient key" if name == schema.patient_key else "column"
+    return InputError(
+        f"{what} {name!r} is a column of floats, and too large for them to tell whole numbers apart; "
+        "read the file with pyarrow, or make the column text"
+    )
+
+
+def is_inexact(value: object) -> bool:
+    """Whether a value is a float that may stand for several whole numbers."""
+    return isinstance(value, float | np.floating) and bool(abs(float(value)) >= EXACT)
 
 
 def _merges(array: pa.Array) -> bool:
@@ -126,7 +147,8 @@ def simple(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+        views = pa.types.is_string_view(array.type.value_type)  # for which pyarrow has no decoding
+        array = pa.array(python_values(array), pa.string()) if views else array.dictionary_decode()
     kind = array.type
     if pa.types.is_string_view(kind):
         array = array.cast(pa.string())
@@ -272,8 +294,18 @@ def _from_pandas(series: pd.Series[Any]) -> pa.Array:
     typed = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
     if typed or pd.api.types.is_datetime64_dtype(kind):
         return simple(pa.array(series.copy(), from_pandas=True))
-    texts = [None if null else _text(value) for value, null in zip(series, series.isna(), strict=True)]
+    nothing = (None, pd.NA, pd.NaT)
+    texts = [
+        None if any(value is each for each in nothing) or _is_nan(value) else _text(value) for value in series
+    ]
     return pa.array(texts, type=pa.string())
+
+
+def _is_nan(value: object) -> bool:
+    """Of one object: pandas' own look at all of them stops at a signalling NaN."""
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
 def _text(value: object) -> str:
@@ -282,5 +314,5 @@ def _text(value: object) -> str:
     A null or a text elsewhere in its column may not change how it reads.
     """
     if isinstance(value, str):
-        return value
+        return text_of(value)
     return category_text(value.item() if isinstance(value, np.number | np.bool_) else value)

@@ -64,12 +64,12 @@ class Meeting:
                 connection.close()
 
     def _knows_the_word(self, connection: socket.socket) -> bool:
-        connection.settimeout(HELLO_SECONDS)
         try:
-            head, _ = receive(connection, max_body_bytes=0, max_head_bytes=1000)
+            head, _ = receive(connection, max_body_bytes=0, max_head_bytes=1000, seconds=HELLO_SECONDS)
         except FrameError:
             return False
-        return hmac.compare_digest(str(head.get("token")).encode(), self.token.encode())
+        word = head.get("token")
+        return isinstance(word, str) and word.isascii() and hmac.compare_digest(word, self.token)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 from typing import Any
 
 from cohortmix.protocol.messages import MAX_BYTES
@@ -30,9 +31,16 @@ def send(connection: socket.socket, head: dict[str, Any], body: bytes = b"") -> 
 
 
 def receive(
-    connection: socket.socket, max_body_bytes: int = MAX_BYTES, max_head_bytes: int = MAX_HEAD_BYTES
+    connection: socket.socket,
+    max_body_bytes: int = MAX_BYTES,
+    max_head_bytes: int = MAX_HEAD_BYTES,
+    seconds: float | None = None,
 ) -> tuple[dict[str, Any], bytes]:
     """The next frame, head and body.
+
+    Parameters
+    ----------
+    seconds : for the whole frame; by default the socket's timeout holds for each part of it.
 
     Raises
     ------
@@ -40,10 +48,11 @@ def receive(
         If the other side has gone, is silent for longer than the socket's timeout, or sends anything else than a
         frame within the limits; nothing longer than these is read.
     """
-    head_length, body_length = _LENGTHS.unpack(_exactly(connection, _LENGTHS.size))
+    end = None if seconds is None else time.monotonic() + seconds
+    head_length, body_length = _LENGTHS.unpack(_exactly(connection, _LENGTHS.size, end))
     if head_length > max_head_bytes or body_length > max_body_bytes:
         raise FrameError(f"a frame of {head_length} + {body_length} bytes is longer than any that is sent")
-    text, body = _exactly(connection, head_length), _exactly(connection, body_length)
+    text, body = _exactly(connection, head_length, end), _exactly(connection, body_length, end)
     try:
         head = json.loads(text)
     except (ValueError, RecursionError):
@@ -53,10 +62,12 @@ def receive(
     return head, body
 
 
-def _exactly(connection: socket.socket, length: int) -> bytes:
+def _exactly(connection: socket.socket, length: int, end: float | None) -> bytes:
     data = bytearray()
     while len(data) < length:
         try:
+            if end is not None:  # a byte now and then does not hold the door for hours
+                connection.settimeout(max(end - time.monotonic(), 1e-3))
             part = connection.recv(min(2**20, length - len(data)))
         except OSError as error:
             raise FrameError(f"nothing comes: {error}") from None

@@ -12,7 +12,7 @@ import pytest
 
 from cohortmix.client.data import column_names, open_all, open_table
 from cohortmix.core.schema import Schema
-from cohortmix.core.table import InputError, Source
+from cohortmix.core.table import InputError, Source, require_exact_codes
 
 SCHEMA = Schema.from_yaml("""
 name: t
@@ -214,3 +214,34 @@ def test_the_reader_does_not_bring_in_what_is_not_private() -> None:
     assert "cohortmix.client.data" in loaded
     for module in ("evaluate", "check", "draft", "noise_keyed"):
         assert module not in loaded
+
+
+def test_parts_of_which_one_has_a_null_key_merge_nobody(tmp_path: Path) -> None:
+    """pandas writes floats for that part, which cannot tell large keys apart; the other part is not to hide it."""
+    keys = [2**60 + i for i in range(40)]
+    schema = Schema.from_yaml(
+        "{name: t, patient_key: id, target: y, columns: "
+        "{x: {type: number, min: 0, max: 9}, y: {type: category, values: [EU, US]}}}"
+    )
+    for name, part in (("a", keys[:20]), ("b", keys[20:])):
+        pd.DataFrame({"id": part, "x": 5.0, "y": "EU"}).to_parquet(tmp_path / f"{name}.parquet")
+    require_exact_codes(open_table(tmp_path, schema), schema)
+    pd.DataFrame({"id": [None, *keys[21:]], "x": 5.0, "y": "EU"}).to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(InputError, match="the patient key 'id' is a column of floats"):
+        require_exact_codes(open_table(tmp_path, schema), schema)
+
+
+@pytest.mark.parametrize(
+    ("parts", "read"),
+    [
+        ([pa.array([1], pa.int32()), pa.array([2], pa.int64())], [1, 2]),
+        ([pa.array([1], pa.int64()), pa.array([2.5])], [1.0, 2.5]),
+        ([pa.array([1], pa.int64()), pa.array([2**64 - 1], pa.uint64())], ["1", str(2**64 - 1)]),
+        ([pa.nulls(1), pa.array([2.5])], [None, 2.5]),
+        ([pa.array(["a"]), pa.array(["b"], pa.large_string())], ["a", "b"]),
+    ],
+)
+def test_parts_of_different_widths_are_one_column(tmp_path: Path, parts: list[pa.Array], read: list) -> None:
+    for at, x in enumerate(parts):
+        pq.write_table(pa.table({"id": [at], "x": x, "y": ["EU"]}), tmp_path / f"{at}.parquet")
+    assert [row["x"] for row in rows(open_table(tmp_path, SCHEMA))] == read

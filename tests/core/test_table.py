@@ -336,3 +336,46 @@ def test_a_key_is_read_as_a_text_and_nobody_is_told_apart_by_a_form() -> None:
     assert patient_keys(pa.array([uuid.UUID(int=1).bytes], pa.uuid())) == [str(uuid.UUID(int=1))]
     assert patient_keys(pa.array([[1]])) == [None]
     assert patient_keys(pa.array([-(2**63)], pa.int64()).view(pa.timestamp("ns"))) == [None]  # pandas' NaT
+
+
+def test_what_one_empty_cell_does_to_a_column_is_seen_as_objects_too() -> None:
+    """pandas' idiom for None in place of NaN leaves floats behind, which have merged long since."""
+    keys = pd.Series([LARGE + i for i in range(60)] + [None]).astype(float).astype(object)
+    frame = pd.DataFrame({"id": keys.where(keys.notna(), None), "x": 0.5, "y": "a"})
+    with pytest.raises(InputError, match="the patient key 'id' is a column of floats"):
+        require_exact_codes(TableSource(frame), KEYED)
+    require_exact_codes(TableSource(frame.assign(id=range(61), x=frame["id"])), KEYED)
+
+
+def test_a_day_reads_the_same_where_a_null_makes_floats_of_it() -> None:
+    day = float(pd.Timestamp("1994-05-06").toordinal())
+    for cells in ([19940506], [19940506.0], ["19940506"], [Decimal(19940506)]):
+        assert numbers(pa.array(cells), DAY).tolist() == [day]
+    assert np.isnan(numbers(pa.array([34460.0, 0.5]), DAY)).all()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**5000, Decimal("sNaN"), Decimal("1E-999999"), Decimal("1E+999999"), "\ud800", "1" * 200_000 + "x", -0.0],
+    ids=["many digits", "signalling", "tiny", "huge", "half a pair", "long", "minus zero"],
+)
+def test_one_odd_object_stops_nothing(value: object) -> None:
+    (batch,) = TableSource(pd.DataFrame({"x": pd.Series([value, "F", None], dtype=object)})).batches()
+    for column in (AGE, DAY, SEX):
+        assert len(Cells.of("x", column).codes(batch.column("x"))) == 3
+    assert category_codes(batch.column("x"), SEX).tolist()[1] == 0
+    assert len(patient_keys(batch.column("x"))) == 3
+
+
+def test_decimals_of_many_digits_stay_apart() -> None:
+    cells = [Decimal("1234567890123456789012345678.91"), Decimal("1234567890123456789012345678.92")]
+    assert len(set(patient_keys(pa.array(cells, pa.decimal128(38, 2))))) == 2
+    assert patient_keys(pa.array([Decimal("7.00"), Decimal("-0.10"), Decimal("0.00")])) == ["7", "-0.1", "0"]
+
+
+def test_a_dictionary_of_views_is_read() -> None:
+    coded = pa.DictionaryArray.from_arrays(
+        pa.array([1, 0, None], pa.int8()), pa.array(["F", "M"], pa.string_view())
+    )
+    assert patient_keys(coded) == ["M", "F", None]
+    assert category_codes(plain(coded), SEX).tolist() == [1, 0, -1]
