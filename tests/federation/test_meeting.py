@@ -62,7 +62,7 @@ def connected(door: Meeting) -> socket.socket:
     return connection
 
 
-def knock(door: Meeting, token: str) -> socket.socket:
+def knock(door: Meeting, token: object) -> socket.socket:
     send(connection := connected(door), {"token": token})
     return connection
 
@@ -96,7 +96,8 @@ def test_the_servers_app_knows_neither_key_nor_study():
 
 def test_only_the_right_word_opens_the_socket():
     with meeting() as door:
-        wrong = [knock(door, word) for word in ("", "x", door.token[:-1], door.token + "0")]
+        words = ("", "x", door.token[:-1], door.token + "0", "\ud800", None, 7, [door.token])
+        wrong = [knock(door, word) for word in words]
         right = knock(door, door.token)
         grid = door.grid(lambda: None)
         for connection in wrong:

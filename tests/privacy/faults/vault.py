@@ -160,8 +160,8 @@ FAULTS = (
     Fault(
         "one record changes how a column reads",
         "core/table.py",
-        "[None if null else _text(value) for",
-        "[None if null else str(value) for",
+        "or _is_nan(value) else _text(value) for",
+        "or _is_nan(value) else str(value) for",
         (f"{BAD_INPUT}::test_a_column_that_changes_its_type_reads_the_same",),
     ),
     Fault(
