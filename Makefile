@@ -26,7 +26,7 @@ lint: $(READY) .typing
 audit: $(READY)
 	$(BIN)/python tests/privacy/mutate.py
 	$(BIN)/cohortmix audit
-	COHORTMIX_KILLS=200 $(BIN)/python -m pytest tests/client/test_daemon_faults.py tests/deploy/test_loopback.py
+	COHORTMIX_KILLS=200 $(BIN)/python -m pytest tests/client/site/test_daemon_faults.py tests/deploy/test_loopback.py
 	$(BIN)/python tests/benchmarks/attack.py
 
 # Utility against every anchor: the cells that the README quotes, as far as they are not stored yet, and their table.
@@ -47,7 +47,7 @@ $(PEERS)/ready: tests/benchmarks/peers/requirements.txt
 	touch $@
 
 # Resolve the dependencies anew. neural_tangents declares TensorFlow for a module that is never imported
-# (core/kernel.py); what only TensorFlow needs is left out, and the lock is installed without resolving.
+# (core/steps/kernel.py); what only TensorFlow needs is left out, and the lock is installed without resolving.
 lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock

@@ -12,7 +12,7 @@ from typing import Protocol
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from cohortmix.client.connection import SocketConnection
+from cohortmix.client.site.connection import SocketConnection
 from cohortmix.protocol.codec import from_records, to_records
 from cohortmix.protocol.messages import Code, Refusal, encode
 

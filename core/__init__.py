@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from cohortmix.core.budget import Budget
-from cohortmix.core.schema import Schema
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.privacy.budget import Budget
 
 if TYPE_CHECKING:
     from cohortmix.core.synthesis import synthesize

@@ -5,12 +5,12 @@ From the schema alone: groups are chosen from released values, but there is room
 
 from __future__ import annotations
 
-from cohortmix.core import gdp
-from cohortmix.core.anonymize import LARGEST_GROUP, sum_query
-from cohortmix.core.encoding import Cells, Encoding
-from cohortmix.core.levels import Levels
-from cohortmix.core.noise import MIN_SIGMA
-from cohortmix.core.schema import Category, Schema
+from cohortmix.core.data.encoding import Cells, Encoding
+from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.gaussian.levels import Levels
+from cohortmix.core.privacy import gdp
+from cohortmix.core.privacy.noise import MIN_SIGMA
+from cohortmix.core.steps.anonymize import LARGEST_GROUP, sum_query
 
 # Of neighbouring cells at least every second group holds the share LARGEST_GROUP, and missing is one of its own;
 # of values each holds a quarter of that share, and the rare ones are one group together (`choose_groups`).

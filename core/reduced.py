@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from math import ceil, floor, log10, sqrt
-from typing import TYPE_CHECKING
 
-from cohortmix.core import gdp
-from cohortmix.core.table import InputError
-
-if TYPE_CHECKING:
-    from cohortmix.core.pipeline import Plan
+from cohortmix.core.data.table import InputError
+from cohortmix.core.privacy import gdp
+from cohortmix.core.steps.plan import Plan
 
 
 class DegradedError(InputError):

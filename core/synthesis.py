@@ -11,21 +11,25 @@ from typing import Any, Literal
 import pandas as pd
 import pyarrow as pa
 
-from cohortmix.core import gaussian, gaussian_answers, gdp, pipeline
-from cohortmix.core.budget import MIN_PATIENTS, Budget, ResolvedBudget
-from cohortmix.core.centroids import Common, SiteCentroids
-from cohortmix.core.check import MOST_UNREADABLE, Checked, check
-from cohortmix.core.condensed import PooledSupport, centroid_table
+from cohortmix.core.data.schema import SITE, Schema
+from cohortmix.core.data.table import InputError, Source, TableSource
 from cohortmix.core.dimensions import most_kappa
-from cohortmix.core.gaussian import ClassGaussians
-from cohortmix.core.meter import Answer, MemoryMeter
-from cohortmix.core.noise import NOT_PRIVATE, NoiseSource, OpenDPNoise
-from cohortmix.core.pool import Pool
-from cohortmix.core.records import draw
+from cohortmix.core.gaussian import learn as gaussian_answers
+from cohortmix.core.gaussian import model as gaussian
+from cohortmix.core.gaussian.model import ClassGaussians
+from cohortmix.core.privacy import gdp
+from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget, ResolvedBudget
+from cohortmix.core.privacy.meter import Answer, MemoryMeter
+from cohortmix.core.privacy.noise import NOT_PRIVATE, NoiseSource, OpenDPNoise
+from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.reduced import require_mixture
-from cohortmix.core.schema import SITE, Schema
-from cohortmix.core.table import InputError, Source, TableSource
-from cohortmix.core.vault import Vault
+from cohortmix.core.release.condensed import PooledSupport, centroid_table
+from cohortmix.core.release.pool import Pool
+from cohortmix.core.release.records import draw
+from cohortmix.core.steps import pipeline
+from cohortmix.core.steps.centroids import Common, SiteCentroids
+from cohortmix.core.steps.plan import SUPPORT, Plan
+from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, check
 
 Variant = Literal["cells", "gaussian"]
 
@@ -126,7 +130,7 @@ def synthesize(
     *,
     noise: NoiseSource | None = None,
     alpha: float = 0.5,
-    support: int = pipeline.SUPPORT,
+    support: int = SUPPORT,
     variant: Variant | None = None,
     max_unreadable: float = MOST_UNREADABLE,
     checked: Checked | None = None,
@@ -178,9 +182,7 @@ def synthesize(
     vault = Vault(source, schema, noise.add, meter)
     if vault.patients < MIN_PATIENTS:
         raise InputError(f"{vault.patients} patients are too few: a release needs at least {MIN_PATIENTS}")
-    plan = pipeline.Plan(
-        schema, _mu2(budget.resolve(vault.patients)), vault.patients, alpha=alpha, support=support
-    )
+    plan = Plan(schema, _mu2(budget.resolve(vault.patients)), vault.patients, alpha=alpha, support=support)
     chosen = variant or ("gaussian" if gaussian.suits(plan) else "cells")
     resolved = budget.resolve(vault.patients, most_kappa(schema, chosen))
     meter.limit = _mu2(resolved)
@@ -218,13 +220,13 @@ def _require_known(schema: Schema, checked: Checked, most: float) -> None:
             )
 
 
-def _cells(vault: Vault, plan: pipeline.Plan) -> tuple[Common, SiteCentroids]:
+def _cells(vault: Vault, plan: Plan) -> tuple[Common, SiteCentroids]:
     own = pipeline.class_sums(vault, plan)
     common = pipeline.common([plan], [own])
     return common, pipeline.centroids(vault, plan, common, own, _seed(own))
 
 
-def _gaussians(vault: Vault, plan: pipeline.Plan) -> tuple[ClassGaussians, SiteCentroids]:
+def _gaussians(vault: Vault, plan: Plan) -> tuple[ClassGaussians, SiteCentroids]:
     model, last = gaussian_answers.learn(vault, plan)
     return model, gaussian.centroids(model, plan, _seed(last))
 

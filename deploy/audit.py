@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortmix.client.cli import open_checked, print_rows, read_schema, write_text
-from cohortmix.client.progress import steps
-from cohortmix.core.lower_bound import DRAWS_PER_PIPELINE, RUNS, TIGHT, runs_needed
-from cohortmix.core.neighbours import Cohort
-from cohortmix.core.noise import OpenDPNoise
-from cohortmix.core.table import InputError, Source
-from cohortmix.protocol.terminal import Terminal
+from cohortmix.client.local.cli import open_checked, print_rows, read_schema, write_text
+from cohortmix.core.audit.lower_bound import DRAWS_PER_PIPELINE, RUNS, TIGHT, runs_needed
+from cohortmix.core.audit.neighbours import Cohort
+from cohortmix.core.data.table import InputError, Source
+from cohortmix.core.privacy.noise import OpenDPNoise
+from cohortmix.protocol.local.progress import steps
+from cohortmix.protocol.local.terminal import Terminal
 
 if TYPE_CHECKING:
-    from cohortmix.core.audit import Audit
-    from cohortmix.core.lower_bound import LowerBound
-    from cohortmix.core.one_run import OneRun
-    from cohortmix.core.pairs import Map
-    from cohortmix.core.replay import Replays
-    from cohortmix.core.schema import Schema
+    from cohortmix.core.audit.audit import Audit
+    from cohortmix.core.audit.lower_bound import LowerBound
+    from cohortmix.core.audit.one_run import OneRun
+    from cohortmix.core.audit.pairs import Map
+    from cohortmix.core.audit.replay import Replays
+    from cohortmix.core.data.schema import Schema
 
 PATIENTS = 2000  # of the table, drawn at random where it has more
 MOST_SENTENCES = 10
@@ -59,7 +59,7 @@ def audit(
     """
     source, dictionary = _public_table(data, schema)
 
-    from cohortmix.core.audit import audit as audited  # brings in JAX
+    from cohortmix.core.audit.audit import audit as audited  # brings in JAX
 
     cohort = Cohort.of(source, dictionary, PATIENTS)
     with steps() as report, processes() as each:

@@ -13,23 +13,23 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from cohortmix.client import cli as client
-from cohortmix.client import service, steward
-from cohortmix.client.interrupt import STATUS as INTERRUPTED
-from cohortmix.client.journal import LedgerError
-from cohortmix.client.policy import Refused
-from cohortmix.core.meter import BudgetExceeded
-from cohortmix.core.schema import SchemaError
-from cohortmix.core.table import InputError
-from cohortmix.deploy import commands, submit
+from cohortmix.client.ledger.journal import LedgerError
+from cohortmix.client.ledger.policy import Refused
+from cohortmix.client.local import cli as client
+from cohortmix.client.steward import service, steward
+from cohortmix.core.data.schema import SchemaError
+from cohortmix.core.data.table import InputError
+from cohortmix.core.privacy.meter import BudgetExceeded
+from cohortmix.deploy import commands
 from cohortmix.deploy.audit import audit
-from cohortmix.deploy.faults import EngineError
+from cohortmix.deploy.meeting import submit
 from cohortmix.deploy.tour import demo
+from cohortmix.protocol.local.interrupt import STATUS as INTERRUPTED
+from cohortmix.protocol.local.terminal import say
 from cohortmix.protocol.receipts import ReceiptError
-from cohortmix.protocol.terminal import say
-from cohortmix.server import cli as server
-from cohortmix.server.manifest import ManifestError
-from cohortmix.server.outcome import StudyRefused, StudyUnanswered
+from cohortmix.server.commands import cli as server
+from cohortmix.server.commands.outcome import EngineError, StudyRefused, StudyUnanswered
+from cohortmix.server.publish.manifest import ManifestError
 
 STATUS: dict[type[Exception], int] = {
     click.ClickException: 2,

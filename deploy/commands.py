@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pyarrow as pa
 import typer
 
-from cohortmix.client.cli import (
+from cohortmix.client.local.cli import (
     AcceptDegraded,
     DataFile,
     SchemaFile,
@@ -21,19 +21,19 @@ from cohortmix.client.cli import (
     read_schema,
     require_affordable,
 )
-from cohortmix.client.data import open_table
-from cohortmix.client.fits import MaxUnreadable, show_checked
-from cohortmix.client.progress import step, steps
-from cohortmix.core.check import MOST_UNREADABLE, check
-from cohortmix.core.table import InputError
-from cohortmix.deploy.split import Split
-from cohortmix.protocol.terminal import Terminal, say
-from cohortmix.server.gains import compared
-from cohortmix.server.outcome import with_enough_sites
-from cohortmix.server.wording import reduced
+from cohortmix.client.local.fits import MaxUnreadable, show_checked
+from cohortmix.client.table.data import open_table
+from cohortmix.core.data.table import InputError
+from cohortmix.core.utility.check import MOST_UNREADABLE, check
+from cohortmix.deploy.simulation.split import Split
+from cohortmix.protocol.local.progress import step, steps
+from cohortmix.protocol.local.terminal import Terminal, say
+from cohortmix.protocol.local.wording import reduced
+from cohortmix.server.commands.outcome import with_enough_sites
+from cohortmix.server.publish.gains import compared
 
 if TYPE_CHECKING:
-    from cohortmix.core.schema import Schema
+    from cohortmix.core.data.schema import Schema
     from cohortmix.server.budget import Overlap
 
 TEST_FRACTION = 0.25
@@ -90,8 +90,8 @@ def simulate(
     parts = Split.of(table, dictionary, site_column, sites, skew, fraction, dealt)
     require_affordable(budget, parts.largest)
 
-    from cohortmix.deploy.consortium import Terms  # these two bring in JAX and Flower
-    from cohortmix.deploy.simulation import simulate as run
+    from cohortmix.deploy.simulation.consortium import Terms  # these two bring in JAX and Flower
+    from cohortmix.deploy.simulation.simulation import simulate as run
 
     terms = Terms(budget=budget, overlap=declared, seed=seed, public_data=public_data, name=dictionary.name)
     with steps() as progress, with_enough_sites():
@@ -116,7 +116,7 @@ def verify(
 ) -> None:
     """Check published studies: signatures, hash chains, what they cost together, whether a file was altered."""
     from cohortmix.deploy.verify import verify as verified
-    from cohortmix.server.costs import warning
+    from cohortmix.server.publish.costs import warning
 
     console = Terminal()
     for study in verified(paths):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cohortmix.client.interrupt import loading
+from cohortmix.protocol.local.interrupt import loading
 
 
 def main() -> None:
@@ -11,7 +11,7 @@ def main() -> None:
         from typer.main import get_command
 
         from cohortmix.deploy.cli import app
-        from cohortmix.protocol.terminal import printable
+        from cohortmix.protocol.local.terminal import printable
 
         command = get_command(app)
     printable()

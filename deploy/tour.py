@@ -21,21 +21,22 @@ import typer
 from rich import box
 from rich.console import RenderableType
 
-from cohortmix.client.cli import figure
-from cohortmix.client.progress import steps
-from cohortmix.core import gdp
-from cohortmix.core.budget import Budget
-from cohortmix.core.schema import Schema
-from cohortmix.deploy.split import held_out
+from cohortmix.client.local.cli import figure
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.privacy import gdp
+from cohortmix.core.privacy.budget import Budget
+from cohortmix.core.steps.plan import Plan
+from cohortmix.deploy.simulation.split import held_out
+from cohortmix.protocol.local.progress import steps
+from cohortmix.protocol.local.terminal import Terminal, compact_table, say
+from cohortmix.protocol.local.wording import at_most, reduced
 from cohortmix.protocol.messages import TEST_WARNING
-from cohortmix.protocol.terminal import Terminal, compact_table, say
-from cohortmix.server.gains import compared, shown_gain
-from cohortmix.server.outcome import with_enough_sites
-from cohortmix.server.wording import at_most, reduced
+from cohortmix.server.commands.outcome import with_enough_sites
+from cohortmix.server.publish.gains import compared, shown_gain
 
 if TYPE_CHECKING:
-    from cohortmix.deploy.engines import Engine
-    from cohortmix.deploy.simulation import Simulation
+    from cohortmix.deploy.simulation.engines import Engine
+    from cohortmix.deploy.simulation.simulation import Simulation
 
 DATA = Path(__file__).with_name("demo")
 NETWORKS = ("UK", "ITAL", "SWIT", "POLA", "NETH", "SWED", "AUSL", "NORW")
@@ -73,8 +74,8 @@ def tour(out: Path, seed: int | None = None, engine: Engine = "flower") -> Simul
     InputError
         If `out` cannot be used; nothing is written then.
     """
-    from cohortmix.deploy.consortium import Terms  # these two bring in JAX and Flower
-    from cohortmix.deploy.simulation import simulate
+    from cohortmix.deploy.simulation.consortium import Terms  # these two bring in JAX and Flower
+    from cohortmix.deploy.simulation.simulation import simulate
 
     schema, (table, test) = Schema.from_yaml((DATA / "schema.yaml").read_text("utf-8")), tables()
     networks = table.column("network").to_pylist()
@@ -136,8 +137,6 @@ def print_results(finished: Simulation, out: Path) -> None:
 
 def _totals(schema: Schema, patients: Sequence[int]) -> dict[str, int]:
     """How much there is to do in each step; all of it is public beforehand."""
-    from cohortmix.core.pipeline import Plan
-
     mu2 = Fraction(gdp.mu_of(EPSILON, DELTA)) ** 2
     second = sum(Plan(schema, mu2, n).fits_mixture for n in patients)
     sites = len(patients)

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cohortmix.core.table import InputError
+from cohortmix.core.data.table import InputError
 from cohortmix.protocol import receipts
+from cohortmix.protocol.local.textfile import read_bytes, shown
 from cohortmix.protocol.messages import MessageError, Receipt, SignedReceipt, SignedStudy, decode
 from cohortmix.protocol.receipts import ReceiptError, Total
 from cohortmix.protocol.signing import SignatureError, verify_study
 from cohortmix.protocol.study import StudySpec
-from cohortmix.protocol.textfile import read_bytes, shown
 from cohortmix.server.budget import Composition, consortium_mu
-from cohortmix.server.costs import costs
-from cohortmix.server.manifest import MANIFEST, check_manifest
+from cohortmix.server.publish.costs import costs
+from cohortmix.server.publish.manifest import MANIFEST, check_manifest
 
 STUDY, RECEIPTS, SUMMARY = "study.json", "receipts", "summary.json"
 _OF_SITE = ("name", "n", "mu", "epsilon", "delta")

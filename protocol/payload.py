@@ -6,9 +6,9 @@ from typing import Annotated, Literal, cast
 
 from pydantic import FailFast, Field, model_validator
 
-from cohortmix.core import centroids as core
-from cohortmix.core.anonymize import Margins
-from cohortmix.core.meter import Answer
+from cohortmix.core.data.groups import Groups
+from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.steps import centroids as core
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.fields import Array, BigInt, Exact, Hash, Ratio, Wire, exact
 
@@ -38,7 +38,7 @@ class Common(Wire):
         """Wrap the `Common` of `core.centroids`."""
         margins = common.margins
         return cls(
-            groups=common.groups,
+            groups=common.groups.of_cells,
             cells=Array.of(margins.cells),
             masses=Array.of(margins.masses),
             s_a=exact(margins.s_a),
@@ -46,7 +46,9 @@ class Common(Wire):
 
     def to_core(self) -> core.Common:
         """The `Common` of `core.centroids`."""
-        return core.Common(self.groups, Margins(self.cells.numpy(), self.masses.numpy(), float(self.s_a)))
+        return core.Common(
+            Groups(self.groups), core.Margins(self.cells.numpy(), self.masses.numpy(), float(self.s_a))
+        )
 
     @model_validator(mode="after")
     def _shapes(self) -> Common:

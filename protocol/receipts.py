@@ -16,7 +16,7 @@ from decimal import Decimal
 from fractions import Fraction
 from importlib.metadata import version
 
-from cohortmix.core.gdp import epsilon_of_discrete
+from cohortmix.core.privacy.gdp import epsilon_of_discrete
 from cohortmix.protocol.fields import decimal_up, ratio_text
 from cohortmix.protocol.messages import (
     NEIGHBOURS,

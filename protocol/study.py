@@ -41,7 +41,7 @@ class StudySpec(Wire):
     """One study: what every site computes, and the budget that it costs each of them.
 
     `mu` is the mu-GDP budget of one site over both rounds, `share` the least part of mu^2 that round 1 takes
-    (`core.pipeline.Plan`), `alpha` the weight of Eq. 6 of 3A. `overlap` says in how many of the sites one patient
+    (`core.Plan`), `alpha` the weight of Eq. 6 of 3A. `overlap` says in how many of the sites one patient
     can have records, `expires` on which day, in UTC, a site answers for the last time.
     """
 

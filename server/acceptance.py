@@ -10,13 +10,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cohortmix.core.anonymize import UNIT, blocks_of, noise_a, sum_query
-from cohortmix.core.approximate import components, fits_of
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.noise import MIN_SIGMA
-from cohortmix.core.pipeline import Plan
-from cohortmix.core.query import MomentQuery, question_hash
-from cohortmix.core.vault import MOMENT_UNIT
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.groups import Groups
+from cohortmix.core.privacy.noise import MIN_SIGMA
+from cohortmix.core.privacy.query import MomentQuery, question_hash
+from cohortmix.core.privacy.vault import MOMENT_UNIT
+from cohortmix.core.steps.anonymize import UNIT, noise_a, sum_query
+from cohortmix.core.steps.plan import Plan, components, fits_of
 from cohortmix.protocol.messages import ANSWER_NAMES, Centroids, ClassSums, Receipt, Request, SignedRelease
 from cohortmix.protocol.receipts import ReceiptError, verify_release
 
@@ -93,8 +93,8 @@ def _check_moments(receipt: Receipt, request: Request, plan: Plan) -> None:
 def _check_centroids(centroids: Centroids, request: Request, plan: Plan) -> None:
     """Histograms on the common groups and the schema's classes, with as much mass as the site has patients."""
     assert request.common is not None  # a request of round 2 has it
-    sizes = [max(groups) + 1 for groups in request.common.groups]
-    _expect("groups", sum(sizes), centroids.means.shape[1])
+    groups = Groups(request.common.groups)
+    _expect("groups", sum(groups.sizes), centroids.means.shape[1])
     _expect("classes", len(plan.schema.classes), centroids.labels.shape[1])
     fitted = "mixture" in centroids.kinds
     _expect("fitted mixtures without pairs", False, fitted and not plan.fits_mixture)
@@ -111,7 +111,7 @@ def _check_centroids(centroids: Centroids, request: Request, plan: Plan) -> None
     points = [
         histograms[:, block]
         for histograms in (centroids.means.numpy(), centroids.support_points.numpy())
-        for block in blocks_of(sizes)
+        for block in groups.blocks
     ]
     for histogram in (centroids.labels.numpy(), centroids.support_labels.numpy(), *points):
         _expect("shares beyond 0 and 1", 0, _outside(histogram, 1 + ROUNDING))

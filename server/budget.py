@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from cohortmix.core.gdp import compose
+from cohortmix.core.privacy.gdp import compose
 
 Overlap = Literal["disjoint", "unknown"] | int
 """In how many sites one patient can have records: in one, in at most k, or in any number of them."""

@@ -2,7 +2,7 @@
 
 The SuperLink starts it, as the SuperLink's user. That user has no business with the coordinator's key or with the
 study's folder, so this knows neither: it connects to the socket that the run's configuration names, and does there
-what it is told with Flower's grid. Who signs, checks and keeps is on the other side (`deploy/meeting.py`).
+what it is told with Flower's grid. Who signs, checks and keeps is on the other side (`deploy/meeting/meeting.py`).
 """
 
 from __future__ import annotations

@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Literal, TypeVar
 
-from cohortmix.core import pipeline
-from cohortmix.core.centroids import Common as CommonFacts
-from cohortmix.core.meter import Answer
-from cohortmix.core.pipeline import Plan
-from cohortmix.core.schema import Schema
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.steps import pipeline
+from cohortmix.core.steps.centroids import Common as CommonFacts
+from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
     Centroids,
     ClassSums,

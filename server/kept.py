@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from pydantic import ValidationError
 
-from cohortmix.core.table import InputError
+from cohortmix.core.data.table import InputError
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Hash, Signature, Wire
 from cohortmix.protocol.messages import Common, MessageError, SignedRelease, StudySpec, decode, request_id

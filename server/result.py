@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from cohortmix.core.centroids import Common, SiteCentroids
-from cohortmix.core.meter import Answer
-from cohortmix.core.schema import Schema
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.messages import SignedReceipt, SignedStudy, SiteEntry, StudySpec
 from cohortmix.server.store import RefusalEntry

@@ -1,9 +1,10 @@
 """What the coordinator may not lose: its requests, the sites' replies, the frozen common facts, and when.
 
-One journal per study (`protocol/journal.py`), with its high-water mark beside it. Everything in it is signed or
-public, and nothing is decided here: messages go in as bytes and come out as the same bytes. Each write is durable
-before the call returns, so a coordinator that was stopped at any point goes on from there. The first entry under a
-key stays: a repeat changes nothing. A file that was damaged or set back is refused, never read as far as it goes.
+One journal per study (`protocol/storage/journal.py`), with its high-water mark beside it. Everything in it is
+signed or public, and nothing is decided here: messages go in as bytes and come out as the same bytes. Each write
+is durable before the call returns, so a coordinator that was stopped at any point goes on from there. The first
+entry under a key stays: a repeat changes nothing. A file that was damaged or set back is refused, never read as
+far as it goes.
 """
 
 import json
@@ -13,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from cohortmix.core.table import InputError
+from cohortmix.core.data.table import InputError
 from cohortmix.protocol.canonical import canonical, sha256
-from cohortmix.protocol.database import Words
-from cohortmix.protocol.journal import Journal, Step
+from cohortmix.protocol.storage.database import Words
+from cohortmix.protocol.storage.journal import Journal, Step
 
 CURE = (
     "put the newest study.db and study.mark back; if they are lost, remove both and run the study again: a site "

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from cohortmix.core.schema import Schema
-from cohortmix.core.table import InputError
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import InputError
 from cohortmix.protocol.canonical import canonical
-from cohortmix.protocol.durable import SHOWN, replace_file
-from cohortmix.protocol.folder import whole_folder
+from cohortmix.protocol.local.folder import whole_folder
+from cohortmix.protocol.local.textfile import faults_of, read_bytes
 from cohortmix.protocol.messages import MessageError, SignedStudy, StudySpec, decode, encode
 from cohortmix.protocol.signing import Key, SignatureError, sign_study, verify_study
-from cohortmix.protocol.textfile import faults_of, read_bytes
+from cohortmix.protocol.storage.durable import SHOWN, replace_file
 from cohortmix.server.store import Store
 
 if TYPE_CHECKING:

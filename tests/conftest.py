@@ -21,12 +21,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 @pytest.fixture(scope="module")
 def few_steps() -> Iterator[None]:
     """Mixtures and inducing points in seconds: fewer fits, Adam steps and targets; nothing else changes."""
-    from cohortmix.core import approximate, gaussian, pipeline
-    from cohortmix.core.adapt import adapt
+    from cohortmix.core.gaussian import model as gaussian
+    from cohortmix.core.steps import approximate, pipeline, plan
+    from cohortmix.core.steps.adapt import adapt
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"STEPS": 100, "MORE_STEPS": 100, "CENTROIDS": 60, "LARGEST_FITS": 3}.items():
+        for name, value in {"STEPS": 100, "MORE_STEPS": 100}.items():
             patch.setattr(approximate, name, value)
+        for name, value in {"CENTROIDS": 60, "LARGEST_FITS": 3}.items():
+            patch.setattr(plan, name, value)
         for module in (pipeline, gaussian):
             patch.setattr(module, "TARGETS", 500)
             patch.setattr(module, "adapt", partial(adapt, steps=20))

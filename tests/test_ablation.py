@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cohortmix.core import adapt, approximate, field, pipeline, pool
-from cohortmix.core.budget import Budget
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.schema import Schema
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.privacy.budget import Budget
+from cohortmix.core.release import maximum_entropy as field
+from cohortmix.core.release import pool
+from cohortmix.core.steps import adapt, approximate, pipeline, plan
 from cohortmix.core.synthesis import Release, synthesize
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
@@ -52,8 +54,8 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The benchmark's modules, which name each other as scripts do, with few components, chains and steps."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     for module, name, value in (
-        (approximate, "LARGEST_K", 8),
-        (approximate, "LARGEST_FITS", 2),
+        (plan, "LARGEST_K", 8),
+        (plan, "LARGEST_FITS", 2),
         (approximate, "MORE_STEPS", approximate.CHUNK),
         (field, "CHAINS", 512),
         (field, "SWEEPS", 10),
@@ -118,13 +120,13 @@ def test_the_product_is_put_back(bench: Any) -> None:
         assert names(variant) == own
 
 
-@pytest.mark.parametrize(("name", "value"), [("SIGMA_MAX", approximate.SIGMA_MAX), ("NO_SUCH_NAME", 0.1)])
+@pytest.mark.parametrize(("name", "value"), [("SIGMA_MAX", plan.SIGMA_MAX), ("NO_SUCH_NAME", 0.1)])
 def test_a_variant_that_changes_nothing_is_refused(bench: Any, name: str, value: float) -> None:
     """A constant that the product has itself, and one that it has no more."""
-    with pytest.raises(AssertionError, match=name), bench.variants.Change(approximate, name, value).made():
+    with pytest.raises(AssertionError, match=name), bench.variants.Change(plan, name, value).made():
         pass
-    with bench.variants.Change(approximate, "SIGMA_MAX", 0.3).made():
-        assert approximate.SIGMA_MAX == 0.3
+    with bench.variants.Change(plan, "SIGMA_MAX", 0.3).made():
+        assert plan.SIGMA_MAX == 0.3
 
 
 def test_a_plan_that_changes_nothing_is_refused(bench: Any) -> None:

@@ -13,12 +13,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cohortmix.client.config import SiteConfig
-from cohortmix.core import gdp
-from cohortmix.core.neighbours import MANY_ROWS
-from cohortmix.core.noise import MIN_SIGMA
-from cohortmix.server.wording import at_most as percent_up
-from cohortmix.server.wording import power_of_ten
+from cohortmix.client.site.config import SiteConfig
+from cohortmix.core.audit.neighbours import MANY_ROWS
+from cohortmix.core.privacy import gdp
+from cohortmix.core.privacy.noise import MIN_SIGMA
+from cohortmix.protocol.local.wording import at_most as percent_up
+from cohortmix.protocol.local.wording import power_of_ten
 
 DOCS = Path(__file__).parents[1] / "docs"
 DELTA = 1e-5

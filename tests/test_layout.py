@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -21,46 +22,49 @@ MAY_IMPORT = {
     "deploy": {"core", "protocol", "client", "server", "deploy"},
 }
 FLOWER = {"client/app.py", "server/app.py", "server/carrier.py", "protocol/codec.py"}  # and deploy, which runs it
-SOCKET = {"client/daemon.py", "client/connection.py"}  # the only ones that know gRPC
+SOCKET = {"client/site/daemon.py", "client/site/connection.py"}  # the only ones that know gRPC
 OUTSIDE = {  # what a module of core has no business with: files, processes, networks
     "asyncio", "flwr", "grpc", "http", "io", "multiprocessing", "os", "pathlib", "requests", "shutil", "socket",
     "sqlalchemy", "sqlite3", "subprocess", "tempfile", "urllib",
 }  # fmt: skip
-NOISE = {"core/noise.py"}  # the only draws that a guarantee rests on
-TEST_NOISE = {"core/noise_keyed.py"}
-POST_PROCESSING = {  # draws from released values, and splits of evaluation
-    "core/adapt.py", "core/approximate.py", "core/encoding.py", "core/evaluate.py", "core/gaussian.py",
-    "core/field.py", "core/pipeline.py", "core/pool.py", "core/records.py",
-}  # fmt: skip
-AUDIT = {  # of public tables only, and never imported by a site
-    "core/audit.py", "core/lower_bound.py", "core/neighbours.py", "core/one_run.py", "core/pairs.py",
-    "core/replay.py", "core/whole.py",
-}  # fmt: skip
+FLOORS = {  # of each package, the lowest first: a folder imports from itself and from what stands before it
+    "core": ("core/data", "core/privacy", "core/steps", "core/gaussian", "core/release", "core", "core/audit"),
+    "protocol": ("protocol", "protocol/storage", "protocol/local"),
+    "client": ("client/table", "client/ledger", "client/site", "client/local", "client", "client/steward"),
+    "server": ("server", "server/publish", "server/commands"),
+    "deploy": ("deploy/demo", "deploy/meeting", "deploy/simulation", "deploy"),
+}
+BESIDE = {"core/utility": {"core/data"}}  # what stands apart from the floors, and all that it may import
+ABOVE = {"core/utility": {"core", "core/audit"}}  # and who in its package may import it
+FRONT = {"core/__init__.py"}  # what Python's users import by one name
+NOISE = {"core/privacy/noise.py"}  # the only draws that a guarantee rests on
+DRAWING_FREELY = ("core/audit", "core/data", "core/gaussian", "core/release", "core/steps", "core/utility")
+"""Where numbers are drawn as well: for tests, from released values, and for splits of an evaluation."""
 READERS = {  # of records: the vault, what feeds it, and what never answers a coordinator
-    "core/vault.py", "core/table.py", "core/columns.py", "core/condensed.py", "client/data.py", "core/check.py",
-    "client/draft.py", "core/neighbours.py", "client/snapshot.py",
+    "core/privacy/vault.py", "core/data/table.py", "core/release/condensed.py", "core/utility/check.py",
+    "core/utility/columns.py", "core/audit/neighbours.py", "client/table/data.py", "client/table/snapshot.py",
+    "client/local/draft.py",
 }  # fmt: skip
 OF_A_SOURCE = {"NoiseSource", "OpenDPNoise", "KeyedNoise", "NOT_PRIVATE", "private", "name"}
 LOOKS_INSIDE = {  # of a function, or of whatever it was given
     "__self__", "__func__", "__closure__", "__code__", "__class__", "__name__", "__qualname__", "__module__",
     "getattr", "hasattr", "vars", "dir", "type", "inspect", "eval", "exec", "globals",
 }  # fmt: skip
-NOT_IN_A_REPLY = {
-    "cohortmix.client.cli", "cohortmix.client.draft", "cohortmix.client.fits", "cohortmix.client.steward",
-    "cohortmix.core.audit", "cohortmix.core.cause", "cohortmix.core.check", "cohortmix.core.columns",
-    "cohortmix.core.evaluate", "cohortmix.core.interval", "cohortmix.core.lower_bound",
-    "cohortmix.core.marginals", "cohortmix.core.neighbours", "cohortmix.core.noise_keyed",
-    "cohortmix.core.one_run", "cohortmix.core.pairs", "cohortmix.core.replay", "cohortmix.core.whole",
+NOT_IN_A_REPLY = (
+    "cohortmix.client.local", "cohortmix.client.steward", "cohortmix.core.audit", "cohortmix.core.utility",
     "cohortmix.deploy", "cohortmix.server",
-}  # fmt: skip
+)  # fmt: skip
 
-TERMINAL = "protocol/terminal.py"  # the one place that prints, and knows that names are no markup
+TERMINAL = "protocol/local/terminal.py"  # the one place that prints, and knows that names are no markup
 HARMLESS = {  # of rich: what holds what is given to it
     "rich.box", "rich.console.Group", "rich.console.RenderableType", "rich.progress.BarColumn",
     "rich.progress.MofNCompleteColumn", "rich.progress.Progress", "rich.progress.TextColumn",
     "rich.progress.TimeElapsedColumn",
 }  # fmt: skip
-BARE = {"client/start.py", "deploy/flower_engine.py"}  # they print no name: an interrupt, events as JSON
+BARE = {
+    "client/site/start.py",
+    "deploy/simulation/flower_engine.py",
+}  # they print no name: an interrupt, events as JSON
 
 
 @cache
@@ -86,6 +90,31 @@ def names(tree: ast.AST) -> set[str]:
     return found | {part for name in imports(tree) for part in name.split(".")}
 
 
+def folder_of(path: str) -> str:
+    """Of a module; that of a package's own file is the package."""
+    return path.rpartition("/")[0]
+
+
+def targets(tree: ast.AST) -> set[str]:
+    """The modules of this project that are imported, by path."""
+    found = set()
+    for name in imports(tree):
+        parts = name.removeprefix("cohortmix.").split(".") if name.startswith("cohortmix.") else []
+        paths = ["/".join(parts[:length]) + ".py" for length in range(len(parts), 0, -1)]
+        found |= set([path for path in paths if path in modules()][:1])
+    return found
+
+
+def inside(package: str, tree: ast.AST) -> set[str]:
+    """The folders of a package from which is imported."""
+    return {folder_of(path) for path in targets(tree) if path.startswith(package + "/")}
+
+
+def under(folder: str) -> set[str]:
+    """The modules of a folder."""
+    return {path for path in modules() if folder_of(path) == folder}
+
+
 def using(words: set[str], folders: set[str]) -> set[str]:
     return {path for path, tree in modules().items() if path.split("/")[0] in folders and names(tree) & words}
 
@@ -102,6 +131,35 @@ def test_imports_point_one_way(package: str) -> None:
             own = {name.split(".")[1] for name in imports(tree) if name.startswith("cohortmix.")}
             assert own <= MAY_IMPORT[package], path
             assert "cohortmix" not in {name for name in imports(tree) if "." not in name}, path
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_floors_of_a_package(package: str) -> None:
+    """A folder imports from itself, from the floors below it, and from nothing above."""
+    floors = FLOORS[package]
+    folders = {folder_of(path) for path in modules() if path.startswith(package + "/") and path not in FRONT}
+    assert folders == {*floors, *(folder for folder in BESIDE if folder.startswith(package))}
+    for path, tree in modules().items():
+        if not path.startswith(package + "/") or path in FRONT:
+            continue
+        folder = folder_of(path)
+        below = BESIDE.get(folder) or set(floors[: floors.index(folder)])
+        beside = {other for other, by in ABOVE.items() if folder in by}
+        assert inside(package, tree) <= {folder} | below | beside, path
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = {path: targets(tree) - {path} for path, tree in modules().items() if path not in FRONT}
+    while graph:
+        leaves = {path for path, needs in graph.items() if not needs & set(graph)}
+        assert leaves, f"these import each other in a circle: {sorted(graph)}"
+        graph = {path: needs for path, needs in graph.items() if path not in leaves}
+
+
+def test_folders_can_be_held_in_mind() -> None:
+    count = Counter(folder_of(path) for path in modules() if not path.endswith("__init__.py"))
+    assert {folder: number for folder, number in count.items() if number > 14} == {}
+    assert len(FLOORS["core"]) + 1 <= 8
 
 
 def test_flower_is_at_the_edges() -> None:
@@ -124,21 +182,27 @@ def test_core_has_no_files_and_no_network() -> None:
 def test_randomness_is_in_the_files_that_are_known_for_it() -> None:
     """A draw anywhere else would be noise that a guarantee might come to rest on; the list is exact."""
     words = {"random", "default_rng", "Generator", "secrets", "urandom", "uuid", "uuid4", "getrandbits"}
-    assert using(words, {"core", "client", "server", "protocol"}) - AUDIT == TEST_NOISE | POST_PROCESSING
+    found = using(words, {"core", "client", "server", "protocol"})
+    assert {path for path in found if folder_of(path) not in DRAWING_FREELY} == set()
     assert using({"opendp"}, set(MAY_IMPORT)) == NOISE
 
 
 def test_post_processing_cannot_reach_a_record() -> None:
     """What draws for itself is given answers: only the pipeline and its questions know a vault."""
-    knowing = using({"Vault"}, {"core"}) - AUDIT
-    assert knowing == {"core/anonymize.py", "core/gaussian_answers.py", "core/pipeline.py", "core/synthesis.py"}
+    knowing = using({"Vault"}, {"core"}) - under("core/audit")
+    assert knowing == {
+        "core/steps/anonymize.py",
+        "core/gaussian/learn.py",
+        "core/steps/pipeline.py",
+        "core/synthesis.py",
+    }
 
 
 def test_records_are_read_where_it_is_known() -> None:
     """What records add to an answer before its noise is computed for the vault alone."""
     assert using({"batches"}, {"core", "client", "server", "protocol"}) == READERS
-    assert using({"contributions"}, set(MAY_IMPORT)) == {"core/vault.py"}
-    assert using({"_exact", "_rows", "_rows_of"}, set(MAY_IMPORT)) == {"core/vault.py"}
+    assert using({"contributions"}, set(MAY_IMPORT)) == {"core/privacy/vault.py"}
+    assert using({"_exact", "_rows", "_rows_of"}, set(MAY_IMPORT)) == {"core/privacy/vault.py"}
 
 
 def test_one_place_prints() -> None:
@@ -147,7 +211,9 @@ def test_one_place_prints() -> None:
         assert path == TERMINAL or {name for name in imports(tree) if name.split(".")[0] == "rich"} <= HARMLESS, (
             path
         )
-    assert using({"echo", "secho"}, set(MAY_IMPORT)) == {"client/cli.py"}  # a schema, which is YAML and no line
+    assert using({"echo", "secho"}, set(MAY_IMPORT)) == {
+        "client/local/cli.py"
+    }  # a schema, which is YAML and no line
     printing = {
         path
         for path, tree in modules().items()
@@ -159,23 +225,23 @@ def test_one_place_prints() -> None:
 def test_one_function_writes_cells_of_a_spreadsheet() -> None:
     """A text that begins like a formula would be one."""
     assert using({"writerow", "writerows", "to_csv", "write_csv", "DictWriter"}, set(MAY_IMPORT)) == {
-        "client/sheet.py"
+        "protocol/local/sheet.py"
     }
 
 
 def test_the_vault_cannot_tell_the_real_noise_from_a_test_s() -> None:
     """It knows `add` alone: what tests see of it with a source of theirs holds for OpenDP's."""
     for path in ("vault", "contributions", "lattice", "meter"):
-        assert not names(modules()[f"core/{path}.py"]) & (OF_A_SOURCE | LOOKS_INSIDE), path
-    assert "AddNoise" in names(modules()["core/vault.py"])
-    assert using({"NoiseSource", "OpenDPNoise"}, {"core"}) - AUDIT == {"core/synthesis.py"}
+        assert not names(modules()[f"core/privacy/{path}.py"]) & (OF_A_SOURCE | LOOKS_INSIDE), path
+    assert "AddNoise" in names(modules()["core/privacy/vault.py"])
+    assert using({"NoiseSource", "OpenDPNoise"}, {"core"}) - under("core/audit") == {"core/synthesis.py"}
     asked = [
         path
         for path, tree in modules().items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and node.attr == "private" and path not in AUDIT
+        if isinstance(node, ast.Attribute) and node.attr == "private" and folder_of(path) != "core/audit"
     ]
-    assert sorted(asked) == ["client/site.py", *["core/synthesis.py"] * 3, "protocol/receipts.py"]
+    assert sorted(asked) == ["client/site/site.py", *["core/synthesis.py"] * 3, "protocol/receipts.py"]
 
 
 def loaded_by(module: str) -> set[str]:
@@ -185,16 +251,20 @@ def loaded_by(module: str) -> set[str]:
     return set(found.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["cohortmix.client.site", "cohortmix.client.app", "cohortmix.client.daemon"])
+@pytest.mark.parametrize(
+    "module", ["cohortmix.client.site.site", "cohortmix.client.app", "cohortmix.client.site.daemon"]
+)
 def test_the_reply_path_cannot_import_what_is_not_private(module: str) -> None:
     loaded = loaded_by(module)
-    assert {module, "cohortmix.core.vault"} <= loaded
-    parents = {".".join(name.split(".")[:2]) for name in loaded}
-    assert not (loaded | parents) & NOT_IN_A_REPLY
+    assert module in loaded
+    assert ("cohortmix.core.privacy.vault" in loaded) == (module != "cohortmix.client.app")  # a relay has none
+    assert not [name for name in loaded if f"{name}.".startswith(tuple(f"{each}." for each in NOT_IN_A_REPLY))]
 
 
 def test_the_probe_sees_what_is_imported() -> None:
-    assert {"cohortmix.core.evaluate", "cohortmix.core.check"} & loaded_by("cohortmix.core.check")
+    assert {"cohortmix.core.utility.evaluate", "cohortmix.core.utility.check"} & loaded_by(
+        "cohortmix.core.utility.check"
+    )
 
 
 def tracked() -> list[Path]:

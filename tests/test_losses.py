@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from cohortmix.core import Budget
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.schema import Schema
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import TableSource
 from cohortmix.core.synthesis import synthesize
-from cohortmix.core.table import TableSource
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 SCHEMA = Schema.model_validate(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cohortmix.client.config import load_config
-from cohortmix.core.schema import Schema, SchemaError
-from cohortmix.core.table import InputError
-from cohortmix.server.draft import draft
+from cohortmix.client.site.config import load_config
+from cohortmix.core.data.schema import Schema, SchemaError
+from cohortmix.core.data.table import InputError
+from cohortmix.server.commands.draft import draft
 
 FOREIGN = re.compile(
     r"\b([Ii]nput|should|validation|valid (string|integer|number|dict|date|bool)|[Tt]uple|[Dd]ict\w*|tag|parse\w*|"

@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.levels import Levels
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.schema import Schema
-from cohortmix.core.target import Target
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.gaussian.levels import Levels
+from cohortmix.core.utility.target import Target
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 SCHEMA = Schema.model_validate(

@@ -33,12 +33,12 @@ from settings import SETTINGS
 from sklearn.linear_model import LogisticRegression
 from variants import VARIANTS, Change
 
-from cohortmix.core import pipeline
-from cohortmix.core.adapt import Adapted
-from cohortmix.core.columns import read as read_table
-from cohortmix.core.condensed import PooledSupport
-from cohortmix.core.evaluate import auc
+from cohortmix.core.release.condensed import PooledSupport
+from cohortmix.core.steps import pipeline
+from cohortmix.core.steps.adapt import Adapted
 from cohortmix.core.synthesis import synthesize
+from cohortmix.core.utility.columns import read as read_table
+from cohortmix.core.utility.evaluate import auc
 
 RESULTS = cells.RESULTS.parent / "ablation"
 TABLE = RESULTS / "TABLE.md"

@@ -36,15 +36,15 @@ from pairs import MADE_UP, PAIRS, Pair
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from cohortmix.core import approximate
-from cohortmix.core.budget import Budget
-from cohortmix.core.evaluate import auc, boosted_trees, train_synthetic_test_real
-from cohortmix.core.lower_bound import LowerBound, log_likelihood_ratios, lower_bound
-from cohortmix.core.meter import Answer
-from cohortmix.core.noise import NoiseSource, OpenDPNoise
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.replay import Mechanism, Replays, run
+from cohortmix.core.audit.lower_bound import LowerBound, log_likelihood_ratios, lower_bound
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.audit.replay import Mechanism, Replays, run
+from cohortmix.core.privacy.budget import Budget
+from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.steps import approximate, plan
 from cohortmix.core.synthesis import Release, synthesize
+from cohortmix.core.utility.evaluate import auc, boosted_trees, train_synthetic_test_real
 
 OUT = Path(__file__).parent / "results" / "attack.json"
 ADULT = DATA / "adult/adult.parquet"
@@ -191,12 +191,12 @@ def utility() -> Mapping[str, float | None]:
 @contextmanager
 def few_steps() -> Iterator[None]:
     """Mixtures of fewer Adam steps and fits: free post-processing, which no bound here rests on."""
-    before = approximate.STEPS, approximate.MORE_STEPS, approximate.CENTROIDS
-    approximate.STEPS, approximate.MORE_STEPS, approximate.CENTROIDS = 100, 100, 100
+    before = approximate.STEPS, approximate.MORE_STEPS, plan.CENTROIDS
+    approximate.STEPS, approximate.MORE_STEPS, plan.CENTROIDS = 100, 100, 100
     try:
         yield
     finally:
-        approximate.STEPS, approximate.MORE_STEPS, approximate.CENTROIDS = before
+        approximate.STEPS, approximate.MORE_STEPS, plan.CENTROIDS = before
 
 
 def _published_release(name: str, variant: str, seed: int) -> Array:

@@ -26,7 +26,7 @@ from scores import Figures, of_condensed, of_own_records, of_records
 from settings import SETTINGS
 
 from cohortmix.core import Budget
-from cohortmix.core.budget import ResolvedBudget
+from cohortmix.core.privacy.budget import ResolvedBudget
 
 RESULTS, ROOT = Path(__file__).parent / "results" / "utility", Path(__file__).parents[2]
 CODE = ("core", "protocol", "client", "server", "deploy", "tests/benchmarks/*.py")

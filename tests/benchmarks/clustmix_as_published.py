@@ -34,11 +34,11 @@ from scipy.spatial.distance import cdist
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from cohortmix.core import gdp
-from cohortmix.core.adapt import adapt
-from cohortmix.core.columns import read
-from cohortmix.core.schema import Category, Schema
-from cohortmix.core.table import bounds as bounds_of
+from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.table import bounds as bounds_of
+from cohortmix.core.privacy import gdp
+from cohortmix.core.steps.adapt import adapt
+from cohortmix.core.utility.columns import read
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -25,19 +25,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cohortmix.core import pipeline
-from cohortmix.core.anonymize import Groups, Margins, blocks_of, choose_groups, membership
-from cohortmix.core.budget import Budget
-from cohortmix.core.centroids import Common, SiteCentroids
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.meter import Answer, MemoryMeter
-from cohortmix.core.noise import NoiseSource, OpenDPNoise
-from cohortmix.core.query import Block, SumQuery
-from cohortmix.core.schema import Schema
-from cohortmix.core.smooth import simplex
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.groups import Groups
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import TableSource
+from cohortmix.core.privacy.budget import Budget
+from cohortmix.core.privacy.meter import Answer, MemoryMeter
+from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.privacy.query import Block, SumQuery
+from cohortmix.core.privacy.vault import Vault
+from cohortmix.core.steps import pipeline
+from cohortmix.core.steps.anonymize import choose_groups
+from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
+from cohortmix.core.steps.plan import Plan
+from cohortmix.core.steps.smooth import simplex
 from cohortmix.core.synthesis import Release
-from cohortmix.core.table import TableSource
-from cohortmix.core.vault import Vault
 
 Array = NDArray[np.float64]
 
@@ -58,7 +60,7 @@ def synthesize(table: pd.DataFrame, schema: Schema, budget: Budget, noise: Noise
     vault = Vault(TableSource(table, tuple(schema.columns)), schema, noise.add, meter)
     resolved = budget.resolve(vault.patients)
     meter.limit = Fraction(resolved.mu) ** 2
-    plan = pipeline.Plan(schema, meter.limit * (1 - LAST), vault.patients)
+    plan = Plan(schema, meter.limit * (1 - LAST), vault.patients)
     own = pipeline.class_sums(vault, plan)
     common = pipeline.common([plan], [own])
     site = pipeline.centroids(vault, plan, common, own, hashlib.sha256(own.values.tobytes()).digest())
@@ -69,14 +71,14 @@ def synthesize(table: pd.DataFrame, schema: Schema, budget: Budget, noise: Noise
     return Release(schema, common, site, answers, resolved, vault.patients, noise.name, noise.private)
 
 
-def adapted_cells(plan: pipeline.Plan, common: Common, site: SiteCentroids) -> Groups:
+def adapted_cells(plan: Plan, common: Common, site: SiteCentroids) -> Groups:
     """Fine cells, merged until each holds a share of the adapted centroids; values of released answers only."""
     encoding = Encoding.of(plan.schema)
     points, labels = site.support_points, site.support_labels
     if len(points) == 0:
         points, labels = site.means, site.labels
     weights = labels / np.maximum(labels.sum(axis=0), 1e-12)
-    fine = raked(common.margins.cells, weights.T @ points, membership(encoding.sizes, common.groups))
+    fine = raked(common.margins.cells, weights.T @ points, common.groups.membership)
     margins = Margins(fine, common.margins.masses, common.margins.s_a)
     return choose_groups(encoding, margins, sqrt(plan.s_b / plan.patients))
 
@@ -91,21 +93,21 @@ def remixed(
     schema: Schema, common: Common, site: SiteCentroids, cells: Groups, answer: Answer
 ) -> tuple[Common, SiteCentroids]:
     """Margins and centroids, moved to the last mixing as far as it is more than noise (James, Stein 1961)."""
-    sizes, masses = Encoding.of(schema).sizes, common.margins.masses
-    before, at = common.margins.cells, membership(Encoding.of(schema).sizes, cells)
+    masses = common.margins.masses
+    before, at = common.margins.cells, cells.membership
     mixed = answer.estimate.reshape(len(masses), -1)[:, :-1]
     target = before @ at
-    for block in blocks_of([max(of) + 1 for of in cells]):
+    for block in cells.blocks:
         for c, mass in enumerate(masses):
             difference = mixed[c, block] / mass - target[c, block]
             noise = len(difference) * (answer.std / mass) ** 2
             kept = max(0.0, 1 - noise / float(difference @ difference))
             target[c, block] = simplex(target[c, block] + kept * difference)
     after = raked(before, target, at)
-    groups = membership(sizes, common.groups)
+    groups = common.groups.membership
     ratio = (after @ groups) / np.maximum(before @ groups, 1e-12)
     means = site.means * (site.labels @ ratio)
-    for block in blocks_of([max(of) + 1 for of in common.groups]):
+    for block in common.groups.blocks:
         means[:, block] /= np.maximum(means[:, block].sum(axis=1, keepdims=True), 1e-12)
     return Common(common.groups, Margins(after, masses, common.margins.s_a)), replace(site, means=means)
 

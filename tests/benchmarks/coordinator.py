@@ -20,13 +20,13 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from cohortmix.core import anonymize, pipeline
-from cohortmix.core.meter import Answer, MemoryMeter
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.pipeline import Plan
-from cohortmix.core.schema import Category, Date, Schema
-from cohortmix.core.table import TableSource
-from cohortmix.core.vault import Vault
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.schema import Category, Date, Schema
+from cohortmix.core.data.table import TableSource
+from cohortmix.core.privacy.meter import Answer, MemoryMeter
+from cohortmix.core.privacy.vault import Vault
+from cohortmix.core.steps import anonymize, pipeline
+from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
     Centroids,
     ClassSums,

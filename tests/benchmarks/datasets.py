@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cohortmix.core.schema import Schema
-from cohortmix.deploy.split import held_out
+from cohortmix.core.data.schema import Schema
+from cohortmix.deploy.simulation.split import held_out
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("COHORTMIX_DATA", HERE.parents[1] / "../shared/data"))

@@ -15,18 +15,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cohortmix.core import anonymize
-from cohortmix.core.centroids import Common, SiteCentroids
-from cohortmix.core.encoding import UNKNOWN, Encoding
-from cohortmix.core.levels import Levels
-from cohortmix.core.meter import MemoryMeter
-from cohortmix.core.noise import MIN_SIGMA, NoiseSource
-from cohortmix.core.pool import Pool
-from cohortmix.core.records import draw, rows_of_cells
-from cohortmix.core.schema import SITE, Schema
-from cohortmix.core.smooth import simplex
-from cohortmix.core.table import TableSource
-from cohortmix.core.vault import Vault
+from cohortmix.core.data.encoding import UNKNOWN, Encoding
+from cohortmix.core.data.rows import rows_of_cells
+from cohortmix.core.data.schema import SITE, Schema
+from cohortmix.core.data.table import TableSource
+from cohortmix.core.gaussian.levels import Levels
+from cohortmix.core.privacy.meter import MemoryMeter
+from cohortmix.core.privacy.noise import MIN_SIGMA, NoiseSource
+from cohortmix.core.privacy.vault import Vault
+from cohortmix.core.release.pool import Pool
+from cohortmix.core.release.records import draw
+from cohortmix.core.steps import anonymize
+from cohortmix.core.steps.centroids import Common, SiteCentroids
+from cohortmix.core.steps.smooth import simplex
 
 Array = NDArray[np.float64]
 LEAST = 1e-3  # eigenvalue of a covariance, of numbers in [-1, 1]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
-from cohortmix.core.lower_bound import LowerBound, lower_bound
+from cohortmix.core.audit.lower_bound import LowerBound, lower_bound
 
 LEARNING = 0.4  # of the runs grow the statistic, the others count
 

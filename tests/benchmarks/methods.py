@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from scores import SCORERS
 
 from cohortmix.core import Budget
-from cohortmix.core.budget import ResolvedBudget
-from cohortmix.core.centroids import SiteCentroids
-from cohortmix.core.columns import Values, read
-from cohortmix.core.condensed import PooledSupport
-from cohortmix.core.evaluate import train_synthetic_test_real
-from cohortmix.core.noise import NoiseSource, OpenDPNoise
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.schema import Category, Schema
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.privacy.budget import ResolvedBudget
+from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.release.condensed import PooledSupport
+from cohortmix.core.steps.centroids import SiteCentroids
 from cohortmix.core.synthesis import synthesize
-from cohortmix.deploy.consortium import Terms
-from cohortmix.deploy.simulation import simulate
-from cohortmix.server.pool import draw, support
+from cohortmix.core.utility.columns import Values, read
+from cohortmix.core.utility.evaluate import train_synthetic_test_real
+from cohortmix.deploy.simulation.consortium import Terms
+from cohortmix.deploy.simulation.simulation import simulate
+from cohortmix.server.publish.pool import draw, support
 
 OTHERS = ("mst", "aim", "dpgan", "pategan")
 BETWEEN = ("on-cells", "on-groups", "no-noise")  # between the real records and ours; none is private

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cohortmix.core.budget import ResolvedBudget
-from cohortmix.core.encoding import Cells, Encoding
-from cohortmix.core.records import rows_of_cells
-from cohortmix.core.schema import Category, Schema
-from cohortmix.core.table import TableSource
+from cohortmix.core.data.encoding import Cells, Encoding
+from cohortmix.core.data.rows import rows_of_cells
+from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.table import TableSource
+from cohortmix.core.privacy.budget import ResolvedBudget
 
 PEERS = Path(__file__).parent / "peers"
 PYTHON = Path(__file__).parents[2] / ".venv-peers/bin/python"

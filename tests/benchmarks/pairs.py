@@ -16,7 +16,7 @@ from clustmix_as_published import Records, numbers
 from datasets import load
 from numpy.typing import NDArray
 
-from cohortmix.core.schema import Schema
+from cohortmix.core.data.schema import Schema
 
 ADULT_PATIENTS = 2_000
 ADULT_RICH = 444  # six clusters of 74, which is l_min at sigma_max = 0.2

@@ -13,9 +13,9 @@ import pandas as pd
 from datasets import Dataset, patients_of
 from numpy.typing import NDArray
 
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.table import TableSource
-from cohortmix.deploy.split import evenly, skewed
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.table import TableSource
+from cohortmix.deploy.simulation.split import evenly, skewed
 
 Sites: TypeAlias = NDArray[np.str_]
 Setting: TypeAlias = Callable[[Dataset, int], tuple[pd.DataFrame, Sites]]

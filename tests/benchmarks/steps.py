@@ -15,15 +15,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from variants import Change
 
-from cohortmix.core import approximate, records
-from cohortmix.core.budget import Budget
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.noise import NOT_PRIVATE, NoiseSource
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.pool import Pool
-from cohortmix.core.schema import SITE, Schema
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data import rows as records
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.schema import SITE, Schema
+from cohortmix.core.data.table import TableSource
+from cohortmix.core.privacy.budget import Budget
+from cohortmix.core.privacy.noise import NOT_PRIVATE, NoiseSource
+from cohortmix.core.release.pool import Pool
+from cohortmix.core.steps import approximate
 from cohortmix.core.synthesis import Release, synthesize
-from cohortmix.core.table import TableSource
 
 
 class NoNoise(KeyedNoise):

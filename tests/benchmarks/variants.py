@@ -18,17 +18,21 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortmix.core import adapt, anonymize, approximate, encoding, pipeline, pool, synthesis
-from cohortmix.core.anonymize import Groups, Margins, blocks_of, choose_groups
-from cohortmix.core.centroids import Common, SiteCentroids
-from cohortmix.core.encoding import Cells, Encoding
-from cohortmix.core.field import PairTables
-from cohortmix.core.kernel import kernel_ridge
-from cohortmix.core.meter import Answer
-from cohortmix.core.pipeline import Plan
-from cohortmix.core.pool import Pool
-from cohortmix.core.schema import Schema
-from cohortmix.core.smooth import simplex
+from cohortmix.core import synthesis
+from cohortmix.core.data import encoding
+from cohortmix.core.data.encoding import Cells, Encoding
+from cohortmix.core.data.groups import Groups
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.release import pool
+from cohortmix.core.release.maximum_entropy import PairTables
+from cohortmix.core.release.pool import Pool
+from cohortmix.core.steps import adapt, anonymize, pipeline, plan
+from cohortmix.core.steps.anonymize import choose_groups
+from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
+from cohortmix.core.steps.kernel import kernel_ridge
+from cohortmix.core.steps.plan import Plan
+from cohortmix.core.steps.smooth import simplex
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +135,7 @@ def measured(plan: Plan, common: Common, own: Answer, answer: Answer, seed: byte
     """In place of mixture and inducing points: answers A and B themselves."""
     known = pipeline.class_centroids(plan, common, own)
     pairs = pipeline.moments(plan, common, own, answer, np.arange(len(known.masses))).pairs
-    blocks = blocks_of([max(of) + 1 for of in common.groups])
+    blocks = common.groups.blocks
     for table, mass in zip(pairs, known.masses, strict=True):
         for rows, columns in product(blocks, blocks):
             part = table[rows, columns]
@@ -192,7 +196,7 @@ _ALL = (
         (Change(pipeline, "approximate_and_adapt", measured), Change(synthesis, "Pool", MeasuredPool)),
     ),
     Variant("no-field", "records of the mixture's components, no field", (Change(pool, "fit", Components),)),
-    Variant("one-fit", "one fit of the mixture, not their average", (Change(approximate, "LARGEST_FITS", 1),)),
+    Variant("one-fit", "one fit of the mixture, not their average", (Change(plan, "LARGEST_FITS", 1),)),
     Variant("no-smoothing", "margins projected, not smoothed", (Change(anonymize, "smooth", plain),)),
     Variant("share-fixed", "15 % of the budget for answer A also where B has hardly room", (_FIXED,)),
     Variant("share-05", "5 % of the budget for answer A", (planned(share=Fraction(5, 100)), _FIXED)),
@@ -203,8 +207,8 @@ _ALL = (
     Variant("cells-50", "50 equal cells of a number, not 100", (Change(encoding, "EQUAL_CELLS", 50),)),
     Variant("cells-200", "200 equal cells of a number", (Change(encoding, "EQUAL_CELLS", 200),)),
     Variant("cells-equal", "equal cells alone, no logarithmic grid", (Change(encoding, "_log_grid", no_grid),)),
-    Variant("sigma-max-0.1", "sigma_max .1, not .2: fewer components", (Change(approximate, "SIGMA_MAX", 0.1),)),
-    Variant("sigma-max-0.4", "sigma_max .4: more components", (Change(approximate, "SIGMA_MAX", 0.4),)),
+    Variant("sigma-max-0.1", "sigma_max .1, not .2: fewer components", (Change(plan, "SIGMA_MAX", 0.1),)),
+    Variant("sigma-max-0.4", "sigma_max .4: more components", (Change(plan, "SIGMA_MAX", 0.4),)),
     Variant("kip-alpha-0", "alpha 0, not .5: nothing holds the points", (planned(alpha=0.0),), records=False),
     Variant("kip-alpha-1", "alpha 1: k-means centres, not adapted", (planned(alpha=1.0),), records=False),
     Variant("kip-labels", "labels adapted, points held still", (_STILL,), records=False),

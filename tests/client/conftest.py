@@ -16,7 +16,7 @@ from desk import Desk
 from hospitals import SCHEMA, Daemons, Hospital, records
 from ledgers import CAP
 
-from cohortmix.client.ledger import Ledger
+from cohortmix.client.ledger.ledger import Ledger
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # Debian does not put them on the path
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from cohortmix.client import steward
-from cohortmix.client.opening import open_site
-from cohortmix.client.policy import Policy
+from cohortmix.client.ledger.policy import Policy
+from cohortmix.client.site.opening import open_site
+from cohortmix.client.steward import steward
 from cohortmix.protocol.messages import StudySpec, decode, encode
 from cohortmix.protocol.signing import Key, sign_study
 

@@ -19,9 +19,11 @@ from typing import Any
 
 import opendp.prelude  # noqa: F401 (once, here, and not in each daemon at its first draw)
 
-from cohortmix.client import daemon, day, ledger, reservation, site
-from cohortmix.core import approximate, noise, pipeline
-from cohortmix.core.adapt import adapt
+from cohortmix.client.ledger import day, ledger, reservation
+from cohortmix.client.site import daemon, site
+from cohortmix.core.privacy import noise
+from cohortmix.core.steps import approximate, pipeline, plan
+from cohortmix.core.steps.adapt import adapt
 
 PLACES = {
     "reserve": (ledger.Ledger, "reserve"),
@@ -31,7 +33,7 @@ PLACES = {
     "commit": (ledger.Ledger, "commit"),
     "reply": (daemon.Daemon, "_answer"),
 }
-OURS = {"client": Path(str(daemon.__file__)).parent, "core": Path(str(noise.__file__)).parent}
+OURS = {"client": Path(str(daemon.__file__)).parents[1], "core": Path(str(noise.__file__)).parents[1]}
 
 
 def die() -> None:
@@ -129,8 +131,8 @@ def log_draws(log: str) -> None:
 
 def few_steps() -> None:
     """Mixtures and inducing points in a second, as the fixture of this name has it."""
-    for name, value in {"STEPS": 20, "MORE_STEPS": 20, "CENTROIDS": 12, "LARGEST_FITS": 1}.items():
-        setattr(approximate, name, value)
+    approximate.STEPS = approximate.MORE_STEPS = 20
+    plan.CENTROIDS, plan.LARGEST_FITS = 12, 1
     pipeline.TARGETS = 100
     pipeline.adapt = partial(adapt, steps=2)
 

@@ -21,12 +21,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from cohortmix.client import service
-from cohortmix.client.config import SiteConfig, load_config
-from cohortmix.client.connection import SocketConnection
-from cohortmix.client.ledger import Ledger
-from cohortmix.client.policy import Policy
-from cohortmix.core import pipeline
+from cohortmix.client.ledger.ledger import Ledger
+from cohortmix.client.ledger.policy import Policy
+from cohortmix.client.site.config import SiteConfig, load_config
+from cohortmix.client.site.connection import SocketConnection
+from cohortmix.client.steward import service
+from cohortmix.core.steps import pipeline
+from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
     ClassSums,
     Common,
@@ -154,7 +155,7 @@ class Hospital:
         message = decode(first)
         assert isinstance(message, SignedRelease)
         assert isinstance(message.release, ClassSums)
-        plan = pipeline.Plan(self.config.read_schema(), study.mu2, PATIENTS, study.share, float(study.alpha))
+        plan = Plan(self.config.read_schema(), study.mu2, PATIENTS, study.share, float(study.alpha))
         return Common.of(pipeline.common([plan], [message.release.answer.to_core()]))
 
     def steps(self) -> list[tuple[Any, ...]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cohortmix.client.ledger import Ledger
-from cohortmix.client.reservation import Reservation
-from cohortmix.core.meter import Answer
+from cohortmix.client.ledger.ledger import Ledger
+from cohortmix.client.ledger.reservation import Reservation
+from cohortmix.core.privacy.meter import Answer
 from cohortmix.protocol.messages import ClassSums, NoisedAnswer, Request, SignedRelease, SiteEntry, StudySpec
 from cohortmix.protocol.receipts import issue
 from cohortmix.protocol.signing import Key, sign_study

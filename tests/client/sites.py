@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cohortmix.client.ledger import Ledger
-from cohortmix.client.policy import Policy
-from cohortmix.client.site import Site
-from cohortmix.core import pipeline
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.schema import Schema
-from cohortmix.core.table import Source, TableSource
+from cohortmix.client.ledger.ledger import Ledger
+from cohortmix.client.ledger.policy import Policy
+from cohortmix.client.site.site import Site
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import Source, TableSource
+from cohortmix.core.steps import pipeline
+from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
     ClassSums,
     Code,
@@ -106,5 +107,5 @@ def refused(data: bytes) -> Code:
 
 def common_of(about: StudySpec, first: SignedRelease) -> Common:
     assert isinstance(first.release, ClassSums)
-    plan = pipeline.Plan(SCHEMA, about.mu2, 120, about.share, float(about.alpha))
+    plan = Plan(SCHEMA, about.mu2, 120, about.share, float(about.alpha))
     return Common.of(pipeline.common([plan], [first.release.answer.to_core()]))

@@ -9,8 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cohortmix.core import Schema
-from cohortmix.core.anonymize import FINE, blocks_of
-from cohortmix.core.encoding import Encoding
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.steps.anonymize import FINE
 
 SCHEMA = Schema.from_yaml(
     """
@@ -24,7 +24,7 @@ columns:
 """
 )
 ENCODING = Encoding.of(SCHEMA)
-AGE, SEX, DOSE = blocks_of(ENCODING.sizes)
+AGE, SEX, DOSE = ENCODING.blocks
 N = 4000
 
 
@@ -57,7 +57,7 @@ def counts(batch: pa.RecordBatch = BATCH) -> NDArray[np.float64]:
 def estimate(cells: NDArray[np.float64], s_a: float = 0.0, seed: int = 0) -> NDArray[np.float64]:
     """What a vault would answer for these counts, in patients; in plain numpy."""
     parts: list[NDArray[np.float64]] = []
-    for feature, block in zip(ENCODING.features, blocks_of(ENCODING.sizes), strict=True):
+    for feature, block in zip(ENCODING.features, ENCODING.blocks, strict=True):
         if feature.coarse is not None:
             runs = np.eye(max(feature.coarse) + 1)[list(feature.coarse)]
             parts += [cells[:, block] @ runs, cells[:, block] * FINE]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from cohortmix.core.schema import Schema
+from cohortmix.core.data.schema import Schema
 
 SCHEMA = Schema.from_yaml("""
 name: t

@@ -9,14 +9,16 @@ from cohorts import ENCODING, SCHEMA, cohort
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortmix.core import Budget, gdp, synthesize
-from cohortmix.core.anonymize import Margins, blocks_of, choose_groups, sum_query
+from cohortmix.core import Budget, synthesize
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.encoding import Encoding, blocks_of
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.dimensions import MOST_RUNS, MOST_VALUES, most_groups, most_kappa, of_cells, of_gaussians
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.noise import MIN_SIGMA
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.query import MomentQuery
-from cohortmix.core.schema import Schema
+from cohortmix.core.privacy import gdp
+from cohortmix.core.privacy.noise import MIN_SIGMA
+from cohortmix.core.privacy.query import MomentQuery
+from cohortmix.core.steps.anonymize import choose_groups, sum_query
+from cohortmix.core.steps.centroids import Margins
 
 WIDE = Encoding.of(
     Schema.from_yaml(

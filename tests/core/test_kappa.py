@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from cohortmix.core import gdp
+from cohortmix.core.privacy import gdp
 
 CASES = [(1, (1,)), (1, (1, 1)), (1, (2, 1)), (2, (1,) * 4), (2, (3, 1, 1)), (3, (1,) * 8), (5, (4, 3))]
 """sigma in steps, and by how many steps each number moves."""

@@ -7,11 +7,11 @@ from fractions import Fraction
 
 import pytest
 
-from cohortmix.core import gdp
-from cohortmix.core.pipeline import Plan
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import InputError
+from cohortmix.core.privacy import gdp
 from cohortmix.core.reduced import DegradedError, remedies, require_mixture
-from cohortmix.core.schema import Schema
-from cohortmix.core.table import InputError
+from cohortmix.core.steps.plan import Plan
 
 DELTA, KAPPA = 1e-5, 1e-17
 

@@ -14,12 +14,13 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cohortmix.core import Budget, Schema, gdp, synthesize
-from cohortmix.core.budget import MIN_PATIENTS
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.schema import Category, SchemaError
+from cohortmix.core import Budget, Schema, synthesize
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.schema import Category, SchemaError
+from cohortmix.core.data.table import InputError
+from cohortmix.core.privacy import gdp
+from cohortmix.core.privacy.budget import MIN_PATIENTS
 from cohortmix.core.synthesis import Release
-from cohortmix.core.table import InputError
 
 SCHEMA = Schema.from_yaml(
     """

@@ -12,11 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cohortmix.core import Schema
-from cohortmix.core.anonymize import sum_query
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.meter import Answer, MemoryMeter
-from cohortmix.core.query import ClassMoment, Coordinate, LevelMoment, LevelSum, MomentQuery, SumQuery
-from cohortmix.core.vault import Vault
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.privacy.meter import Answer, MemoryMeter
+from cohortmix.core.privacy.query import ClassMoment, Coordinate, LevelMoment, LevelSum, MomentQuery, SumQuery
+from cohortmix.core.privacy.vault import Vault
+from cohortmix.core.steps.anonymize import sum_query
 
 SCHEMA = Schema.from_yaml(
     """

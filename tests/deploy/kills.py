@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from loopback import PATIENCE, ROOT, SITES, Consortium, alive, await_
 
-from cohortmix.server.status import Status
+from cohortmix.server.commands.status import Status
 from cohortmix.server.study import Study
 
 CAP_MU2, MU = Fraction(1, 4), Fraction(1, 50)  # of loopback.sh, and of each study that is disturbed

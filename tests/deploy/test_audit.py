@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from cohortmix.core.lower_bound import RUNS
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.vault import Vault
+from cohortmix.core.audit.lower_bound import RUNS
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.privacy.vault import Vault
 from cohortmix.deploy.audit import processes
 from cohortmix.deploy.cli import app
 

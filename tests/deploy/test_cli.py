@@ -179,7 +179,7 @@ def test_a_study_that_stops_tells_refusal_from_silence(
     def stop(*_: object, **__: object) -> None:
         raise TooFewSites(0, SimpleNamespace(sites=(1, 2), min_sites=2), refusals)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("cohortmix.deploy.simulation.simulate", stop)
+    monkeypatch.setattr("cohortmix.deploy.simulation.simulation.simulate", stop)
     sentence = refused(*SIMULATE, "--sites", "2", status=status)
     assert "0 of 2 sites answered round 1" in sentence
     assert ("A sentence of the site." in sentence) == (status == 3)

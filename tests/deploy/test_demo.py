@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from cohortmix.core.check import check
-from cohortmix.core.schema import Number, Schema
-from cohortmix.core.table import InputError, TableSource
-from cohortmix.deploy.simulation import Simulation
+from cohortmix.core.data.schema import Number, Schema
+from cohortmix.core.data.table import InputError, TableSource
+from cohortmix.core.utility.check import check
+from cohortmix.deploy.simulation.simulation import Simulation
 from cohortmix.deploy.tour import DATA, NETWORKS, STEPS, _is_demo, print_results, tables, tour
 from cohortmix.deploy.verify import verify
-from cohortmix.server.gains import compared, shown_gain
-from cohortmix.server.publish import FILES
+from cohortmix.server.publish.gains import compared, shown_gain
+from cohortmix.server.publish.publish import FILES
 
 PATIENTS = dict(zip(NETWORKS, (4689, 2578, 1223, 566, 535, 472, 446, 394), strict=True))
 BANNER = "NOT PRIVATE: test noise"

@@ -10,11 +10,11 @@ from importlib.metadata import entry_points
 import pytest
 from typer.testing import CliRunner
 
-from cohortmix.client import cli as client
+from cohortmix.client.local import cli as client
 from cohortmix.deploy.cli import app
 
 COMMANDS = "from cohortmix.deploy.entry import main; main()"
-DAEMON = "import sys; from cohortmix.client.start import Path, main; sys.exit(main(Path('none.yaml')))"
+DAEMON = "import sys; from cohortmix.client.site.start import Path, main; sys.exit(main(Path('none.yaml')))"
 UNGUARDED = "import cohortmix.deploy.cli"
 DEFAULT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # also below nohup
 SENTENCE = "cohortmix: interrupted while it was loading; nothing was written"
@@ -36,7 +36,7 @@ def interrupted(program: str, module: str) -> tuple[int, list[str]]:
 @pytest.mark.parametrize(
     ("program", "module"),
     [
-        *((COMMANDS, module) for module in ("numpy", "scipy.special", "pydantic", "cohortmix.client.cli")),
+        *((COMMANDS, module) for module in ("numpy", "scipy.special", "pydantic", "cohortmix.client.local.cli")),
         *((DAEMON, module) for module in ("numpy", "grpc", "jax")),
     ],
 )
@@ -46,7 +46,7 @@ def test_an_interrupt_while_loading_is_one_sentence(program: str, module: str) -
 
 def test_an_interrupt_while_one_program_takes_the_place_of_another_waits() -> None:
     """Python itself would print a traceback, before a line of ours has run."""
-    replace = "import os, sys; from cohortmix.client.interrupt import hold; hold(); import this; "
+    replace = "import os, sys; from cohortmix.protocol.local.interrupt import hold; hold(); import this; "
     become = f"os.execv(sys.executable, [sys.executable, '-c', {DEFAULT + DAEMON!r}])"
     assert interrupted(replace + become, "this") == (130, [SENTENCE])
 
@@ -82,7 +82,7 @@ HEAVY = {"flwr", "grpc", "jax", "lightgbm", "matplotlib", "opendp", "pandas", "r
 
 
 @pytest.mark.parametrize(
-    ("module", "loads"), [("cohortmix.deploy.cli", set()), ("cohortmix.client.daemon", {"grpc", "jax"})]
+    ("module", "loads"), [("cohortmix.deploy.cli", set()), ("cohortmix.client.site.daemon", {"grpc", "jax"})]
 )
 def test_no_command_waits_for_what_it_does_not_use(module: str, loads: set[str]) -> None:
     program = f"import sys, {module}; print(*sys.modules)"

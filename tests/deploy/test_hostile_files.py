@@ -12,7 +12,7 @@ import pytest
 from commands import refused, run
 from studies import SCHEMA, SIMULATE
 
-from cohortmix.client import service
+from cohortmix.client.steward import service
 from cohortmix.protocol.signing import Key
 
 LEVELS = 10_000
@@ -85,7 +85,7 @@ def drafted(folder: Path) -> Path:
     """A signed study of a site whose description was written by hand, with its key."""
     from importlib.metadata import version
 
-    from cohortmix.core.schema import Schema
+    from cohortmix.core.data.schema import Schema
     from cohortmix.protocol.messages import Description, encode
 
     facts = Description(

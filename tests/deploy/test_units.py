@@ -14,7 +14,7 @@ import pytest
 import yaml
 from loopback import await_
 
-from cohortmix.deploy.meeting import SHARED
+from cohortmix.deploy.meeting.meeting import SHARED
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))

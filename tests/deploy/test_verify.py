@@ -22,7 +22,7 @@ from cohortmix.protocol.messages import (
 )
 from cohortmix.protocol.receipts import GENESIS, ReceiptError, issue, total
 from cohortmix.protocol.signing import Key, sign_study
-from cohortmix.server.costs import costs
+from cohortmix.server.publish.costs import costs
 
 COORDINATOR, FIRST, SECOND = (Key.from_bytes(bytes([part] * 32)) for part in (1, 2, 3))
 SIGMA, N = 2**33, 400

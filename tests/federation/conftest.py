@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from cohortmix.core.budget import Budget
-from cohortmix.core.schema import Schema
-from cohortmix.core.table import TableSource
-from cohortmix.deploy.consortium import Consortium, Terms
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import TableSource
+from cohortmix.core.privacy.budget import Budget
+from cohortmix.deploy.simulation.consortium import Consortium, Terms
 
 Found = Callable[..., Consortium]
 

@@ -19,18 +19,19 @@ from flwr.cli.constant import DEFAULT_FLOWER_CONFIG_TOML
 from typer.testing import CliRunner
 
 from cohortmix.client.app import relay
-from cohortmix.client.policy import Policy
-from cohortmix.deploy import meeting, presence, submit
-from cohortmix.deploy import superlink as superlink_module
+from cohortmix.client.ledger.policy import Policy
 from cohortmix.deploy.cli import app
-from cohortmix.deploy.engines import connect
-from cohortmix.deploy.faults import EngineError
-from cohortmix.deploy.local_grid import LocalGrid
-from cohortmix.protocol.keyfile import write_key
+from cohortmix.deploy.meeting import meeting, presence, submit
+from cohortmix.deploy.meeting import superlink as superlink_module
+from cohortmix.deploy.simulation.engines import connect
+from cohortmix.deploy.simulation.local_grid import LocalGrid
+from cohortmix.protocol.local.keyfile import write_key
 from cohortmix.protocol.messages import SignedStudy, decode
 from cohortmix.protocol.signing import Key
-from cohortmix.server import carrier, cli
+from cohortmix.server import carrier
 from cohortmix.server.app import Patience, conduct
+from cohortmix.server.commands import cli
+from cohortmix.server.commands.outcome import EngineError
 from cohortmix.server.study import Study
 
 LARGE, SMALL = 300, 60

@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from cohortmix.client.ledger import Ledger
-from cohortmix.core import gdp
+from cohortmix.client.ledger.ledger import Ledger
+from cohortmix.core.privacy import gdp
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
     ClassSums,

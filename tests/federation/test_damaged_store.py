@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from damages import DAMAGES, Files, campaign
 
-from cohortmix.core.budget import Budget
-from cohortmix.core.table import InputError, TableSource
-from cohortmix.deploy.consortium import Consortium, Terms
+from cohortmix.core.data.table import InputError, TableSource
+from cohortmix.core.privacy.budget import Budget
+from cohortmix.deploy.simulation.consortium import Consortium, Terms
 from cohortmix.protocol.canonical import sha256
-from cohortmix.protocol.keyfile import read_key
+from cohortmix.protocol.local.keyfile import read_key
 from cohortmix.protocol.messages import SignedRelease, decode, encode
 from cohortmix.protocol.signing import Key
+from cohortmix.server.commands.status import Status, spent
 from cohortmix.server.kept import freeze
 from cohortmix.server.result import StudyResult
-from cohortmix.server.status import Status, spent
 from cohortmix.server.store import Publication, RefusalEntry
 from cohortmix.server.study import Study
 

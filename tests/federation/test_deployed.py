@@ -7,14 +7,14 @@ from flwr.app import Error, Message
 from flwr.common.constant import PARTITION_ID_KEY, ErrorCode
 
 from cohortmix.client.app import relay
-from cohortmix.client.policy import Policy
-from cohortmix.deploy.consortium import Consortium
-from cohortmix.deploy.local_grid import LocalGrid
+from cohortmix.client.ledger.policy import Policy
+from cohortmix.deploy.simulation.consortium import Consortium
+from cohortmix.deploy.simulation.local_grid import LocalGrid
 from cohortmix.protocol.messages import Code, Description, Refusal, decode, encode
 from cohortmix.server.app import Clock, Patience, conduct
+from cohortmix.server.commands.status import State, Status
 from cohortmix.server.coordinator import TooFewSites
 from cohortmix.server.result import StudyResult
-from cohortmix.server.status import State, Status
 from cohortmix.server.study import Study
 
 LARGE, SMALL = 300, 60

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cohortmix.core.budget import Budget
-from cohortmix.deploy.consortium import Terms
-from cohortmix.deploy.engines import EngineError, run
-from cohortmix.deploy.simulation import simulate
+from cohortmix.core.privacy.budget import Budget
+from cohortmix.deploy.simulation.consortium import Terms
+from cohortmix.deploy.simulation.engines import EngineError, run
+from cohortmix.deploy.simulation.simulation import simulate
 from cohortmix.server.coordinator import TooFewSites
 
 TERMS = Terms(budget=Budget.from_mu(0.4), seed=1)

@@ -10,9 +10,9 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.common.constant import PARTITION_ID_KEY, ErrorCode
 
 from cohortmix.client.app import relay
-from cohortmix.client.ledger import Ledger
-from cohortmix.deploy.engines import run
-from cohortmix.deploy.local_grid import LocalGrid
+from cohortmix.client.ledger.ledger import Ledger
+from cohortmix.deploy.simulation.engines import run
+from cohortmix.deploy.simulation.local_grid import LocalGrid
 from cohortmix.protocol.codec import from_records, to_records
 from cohortmix.protocol.messages import Code, Description, Refusal, decode
 from cohortmix.server.app import Clock, Patience, conduct

@@ -18,17 +18,17 @@ from flwr.app import Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 
 from cohortmix.client.app import relay
-from cohortmix.core.table import InputError
-from cohortmix.deploy import meeting as module
-from cohortmix.deploy.engines import connect
-from cohortmix.deploy.faults import EngineError
-from cohortmix.deploy.local_grid import LocalGrid
-from cohortmix.deploy.meeting import Meeting, RemoteGrid, meeting
+from cohortmix.core.data.table import InputError
+from cohortmix.deploy.meeting import meeting as module
+from cohortmix.deploy.meeting.meeting import Meeting, RemoteGrid, meeting
+from cohortmix.deploy.simulation.engines import connect
+from cohortmix.deploy.simulation.local_grid import LocalGrid
 from cohortmix.protocol.codec import from_records, to_records
 from cohortmix.protocol.frames import FrameError, receive, send
 from cohortmix.protocol.messages import MAX_BYTES
 from cohortmix.server.app import conduct
 from cohortmix.server.carrier import carry
+from cohortmix.server.commands.outcome import EngineError
 
 SMALL = 60
 
@@ -89,7 +89,7 @@ def test_the_servers_app_knows_neither_key_nor_study():
     assert "cohortmix.server.carrier" in loaded
     forbidden = {"protocol.keyfile", "server.study", "server.store", "server.coordinator", "client", "deploy"}
     assert not {f"cohortmix.{name}" for name in forbidden} & set(loaded)
-    named = (Path(module.__file__).with_name("bundle") / "pyproject.toml").read_text()
+    named = (Path(module.__file__).parents[1] / "bundle" / "pyproject.toml").read_text()
     assert 'serverapp = "cohortmix.server.carrier:app"' in named
     assert "key" not in named
 

@@ -13,18 +13,18 @@ import pytest
 from numpy.typing import NDArray
 
 from cohortmix.core import Schema
-from cohortmix.core.anonymize import noise_a
-from cohortmix.core.budget import Budget
-from cohortmix.core.columns import read
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.evaluate import train_synthetic_test_real
-from cohortmix.core.marginals import marginal_tvd
-from cohortmix.core.pipeline import Plan
-from cohortmix.core.pool import Pool
-from cohortmix.core.records import draw
-from cohortmix.deploy.consortium import Terms
-from cohortmix.deploy.simulation import simulate
-from cohortmix.server.pool import pool
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.privacy.budget import Budget
+from cohortmix.core.release.pool import Pool
+from cohortmix.core.release.records import draw
+from cohortmix.core.steps.anonymize import noise_a
+from cohortmix.core.steps.plan import Plan
+from cohortmix.core.utility.columns import read
+from cohortmix.core.utility.evaluate import train_synthetic_test_real
+from cohortmix.core.utility.marginals import marginal_tvd
+from cohortmix.deploy.simulation.consortium import Terms
+from cohortmix.deploy.simulation.simulation import simulate
+from cohortmix.server.publish.pool import pool
 
 SCHEMA = Schema.from_yaml(
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cohortmix.deploy.presence import AGAIN_SECONDS, FIRST_SECONDS, Presence
+from cohortmix.deploy.meeting.presence import AGAIN_SECONDS, FIRST_SECONDS, Presence
 from cohortmix.protocol.messages import Code
 from cohortmix.server.store import RefusalEntry
 from cohortmix.server.study import Study

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cohortmix.deploy.engines import run
-from cohortmix.server.status import State, Status
+from cohortmix.deploy.simulation.engines import run
+from cohortmix.server.commands.status import State, Status
 from cohortmix.server.store import Store
 from cohortmix.server.study import Study
 
@@ -97,8 +97,8 @@ def test_killed_at_every_write_of_one_study_it_still_ends(found):
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-from cohortmix.deploy.consortium import Consortium
-from cohortmix.deploy.engines import run
+from cohortmix.deploy.simulation.consortium import Consortium
+from cohortmix.deploy.simulation.engines import run
 from cohortmix.server.store import Store
 
 keep = Store.keep_reply

@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cohortmix.core.budget import Budget
-from cohortmix.core.table import InputError
-from cohortmix.deploy.consortium import Terms
-from cohortmix.deploy.engines import silent
-from cohortmix.deploy.simulation import _figures, simulate
+from cohortmix.core.data.table import InputError
+from cohortmix.core.privacy.budget import Budget
+from cohortmix.deploy.simulation.consortium import Terms
+from cohortmix.deploy.simulation.engines import silent
+from cohortmix.deploy.simulation.simulation import _figures, simulate
 from cohortmix.protocol.messages import SignedReceipt, SignedStudy, decode
 from cohortmix.protocol.receipts import verify
 from cohortmix.protocol.signing import Key
-from cohortmix.server.publish import FILES, Figures, publish, summarise
+from cohortmix.server.publish.publish import FILES, Figures, publish, summarise
 
 TERMS = Terms(budget=Budget.from_epsilon(3.0), seed=1)
 KEY = Key.generate()

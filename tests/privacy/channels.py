@@ -19,16 +19,17 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from cohortmix.client.data import open_table
-from cohortmix.client.ledger import Ledger
-from cohortmix.client.policy import Policy
-from cohortmix.client.site import Site
-from cohortmix.core import pipeline
-from cohortmix.core.noise import NoiseSource
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.replay import Tape
-from cohortmix.core.schema import Schema
-from cohortmix.core.table import Source
+from cohortmix.client.ledger.ledger import Ledger
+from cohortmix.client.ledger.policy import Policy
+from cohortmix.client.site.site import Site
+from cohortmix.client.table.data import open_table
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.audit.replay import Tape
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import Source
+from cohortmix.core.privacy.noise import NoiseSource
+from cohortmix.core.steps import pipeline
+from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
     ClassSums,
     Common,
@@ -229,7 +230,7 @@ def common_of(reply: bytes) -> Common | None:
     message = decode(reply)
     if not (isinstance(message, SignedRelease) and isinstance(message.release, ClassSums)):
         return None
-    plan = pipeline.Plan(SCHEMA, study().mu2, PATIENTS, study().share)
+    plan = Plan(SCHEMA, study().mu2, PATIENTS, study().share)
     return Common.of(pipeline.common([plan], [message.release.answer.to_core()]))
 
 

@@ -23,9 +23,9 @@ from channels import (
     write,
 )
 
-from cohortmix.client.ledger import Ledger
-from cohortmix.core import adapt, approximate
-from cohortmix.core.noise import NoiseSource
+from cohortmix.client.ledger.ledger import Ledger
+from cohortmix.core.privacy.noise import NoiseSource
+from cohortmix.core.steps import adapt, approximate
 
 
 @pytest.fixture(scope="module")

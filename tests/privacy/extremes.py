@@ -11,12 +11,12 @@ import pyarrow as pa
 from vaults import NoNoise
 
 from cohortmix.core import Schema
-from cohortmix.core.anonymize import sum_query
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.meter import Answer, MemoryMeter
-from cohortmix.core.query import MomentQuery
-from cohortmix.core.table import TableSource
-from cohortmix.core.vault import Vault
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.table import TableSource
+from cohortmix.core.privacy.meter import Answer, MemoryMeter
+from cohortmix.core.privacy.query import MomentQuery
+from cohortmix.core.privacy.vault import Vault
+from cohortmix.core.steps.anonymize import sum_query
 
 CAP = 4
 SCHEMA = Schema.from_yaml(

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cohortmix.client.progress import steps
+from cohortmix.protocol.local.progress import steps
 
 if TYPE_CHECKING:
     from faults import Fault
@@ -44,7 +44,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
 
-vault = Path(find_spec("cohortmix.core.vault").origin).resolve()
+vault = Path(find_spec("cohortmix.core.privacy.vault").origin).resolve()
 assert vault.is_relative_to(Path(__file__).resolve().parent), "the tests would not run on the copy"
 settings.register_profile(
     "one failure", phases=[Phase.explicit, Phase.generate], deadline=None, suppress_health_check=list(HealthCheck)

@@ -18,17 +18,17 @@ import pytest
 from numpy.typing import NDArray
 
 from cohortmix.core import Schema
-from cohortmix.core.audit import Audit, audit, measure
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.lower_bound import RUNS, log_likelihood_ratios
-from cohortmix.core.meter import Answer
-from cohortmix.core.neighbours import MANY_ROWS, Cohort, worst
-from cohortmix.core.noise import NoiseSource, OpenDPNoise
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.pairs import furthest, level_questions, on_vault, questions, replay_random, replay_worst
-from cohortmix.core.replay import Replays, Run, distance2, run
-from cohortmix.core.table import TableSource
-from cohortmix.core.vault import Vault
+from cohortmix.core.audit.audit import Audit, audit, measure
+from cohortmix.core.audit.lower_bound import RUNS, log_likelihood_ratios
+from cohortmix.core.audit.neighbours import MANY_ROWS, Cohort, worst
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.audit.pairs import furthest, level_questions, on_vault, questions, replay_random, replay_worst
+from cohortmix.core.audit.replay import Replays, Run, distance2, run
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.table import TableSource
+from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.privacy.vault import Vault
 
 SCHEMA = Schema.from_yaml(
     """
@@ -191,7 +191,7 @@ def test_a_missing_clip_is_caught_on_signed_numbers(
     tables: dict[str, pa.Table], cohort: Cohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert vault_on(tables, cohort).violations == []
-    monkeypatch.setattr("cohortmix.core.contributions.clip_rows", lambda z, bound2: z)
+    monkeypatch.setattr("cohortmix.core.privacy.contributions.clip_rows", lambda z, bound2: z)
     moved = {text.split(" moved ")[0].split()[-1] for text in vault_on(tables, cohort).violations}
     assert moved == {"2", "3", "4"}  # one-hot cells are never longer than their bound
 

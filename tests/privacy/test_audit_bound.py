@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
-from cohortmix.core.lower_bound import RUNS, attainable, clopper_pearson, lower_bound, runs_needed
+from cohortmix.core.audit.lower_bound import RUNS, attainable, clopper_pearson, lower_bound, runs_needed
 
 
 @pytest.mark.parametrize("errors", [0, 3, 400, 999])

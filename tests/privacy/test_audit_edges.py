@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from cohortmix.core import Schema
-from cohortmix.core.audit import audit
-from cohortmix.core.neighbours import Cohort
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.table import InputError, TableSource
+from cohortmix.core.audit.audit import audit
+from cohortmix.core.audit.neighbours import Cohort
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.table import InputError, TableSource
 
 SCHEMA = Schema.from_yaml(
     """

@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 import pytest
 
 from cohortmix.core import Schema
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.meter import MemoryMeter
-from cohortmix.core.neighbours import KEY, MANY_ROWS, ODD, Cohort, at_random, made_up, worst
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.pairs import level_questions, questions
-from cohortmix.core.table import InputError, TableSource, bounds
-from cohortmix.core.vault import Vault
+from cohortmix.core.audit.neighbours import KEY, MANY_ROWS, ODD, Cohort, at_random, made_up, worst
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.audit.pairs import level_questions, questions
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.table import InputError, TableSource, bounds
+from cohortmix.core.privacy.meter import MemoryMeter
+from cohortmix.core.privacy.vault import Vault
 
 SCHEMA = Schema.from_yaml(
     """

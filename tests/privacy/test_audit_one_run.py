@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from cohortmix.core import Schema
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.meter import Answer
-from cohortmix.core.neighbours import KEY, Cohort
-from cohortmix.core.noise import OpenDPNoise
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.one_run import OneRun, bound, decode, gaussian, one_run, place, refuted
-from cohortmix.core.pairs import on_vault, questions
-from cohortmix.core.replay import Entry, Run, distance2, run
-from cohortmix.core.table import TableSource
+from cohortmix.core.audit.neighbours import KEY, Cohort
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.audit.one_run import OneRun, bound, decode, gaussian, one_run, place, refuted
+from cohortmix.core.audit.pairs import on_vault, questions
+from cohortmix.core.audit.replay import Entry, Run, distance2, run
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.table import TableSource
+from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.privacy.noise import OpenDPNoise
 
 SCHEMA = Schema.from_yaml(
     """

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 import pytest
 
 from cohortmix.core import Schema
-from cohortmix.core.meter import Answer
-from cohortmix.core.neighbours import Cohort, worst
-from cohortmix.core.noise import NoiseSource
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.pairs import on_vault, questions
-from cohortmix.core.replay import Mechanism, Replays, Run, ask, differences, distance2, fingerprint, run
-from cohortmix.core.table import TableSource
+from cohortmix.core.audit.neighbours import Cohort, worst
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.audit.pairs import on_vault, questions
+from cohortmix.core.audit.replay import Mechanism, Replays, Run, ask, differences, distance2, fingerprint, run
+from cohortmix.core.data.table import TableSource
+from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.privacy.noise import NoiseSource
 
 SCHEMA = Schema.from_yaml(
     """

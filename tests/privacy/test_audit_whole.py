@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from cohortmix.core import Schema
-from cohortmix.core.budget import Budget
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.neighbours import Cohort
-from cohortmix.core.noise_keyed import KeyedNoise
+from cohortmix.core.audit.neighbours import Cohort
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.audit.whole import FEATURES, PATIENTS, Again, measure_whole, narrow, patients_like
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.table import TableSource
+from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.synthesis import Release, synthesize
-from cohortmix.core.table import TableSource
-from cohortmix.core.whole import FEATURES, PATIENTS, Again, measure_whole, narrow, patients_like
 
 SCHEMA = Schema.from_yaml(
     """

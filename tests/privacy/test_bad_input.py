@@ -14,9 +14,9 @@ from extremes import ENCODING, HIGH, LOW, MU2, SCHEMA, both, distance2, halves, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortmix.core.anonymize import sum_query
-from cohortmix.core.query import MomentQuery
-from cohortmix.core.table import TableSource
+from cohortmix.core.data.table import TableSource
+from cohortmix.core.privacy.query import MomentQuery
+from cohortmix.core.steps.anonymize import sum_query
 
 # A data frame chooses the type of a column from all its cells. A patient may not change how others are read.
 

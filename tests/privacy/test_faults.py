@@ -14,10 +14,10 @@ from faults import FAULTS, Fault
 from mutate import ROOT, Misfit, Verdict, copy, examine, examine_all, plant, proves_nothing
 
 SOME = FAULTS[0]
-CHEAP = ("tests/core/test_gdp.py::test_advantage_is_reached_by_the_best_attacker",)
+CHEAP = ("tests/core/privacy/test_gdp.py::test_advantage_is_reached_by_the_best_attacker",)
 HALF = Fault(
     "half the advantage",
-    "core/gdp.py",
+    "core/privacy/gdp.py",
     "return math.erf(_checked_mu(mu) / (2 * math.sqrt(2)))",
     "return math.erf(_checked_mu(mu) / (4 * math.sqrt(2)))",
     CHEAP,
@@ -92,7 +92,7 @@ def test_what_proves_nothing_is_not_caught(new: str, why: str) -> None:
         ("ModuleNotFoundError: No module named 'x'", "the fault does not run"),
         ("AssertionError: assert 3 == 4", None),
         ("assert DeadlineExceeded == 0.5", None),
-        ("cohortmix.core.meter.BudgetExceeded: spent mu=1", None),
+        ("cohortmix.core.privacy.meter.BudgetExceeded: spent mu=1", None),
         ("", None),
     ],
 )
@@ -109,7 +109,7 @@ def test_a_fault_that_no_longer_fits_is_named(tmp_path: Path, old: str, found: i
 
 def test_a_copy_holds_all_that_a_test_reads(tmp_path: Path) -> None:
     copy(tmp_path)
-    assert (tmp_path / "lib/cohortmix/core/vault.py").samefile(tmp_path / "core/vault.py")
+    assert (tmp_path / "lib/cohortmix/core/vault.py").samefile(tmp_path / "core/privacy/vault.py")
     for name in ("core", "deploy/demo", "tests/privacy"):
         there = {file.name for file in (ROOT / name).iterdir() if file.is_file()}
         assert {file.name for file in (tmp_path / name).iterdir() if file.is_file()} == there

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cohortmix.core import gdp
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.replay import Replays, run
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.audit.replay import Replays, run
+from cohortmix.core.privacy import gdp
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CLAIMED_AT = "published, public bounds"  # nothing leaks by the scaling

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cohortmix.core import Budget, Schema
-from cohortmix.core.noise_keyed import KeyedNoise
+from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.synthesis import Release, synthesize
 
 

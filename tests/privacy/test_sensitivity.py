@@ -15,8 +15,8 @@ from extremes import CAP, ENCODING, HIGH, LOW, MU2, NUMBERS, SCHEMA, Row, Rows, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortmix.core.anonymize import sum_query
-from cohortmix.core.query import Block, MomentQuery, SumQuery
+from cohortmix.core.privacy.query import Block, MomentQuery, SumQuery
+from cohortmix.core.steps.anonymize import sum_query
 
 FAR = [float("nan"), float("inf"), float("-inf"), 1e308, -1e308, -0.0, 0.0, 5e-324, -5e-324, 2.0**53 + 2, None]
 ODD = ["nan", "inf", "1e308", "-0.0", "5e-324", "9007199254740993", "seven", "<7", "", "NA", "true", None]

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from vaults import NoNoise
 
-from cohortmix.core import Schema, contributions
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.meter import Answer, MemoryMeter
-from cohortmix.core.query import DIAGONAL, OFF_DIAGONAL, ClassMoment, Coordinate, LevelMoment, LevelSum
-from cohortmix.core.vault import Vault
+from cohortmix.core import Schema
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.privacy import contributions
+from cohortmix.core.privacy.meter import Answer, MemoryMeter
+from cohortmix.core.privacy.query import DIAGONAL, OFF_DIAGONAL, ClassMoment, Coordinate, LevelMoment, LevelSum
+from cohortmix.core.privacy.vault import Vault
 
 CAP = 4
 SCHEMA = Schema.from_yaml(

@@ -35,15 +35,15 @@ from channels import (
 )
 from numpy.typing import NDArray
 
-from cohortmix.client.data import open_table
-from cohortmix.client.ledger import Ledger
-from cohortmix.core import adapt, pipeline
-from cohortmix.core.anonymize import sum_query
-from cohortmix.core.centroids import SiteCentroids
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.schema import Category
-from cohortmix.core.table import TableSource
+from cohortmix.client.ledger.ledger import Ledger
+from cohortmix.client.table.data import open_table
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.schema import Category
+from cohortmix.core.data.table import TableSource
+from cohortmix.core.steps import adapt, pipeline
+from cohortmix.core.steps.anonymize import sum_query
+from cohortmix.core.steps.centroids import SiteCentroids
 from cohortmix.protocol.messages import Centroids, ClassSums, Code, Refusal, SignedRelease, decode, encode
 
 

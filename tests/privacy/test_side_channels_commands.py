@@ -11,7 +11,7 @@ from channels import COUNTS, MARK, SCHEMA, table, with_odd_patient, write
 from typer.testing import CliRunner
 
 from cohortmix.deploy.cli import app
-from cohortmix.deploy.engines import reason_of
+from cohortmix.deploy.simulation.engines import reason_of
 
 ANYHOW = ("--max-unreadable", "1")  # values that cannot be read stop nothing
 ALONE = "not as declared in your table (said here alone): "

@@ -13,13 +13,13 @@ import pytest
 from channels import Watch
 from numpy.typing import NDArray
 
-from cohortmix.client import site as site_module
-from cohortmix.core.meter import Meter
-from cohortmix.core.noise import MIN_SIGMA, AddNoise, NoiseSource, OpenDPNoise
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.schema import Schema
-from cohortmix.core.table import Source
-from cohortmix.core.vault import Vault
+from cohortmix.client.site import site as site_module
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import Source
+from cohortmix.core.privacy.meter import Meter
+from cohortmix.core.privacy.noise import MIN_SIGMA, AddNoise, NoiseSource, OpenDPNoise
+from cohortmix.core.privacy.vault import Vault
 from cohortmix.protocol.messages import SignedRelease, decode
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from cohortmix.core.budget import Budget
+from cohortmix.core.privacy.budget import Budget
 from cohortmix.protocol.fields import exact
 from cohortmix.protocol.messages import (
     MAX_BYTES,

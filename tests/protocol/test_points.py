@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 from pydantic import ValidationError
 
-from cohortmix.client.config import SiteConfig
-from cohortmix.client.policy import Policy
+from cohortmix.client.ledger.policy import Policy
+from cohortmix.client.site.config import SiteConfig
 from cohortmix.protocol.messages import Description, MessageError, SiteEntry, decode, encode
 from cohortmix.protocol.points import SMALL_ORDER, P, is_weak
 from cohortmix.protocol.signing import Key, SignatureError, verify

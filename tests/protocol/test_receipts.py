@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cohortmix.core.gdp import epsilon_of
+from cohortmix.core.privacy.gdp import epsilon_of
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
     TEST_WARNING,

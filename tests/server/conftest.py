@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cohortmix.core.schema import Schema
+from cohortmix.core.data.schema import Schema
 from cohortmix.protocol.messages import Description, encode
 
 SCHEMA = """

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cohortmix.core import anonymize, pipeline
-from cohortmix.core.centroids import Common as CommonFacts
-from cohortmix.core.meter import Answer, MemoryMeter
-from cohortmix.core.noise_keyed import KeyedNoise
-from cohortmix.core.pipeline import Plan
-from cohortmix.core.schema import Schema
-from cohortmix.core.table import TableSource
-from cohortmix.core.vault import Vault
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import TableSource
+from cohortmix.core.privacy.meter import Answer, MemoryMeter
+from cohortmix.core.privacy.vault import Vault
+from cohortmix.core.steps import anonymize, pipeline
+from cohortmix.core.steps.centroids import Common as CommonFacts
+from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
     Centroids,
     Common,

@@ -23,10 +23,10 @@ from one_site import (
     vault,
 )
 
-from cohortmix.core import anonymize, pipeline
-from cohortmix.core.encoding import Encoding
-from cohortmix.core.meter import Answer
-from cohortmix.core.pipeline import Plan
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.steps import anonymize, pipeline
+from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
     Centroids,

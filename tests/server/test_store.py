@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from cohortmix.core.table import InputError
+from cohortmix.core.data.table import InputError
 from cohortmix.server.store import Publication, RefusalEntry, Store
 
 STUDY = "a" * 64

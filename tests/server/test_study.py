@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cohortmix.core.table import InputError
+from cohortmix.core.data.table import InputError
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.messages import SignedStudy, decode
 from cohortmix.protocol.signing import Key, verify_study
-from cohortmix.server.draft import draft
-from cohortmix.server.status import State, Status, spent
+from cohortmix.server.commands.draft import draft
+from cohortmix.server.commands.status import State, Status, spent
 from cohortmix.server.study import SCHEMA, SIGNED, SPEC, Study
 
 KEY = Key.from_bytes(bytes(range(32)))

@@ -7,21 +7,21 @@ from .fault import CONTRIBUTIONS, LATTICE, LEVELS, VAULT, Fault
 FAULTS = (
     Fault(
         "the vault's clip removed from the level sums",
-        "core/contributions.py",
+        "core/privacy/contributions.py",
         "clip_rows(_levels(codes, query.coordinates), query.radius**2)",
         "_levels(codes, query.coordinates)",
         (f"{LEVELS}::test_sensitivity_of_noisy_level_sum",),
     ),
     Fault(
         "the vault's clip removed from the level moments",
-        "core/contributions.py",
+        "core/privacy/contributions.py",
         "clip_rows(_levels(codes, query.coordinates), bound2)",
         "_levels(codes, query.coordinates)",
         (f"{LEVELS}::test_sensitivity_of_noisy_level_moment",),
     ),
     Fault(
         "class moments clip what is projected, and not the projection",
-        "core/contributions.py",
+        "core/privacy/contributions.py",
         "        z = project(_levels(codes, query.coordinates), directions, query.divisor)\n"
         "        psi[:, :-1] = clip_rows(z, query.radius**2)\n",
         "        x = clip_rows(_levels(codes, query.coordinates), query.radius**2)\n"
@@ -30,14 +30,14 @@ FAULTS = (
     ),
     Fault(
         "the clip rounds up",
-        "core/lattice.py",
+        "core/privacy/lattice.py",
         "(np.abs(z[over]) * isqrt(bound2) // length)",
         "-(-np.abs(z[over]) * isqrt(bound2) // length)",
         (f"{LATTICE}::test_clipped_rows_keep_the_bound_in_integers",),
     ),
     Fault(
         "psi psi^T quantised instead of psi",
-        "core/contributions.py",
+        "core/privacy/contributions.py",
         "        psi = clip_rows(_levels(codes, query.coordinates), bound2)\n"
         "        reals = divide_by_root(psi, parts, MOMENT_UNIT).astype(np.float64)\n"
         "        total += (reals.T @ reals).astype(np.int64)",
@@ -49,7 +49,7 @@ FAULTS = (
     ),
     Fault(
         "a batch is reduced in floating point before it is quantised",
-        "core/contributions.py",
+        "core/privacy/contributions.py",
         "        z = divide(clip_rows(z, query.bound2), parts)\n"
         "        for c in range(len(total)):\n"
         "            total[c] += z[label == c].sum(axis=0)\n",
@@ -60,70 +60,70 @@ FAULTS = (
     ),
     Fault(
         "shares of a negative number are rounded down",
-        "core/lattice.py",
+        "core/privacy/lattice.py",
         "return np.sign(z) * (np.abs(z) // parts[:, None])",
         "return z // parts[:, None]",
         (f"{LATTICE}::test_shares_of_a_row_are_truncated_towards_zero",),
     ),
     Fault(
         "the length of a row in floating point",
-        "core/lattice.py",
+        "core/privacy/lattice.py",
         "    length = floor_sqrt(norm2[over] - 1)[:, None] + 1\n",
         "    length = np.ceil(np.sqrt(norm2[over].astype(np.float64))).astype(np.int64)[:, None]\n",
         (f"{LATTICE}::test_the_length_of_a_row_is_no_rounded_number",),
     ),
     Fault(
         "the norm of a row in floating point",
-        "core/lattice.py",
+        "core/privacy/lattice.py",
         "    norm2 = (z * z).sum(axis=1)\n",
         "    norm2 = (z.astype(np.float64) ** 2).sum(axis=1).astype(np.int64)\n",
         (f"{LATTICE}::test_the_length_of_a_row_is_no_rounded_number",),
     ),
     Fault(
         "level moments without the limit of a batch",
-        "core/contributions.py",
+        "core/privacy/contributions.py",
         "    for codes, _, parts in _chunks(rows, min(BATCH_NUMBERS // width, EXACT // bound2)):\n",
         "    for codes, _, parts in _chunks(rows, BATCH_NUMBERS // width):\n",
         (f"{CONTRIBUTIONS}::test_a_level_moment_is_exact_at_the_largest_radius",),
     ),
     Fault(
         "class moments without the limit of a batch",
-        "core/contributions.py",
+        "core/privacy/contributions.py",
         "    most = min(BATCH_NUMBERS // max(query.width, len(query.coordinates)), EXACT // query.bound2)\n",
         "    most = BATCH_NUMBERS // max(query.width, len(query.coordinates))\n",
         (f"{CONTRIBUTIONS}::test_a_class_moment_is_exact_at_the_largest_radius",),
     ),
     Fault(
         "pair tables without the limit of a batch",
-        "core/contributions.py",
+        "core/privacy/contributions.py",
         "    for codes, label, parts in _chunks(rows, min(BATCH_NUMBERS // width, EXACT // bound2)):\n",
         "    for codes, label, parts in _chunks(rows, BATCH_NUMBERS // width):\n",
         (f"{CONTRIBUTIONS}::test_a_pair_table_is_exact_on_a_finer_lattice",),
     ),
     Fault(
         "level sums are clipped one step beyond their radius",
-        "core/contributions.py",
+        "core/privacy/contributions.py",
         "clip_rows(_levels(codes, query.coordinates), query.radius**2)",
         "clip_rows(_levels(codes, query.coordinates), query.radius**2 + 1)",
         (f"{CONTRIBUTIONS}::test_a_row_one_step_beyond_the_radius_is_clipped",),
     ),
     Fault(
         "level moments are clipped one step beyond their radius",
-        "core/contributions.py",
+        "core/privacy/contributions.py",
         "width, bound2 = len(query.coordinates), query.radius**2",
         "width, bound2 = len(query.coordinates), query.radius**2 + 1",
         (f"{CONTRIBUTIONS}::test_a_row_one_step_beyond_the_radius_is_clipped",),
     ),
     Fault(
         "class moments are clipped to the bound with their label",
-        "core/contributions.py",
+        "core/privacy/contributions.py",
         "psi[:, :-1] = clip_rows(z, query.radius**2)",
         "psi[:, :-1] = clip_rows(z, query.bound2)",
         (f"{CONTRIBUTIONS}::test_a_projection_is_clipped_to_its_radius_and_not_to_the_bound_with_its_label",),
     ),
     Fault(
         "level sums are divided first, and then clipped",
-        "core/contributions.py",
+        "core/privacy/contributions.py",
         "        z[:, : len(query.coordinates)] = clip_rows(_levels(codes, query.coordinates), "
         "query.radius**2)\n"
         "        z = divide(z, parts)\n",
@@ -134,7 +134,7 @@ FAULTS = (
     ),
     Fault(
         "level moments are divided first, and then clipped",
-        "core/contributions.py",
+        "core/privacy/contributions.py",
         "        psi = clip_rows(_levels(codes, query.coordinates), bound2)\n"
         "        reals = divide_by_root(psi, parts, MOMENT_UNIT).astype(np.float64)",
         "        psi = divide_by_root(_levels(codes, query.coordinates), parts, MOMENT_UNIT)\n"
@@ -143,7 +143,7 @@ FAULTS = (
     ),
     Fault(
         "the label of a class moment is not divided among rows",
-        "core/contributions.py",
+        "core/privacy/contributions.py",
         "        psi[:, :-1] = clip_rows(z, query.radius**2)\n"
         "        psi = divide_by_root(psi, parts, MOMENT_UNIT)\n",
         "        psi[:, :-1] = divide_by_root(clip_rows(z, query.radius**2), parts, MOMENT_UNIT)\n",

@@ -26,20 +26,28 @@ class Fault:
     fast: bool = False
 
 
-NOISE, VAULT = "tests/core/test_noise.py", "tests/core/test_vault.py"
-SPY, LAYOUT = "tests/core/test_noise_spy.py", "tests/test_layout.py"
-CONTRIBUTIONS, DISCRETE = "tests/core/test_contributions.py", "tests/core/test_gdp_discrete.py"
-LATTICE, METER, QUERY = "tests/core/test_lattice.py", "tests/core/test_meter.py", "tests/core/test_query.py"
+NOISE, VAULT = "tests/core/privacy/test_noise.py", "tests/core/privacy/test_vault.py"
+SPY, LAYOUT = "tests/core/privacy/test_noise_spy.py", "tests/test_layout.py"
+CONTRIBUTIONS, DISCRETE = "tests/core/privacy/test_contributions.py", "tests/core/privacy/test_gdp_discrete.py"
+LATTICE, METER, QUERY = (
+    "tests/core/privacy/test_lattice.py",
+    "tests/core/privacy/test_meter.py",
+    "tests/core/privacy/test_query.py",
+)
 SENSITIVITY, LEVELS = "tests/privacy/test_sensitivity.py", "tests/privacy/test_sensitivity_levels.py"
 BAD_INPUT, RELEASE = "tests/privacy/test_bad_input.py", "tests/privacy/test_release.py"
 AUDIT, SIDE_CHANNELS = "tests/privacy/test_audit.py", "tests/privacy/test_side_channels.py"
-PIPELINE, SYNTHESIS = "tests/core/test_pipeline.py", "tests/core/test_synthesis.py"
-BUDGET, GDP = "tests/core/test_budget.py", "tests/core/test_gdp.py"
+PIPELINE, SYNTHESIS = "tests/core/steps/test_pipeline.py", "tests/core/test_synthesis.py"
+BUDGET, GDP = "tests/core/privacy/test_budget.py", "tests/core/privacy/test_gdp.py"
 RECEIPTS, MESSAGES = "tests/protocol/test_receipts.py", "tests/protocol/test_messages.py"
-LEDGER, RESERVATION = "tests/client/test_ledger.py", "tests/client/test_reservation.py"
-ACT, MARK = "tests/client/test_act.py", "tests/client/test_mark.py"
-TABLE, CHECK, KNOWN = "tests/core/test_table.py", "tests/core/test_check.py", "tests/core/test_known.py"
-DIMENSIONS, DAYS = "tests/core/test_dimensions.py", "tests/client/test_ledger_days.py"
-POLICY, SNAPSHOT = "tests/client/test_policy.py", "tests/client/test_snapshot.py"
-SITE, REFUSALS = "tests/client/test_site.py", "tests/client/test_site_refusals.py"
-TICKS = "tests/client/test_daemon_ticks.py"
+LEDGER, RESERVATION = "tests/client/ledger/test_ledger.py", "tests/client/ledger/test_reservation.py"
+ACT, MARK = "tests/client/ledger/test_signed_act.py", "tests/client/ledger/test_mark.py"
+TABLE, CHECK, KNOWN = (
+    "tests/core/data/test_table.py",
+    "tests/core/utility/test_check.py",
+    "tests/core/steps/test_known.py",
+)
+DIMENSIONS, DAYS = "tests/core/test_dimensions.py", "tests/client/ledger/test_ledger_days.py"
+POLICY, SNAPSHOT = "tests/client/ledger/test_policy.py", "tests/client/table/test_snapshot.py"
+SITE, REFUSALS = "tests/client/site/test_site.py", "tests/client/site/test_site_refusals.py"
+TICKS = "tests/client/site/test_daemon_ticks.py"

@@ -7,7 +7,7 @@ from .fault import LAYOUT, NOISE, SITE, SPY, SYNTHESIS, VAULT, Fault
 FAULTS = (
     Fault(
         "noise at 2/3 of sigma",
-        "core/noise.py",
+        "core/privacy/noise.py",
         "scale=float(sigma))(values",
         "scale=float(sigma) * 2 / 3)(values",
         (f"{NOISE}::test_law_is_accepted_and_other_scales_are_rejected",),
@@ -15,7 +15,7 @@ FAULTS = (
     ),
     Fault(
         "noise at 2/3 of the sigma that is paid for",
-        "core/vault.py",
+        "core/privacy/vault.py",
         '            noised = self._add_noise(self._exact(query) << shift, sigma, f"{question}:{index}")\n',
         "            exact = self._exact(query) << shift\n"
         '            noised = exact + 2 * (self._add_noise(exact, sigma, f"{question}:{index}") - exact) // 3\n',
@@ -23,7 +23,7 @@ FAULTS = (
     ),
     Fault(
         "noise from a seeded generator in production",
-        "core/noise.py",
+        "core/privacy/noise.py",
         "return np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)",
         "draws = np.random.default_rng(1).standard_normal(values.size)\n"
         "        return values + np.rint(sigma * draws).astype(np.int64)",
@@ -33,12 +33,12 @@ FAULTS = (
         "the keyed source is the default",
         "core/synthesis.py",
         "    noise = noise or OpenDPNoise()",
-        "    from cohortmix.core.noise_keyed import KeyedNoise\n\n    noise = noise or KeyedNoise(0)",
+        "    from cohortmix.core.audit.noise_keyed import KeyedNoise\n\n    noise = noise or KeyedNoise(0)",
         (f"{SYNTHESIS}::test_real_noise_is_new_each_time",),
     ),
     Fault(
         "noise drawn on zero and added in floating point",
-        "core/noise.py",
+        "core/privacy/noise.py",
         "return np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)",
         "noise = dp.m.make_gaussian(*space, scale=float(sigma))([0] * len(values))\n"
         "        return (values + np.array(noise, dtype=np.float64)).astype(np.int64)",
@@ -46,21 +46,21 @@ FAULTS = (
     ),
     Fault(
         "a lattice of 2^10 steps, so that kappa counts",
-        "core/noise.py",
+        "core/privacy/noise.py",
         "MIN_SIGMA: Final = 2**32",
         "MIN_SIGMA: Final = 2**10",
         (f"{NOISE}::test_the_lattice_makes_kappa_negligible",),
     ),
     Fault(
         "sigma rounded down, so that mu^2 passes what was allowed",
-        "core/noise.py",
+        "core/privacy/noise.py",
         "return -(-sigma >> excess_bits) << excess_bits",
         "return sigma >> excess_bits << excess_bits",
         (f"{NOISE}::test_ceil_sqrt_at_whole_roots",),
     ),
     Fault(
         "noise cut at 4 sigma",
-        "core/noise.py",
+        "core/privacy/noise.py",
         "return np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)",
         "noised = np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)\n"
         "        return values + np.clip(noised - values, -4 * int(sigma), 4 * int(sigma))",
@@ -68,7 +68,7 @@ FAULTS = (
     ),
     Fault(
         "noise beyond 4 sigma is drawn again",
-        "core/noise.py",
+        "core/privacy/noise.py",
         "return np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)",
         "noised = np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)\n"
         "        far = np.abs(noised - values) > 4 * int(sigma)\n"
@@ -79,7 +79,7 @@ FAULTS = (
     ),
     Fault(
         "noise repeated after 4,096 numbers",
-        "core/noise.py",
+        "core/privacy/noise.py",
         "return np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)",
         "noised = np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)\n"
         "        return values + np.resize((noised - values)[:4096], values.size)",
@@ -87,7 +87,7 @@ FAULTS = (
     ),
     Fault(
         "noise scaled through float32",
-        "core/noise.py",
+        "core/privacy/noise.py",
         "return np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)",
         "noised = np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)\n"
         "        scaled = ((noised - values) / sigma).astype(np.float32).astype(np.float64)\n"
@@ -96,14 +96,14 @@ FAULTS = (
     ),
     Fault(
         "the scale that OpenDP is given goes through float32",
-        "core/noise.py",
+        "core/privacy/noise.py",
         "scale=float(sigma))(values",
         "scale=float(np.float32(sigma)))(values",
         (f"{SPY}::test_a_source_gives_what_opendp_draws",),
     ),
     Fault(
         "the vault cuts the noise at 4 sigma",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "            self._meter.store(index, Answer(",
         "            exact = self._exact(query) << shift\n"
         "            noised = exact + np.clip(noised - exact, -4 * sigma, 4 * sigma)\n"
@@ -112,7 +112,7 @@ FAULTS = (
     ),
     Fault(
         "the vault repeats the noise after 4,096 numbers",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "            self._meter.store(index, Answer(",
         "            exact = self._exact(query) << shift\n"
         "            noised = exact + np.resize((noised - exact)[:4096], exact.size)\n"
@@ -121,7 +121,7 @@ FAULTS = (
     ),
     Fault(
         "the vault halves the noise of the real source",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "            self._meter.store(index, Answer(",
         '            if getattr(getattr(self._add_noise, "__self__", None), "private", False):\n'
         "                exact = self._exact(query) << shift\n"
@@ -145,7 +145,7 @@ FAULTS = (
     ),
     Fault(
         "a site halves the noise of the real source",
-        "client/site.py",
+        "client/site/site.py",
         "        return Vault(self._source, self._schema, self._noise.add, reserved)\n",
         "        noise = self._noise\n"
         "        if noise.private:\n"

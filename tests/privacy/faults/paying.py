@@ -7,7 +7,7 @@ from .fault import ACT, DAYS, LEDGER, MARK, MESSAGES, METER, QUERY, RESERVATION,
 FAULTS = (
     Fault(
         "paid for after the draw",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "            self._meter.debit(index, question, cost)\n"
         '            noised = self._add_noise(self._exact(query) << shift, sigma, f"{question}:{index}")\n',
         '            noised = self._add_noise(self._exact(query) << shift, sigma, f"{question}:{index}")\n'
@@ -16,7 +16,7 @@ FAULTS = (
     ),
     Fault(
         "an answer is read before it is stored",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "            self._meter.store(index, Answer(noised, sigma, unit << shift, paid, cost, question))\n"
         "            stored = self._meter.load(index)\n",
         "            stored = Answer(noised, sigma, unit << shift, paid, cost, question)\n"
@@ -25,56 +25,56 @@ FAULTS = (
     ),
     Fault(
         "a second draw for the price of one",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "        stored = self._meter.load(index)\n        if stored is None:",
         "        stored = None\n        if stored is None:",
         (f"{METER}::test_a_stored_answer_is_not_drawn_again",),
     ),
     Fault(
         "an answer given to another question",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "if stored is None or stored.question != question:",
         "if stored is None:",
         (f"{METER}::test_another_question_under_the_same_index_is_refused",),
     ),
     Fault(
         "the hash of a question leaves out its weights",
-        "core/query.py",
+        "core/privacy/query.py",
         "[NAMES[type(query)], *parts(query)]",
         "[NAMES[type(query)], parts(query)[0]]",
         (f"{QUERY}::test_the_question_is_the_query_and_the_schema",),
     ),
     Fault(
         "a reservation names no key",
-        "client/ledger.py",
+        "client/ledger/ledger.py",
         "for step, key in reserved if key is not None",
         "for step, key in reserved if key is not None and not reserved",
         (f"{ACT}::test_a_reservation_says_whose_ledger_it_is_before_anything_is_signed",),
     ),
     Fault(
         "another question on the budget of the first",
-        "core/meter.py",
+        "core/privacy/meter.py",
         "self._paid[index] != (question, mu2)",
         "self._paid[index][1] < mu2",
         (f"{METER}::test_a_question_that_was_paid_for_is_drawn_once_and_for_that_price",),
     ),
     Fault(
         "another question on the budget of the first, in the ledger",
-        "client/reservation.py",
+        "client/ledger/reservation.py",
         "if paid[index] != asked:",
         "if paid[index].mu2 != mu2:",
         (f"{RESERVATION}::test_debit_is_idempotent_for_one_question_only",),
     ),
     Fault(
         "a second draw replaces the stored answer",
-        "client/reservation.py",
+        "client/ledger/reservation.py",
         "!= asked or index in self._answers():",
         "!= asked:",
         (f"{RESERVATION}::test_an_answer_is_stored_once",),
     ),
     Fault(
         "the cap ignores open reservations",
-        "client/ledger.py",
+        "client/ledger/ledger.py",
         "total_mu2(each.mu2 for each in entries), mu2",
         "total_mu2(each.mu2 for each in entries if each.committed), mu2",
         (f"{LEDGER}::test_over_the_cap_is_refused_with_the_parts_apart",),
@@ -82,42 +82,42 @@ FAULTS = (
     ),
     Fault(
         "a study's approval counts for each request anew",
-        "client/ledger.py",
+        "client/ledger/ledger.py",
         "total_mu2(each.mu2 for each in entries if each.study == study)",
         "Fraction(0)",
         (f"{LEDGER}::test_the_approved_budget_covers_all_requests_of_a_study",),
     ),
     Fault(
         "one request id, two contents",
-        "client/ledger.py",
+        "client/ledger/ledger.py",
         "if known[0].request != request_hash:",
         "if not known[0].request:",
         (f"{SITE}::test_one_id_has_one_content",),
     ),
     Fault(
         "a signature that raised the cap once raises it again",
-        "client/act.py",
+        "client/ledger/signed_act.py",
         'canonical(plain | {"previous": previous})',
         "canonical(plain)",
         (f"{ACT}::test_a_signed_cap_is_good_at_its_place_only",),
     ),
     Fault(
         "a key that was replaced by hand goes on in a ledger of receipts",
-        "client/act.py",
+        "client/ledger/signed_act.py",
         "        if not under(signer, entry):",
         "        if isinstance(entry, Act) and not under(signer, entry):",
         (f"{ACT}::test_receipts_alone_say_whose_ledger_it_is",),
     ),
     Fault(
         "an earlier key signs after its successor",
-        "client/ledger.py",
+        "client/ledger/ledger.py",
         "if self._key is not None and keys and keys[-1] != self._key:",
         "if self._key is not None and keys and keys[0] == self._key:",
         (f"{ACT}::test_an_earlier_key_signs_nothing_after_its_successor",),
     ),
     Fault(
         "a ledger that was set back opens",
-        "protocol/mark.py",
+        "protocol/storage/mark.py",
         "        if mark is not None:\n"
         "            self._require_history(mark, place, hash_of)\n            if self",
         "        if mark is not None and place.steps >= mark.steps:\n"
@@ -126,14 +126,14 @@ FAULTS = (
     ),
     Fault(
         "the day of an act is not under its signature",
-        "client/act.py",
+        "client/ledger/signed_act.py",
         "        if self.day is None:",
         "        if self.day is None or plain:",
         (f"{DAYS}::test_the_day_of_an_act_is_signed",),
     ),
     Fault(
         "a revocation of an older ledger is read as an approval",
-        "client/act.py",
+        "client/ledger/signed_act.py",
         'decision="revoked" if content == b"revoked" else "approved"',
         'decision="approved" if content == b"revoked" else "approved"',
         (f"{DAYS}::test_a_ledger_from_before_days_opens_and_holds",),

@@ -23,8 +23,8 @@ FAULTS = (
         "core/synthesis.py",
         "    common = pipeline.common([plan], [own])\n",
         "    from dataclasses import replace\n\n"
-        "    from cohortmix.core.anonymize import sum_query\n"
-        "    from cohortmix.core.encoding import Encoding\n\n"
+        "    from cohortmix.core.steps.anonymize import sum_query\n"
+        "    from cohortmix.core.data.encoding import Encoding\n\n"
         "    query = sum_query(Encoding.of(plan.schema))\n"
         "    true = replace(own, values=vault._exact(query), unit=query.unit)\n"
         "    common = pipeline.common([plan], [true])\n",
@@ -32,17 +32,17 @@ FAULTS = (
     ),
     Fault(
         "the Gaussian variant is centred at the true mean",
-        "core/gaussian_answers.py",
+        "core/gaussian/learn.py",
         "levels = replace(levels, centre=_centre(levels, _first(vault, levels, plan).estimate, plan.patients))",
         "_first(vault, levels, plan)\n"
         "    query = LevelSum(levels.coordinates(SUM_UNIT), _steps(FIRST_RADIUS, levels, SUM_UNIT), 0, SUM_UNIT)\n"
         "    true = vault._exact(query) / SUM_UNIT\n"
         "    levels = replace(levels, centre=_centre(levels, true, plan.patients))",
-        ("tests/core/test_gaussian.py::test_nothing_but_the_answers_depends_on_the_records",),
+        ("tests/core/gaussian/test_model.py::test_nothing_but_the_answers_depends_on_the_records",),
     ),
     Fault(
         "a number of components that depends on the records",
-        "core/pipeline.py",
+        "core/steps/pipeline.py",
         "    answer = anonymize.answer_b(vault, common.groups, plan.mu2_moments)\n",
         "    answer = anonymize.answer_b(vault, common.groups, plan.mu2_moments)\n"
         "    from dataclasses import replace\n\n"
@@ -52,7 +52,7 @@ FAULTS = (
     ),
     Fault(
         "the second answer may cost the whole budget again",
-        "core/pipeline.py",
+        "core/steps/pipeline.py",
         "return self.mu2 - self.mu2_sums",
         "return self.mu2 if self.fits_mixture else self.mu2 - self.mu2_sums",
         (f"{PIPELINE}::test_the_parts_of_a_plan_make_its_budget",),
@@ -73,7 +73,7 @@ FAULTS = (
     ),
     Fault(
         "mu of a study rounded down, but not to what its receipts will say",
-        "server/draft.py",
+        "server/commands/draft.py",
         "while mu > step and asked and Total(Fraction(mu) ** 2, Fraction(kappa)).epsilon(delta) > asked:",
         "while False:",
         (
@@ -89,21 +89,21 @@ FAULTS = (
     ),
     Fault(
         "kappa of half the numbers",
-        "core/gdp.py",
+        "core/privacy/gdp.py",
         "return int(d) / (24 * int(sigma) ** 2)",
         "return int(d) / (48 * int(sigma) ** 2)",
         (f"{GDP}::test_kappa_rests_on_a_pointwise_bound_whose_constant_is_sharp",),
     ),
     Fault(
         "mu of several releases is the largest of them",
-        "core/gdp.py",
+        "core/privacy/gdp.py",
         "return math.hypot(*(_checked_mu(mu) for mu in mus))",
         "return max(map(_checked_mu, mus), default=0.0)",
         (f"{GDP}::test_composition_is_the_root_of_the_sum_of_squares",),
     ),
     Fault(
         "the default delta is 1e-5 for any number of patients",
-        "core/budget.py",
+        "core/privacy/budget.py",
         "delta = min(DEFAULT_DELTA, largest) if",
         "delta = DEFAULT_DELTA if",
         (f"{BUDGET}::test_default_delta_never_permits_publishing_a_patient",),
@@ -159,49 +159,49 @@ FAULTS = (
     ),
     Fault(
         "the epsilon of discrete noise ignores kappa",
-        "core/gdp.py",
+        "core/privacy/gdp.py",
         "return min(concentrated, epsilon_of(mu, delta, kappa))",
         "return min(concentrated, epsilon_of(mu, delta))",
         (f"{DISCRETE}::test_it_agrees_with_fifty_digits",),
     ),
     Fault(
         "the concentrated bound without its factor of 2",
-        "core/gdp.py",
+        "core/privacy/gdp.py",
         "concentrated = rho + 2 * math.sqrt(",
         "concentrated = rho + math.sqrt(",
         (f"{DISCRETE}::test_without_kappa_it_is_that_of_continuous_noise",),
     ),
     Fault(
         "where kappa has all of delta, it is forgotten",
-        "core/gdp.py",
+        "core/privacy/gdp.py",
         "        return concentrated\n",
         "        return min(concentrated, epsilon_of(mu, delta))\n",
         (f"{DISCRETE}::test_it_is_the_smaller_of_two_bounds_and_there_always_is_one",),
     ),
     Fault(
         "kappa counts once, not on both neighbours",
-        "core/gdp.py",
+        "core/privacy/gdp.py",
         "    log_kappa = math.log(kappa) + epsilon + math.log1p(math.exp(-epsilon))\n",
         "    log_kappa = math.log(kappa)\n",
         (f"{DISCRETE}::test_it_agrees_with_fifty_digits",),
     ),
     Fault(
         "the hash of a schema forgets the order of its columns",
-        "core/schema.py",
+        "core/data/schema.py",
         '        plain["columns"] = list(plain["columns"].items())',
         "        pass",
-        ("tests/core/test_schema.py::test_the_hash_depends_on_whatever_numbers_cells",),
+        ("tests/core/data/test_schema.py::test_the_hash_depends_on_whatever_numbers_cells",),
     ),
     Fault(
         "the hash of a schema forgets the order of a category's values",
-        "core/schema.py",
+        "core/data/schema.py",
         "        return [_as_texts(value) for value in plain]",
         "        return sorted((_as_texts(value) for value in plain), key=str)",
-        ("tests/core/test_schema.py::test_the_hash_depends_on_whatever_numbers_cells",),
+        ("tests/core/data/test_schema.py::test_the_hash_depends_on_whatever_numbers_cells",),
     ),
     Fault(
         "a second answer of a round is off its receipt",
-        "client/site.py",
+        "client/site/site.py",
         "reserved.answers(), strict=True))",
         "reserved.answers(), strict=False))",
         (f"{SITE}::test_an_answer_without_a_name_on_the_receipt_is_not_released",),
@@ -231,14 +231,14 @@ FAULTS = (
     ),
     Fault(
         "rows of nobody are dealt out as patients",
-        "deploy/split.py",
+        "deploy/simulation/split.py",
         "            table = table.filter(pa.array([key is not None for key in keys], pa.bool_()))\n",
         "            table = table.filter(table.column(schema.patient_key).is_valid())\n",
-        ("tests/deploy/test_split.py::test_rows_of_nobody_move_no_number_of_patients",),
+        ("tests/deploy/simulation/test_split.py::test_rows_of_nobody_move_no_number_of_patients",),
     ),
     Fault(
         "a simulation names its sites in the order of the table",
-        "deploy/simulation.py",
+        "deploy/simulation/simulation.py",
         "for name in sorted(set(names.tolist()))}",
         "for name in dict.fromkeys(names.tolist())}",
         ("tests/deploy/test_cli.py::test_the_order_of_sites_does_not_follow_the_order_of_records",),

@@ -16,7 +16,7 @@ from .fault import (
 FAULTS = (
     Fault(
         "sensitivity of the class sums sqrt(2) too small",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "query.unit, 2 * query.bound2, largest",
         "query.unit, query.bound2, largest",
         (f"{SENSITIVITY}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
@@ -24,70 +24,70 @@ FAULTS = (
     ),
     Fault(
         "sensitivity of the second moments sqrt(2) too small",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "q * (q - 1) * unit**2",
         "q * (q - 1) // 2 * unit**2",
         (f"{SENSITIVITY}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
         "pairs within one feature are counted as well",
-        "core/query.py",
+        "core/privacy/query.py",
         "feature[:, None] < feature[None, :]",
         "feature[:, None] <= feature[None, :]",
         (f"{SENSITIVITY}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
         "sensitivity of the level sums 2 too small",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "max(4 * query.radius**2 + cut**2,",
         "max(query.radius**2 + cut**2,",
         (f"{LEVELS}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
         "what division cuts off a label entry is forgotten",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "max(4 * query.radius**2 + cut**2,",
         "max(4 * query.radius**2,",
         (f"{LEVELS}::test_the_label_entry_of_many_rows_is_short_by_what_division_cuts_off",),
     ),
     Fault(
         "sensitivity of the level moments sqrt(2) too small",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "query.radius**2\n        return self._answer(query, DIAGONAL * query.unit**2, 2 * largest**2",
         "query.radius**2\n        return self._answer(query, DIAGONAL * query.unit**2, largest**2",
         (f"{LEVELS}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
         "entries above the diagonal weigh more than sqrt(2)",
-        "core/query.py",
+        "core/privacy/query.py",
         "DIAGONAL, OFF_DIAGONAL = 29, 41",
         "DIAGONAL, OFF_DIAGONAL = 29, 42",
         (f"{LEVELS}::test_the_weights_of_a_moment_keep_its_frobenius_norm",),
     ),
     Fault(
         "sensitivity of the class moments sqrt(2) too small",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "query.bound2\n        return self._answer(query, DIAGONAL * query.unit**2, 2 * largest**2",
         "query.bound2\n        return self._answer(query, DIAGONAL * query.unit**2, largest**2",
         (f"{LEVELS}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
         "the label entry of the class moments is not counted in their bound",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "largest = DIAGONAL * query.bound2\n",
         "largest = DIAGONAL * query.radius**2\n",
         (f"{LEVELS}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
         "each row of a patient weighs 1",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "parts[row] = m",
         "parts[row] = 1",
         (f"{SENSITIVITY}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
         "a patient's weight ignores rows of another label",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "            parts = self._parts(batch, seen)\n",
         "            parts = self._parts(batch, seen)\n"
         "            if self._rows_of is not None:\n"
@@ -98,28 +98,28 @@ FAULTS = (
     ),
     Fault(
         "rows over the cap are read",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "if seen[key] < m:",
         "if m:",
         (f"{SENSITIVITY}::test_rows_over_the_cap_are_not_read",),
     ),
     Fault(
         "N counts rows, and Describe says it",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "else len(self._rows_of)",
         "else self._rows_of.total()",
         (f"{SITE}::test_public_facts",),
     ),
     Fault(
         "sums may overflow",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "if self.patients * largest << shift >= LIMIT:",
         "if shift >= 62:",
         (f"{VAULT}::test_just_below_the_limits_it_answers",),
     ),
     Fault(
         "the label counts are released without noise",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "            self._meter.store(index, Answer(",
         "            if isinstance(query, SumQuery):\n"
         "                true = (self._exact(query) << shift).reshape(-1, query.width)\n"
@@ -130,7 +130,7 @@ FAULTS = (
     ),
     Fault(
         "a refusal that depends on a cell",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "            keep = (label != UNKNOWN) & (parts > 0)\n",
         "            if (label == UNKNOWN).any():\n"
         '                raise ValueError("a record has no label")\n'
@@ -140,7 +140,7 @@ FAULTS = (
     ),
     Fault(
         "the number of rows in a log line",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "            parts = self._parts(batch, seen)\n",
         "            parts = self._parts(batch, seen)\n"
         "            import logging\n\n"
@@ -149,7 +149,7 @@ FAULTS = (
     ),
     Fault(
         "bounds from the data",
-        "core/encoding.py",
+        "core/data/encoding.py",
         '        found = np.searchsorted(np.asarray(self.edges), values, side="right")\n',
         "        seen = values[~np.isnan(values)]\n"
         "        edges = np.linspace(seen.min(), seen.max(), len(self.edges)) if seen.size else self.edges\n"
@@ -159,21 +159,21 @@ FAULTS = (
     ),
     Fault(
         "one record changes how a column reads",
-        "core/table.py",
+        "core/data/table.py",
         "or _is_nan(value) else _text(value) for",
         "or _is_nan(value) else str(value) for",
         (f"{BAD_INPUT}::test_a_column_that_changes_its_type_reads_the_same",),
     ),
     Fault(
         "only the label must fit into the sums of cells",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "largest = max([block.weight for block in query.blocks] + [query.label_weight])",
         "largest = query.label_weight",
         (f"{VAULT}::test_the_largest_entry_decides_whether_sums_fit",),
     ),
     Fault(
         "only the radius must fit into the sums of levels",
-        "core/vault.py",
+        "core/privacy/vault.py",
         "max(query.radius, query.label_weight), mu2)",
         "query.radius, mu2)",
         (f"{VAULT}::test_the_largest_entry_decides_whether_sums_fit",),

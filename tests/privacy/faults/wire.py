@@ -21,20 +21,20 @@ FAULTS = (
     ),
     Fault(
         "a hostile coordinator's margins are reserved for before they are checked",
-        "client/site.py",
+        "client/site/site.py",
         "or not _are_margins(common, study, sizes):",
         "or not sizes:",
         (
-            "tests/client/test_hostile_requests.py::"
+            "tests/client/site/test_hostile_requests.py::"
             "test_margins_at_their_bounds_are_answered_or_refused_before_they_cost",
         ),
     ),
     Fault(
         "a site answers a study of another version",
-        "client/site.py",
+        "client/site/site.py",
         'if study.version != (own := version("cohortmix")):',
         'if not (own := version("cohortmix")):',
-        ("tests/client/test_hostile_requests.py::test_a_study_of_another_version_is_refused",),
+        ("tests/client/site/test_hostile_requests.py::test_a_study_of_another_version_is_refused",),
     ),
     Fault(
         "a site's mixture may have any number of centroids",
@@ -45,49 +45,49 @@ FAULTS = (
     ),
     Fault(
         "an exception's text crosses the wire",
-        "client/site.py",
+        "client/site/site.py",
         'sentence = "The site could not answer; its own log says why."',
         "sentence = str(error)[:300]",
         (f"{REFUSALS}::test_an_exception_leaves_only_its_type",),
     ),
     Fault(
         "an exception's text in the log",
-        "client/site.py",
+        "client/site/site.py",
         'logger.error("no answer: %s", type(error).__name__)',
         'logger.error("no answer: %s", error)',
         (f"{REFUSALS}::test_an_exception_leaves_only_its_type",),
     ),
     Fault(
         "an exception's text crosses the socket",
-        "client/daemon.py",
+        "client/site/daemon.py",
         'return _refusal("The site could not answer; its own log says why.")',
         "return _refusal(str(error))",
         (f"{TICKS}::test_no_text_of_an_exception_leaves",),
     ),
     Fault(
         "a reply leaves when it is ready, not on a tick",
-        "client/daemon.py",
+        "client/site/daemon.py",
         "await asyncio.sleep(until_tick(monotonic() - began, self._interval))",
         "await asyncio.sleep(0)",
         (f"{TICKS}::test_replies_leave_on_ticks",),
     ),
     Fault(
         "who hangs up ends the call, and the next one learns when it was ready",
-        "client/daemon.py",
+        "client/site/daemon.py",
         "return await asyncio.shield(asyncio.create_task(self._for_whole_intervals(request)))",
         "return await self._for_whole_intervals(request)",
         (f"{TICKS}::test_calls_that_wait_learn_nothing_of_the_one_before",),
     ),
     Fault(
         "a round of a study can be asked under any id",
-        "client/site.py",
+        "client/site/site.py",
         "if request.request_id != request_id(study.hash, self.name, request.round):",
         "if False:",
         (f"{SITE}::test_a_round_of_a_study_is_one_request",),
     ),
     Fault(
         "a table that changed since its check is served",
-        "client/snapshot.py",
+        "client/table/snapshot.py",
         "if digest != pin.sha256:",
         "if not digest:",
         (f"{SNAPSHOT}::test_a_table_that_was_not_checked_is_not_served",),
@@ -101,30 +101,31 @@ FAULTS = (
     ),
     Fault(
         "a reader's message quotes a record",
-        "client/data.py",
+        "client/table/data.py",
         'return "a line has another number of cells than the header"',
         'return str(error).replace("\\n", " ")',
-        ("tests/client/test_data.py::test_a_file_that_cannot_be_read_gets_a_sentence_without_its_values",),
+        ("tests/client/table/test_data.py::test_a_file_that_cannot_be_read_gets_a_sentence_without_its_values",),
     ),
     Fault(
         "an empty list of coordinators admits everyone",
-        "client/policy.py",
+        "client/ledger/policy.py",
         "if study.coordinator_key not in self.coordinators:",
         "if self.coordinators and study.coordinator_key not in self.coordinators:",
         (f"{POLICY}::test_an_approval_is_not_enough",),
     ),
     Fault(
         "a site answers with another noise than the study declares",
-        "client/site.py",
+        "client/site/site.py",
         'if study.noise != self._noise.name or self._noise.private == (study.noise == "TEST"):',
         'if study.noise not in ("opendp", "TEST"):',
         (f"{REFUSALS}::test_the_noise_source_must_be_the_declared_one",),
     ),
     Fault(
         "the site can import the keyed noise",
-        "client/site.py",
-        "from cohortmix.core.noise import NoiseSource\n",
-        "from cohortmix.core.noise import NoiseSource\nfrom cohortmix.core.noise_keyed import KeyedNoise as _\n",
+        "client/site/site.py",
+        "from cohortmix.core.privacy.noise import NoiseSource\n",
+        "from cohortmix.core.privacy.noise import NoiseSource\n"
+        "from cohortmix.core.audit.noise_keyed import KeyedNoise as _\n",
         ("tests/test_layout.py::test_the_reply_path_cannot_import_what_is_not_private",),
     ),
     Fault(
@@ -136,7 +137,7 @@ FAULTS = (
     ),
     Fault(
         "a turn ends with the work, before its reply has left",
-        "client/daemon.py",
+        "client/site/daemon.py",
         "            await asyncio.sleep(until_tick(monotonic() - began, self._interval))\n"
         "        finally:\n"
         "            self._turn.release()\n"
@@ -149,7 +150,7 @@ FAULTS = (
     ),
     Fault(
         "a description is answered beside the work",
-        "client/daemon.py",
+        "client/site/daemon.py",
         "        async with self._turn:  # nothing is computed while the caller counts the time\n"
         "            return self._description\n",
         "        return self._description\n",

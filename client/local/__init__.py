@@ -1,0 +1,1 @@
+"""The commands at one's own terminal, without a server. No site's reply may reach it."""

@@ -1,0 +1,243 @@
+"""Commands of one hospital, or of a researcher with one table: no server, no network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cohortmix.client.local.draft import draft
+from cohortmix.client.local.figures import print_figures
+from cohortmix.client.local.fits import MaxUnreadable, show_checked, summary
+from cohortmix.client.local.output import require_free, write_release
+from cohortmix.client.table.data import open_all, open_table
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import InputError, Source
+from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget
+from cohortmix.core.privacy.meter import MemoryMeter
+from cohortmix.core.privacy.noise import OpenDPNoise
+from cohortmix.core.privacy.vault import Vault
+from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, check
+from cohortmix.protocol.local.progress import step
+from cohortmix.protocol.local.terminal import Terminal, compact_table, say
+from cohortmix.protocol.local.textfile import read_text
+
+if TYPE_CHECKING:
+    from cohortmix.core.synthesis import Release
+
+DataFile = Annotated[Path, typer.Option("--data", help="A CSV or Parquet file, or a folder of Parquet files.")]
+SchemaFile = Annotated[Path, typer.Option("--schema", help="The data dictionary of the table, in YAML.")]
+
+AcceptDegraded = Annotated[
+    bool,
+    typer.Option(
+        "--accept-degraded", help="Go on where there are patients for class centroids only, not for pairs."
+    ),
+]
+
+MAX_EPSILON = 1e6  # beyond both, sums or noise would leave the 62 bits in which the vault is exact
+MIN_MU = 1e-6
+
+schema_commands = typer.Typer(help="The data dictionary of a table.")
+
+
+@schema_commands.command("draft")
+def schema_draft(data: DataFile) -> None:
+    """Print a first schema of a table, with gaps for a person to fill from the data dictionary."""
+    typer.echo(draft(open_all(data), name=data.name.partition(".")[0]), nl=False)  # a file in YAML, not a line
+
+
+def evaluate(
+    synthetic: Annotated[Path, typer.Option(help="Synthetic records, CSV or Parquet.")],
+    real: Annotated[Path, typer.Option(help="Real records, CSV or Parquet.")],
+    schema: SchemaFile,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="What to predict: a category column, or a rule such as 'AGE>=70'. May be repeated."),
+    ] = None,
+    more_targets: Annotated[list[str] | None, typer.Argument(metavar="[COL]...", hidden=True)] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    max_unreadable: MaxUnreadable = MOST_UNREADABLE,
+) -> None:
+    """Train on synthetic records, test on real ones. The figures are not private."""
+    from cohortmix.core.utility.evaluate import evaluate as figures  # brings in LightGBM
+
+    if more_targets and not target:
+        raise InputError(f"unexpected argument {more_targets[0]!r}; name targets with --target")
+    dictionary = read_schema(schema)
+    made, _ = open_checked(synthetic, without_key(dictionary), max_unreadable, "synthetic")
+    held, found = open_checked(real, dictionary, max_unreadable, "real")
+    if not found.as_declared:
+        show_checked(Terminal(stderr=True, soft_wrap=False), found)
+    with step("evaluating on real records"):
+        report = figures(made, held, dictionary, (*(target or ()), *(more_targets or ())))
+    if json_file is not None:
+        write_text(json_file, json.dumps(report, indent=2) + "\n")
+    print_figures(report)
+
+
+def synthesize(
+    data: DataFile,
+    schema: SchemaFile,
+    epsilon: Annotated[float, typer.Option(help="Privacy budget of each patient, above zero.")],
+    out: Annotated[Path, typer.Option(help="Folder for the release; it appears as a whole or not at all.")],
+    delta: Annotated[
+        float | None, typer.Option(help="By default min(1e-5, 1/(10 N)) for N patients; not above 1/(10 N).")
+    ] = None,
+    loose_delta: Annotated[
+        bool, typer.Option("--loose-delta", help="Permit a larger delta, to compare with published figures.")
+    ] = False,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Synthetic records to draw; N by default, and more cost no privacy.")
+    ] = None,
+    max_unreadable: MaxUnreadable = MOST_UNREADABLE,
+    accept_degraded: AcceptDegraded = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Repeatable test noise instead of the real one: NOT PRIVATE.")
+    ] = None,
+) -> None:
+    """Make a private synthetic version of one table, without any server."""
+    dictionary, budget = read_schema(schema), budget_of(epsilon, delta, loose_delta)
+    require_free(out)
+    source, checked = open_checked(data, dictionary, max_unreadable)
+    if not checked.as_declared:
+        show_checked(Terminal(stderr=True, soft_wrap=False), checked)
+    patients = Vault(source, dictionary, OpenDPNoise().add, MemoryMeter(Fraction(0))).patients
+    if patients < MIN_PATIENTS:
+        raise InputError(
+            f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}; "
+            f"{MIN_PATIENTS - patients} more would do"
+        )
+    require_affordable(budget, patients)
+    with step("synthesizing"):
+        release = _release(source, dictionary, budget, seed, accept_degraded=accept_degraded, checked=checked)
+        records = release.records(rows)
+    facts = _summary(release, len(records))
+    write_release(out, release, records, facts)
+    _print_release(facts, out, summary(checked))
+
+
+def budget_of(epsilon: float, delta: float | None, loose_delta: bool) -> Budget:
+    """The budget of a command; InputError if it is impossible."""
+    try:
+        return Budget.from_epsilon(epsilon, delta, loose_delta=loose_delta)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def require_affordable(budget: Budget, patients: int) -> None:
+    """Raise InputError for a delta too large for so many patients, or a budget too far from 1 to be exact."""
+    if budget.epsilon is not None and budget.epsilon > MAX_EPSILON:
+        raise InputError(f"epsilon={budget.epsilon:g} protects nobody: expected at most {MAX_EPSILON:g}")
+    try:
+        mu = budget.resolve(patients).mu
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if mu < MIN_MU:
+        raise InputError(f"this budget is mu={mu:.3g}, expected mu >= {MIN_MU:g}; raise epsilon or delta")
+
+
+def read_schema(path: Path) -> Schema:
+    """The schema in a file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    SchemaError
+        If it is no schema.
+    """
+    return Schema.from_yaml(read_text(path, "the schema"))
+
+
+def open_checked(
+    data: Path, schema: Schema, max_unreadable: float = MOST_UNREADABLE, what: str = ""
+) -> tuple[Source, Checked]:
+    """A table whose records fit the schema, each line of which a person has confirmed; and what was found in it.
+
+    `what` names the table where there are two. Errors as `check`.
+    """
+    schema.require_confirmed()
+    source = open_table(data, schema)
+    try:
+        with step(f"checking the {what} table".replace("  ", " ")):
+            return source, check(source, schema, max_unreadable)
+    except InputError as error:
+        raise InputError(f"the {what} table: {error}" if what else str(error)) from None
+
+
+def without_key(schema: Schema) -> Schema:
+    """The schema of synthetic records, which belong to no patient."""
+    return schema.model_copy(update={"patient_key": None})
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file; InputError if that is not possible."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from None
+
+
+def print_rows(console: Terminal, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A compact table; a figure that is not defined is a dash."""
+    shown = compact_table(header)
+    for row in rows:
+        shown.add_row(*("-" if cell is None else str(cell) for cell in row))
+    console.print(shown)
+
+
+def figure(value: float | None, places: int = 3) -> str | None:
+    """A figure of a report as text."""
+    return None if value is None else f"{value:.{places}f}"
+
+
+def _release(source: Source, schema: Schema, budget: Budget, seed: int | None, **options: Any) -> Release:
+    from cohortmix.core.synthesis import synthesize as release_of  # brings in JAX
+
+    if seed is None:
+        return release_of(source, schema, budget, **options)
+    from cohortmix.core.audit.noise_keyed import KeyedNoise  # only a command that asks for test noise imports it
+
+    return release_of(source, schema, budget, noise=KeyedNoise(seed), **options)
+
+
+def _summary(release: Release, rows: int) -> dict[str, Any]:
+    receipt, schema = release.receipt, release.schema
+    warning = {"warning": receipt["warning"]} if "warning" in receipt else {}
+    return warning | {
+        "schema": {"name": schema.name, "hash": schema.hash, "target": schema.target},
+        "n": receipt["patients"],
+        "mu": receipt["mu"],
+        "epsilon": receipt["epsilon"],
+        "delta": receipt["delta"],
+        "loose_delta": receipt["loose_delta"],
+        "noise": receipt["noise"],
+        "centroids": len(release.site.masses),
+        "support": len(release.site.support_points),
+        "degraded_to_class_centroids": receipt["degraded_to_class_centroids"],
+        "rows": rows,
+        "seconds": None,  # it grows with the number of rows, which is not public
+        "version": version("cohortmix"),
+    }
+
+
+def _print_release(summary: dict[str, Any], out: Path, changed: str) -> None:
+    console = Terminal()
+    if "warning" in summary:
+        console.print(summary["warning"], style="bold red")
+    figures = (summary["n"], f"{summary['mu']:.4g}", f"{summary['epsilon']:.4g}", f"{summary['delta']:.3g}")
+    header = ("N", "mu", "epsilon", "delta", "noise", "centroids", "records")
+    print_rows(console, header, [(*figures, summary["noise"], summary["centroids"], summary["rows"])])
+    if summary["loose_delta"]:
+        console.print("delta is above 1/(10 N): for comparisons with published figures only")
+    if summary["degraded_to_class_centroids"]:
+        console.print("too few patients for this budget: one centroid per class, without pairs of columns")
+    if changed:
+        say(f"not as declared in your table (said here alone): {changed}", err=True)
+    console.print(f"written to {out}")

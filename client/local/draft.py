@@ -1,0 +1,155 @@
+"""A first schema from a table: names and types, for a person to complete from the data dictionary.
+
+Types are guessed from the records, and nothing else is: a bound or a value that was read off the records would
+publish them, since a schema is public. Every line is therefore unconfirmed, and holds gaps that keep it from
+being used before a person has filled them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cohortmix.core.data.cell import TRUTH_TEXTS
+from cohortmix.core.data.schema import Date, Number
+from cohortmix.core.data.table import InputError, Source, is_nested, is_null, is_text, numbers, plain
+
+BANNER = """\
+# A draft, made from records on this machine: names and types are guesses, everything else is a gap.
+# Complete it from the study's data dictionary, never from the records: a schema is public.
+#   type           codes such as 1 and 2 for the sexes look like numbers here, and are a category
+#   min, max       what can occur, not what did occur
+#   values         every code of the dictionary, also those that nobody has
+#   missing        false where a value is always there
+# Delete the lines of columns that shall not be synthesized, such as names, identifiers and free text.
+# Then set `confirmed: true` on each line that a person has checked.
+"""
+
+_LETTER = re.compile(r"[^\W\d_]")  # of any script
+_ANY_NUMBER = Number(type="number", min=0, max=1)
+_ANY_DATE = Date.model_validate({"type": "date", "min": "2000-01-01", "max": "2000-01-02"})
+
+
+def draft(source: Source, name: str) -> str:
+    """The text of a schema file for all columns of a table, each line `confirmed: false`.
+
+    Parameters
+    ----------
+    source : the table; it is read once.
+    name : of the study.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read, has no record, has one column only, or has no distinct name for each.
+    """
+    _require_names(source.names)
+    seen = {column: _Seen() for column in source.names}
+    rows = 0
+    for batch in source.batches():
+        rows += batch.num_rows
+        for column in source.names:
+            seen[column] |= _Seen.of(batch.column(column))
+    if not rows:
+        raise InputError("the table is empty: it holds no record from which a type could be guessed")
+    if len(seen) < 2:
+        raise InputError(f"the table has {len(seen)} column; a schema needs a target and one more column")
+    return BANNER + "\n".join(_lines(name, seen)) + "\n"
+
+
+def _require_names(names: Sequence[str]) -> None:
+    """Refuse, and print nothing of, what looks like a record in place of the column names."""
+    texts = pa.array(names, pa.string())
+    value = ~np.isnan(numbers(texts, _ANY_NUMBER)) | ~np.isnan(numbers(texts, _ANY_DATE))
+    if value.any() or len(set(names)) < len(names) or not all(_LETTER.search(name) for name in names):
+        raise InputError(
+            "expected a name for each column, got an empty one, a number, a date, or a name twice; "
+            "has the file a header line? If it has, give each column a name of its own"
+        )
+
+
+def _lines(name: str, seen: dict[str, _Seen]) -> Iterator[str]:
+    yield f"name: {_text(name)}"
+    yield "patient_key: null   # the column that names the patient; null: one row is one patient"
+    yield "target: null        # the outcome: a category column"
+    yield "columns:"
+    for column, what in seen.items():
+        yield f"  {_text(column)}: {what.line()}"
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Which types every value so far would allow; `any` is false until there was one."""
+
+    any: bool = False
+    nested: bool = False
+    flag: bool = True
+    date: bool = True
+    number: bool = True
+    whole: bool = True
+
+    def __or__(self, other: _Seen) -> _Seen:
+        return _Seen(
+            self.any or other.any,
+            self.nested or other.nested,
+            self.flag and other.flag,
+            self.date and other.date,
+            self.number and other.number,
+            self.whole and other.whole,
+        )
+
+    @classmethod
+    def of(cls, given: pa.Array) -> _Seen:
+        array = plain(given)
+        null = is_null(array)
+        if null.all():
+            return cls()
+        kind = array.type
+        if is_nested(given.type):
+            return cls(any=True, nested=True)
+        day, number = numbers(array, _ANY_DATE)[~null], numbers(array, _ANY_NUMBER)[~null]
+        is_number = not np.isnan(number).any() and not _padded(array)
+        return cls(
+            any=True,
+            flag=pa.types.is_boolean(kind) or _are_truth_values(array),
+            date=(is_text(kind) or pa.types.is_temporal(kind)) and not np.isnan(day).any(),
+            number=is_number,
+            whole=is_number and bool((number == np.floor(number)).all()),
+        )
+
+    def line(self) -> str:
+        if self.nested:
+            return (
+                "{type: category, values: [], confirmed: false}   # lists or structs: make columns of their parts"
+            )
+        if self.any and self.flag:
+            return "{type: category, values: [false, true], missing: true, confirmed: false}"
+        if self.any and self.date:
+            return "{type: date, min: null, max: null, missing: true, confirmed: false}"
+        if self.any and self.number:
+            whole = "integer: true, " if self.whole else ""
+            return f"{{type: number, min: null, max: null, {whole}missing: true, confirmed: false}}"
+        return "{type: category, values: [], missing: true, confirmed: false}"
+
+
+def _padded(array: pa.Array) -> bool:
+    """Whether a text begins with a zero that a number would not have: a code, such as a postcode."""
+    return is_text(array.type) and bool(pc.any(pc.match_substring_regex(array, r"^\s*0\d")).as_py())
+
+
+def _are_truth_values(array: pa.Array) -> bool:
+    if not is_text(array.type):
+        return False
+    lower = pc.utf8_lower(pc.utf8_trim_whitespace(array)).drop_null()
+    return bool(pc.all(pc.is_in(lower, value_set=pa.array(TRUTH_TEXTS, lower.type))).as_py())
+
+
+def _text(value: str) -> str:
+    """A text as YAML, in quotes where it needs them."""
+    return value if re.fullmatch(r"[A-Za-z_][\w.-]*", value) else json.dumps(value, ensure_ascii=False)

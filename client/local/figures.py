@@ -1,0 +1,78 @@
+"""What `evaluate` prints: how well models do, and where synthetic and real records differ, the worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cohortmix.protocol.local.terminal import Terminal, compact_table
+
+MOST_COLUMNS, MOST_PAIRS = 10, 5  # on the terminal; --json has every column
+MOST_VALUES = 3
+QUANTILES = ("1", "50", "99")
+
+
+def print_figures(report: Mapping[str, Any], places: int = 3) -> None:
+    """The report of `core.evaluate.evaluate`."""
+    console = Terminal()
+    console.print(
+        "Figures on real records are NOT PRIVATE: they stay with whoever holds the records.", style="bold"
+    )
+    targets = compact_table(("target", "AUC synthetic", "AUC real"))
+    for one in report["targets"]:
+        targets.add_row(one["target"], *(_figure(one[key], places) for key in ("auc", "ceiling_auc")))
+    console.print(targets)
+    tvd, count = report["tvd"], report["records"]
+    console.print(
+        f"total variation distance: columns {tvd['columns']:.{places}f}, pairs of columns "
+        f"{tvd['pairs']:.{places}f}; records: synthetic {count['synthetic']:,}, real {count['real']:,}"
+    )
+    console.print()
+    _print_columns(console, report)
+    _print_pairs(console, report)
+
+
+def _print_columns(console: Terminal, report: Mapping[str, Any]) -> None:
+    columns = report["columns"]
+    table = compact_table(
+        ("column, worst first", "TVD", "missing", "real -> synthetic"), left=("real -> synthetic",)
+    )
+    for one in columns[:MOST_COLUMNS]:
+        missing = _change(*(f"{100 * one['missing'][side]:.1f} %" for side in ("real", "synthetic")))
+        table.add_row(one["column"], f"{one['tvd']:.3f}", missing, _details(one))
+    console.print(table)
+    if len(columns) > MOST_COLUMNS:
+        console.print(f"{len(columns) - MOST_COLUMNS} more columns are nearer than these: see --json")
+
+
+def _print_pairs(console: Terminal, report: Mapping[str, Any]) -> None:
+    pairs = [
+        f"{one['columns'][0]} with {one['columns'][1]} {one['tvd']:.3f}" for one in report["pairs"][:MOST_PAIRS]
+    ]
+    console.print(f"pairs of columns, worst first: {'; '.join(pairs)}")
+
+
+def _details(one: Mapping[str, Any]) -> str:
+    """Both ends and the middle of a number or date, or the values whose shares differ most."""
+    if one["type"] == "category":
+        shares = (
+            (value["value"], *(f"{100 * value[side]:.1f} %" for side in ("real", "synthetic")))
+            for value in one["values"][:MOST_VALUES]
+        )
+        return "; ".join(f"{value}: {_change(real, synthetic)}" for value, real, synthetic in shares)
+    quantiles = one["quantiles"]
+    return "; ".join(
+        f"{at} %: {_change(*(_value(quantiles[at][side]) for side in ('real', 'synthetic')))}" for at in QUANTILES
+    )
+
+
+def _change(real: str, synthetic: str) -> str:
+    return real if real == synthetic else f"{real} -> {synthetic}"
+
+
+def _value(value: float | str | None) -> str:
+    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _figure(value: float | None, places: int) -> str:
+    return "-" if value is None else f"{value:.{places}f}"

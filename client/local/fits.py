@@ -1,0 +1,97 @@
+"""What a check found in a person's table, on that person's own terminal: counts by column, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+
+from cohortmix.core.utility.check import Checked, Fit
+from cohortmix.protocol.local.terminal import Terminal, compact_table, panel, styled
+
+MaxUnreadable = Annotated[
+    float,
+    typer.Option(
+        "--max-unreadable",
+        help="The largest share of a column's values that may be no number, or no date, before it is refused.",
+    ),
+]
+HEADER = ("column", "values", "clipped", "undeclared", "unreadable", "empty", "first in row")
+
+
+def show_checked(console: Terminal, checked: Checked) -> None:
+    """How many values and rows of the table are not what the schema declares; for the holder's terminal alone."""
+    parts = [*_table(checked), *_sentences(checked)] or ["every value is what the schema declares"]
+    banner = styled("Figures of real records are NOT PRIVATE: they stay on this terminal.", "bold")
+    console.print(panel(Group(banner, *parts), border_style="yellow"))
+
+
+def summary(checked: Checked) -> str:
+    """The same in one line: the share of each column's values that do not count as they stand.
+
+    >>> summary(Checked({"lab": Fit(60, empty=40), "sex": Fit(100)}))
+    'lab: 40 % empty'
+    """
+    columns = [f"{name}: {shares}" for name, fit in checked.columns.items() if (shares := _shares(fit))]
+    return "; ".join([*columns, *_dropped(checked)])
+
+
+def _table(checked: Checked) -> Iterator[RenderableType]:
+    table = compact_table(HEADER)
+    for name, fit in checked.columns.items():
+        if fit.outside or fit.empty:
+            counts = (fit.values + fit.empty, fit.clipped, fit.undeclared, fit.unreadable, fit.empty)
+            table.add_row(name, *(f"{count:,}" for count in counts), f"{fit.first:,}" if fit.first else "-")
+    if table.row_count:
+        yield table
+
+
+def _sentences(checked: Checked) -> Iterator[str]:
+    for name, fit in checked.columns.items():
+        if fit.cause:
+            yield f"column {name!r}: {fit.cause}"
+        if fit.timed:
+            values = _counted(fit.timed, "value has", "values have")
+            yield f"column {name!r}: {values} a time of day, which is not kept"
+    yield from _dropped(checked)
+    if any(fit.outside or fit.empty for fit in checked.columns.values()):
+        yield (
+            "clipped: beyond a bound, counts as that bound; undeclared (another text or code), unreadable (no "
+            "number, no date) and empty: count as missing, or as nothing where the schema has no `missing: true`, "
+            "and then the others keep their shares. Are bounds, units and codes right?"
+        )
+
+
+def _dropped(checked: Checked) -> Iterator[str]:
+    if checked.without_key:
+        rows = _counted(checked.without_key, "row is", "rows are")
+        yield f"{rows} left out: without a patient key (empty, NA, NaN or null)"
+    if checked.over_cap:
+        rows = _counted(checked.over_cap, "row is", "rows are")
+        yield f"{rows} left out: beyond `max_rows_per_patient` of their patient"
+
+
+def _shares(fit: Fit) -> str:
+    total = fit.values + fit.empty
+    kinds = {
+        "clipped": fit.clipped,
+        "undeclared": fit.undeclared,
+        "unreadable": fit.unreadable,
+        "empty": fit.empty,
+        "without the time of day": fit.timed,
+    }
+    return ", ".join(f"{_percent(count / total)} {kind}" for kind, count in kinds.items() if count)
+
+
+def _percent(share: float) -> str:
+    """
+    >>> _percent(0.004), _percent(0.996), _percent(1.0)
+    ('under 1 %', '99 %', '100 %')
+    """
+    return f"{int(100 * share)} %" if share >= 0.01 else "under 1 %"
+
+
+def _counted(number: int, one: str, more: str) -> str:
+    return f"{number:,} {one if number == 1 else more}"

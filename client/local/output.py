@@ -1,0 +1,51 @@
+"""The folder of a release: written as a whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cohortmix.protocol.local import folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cohortmix.core.synthesis import Release
+
+FILES = frozenset({"records.parquet", "centroids.parquet", "receipt.json", "summary.json"})
+
+
+def require_free(out: Path) -> None:
+    """Raise InputError unless `out` is new or empty: a release that cannot be made again is never replaced."""
+    folder.require_free(out, ())
+
+
+def write_release(out: Path, release: Release, records: pd.DataFrame, summary: Mapping[str, Any]) -> None:
+    """Write the files of a release into the folder `out`, which must be new or empty.
+
+    `records.parquet` has the schema's columns, `centroids.parquet` the condensed set, `receipt.json` what was
+    asked of the records and what it cost, `summary.json` the figures of the whole. A release made with test
+    noise says so in each of them; in a Parquet file it stands in the metadata `cohortmix`.
+
+    Raises
+    ------
+    InputError
+        If `out` holds anything, or cannot be written; nothing is changed then.
+    """
+    receipt = release.receipt
+    with folder.whole_folder(out, ()) as new:
+        _write_parquet(new / "records.parquet", records, receipt)
+        _write_parquet(new / "centroids.parquet", release.centroids, receipt)
+        (new / "receipt.json").write_text(json.dumps(receipt, indent=2) + "\n", encoding="utf-8")
+        (new / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_parquet(path: Path, frame: pd.DataFrame, receipt: Mapping[str, Any]) -> None:
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    metadata = {**(table.schema.metadata or {}), b"cohortmix": json.dumps(receipt).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), path)

@@ -1,0 +1,133 @@
+"""The configuration of a site: one YAML file; paths in it are relative to its folder.
+
+```yaml
+name: NORWAY                      # as studies name the site
+data: {file: patients.parquet}    # CSV, Parquet, a folder; or {sql: "postgresql+psycopg://user@/db", table: T}
+schema: schema.yaml               # the data dictionary
+cap_mu: 0.5                       # the most that all studies together may ever cost one patient
+coordinators: [64 hexadecimal digits, ...]    # public keys that may ask at all
+key: site.key                     # signs receipts; 0600
+state: state                      # ledger, approvals, snapshot
+mark: mark                        # the ledger's high-water mark: put it on other storage than `state`
+socket: run/site.sock             # the relay's way in
+interval_seconds: 30              # replies leave on ticks of it
+max_message_bytes: 33554432       # a longer request is not read
+```
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+
+from cohortmix.core.data.schema import Schema
+from cohortmix.protocol.fields import Exact, PublicKey, TypedName
+from cohortmix.protocol.local.keyfile import read_key
+from cohortmix.protocol.local.textfile import parse_file, read_text
+from cohortmix.protocol.messages import MAX_BYTES
+from cohortmix.protocol.signing import Key
+
+DEFAULT = Path("site.yaml")
+"""Where every `site` command looks, unless it is told."""
+
+
+def _beside(path: Path, info: ValidationInfo) -> Path:
+    """A path of the file, seen from the file's folder."""
+    folder: Path = (info.context or {}).get("folder", Path())
+    if "\0" in str(path):
+        raise ValueError("expected a path, got a text with a NUL")
+    return Path(os.path.normpath(folder / path.expanduser()))
+
+
+Beside = Annotated[Path, AfterValidator(_beside)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+
+
+class Data(_Part):
+    """Where the records are: a file or a folder of files, or one table of a database."""
+
+    file: Beside | None = None
+    sql: str | None = None
+    table: str | None = None
+
+    def model_post_init(self, context: Any) -> None:
+        """Refuse anything but one of the two forms."""
+        form = "expected {file: PATH}, or {sql: URL, table: NAME}"
+        if self.sql is not None and self.table is None and self.file is None:
+            raise ValueError(f"{form}; the table is missing: add `table: NAME`, the table or view to read")
+        if self.table is not None and self.sql is None:
+            raise ValueError(f"{form}; a table is of a database: add `sql: URL`, or leave `table` out")
+        if (self.file is None) == (self.sql is None):
+            raise ValueError(f"{form}, got {'neither' if self.file is None else 'both'}")
+
+
+class SiteConfig(_Part):
+    """A site's configuration; every path is absolute or relative to the working directory."""
+
+    name: TypedName
+    data: Data
+    schema_file: Beside = Field(alias="schema")
+    cap_mu: Exact
+    coordinators: tuple[PublicKey, ...] = ()
+    key: Beside = Path("site.key")
+    state: Beside = Path("state")
+    mark: Beside = Path("mark")
+    socket: Beside = Path("run/site.sock")
+    interval_seconds: float = Field(default=30, ge=0.01, le=3600, allow_inf_nan=False)
+    max_message_bytes: int = Field(default=32 * 2**20, ge=2**16, le=MAX_BYTES)
+
+    @property
+    def ledger_file(self) -> Path:
+        """The ledger's database."""
+        return self.state / "ledger.db"
+
+    @property
+    def policy_file(self) -> Path:
+        """What the steward has approved."""
+        return self.state / "policy.json"
+
+    @property
+    def snapshot_folder(self) -> Path:
+        """The cleaned table that is served."""
+        return self.state / "snapshot"
+
+    @property
+    def description_file(self) -> Path:
+        """The public facts that a coordinator needs to name this site in a study."""
+        return self.state / "description.json"
+
+    def read_schema(self) -> Schema:
+        """The data dictionary; InputError if it cannot be read, SchemaError if it is none."""
+        return Schema.from_yaml(read_text(self.schema_file, "the schema"))
+
+    def read_key(self) -> Key:
+        """The key that signs receipts; errors as `keyfile.read_key`."""
+        return read_key(self.key)
+
+
+def load_config(path: Path = DEFAULT) -> SiteConfig:
+    """The configuration in a file.
+
+    Raises
+    ------
+    InputError
+        With the first faults in one line, each naming its key.
+    """
+    absent = "name it with --config, or run this in the site's folder (`cohortmix site init` makes one)"
+    return parse_config(read_text(path, "the site's configuration", absent), path, repr(str(path)))
+
+
+def parse_config(text: str, path: Path, what: str) -> SiteConfig:
+    """The configuration in `text`, which is or shall be the content of `path`; errors as `load_config`.
+
+    Parameters
+    ----------
+    what : how errors call it.
+    """
+    return parse_file(text, SiteConfig, what, {"folder": path.parent})

@@ -1,0 +1,39 @@
+"""How long the steps of a request can become, from public facts alone: known before anything is reserved.
+
+A release longer than a message may be could be drawn and paid for, and neither sent nor read again.
+"""
+
+from __future__ import annotations
+
+from cohortmix.client.ledger.journal import MOST_BYTES
+from cohortmix.client.ledger.policy import Refused
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.groups import Groups
+from cohortmix.core.steps.plan import CENTROIDS, LARGEST_K, Plan
+from cohortmix.protocol.messages import MAX_BYTES, Code, Common
+
+NUMBER = 11  # bytes: eight, in base64
+REST = 2**16  # bytes: the receipt, and the names of the fields
+
+
+def require_room(plan: Plan, common: Common | None) -> None:
+    """Raise Refused if the release of a round could be longer than a message, or an answer than a step.
+
+    Parameters
+    ----------
+    common : of round 2; None for round 1.
+    """
+    encoding, classes = Encoding.of(plan.schema), len(plan.schema.classes)
+    if common is None:
+        answer = release = classes * (sum(encoding.sizes) + 1)
+    else:
+        sizes = Groups(common.groups).sizes
+        width, rows = sum(sizes) + classes + 1, max(CENTROIDS, LARGEST_K) + classes + plan.support
+        pairs = (sum(sizes) ** 2 - sum(size**2 for size in sizes)) // 2
+        answer, release = classes * pairs, rows * (width + 1)
+    if NUMBER * release + REST > MAX_BYTES or NUMBER * answer + REST > MOST_BYTES:
+        raise Refused(
+            Code.UNKNOWN_COLUMN,
+            f"The release could be longer than a message may be, {MAX_BYTES >> 20} MiB: the schema has too many "
+            "values and classes.",
+        )

@@ -1,0 +1,1 @@
+"""The commands of the data steward. May import the site, the ledger and the table."""

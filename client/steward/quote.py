@@ -1,0 +1,265 @@
+"""What a study would cost a site's patients, and how noisy its answers would be: from public numbers alone.
+
+The schema, the number of patients N, the study and the ledger's sums go in. No record is looked at, so a quote
+costs no budget and may be repeated for as many studies as one likes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from math import floor, sqrt
+from typing import Any
+
+import numpy as np
+
+from cohortmix.client.ledger.ledger import Ledger
+from cohortmix.client.ledger.reservation import total_mu2
+from cohortmix.core.data.encoding import Cells, Encoding
+from cohortmix.core.data.schema import Category, Date, Schema
+from cohortmix.core.dimensions import most_kappa
+from cohortmix.core.privacy import gdp
+from cohortmix.core.steps import anonymize
+from cohortmix.core.steps.plan import Plan, components, fits_of, l_min
+from cohortmix.protocol.messages import StudySpec
+from cohortmix.protocol.receipts import Total
+
+FALSE_ALARMS = (0.01, 0.05)
+"""Shares of non-members that an attacker may take for members, for which the members found are bounded."""
+
+
+@dataclass(frozen=True)
+class Spending:
+    """A site's ledger, as sums of mu^2.
+
+    Attributes
+    ----------
+    spent : reserved by all studies so far.
+    own : the part of it that this study has reserved already.
+    cap : the most that all studies together may cost.
+    own_cap : the ledger's own cap, as mu; None while nothing is spent.
+    """
+
+    spent: Fraction
+    own: Fraction
+    cap: Fraction
+    own_cap: Decimal | None = None
+
+    @classmethod
+    def of(cls, ledger: Ledger, study: str) -> Spending:
+        """What a ledger says about the study of this hash."""
+        own = (entry.mu2 for entry in ledger.entries() if entry.study == study)
+        return cls(ledger.spent_mu2, total_mu2(own), Fraction(ledger.cap_mu) ** 2, ledger.own_cap)
+
+    def after(self, mu2: Fraction) -> Fraction:
+        """What is spent at most once a study of this mu^2 is done."""
+        return self.spent - self.own + max(mu2, self.own)
+
+    def more(self, mu2: Fraction) -> int:
+        """How many further studies of this mu^2 > 0 the cap allows once this one is done."""
+        return max(0, floor((self.cap - self.after(mu2)) / mu2))
+
+
+@dataclass(frozen=True)
+class Attack:
+    """An attacker who knows every other record and takes this share of non-members for members."""
+
+    false_alarms: float
+    members_found_at_most: float
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What the study costs a patient of several sites: as declared, and if the patient were at all of them."""
+
+    declared: str
+    sites: int
+    mu: float
+    epsilon: float
+    worst_mu: float
+    worst_epsilon: float
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """What round 2 can be expected to give.
+
+    Attributes
+    ----------
+    components : of one fit at most; 0 where there is room for class centroids only.
+    fits : that are averaged.
+    smallest : l_min, the least patients of a component.
+    pair_noise : s_B, standard deviation of one cell of a pair table, in patients.
+    """
+
+    components: int
+    fits: int
+    smallest: float
+    pair_noise: float
+
+
+@dataclass(frozen=True)
+class ColumnNoise:
+    """The noise of round 1 on one column, before anything smooths it.
+
+    Attributes
+    ----------
+    cells : that are counted per class: values of a category, runs of a number's range, the slot for missing.
+    cell, cell_share : standard deviation of one count, in patients and as a share of N.
+    mean, mean_share : standard deviation of the mean of a class of N/C patients, in the column's unit (days for
+        a date) and as a share of its range; None for a category.
+    """
+
+    name: str
+    type: str
+    unit: str | None
+    range: str
+    cells: int
+    cell: float
+    cell_share: float
+    mean: float | None
+    mean_share: float | None
+
+
+@dataclass(frozen=True)
+class Quote:
+    """The answer to "what would it cost?"; mu and epsilon are those of this site's patients.
+
+    `more_like_it` is how many further studies of the same cost the cap allows after this one.
+    """
+
+    study: str
+    hash: str
+    site: str
+    patients: int
+    classes: int
+    mu: float
+    epsilon: float
+    delta: float
+    loose_delta: bool
+    round_mu: tuple[float, float]
+    attacks: tuple[Attack, ...]
+    advantage: float
+    overlap: Overlap
+    mixtures: Mixtures
+    columns: tuple[ColumnNoise, ...]
+    spent_mu: float
+    after_mu: float
+    cap_mu: float
+    affordable: bool
+    more_like_it: int
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
+
+
+def quote(study: StudySpec, schema: Schema, site: str, patients: int, spending: Spending) -> Quote:
+    """What a study would cost the patients of a site.
+
+    Parameters
+    ----------
+    schema : the one that the study names.
+    patients : N of the site.
+    """
+    kappa = Fraction(most_kappa(schema))
+    plan, mu = Plan(schema, study.mu2, patients, study.share, float(study.alpha)), float(study.mu)
+    after = spending.after(study.mu2)
+    return Quote(
+        study=study.name,
+        hash=study.hash,
+        site=site,
+        patients=patients,
+        classes=len(schema.classes),
+        mu=mu,
+        epsilon=_epsilon(study.mu2, kappa, study),
+        delta=float(study.delta),
+        loose_delta=study.loose_delta,
+        round_mu=(sqrt(plan.mu2_sums), sqrt(plan.mu2_moments)),
+        attacks=tuple(Attack(share, gdp.detection_rate(mu, share)) for share in FALSE_ALARMS),
+        advantage=gdp.advantage(mu),
+        overlap=_overlap(study, kappa),
+        mixtures=_mixtures(plan.s_b, patients) if plan.fits_mixture else Mixtures(0, 0, 0.0, 0.0),
+        columns=_columns(schema, patients, float(plan.mu2_sums)),
+        spent_mu=sqrt(spending.spent),
+        after_mu=sqrt(after),
+        cap_mu=sqrt(spending.cap),
+        affordable=after <= spending.cap,
+        more_like_it=spending.more(study.mu2),
+    )
+
+
+def _epsilon(mu2: Fraction, kappa: Fraction, study: StudySpec) -> float:
+    """At the study's delta, rounded up as a receipt rounds it; kappa is the most that answers can have."""
+    return float(Total(mu2, kappa).epsilon(study.delta))
+
+
+def _overlap(study: StudySpec, kappa: Fraction) -> Overlap:
+    """mu of k sites is sqrt(k) mu, since all sites of a study have one mu (Dong, Roth and Su, Corollary 3.3)."""
+    sites = len(study.sites)
+    held = {"disjoint": 1, "unknown": sites}.get(str(study.overlap), study.overlap)
+    k = min(int(held), sites)
+    return Overlap(
+        str(study.overlap),
+        sites,
+        sqrt(k * study.mu2),
+        _epsilon(k * study.mu2, k * kappa, study),
+        sqrt(sites * study.mu2),
+        _epsilon(sites * study.mu2, sites * kappa, study),
+    )
+
+
+def _mixtures(s_b: float, patients: int) -> Mixtures:
+    k = components(patients, s_b)
+    return Mixtures(k, fits_of(k), l_min(s_b), s_b)
+
+
+def _columns(schema: Schema, patients: int, mu2: float) -> tuple[ColumnNoise, ...]:
+    encoding = Encoding.of(schema)
+    s_a = anonymize.noise_a(encoding, mu2)
+    return tuple(_column(cells, s_a, patients, len(schema.classes)) for cells in encoding.features)
+
+
+def _column(cells: Cells, s_a: float, patients: int, classes: int) -> ColumnNoise:
+    column = cells.column
+    mean = None if isinstance(column, Category) else s_a * _leverage(cells) / (patients / classes)
+    extent = None if isinstance(column, Category) else _number(column.max) - _number(column.min)
+    return ColumnNoise(
+        name=cells.name,
+        type=column.type,
+        unit="days" if isinstance(column, Date) else column.unit,
+        range=_range(cells),
+        cells=cells.size if cells.coarse is None else max(cells.coarse) + 1,
+        cell=s_a,
+        cell_share=s_a / patients,
+        mean=mean,
+        mean_share=None if mean is None or extent is None else mean / extent,
+    )
+
+
+def _leverage(cells: Cells) -> float:
+    """By how much noise of standard deviation 1 on each counted cell moves the sum of a column.
+
+    The sum is read off the counts as sum_k (m_k - m) count_k, m_k the middle of cell k and m that of the range,
+    so the noises add to sqrt(sum_k (m_k - m)^2).
+    """
+    values = cells.size - (cells.missing >= 0)
+    runs = np.asarray((cells.coarse or range(cells.size))[:values])
+    ends = np.array([[_number(end) for end in cells.interval(code)] for code in range(values)])
+    middles = np.array([(ends[runs == k, 0].min() + ends[runs == k, 1].max()) / 2 for k in np.unique(runs)])
+    return float(np.linalg.norm(middles - (ends.min() + ends.max()) / 2))
+
+
+def _number(value: float | date) -> float:
+    return float(value.toordinal()) if isinstance(value, date) else float(value)
+
+
+def _range(cells: Cells) -> str:
+    column = cells.column
+    if isinstance(column, Category):
+        return f"{len(column.values)} values"
+    if isinstance(column, Date):
+        return f"{column.min} to {column.max}"
+    return f"{column.min:g} to {column.max:g}" + (f" {column.unit}" if column.unit else "")

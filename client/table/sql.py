@@ -1,0 +1,205 @@
+"""A table or view of a SQL database as a source of record batches, through SQLAlchemy.
+
+Whole numbers, floats and truth values keep the type that the database declares; everything else becomes text,
+cell by cell, a time with its offset from UTC where the database has one. SQLite declares types that its cells need
+not have, so there every column is text. Nothing but SELECTs of the named columns is ever sent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from cohortmix.core.data.cell import category_text, text_of
+from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.table import BATCH_ROWS, InputError, inexact_codes, is_inexact, require_columns
+
+NO_PERMISSION = "42501"  # the SQLSTATE insufficient_privilege
+
+
+class SqlSource:
+    """Columns of a table, in the order of the database, which need not be that of the next reading.
+
+    Parameters
+    ----------
+    url : as SQLAlchemy has it, without a password, whatever the driver calls it: libpq and the drivers of other
+        databases have files for it.
+    table : a table or view; with its own schema as `schema.table`.
+    schema : its columns and patient key are read, no others.
+
+    Raises
+    ------
+    InputError
+        If the database or the table cannot be reached (also later, from `batches`), or lacks a column.
+    """
+
+    def __init__(self, url: str, table: str, schema: Schema) -> None:
+        self._engine = _engine(url)
+        space, _, name = table.rpartition(".")
+        self._table, self._space = name, space or None
+        with _connecting(table):
+            try:
+                declared = sa.inspect(self._engine).get_columns(name, schema=self._space)
+            except sa.exc.NoSuchTableError:
+                raise InputError(
+                    f"the database has no table or view {table!r} that this user may see; check its name, and "
+                    "write SCHEMA.TABLE where it is in a schema of its own"
+                ) from None
+        types = {column["name"]: column["type"] for column in declared}
+        self.names = (*schema.columns, *([schema.patient_key] if schema.patient_key else []))
+        require_columns(list(types), self.names)
+        self._schema = schema
+        categories = [name for name, column in schema.columns.items() if isinstance(column, Category)]
+        self._codes = {*categories, schema.patient_key}
+        fixed = self._engine.dialect.name != "sqlite"
+        self._types = {name: _arrow_type(types[name]) if fixed else pa.string() for name in self.names}
+        self._written = {
+            name: self._engine.dialect.name == "postgresql" and isinstance(types[name], sa.Date | sa.DateTime)
+            for name in self.names
+        }
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows of one SELECT, as the database streams them; at most `BATCH_ROWS` at a time."""
+        try:
+            yield from self._read(self.names)
+        except InputError:  # of our own words
+            raise
+        except _UNREADABLE as error:
+            raise self._fault(error) from None
+
+    def _read(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        query = sa.select(*map(self._column, names)).select_from(sa.table(self._table, schema=self._space))
+        with self._permitted(), self._engine.connect() as connection:
+            result = connection.execution_options(stream_results=True, yield_per=BATCH_ROWS).execute(query)
+            for rows in result.partitions():
+                for name, cells in zip(names, zip(*rows, strict=True), strict=True):
+                    if name in self._codes and any(map(is_inexact, cells)):
+                        raise inexact_codes(name, self._schema)
+                arrays = [
+                    _array(cells, self._types[name])
+                    for name, cells in zip(names, zip(*rows, strict=True), strict=True)
+                ]
+                yield pa.RecordBatch.from_arrays(arrays, names=list(names))
+
+    def _column(self, name: str) -> sa.ColumnElement[Any]:
+        # Without a type SQLAlchemy converts nothing, so it cannot stop at a cell that it cannot convert.
+        # PostgreSQL itself writes days and times, since its driver stops at 'infinity'.
+        column: sa.ColumnClause[Any] = sa.column(name)
+        return sa.cast(column, sa.Text) if self._written[name] else column
+
+    def _fault(self, error: Exception) -> InputError:
+        """The sentence of a fault while records are read, by the column that has it if one has.
+
+        The database's own text may quote a record, so only its kind is shown.
+        """
+        kind = type(getattr(error, "orig", None) or error).__name__
+        for name in self.names:
+            try:
+                for _ in self._read([name]):
+                    pass
+            except _UNREADABLE:
+                return InputError(
+                    f"column {name!r} of {self._table!r} holds a value that the database's driver cannot read "
+                    f"({kind}); have it written as text, as in a view with CAST({name} AS TEXT)"
+                )
+        return InputError(f"the table {self._table!r} cannot be read to its end: {kind} from the database")
+
+    @contextmanager
+    def _permitted(self) -> Iterator[None]:
+        """A right that the user lacks, in a sentence: which, on what, and how it is given."""
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != NO_PERMISSION:
+                raise
+            user = self._engine.url.username or "this user"
+            if self._space is not None and "for schema" in str(error.orig):
+                right, on = "USAGE", f"SCHEMA {self._space}"
+            else:
+                right, on = "SELECT", self._table if self._space is None else f"{self._space}.{self._table}"
+            raise InputError(
+                f"the database user {user!r} may not read the table {self._table!r}: it lacks the right {right} "
+                f"on {on}; ask the database's administrator for GRANT {right} ON {on} TO {user}"
+            ) from None
+
+
+def check_url(url: str) -> None:
+    """InputError unless this is the URL of a database whose driver is installed, without a password."""
+    _engine(url).dispose()
+
+
+def _engine(url: str) -> sa.Engine:
+    try:
+        parsed = sa.make_url(url)
+        if _holds_password(parsed):
+            raise InputError("leave the password out of the URL; libpq reads PGPASSFILE or ~/.pgpass")
+        # Days and times are written alike, whatever is set for the database or its user.
+        settings = "-c datestyle=ISO,YMD -c timezone=UTC"
+        plain = parsed.drivername == "postgresql+psycopg" and "options" not in parsed.query
+        return sa.create_engine(
+            parsed,
+            poolclass=sa.NullPool,
+            hide_parameters=True,
+            connect_args={"options": settings} if plain else {},
+        )
+    except sa.exc.NoSuchModuleError:
+        raise InputError(f"SQLAlchemy knows no database {url.partition(':')[0]!r}") from None
+    except sa.exc.ArgumentError:
+        raise InputError("expected the URL of a database, such as postgresql+psycopg://user@/db") from None
+    except ModuleNotFoundError as error:
+        raise InputError(f"the database's driver {error.name!r} is not installed; see docs/deploy.md") from None
+
+
+def _holds_password(url: sa.URL) -> bool:
+    """Whether a password stands in the URL, or an option of one of the drivers' many names for it."""
+    values = ";".join(value for given in url.normalized_query.values() for value in given)
+    return (
+        url.password is not None
+        or any(re.search("pass|pwd", name, re.IGNORECASE) for name in url.query)
+        or re.search(r"(pwd|password)\s*=", values, re.IGNORECASE) is not None  # as odbc_connect has them
+    )
+
+
+def _arrow_type(declared: sa.types.TypeEngine[Any]) -> pa.DataType:
+    if isinstance(declared, sa.Boolean):
+        return pa.bool_()
+    if isinstance(declared, sa.Integer):
+        return pa.int64()
+    return pa.float64() if isinstance(declared, sa.Float) else pa.string()
+
+
+def _array(cells: Sequence[object], kind: pa.DataType) -> pa.Array:
+    convert = _CONVERSIONS[kind]
+    return pa.array([None if cell is None else convert(cell) for cell in cells], type=kind)
+
+
+def _text(cell: object) -> str:
+    """A cell's text; a whole number reads the same whether the database holds 1, 1.0 or 1e0."""
+    if isinstance(cell, memoryview):
+        return text_of(bytes(cell))
+    return category_text(cell) if isinstance(cell, bool | float | Decimal) else text_of(cell)
+
+
+_UNREADABLE = (sa.exc.SQLAlchemyError, UnicodeError, ValueError, OverflowError, pa.ArrowException)
+_CONVERSIONS: dict[pa.DataType, Callable[[Any], object]] = {
+    pa.bool_(): bool,
+    pa.int64(): int,
+    pa.float64(): float,
+    pa.string(): _text,
+}
+
+
+@contextmanager
+def _connecting(table: str) -> Iterator[None]:
+    """Faults before any record was read: the database's own sentence is shown."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        said = next(iter(str(error.orig).strip().splitlines()), "without a reason")
+        raise InputError(f"the database of {table!r} cannot be reached: {said}") from None

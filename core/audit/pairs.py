@@ -1,0 +1,138 @@
+"""Pairs: what the vault is asked about which neighbours, and how far apart its exact answers come to lie."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from functools import partial
+from itertools import combinations
+from math import isqrt
+from typing import Protocol, TypeVar
+
+import pyarrow as pa
+
+from cohortmix.core.audit.neighbours import Cohort, Records, at_random
+from cohortmix.core.audit.replay import Mechanism, Queries, Replays, Run, ask, distance2, run
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.groups import Groups
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.privacy.noise import NoiseSource
+from cohortmix.core.privacy.query import NAMES, ClassMoment, Coordinate, LevelMoment, LevelSum, MomentQuery
+from cohortmix.core.steps.anonymize import sum_query
+
+LEVEL = 1 << 14  # lattice steps from the centre of a feature to either end
+CHUNK = 10  # pairs that one call of `each` compares
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Map(Protocol):
+    """The builtin `map`, or one that spreads the calls over processes."""
+
+    def __call__(self, function: Callable[[A], B], over: Iterable[A], /) -> Iterator[B]: ...
+
+
+def questions(schema: Schema, groups: Groups, mu: Fraction) -> Queries:
+    """Both questions of a release of cells, at half of mu^2 each; a fault of either then shows in a bound.
+
+    One feature makes no pairs: then the first question alone, at all of it.
+    """
+    sums = sum_query(Encoding.of(schema))
+    if len(groups) < 2:
+        return ((sums, mu**2),)
+    return (sums, mu**2 / 2), (MomentQuery(groups.of_cells), mu**2 / 2)
+
+
+def level_questions(schema: Schema, mu: Fraction) -> Queries:
+    """The three questions about signed numbers, at a third of mu^2 each: every feature is a number from -1 to 1.
+
+    The radius is half of the largest norm, so that records at the ends are clipped, and the label of the sum has
+    as much weight: the largest distances of two records, in one class and in two, are then the same. Directions
+    are those of the features, each with half of the next one.
+    """
+    sizes = Encoding.of(schema).sizes
+    coordinates = tuple(Coordinate(column, _levels(size)) for column, size in enumerate(sizes))
+    radius = isqrt(len(sizes) * LEVEL**2) // 2
+    size = len(sizes)
+    directions = tuple(tuple(2 * (at == k) + (at + 1 == k) for k in range(size)) for at in range(size))
+    asked = (
+        LevelSum(coordinates, radius, radius, LEVEL),
+        LevelMoment(coordinates, radius, LEVEL),
+        ClassMoment(coordinates, directions, 2, radius, radius, LEVEL),
+    )
+    return tuple((query, mu**2 / 3) for query in asked)
+
+
+def names(asked: Queries) -> tuple[str, ...]:
+    """What each question is called."""
+    return tuple(NAMES[type(query)] for query, _ in asked)
+
+
+def on_vault(table: pa.Table, schema: Schema, asked: Queries) -> Mechanism:
+    """The vault alone."""
+    return lambda noise: (ask(table, schema, asked, noise), None)
+
+
+def replay_worst(
+    tables: Mapping[str, pa.Table], schema: Schema, asked: Queries, noise: NoiseSource
+) -> tuple[Replays, Mapping[str, Run]]:
+    """The vault alone on tables that all differ in one patient, each against each; and its runs."""
+    versions: dict[str, Run] = {}
+    for name, table in tables.items():
+        versions[name] = run(on_vault(table, schema, asked), noise, next(iter(versions.values()), None))
+    replays = Replays(names(asked))
+    for one, other in combinations(versions, 2):
+        replays.compare(f"{one} / {other}", versions[one], versions[other])
+    return replays, versions
+
+
+def furthest(versions: Mapping[str, Run], questions: int) -> tuple[str, str]:
+    """The pair whose answers to the first so many questions an attack tells apart best."""
+    pairs = combinations(versions, 2)
+    return max(pairs, key=lambda pair: _moved(versions[pair[0]], versions[pair[1]], questions))
+
+
+def replay_random(
+    cohort: Cohort,
+    asked: Queries,
+    noise: NoiseSource,
+    pairs: int,
+    rng: random.Random,
+    report: Callable[[int, int], None] = lambda done, total: None,
+    each: Map = map,
+) -> Replays:
+    """The vault alone on the table and on random neighbours."""
+    recorded, replays = run(on_vault(cohort.table, cohort.schema, asked), noise), Replays(names(asked))
+    drawn = {f"random pair {pair}": at_random(cohort, rng) for pair in range(pairs)}
+    chunks = [list(drawn.items())[first : first + CHUNK] for first in range(0, pairs, CHUNK)]
+    for found in each(partial(_replay, cohort, asked, noise, recorded), chunks):
+        replays.add(found)
+        report(replays.pairs, pairs)
+    return replays
+
+
+def _replay(
+    cohort: Cohort,
+    asked: Queries,
+    noise: NoiseSource,
+    recorded: Run,
+    chunk: Sequence[tuple[str, tuple[str, Records]]],
+) -> Replays:
+    replays = Replays(names(asked))
+    for name, (patient, records) in chunk:
+        table = cohort.replaced(patient, records)
+        replays.compare(name, recorded, run(on_vault(table, cohort.schema, asked), noise, recorded))
+    return replays
+
+
+def _levels(size: int) -> tuple[int, ...]:
+    """From -LEVEL in the first cell to LEVEL in the last; a single cell lies at the centre."""
+    return tuple(LEVEL * (2 * cell - size + 1) // (size - 1) if size > 1 else 0 for cell in range(size))
+
+
+def _moved(one: Run, other: Run, questions: int) -> Fraction:
+    """mu^2 of the attack that tells two runs apart by their first answers."""
+    pairs = zip(one.entries[:questions], other.entries[:questions], strict=False)
+    return sum((Fraction(distance2(a.exact, b.exact), a.sigma**2) for a, b in pairs), Fraction(0))

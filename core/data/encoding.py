@@ -1,0 +1,233 @@
+"""Cells: the public grid on which every column is read, and the way back to values.
+
+A record becomes one cell per column: a declared value of a category, an interval of a number's declared
+range, or the slot for missing values. The grid follows from the schema alone. A cell is found by comparing the
+raw value with public edges; no floating-point function of a value comes before that, so that a record's cells
+do not depend on the batch in which it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from math import ceil, floor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
+from cohortmix.core.data.table import bounds, category_codes, numbers
+
+EQUAL_CELLS = 100  # of a number's range; RECIPE: finer cells cost no noise, since groups merge them
+PER_DECADE = 4  # cells of the logarithmic grid around the origin, for skewed numbers
+DECADES = 5
+COARSE = 8  # runs of fine cells, measured beside them to steady their sums
+
+UNKNOWN = -1  # the zero block: a value that is neither declared nor allowed to be missing
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The fine cells of one column.
+
+    Attributes
+    ----------
+    name : the column.
+    size : number of cells, the slot for missing included.
+    edges : (m - 1,) raw interior edges of a number's m intervals, ascending; None for a category.
+    coarse : (size,) the run of fine cells to which each belongs; None where the cells are few enough.
+    missing : the slot for missing values; UNKNOWN if the schema does not allow them.
+    """
+
+    name: str
+    column: Column
+    size: int
+    edges: tuple[float, ...] | None
+    coarse: tuple[int, ...] | None
+    missing: int
+
+    @classmethod
+    def of(cls, name: str, column: Column) -> Cells:
+        """The grid that the schema alone determines."""
+        edges = None if isinstance(column, Category) else _edges(column)
+        values = len(column.values) if isinstance(column, Category) else len(edges or ()) + 1
+        missing = values if column.missing else UNKNOWN
+        size = values + (1 if column.missing else 0)
+        return cls(name, column, size, edges, _runs(values, size) if edges else None, missing)
+
+    def codes(self, array: pa.Array) -> NDArray[np.int32]:
+        """Cell of each entry, shape (n,); total: any value of any type has one, UNKNOWN included.
+
+        Numbers outside their bounds fall into the end cells; what is no number (NaN and infinities as well)
+        or no declared value counts as missing.
+        """
+        column = self.column
+        if isinstance(column, Category):
+            found = category_codes(array, column)
+            return np.where(found >= 0, found, self.missing).astype(np.int32)
+        values = numbers(array, column)
+        found = np.searchsorted(np.asarray(self.edges), values, side="right")
+        return np.where(np.isnan(values), self.missing, found).astype(np.int32)
+
+    def draw(self, codes: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.object_]:
+        """A value for each cell: uniform within an interval, whole where the column is; None for missing."""
+        column = self.column
+        out = np.full(len(codes), None, dtype=object)
+        known = (codes >= 0) & (codes != self.missing)
+        if isinstance(column, Category):
+            out[known] = np.asarray(column.values, dtype=object)[codes[known]]
+        else:
+            numbers = self._uniform(codes[known], rng)
+            out[known] = [date.fromordinal(int(x)) for x in numbers] if isinstance(column, Date) else numbers
+        return out
+
+    def interval(self, code: int) -> tuple[Any, Any]:
+        """Smallest and largest value of a cell of a number or date column."""
+        low, high = (float(ends[0]) for ends in self._ends(np.array([code])))
+        if isinstance(self.column, Date):
+            return date.fromordinal(int(low)), date.fromordinal(int(high))
+        return low, high
+
+    @property
+    def widths(self) -> NDArray[np.float64]:
+        """(size,) of each cell of a number or date: whole values in it, or its length on the column's scale.
+
+        The slot for missing values has 1.
+        """
+        values = self.size - (self.missing >= 0)
+        left, right = self._ends(np.arange(values))
+        right = right + 1 if _whole(self.column) else right
+        if isinstance(self.column, Number) and self.column.transform == "log1p":
+            left, right = np.log1p(left), np.log1p(right)
+        return np.append(np.maximum(right - left, np.finfo(np.float64).tiny), np.ones(self.size - values))
+
+    def _ends(self, codes: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Both ends of each cell; of whole numbers, the first and the last in it."""
+        assert not isinstance(self.column, Category)
+        low, high = _limits(self.column)
+        ends = np.concatenate([[low], np.asarray(self.edges), [high]])
+        left, right = ends[codes], ends[codes + 1]
+        if _whole(self.column):
+            left = np.ceil(left)
+            return left, np.where(codes == len(ends) - 2, high, np.ceil(right) - 1)
+        return left, np.where(right == np.nextafter(left, np.inf), left, right)
+
+    def _uniform(self, codes: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.float64]:
+        left, right = self._ends(codes)
+        u = rng.random(len(codes))
+        if _whole(self.column):
+            return np.asarray(left + np.floor(u * (right - left + 1)))
+        inside = left + u * (right - left)
+        if isinstance(self.column, Number) and self.column.transform == "log1p":
+            inside = np.expm1(np.log1p(left) + u * (np.log1p(right) - np.log1p(left)))
+        last = np.nextafter(right, -np.inf)  # the edge itself lies in the next cell
+        drawn = np.clip(inside, left, np.maximum(left, last))
+        return self._to_decimals(drawn) if isinstance(self.column, Number) and self.column.decimals else drawn
+
+    def _to_decimals(self, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+        """As the column is recorded, within its bounds; a cell that no such value lies in gives a neighbour's."""
+        assert isinstance(self.column, Number)
+        assert self.column.decimals is not None
+        low, high = self.column.as_written(self.column.min, ceil), self.column.as_written(self.column.max, floor)
+        return np.clip(np.round(drawn, self.column.decimals), low, high)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The cells of all columns of a schema.
+
+    Attributes
+    ----------
+    features : the D columns other than the target, in the schema's order.
+    label : the target.
+    """
+
+    features: tuple[Cells, ...]
+    label: Cells
+
+    @classmethod
+    def of(cls, schema: Schema) -> Encoding:
+        """The encoding that a schema determines."""
+        features = tuple(Cells.of(name, schema.columns[name]) for name in schema.features)
+        return cls(features, Cells.of(schema.target, schema.columns[schema.target]))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of fine cells of each feature; their sum is F."""
+        return tuple(cells.size for cells in self.features)
+
+    @property
+    def blocks(self) -> tuple[slice, ...]:
+        """Where each feature's fine cells stand among all F."""
+        return blocks_of(self.sizes)
+
+    def codes(self, batch: pa.RecordBatch) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Cells of each record: features (n, D) and label (n,); `codes(batch)[i]` depends on row i alone."""
+        return self.feature_codes(batch), self.label.codes(batch.column(self.label.name))
+
+    def feature_codes(self, batch: pa.RecordBatch) -> NDArray[np.int32]:
+        """Cells of the features alone, (n, D)."""
+        return np.stack([cells.codes(batch.column(cells.name)) for cells in self.features], axis=1)
+
+
+def blocks_of(sizes: Sequence[int]) -> tuple[slice, ...]:
+    """Where each feature's cells stand."""
+    ends = np.cumsum(sizes)
+    return tuple(slice(int(end - size), int(end)) for size, end in zip(sizes, ends, strict=True))
+
+
+def one_hot(codes: NDArray[np.int32], sizes: tuple[int, ...]) -> NDArray[np.float32]:
+    """Blocks side by side, shape (n, sum(sizes)); an UNKNOWN cell is a block of zeros."""
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    out = np.zeros((len(codes), int(starts[-1])), dtype=np.float32)
+    rows, columns = np.nonzero(codes >= 0)
+    out[rows, starts[columns] + codes[rows, columns]] = 1
+    return out
+
+
+def _edges(column: Number | Date) -> tuple[float, ...]:
+    low, high = _limits(column)
+    count = column.knots or EQUAL_CELLS
+    if isinstance(column, Number) and column.transform == "log1p":
+        edges = np.expm1(np.linspace(np.log1p(low), np.log1p(high), count + 1))
+    else:
+        edges = np.linspace(low, high, count + 1)
+        if isinstance(column, Number) and not column.knots:
+            edges = np.concatenate([edges, _log_grid(low, high)])
+    # Machines differ in the last bits of a logarithm or a power; sites of a study must have the same cells.
+    edges = np.array([float(f"{edge:.13g}") for edge in edges])
+    edges[[0, count]] = low, high
+    if _whole(column):
+        edges = np.ceil(edges) - 0.5
+    elif low <= 0 < high and not column.knots:
+        edges = np.concatenate([edges, [0.0, np.nextafter(0.0, 1.0)]])  # an exact zero is a cell of its own
+    inside = np.unique(edges[(edges > low) & (edges < high)])
+    return tuple(float(edge) for edge in inside)
+
+
+def _log_grid(low: float, high: float) -> NDArray[np.float64]:
+    """Both sides of the origin (0, or the bound nearest to it), PER_DECADE edges a decade."""
+    origin = min(max(0.0, low), high)
+    steps = 10.0 ** (-np.arange(DECADES * PER_DECADE + 1) / PER_DECADE)
+    return np.concatenate([origin + steps * (high - origin), origin - steps * (origin - low)])
+
+
+def _runs(values: int, size: int) -> tuple[int, ...] | None:
+    """Runs of about equally many fine cells; the slot for missing is a run by itself."""
+    if values <= COARSE:
+        return None
+    runs = np.arange(values) * COARSE // values
+    return (*runs.tolist(), *([COARSE] if size > values else []))
+
+
+def _limits(column: Number | Date) -> tuple[float, float]:
+    """The declared bounds; of whole numbers, the first and the last one within them."""
+    low, high = bounds(column)
+    return (float(np.ceil(low)), float(np.floor(high))) if _whole(column) else (low, high)
+
+
+def _whole(column: Column) -> bool:
+    return isinstance(column, Date) or (isinstance(column, Number) and column.integer)

@@ -1,0 +1,118 @@
+"""The Gaussian variant: a Gaussian for each class, for wide tables of numbers.
+
+The same order as for cells: first a few noised answers of the vault (`gaussian_answers`), then post-processing.
+Records are x = B z + e: scores z ~ N(m_y, S_y) by class, in a few directions or in all, and a residual e ~ N(0, R)
+that is common to the classes.
+
+Symbols: K coordinates, D scores, C classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.rows import rows_of_cells
+from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.gaussian.levels import Array, Levels
+from cohortmix.core.steps.adapt import adapt, choose_support
+from cohortmix.core.steps.centroids import SiteCentroids
+from cohortmix.core.steps.plan import TARGETS, Plan
+
+WIDE = 20  # features from which on the variant is considered
+CROWDED = 0.45  # share of the patients that a group of cells would have to hold, for its pairs to be seen
+
+
+@dataclass(frozen=True, eq=False)
+class ClassGaussians:
+    """What was learned of standardized levels; released.
+
+    Attributes
+    ----------
+    levels : the coordinates, with their released centre and scale.
+    masses : (C,) patients per class, summing to n.
+    scores : (C, D) m_y, class centroids.
+    covariances : (C, D, D) S_y, positive definite.
+    directions : (K, D), the scores of a record are z = x A.
+    loadings : (K, D) B, what a record's levels are expected to be, x = B z.
+    residual : (K, K) R, positive semidefinite.
+    masses_std : standard deviation of the noise of each mass, in patients.
+    """
+
+    levels: Levels
+    masses: Array
+    scores: Array
+    covariances: Array
+    directions: Array
+    loadings: Array
+    residual: Array
+    masses_std: float
+
+    @property
+    def means(self) -> Array:
+        """(C, K) class centroids in levels."""
+        return np.asarray(self.scores @ self.loadings.T)
+
+    def draw(self, rows: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Array]:
+        """Classes (rows,) and levels (rows, K) of records."""
+        label = rng.choice(len(self.masses), size=rows, p=self.masses / self.masses.sum())
+        z = rng.standard_normal((rows, self.scores.shape[1]))
+        for c, covariance in enumerate(self.covariances):
+            z[label == c] = self.scores[c] + z[label == c] @ np.linalg.cholesky(covariance).T
+        values, vectors = np.linalg.eigh(self.residual)
+        e = rng.standard_normal((rows, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0))).T
+        return label, z @ self.loadings.T + e
+
+    def records(self, schema: Schema, rows: int, seed: int) -> pd.DataFrame:
+        """Rows of the original table, (rows, columns of the schema); the same seed gives the same rows."""
+        rng = np.random.default_rng(seed)
+        label, x = self.draw(rows, rng)
+        return rows_of_cells(self.levels.to_cells(x), label, schema, rng)
+
+    def posterior(self, x: Array) -> Array:
+        """Class probabilities (n, C) at levels (n, K), by Bayes' rule."""
+        z, score = x @ self.directions, np.empty((len(x), len(self.masses)))
+        for c, covariance in enumerate(self.covariances):
+            root = np.linalg.cholesky(covariance)
+            white = np.linalg.solve(root, (z - self.scores[c]).T)
+            score[:, c] = np.log(self.masses[c]) - np.log(np.diag(root)).sum() - 0.5 * np.sum(white**2, axis=0)
+        odds = np.exp(score - score.max(axis=1, keepdims=True))
+        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+
+def suits(plan: Plan) -> bool:
+    """Whether a table is synthesized by this variant; follows from the schema, N and mu alone.
+
+    Wide, mostly numbers, and either too few patients for pairs of cells or numbers throughout.
+    """
+    features = Encoding.of(plan.schema).features
+    numbers = sum(not isinstance(cells.column, Category) for cells in features)
+    if len(features) < WIDE or numbers < 0.75 * len(features):
+        return False
+    plain = numbers == len(features) and all(cells.missing < 0 for cells in features)
+    return plain or sqrt(plan.s_b / plan.patients) > CROWDED
+
+
+def centroids(model: ClassGaussians, plan: Plan, seed: bytes) -> SiteCentroids:
+    """The class centroids, and inducing points learned from records that are drawn from the model."""
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed).digest(), "big"))
+    x = model.draw(TARGETS, rng)[1]
+    y = model.posterior(x)
+    start = choose_support(x, y, size=plan.support, seed=int(rng.integers(2**31)))
+    support = adapt(*start, x, y, blocks=(), alpha=plan.alpha, seed=int(rng.integers(2**31))).support
+    classes = len(model.masses)
+    return SiteCentroids(
+        model.masses,
+        model.means,
+        np.eye(classes),
+        ("gaussian",) * classes,
+        model.masses_std,
+        support.points,
+        support.labels,
+    )

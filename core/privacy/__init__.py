@@ -1,0 +1,4 @@
+"""What the guarantee rests on: the vault, its questions, the noise and the accounting.
+
+May import `core.data` alone.
+"""

@@ -1,0 +1,137 @@
+"""Pool: released centroids of one or more sites, and records drawn from them, as groups.
+
+Which records: those of the mixture, a centroid by its mass, a class from its label, a group from each histogram;
+and where fitted mixtures are among the centroids, carried on by the field (`core.field`), which has the mixture's
+pair tables and nothing of higher order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortmix.core.data.groups import Groups
+from cohortmix.core.data.sampling import draw_groups, systematic
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.release.maximum_entropy import CHAINS, Field, PairTables, fit
+from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Released centroids of one or more sites, and how to decode them; all public.
+
+    Attributes
+    ----------
+    masses : (K,) patients of each centroid.
+    means : (K, G) histograms over the groups.
+    labels : (K, C) class distributions.
+    paired : (K,) true for centroids of a fitted mixture; the others say nothing of pairs of features.
+    site : (K,) index into `sites`.
+    sites : names.
+    noise_std : (S,) of one pair cell of each site, in patients.
+    groups : the common groups.
+    shape : (F,) distribution over the fine cells within each group.
+    """
+
+    masses: NDArray[np.float64]
+    means: NDArray[np.float64]
+    labels: NDArray[np.float64]
+    paired: NDArray[np.bool_]
+    site: NDArray[np.int64]
+    sites: tuple[str, ...]
+    noise_std: NDArray[np.float64]
+    groups: Groups
+    shape: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, schema: Schema, common: Common, centroids: Mapping[str, SiteCentroids]) -> Pool:
+        """The union of the sites' centroids; each keeps its mass in patients."""
+        parts = list(centroids.values())
+        return cls(
+            np.concatenate([part.masses for part in parts]),
+            np.concatenate([part.means for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([np.array(part.kind) == "mixture" for part in parts]),
+            np.repeat(np.arange(len(parts)), [len(part.masses) for part in parts]),
+            tuple(centroids),
+            np.array([part.noise_std for part in parts]),
+            common.groups,
+            shape_within(common.margins, common.groups),
+        )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Groups of each feature."""
+        return self.groups.sizes
+
+    def draw(
+        self, rows: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """Site (rows,), class (rows,) and group of each feature (rows, D) of records, in random order."""
+        counts = np.bincount(systematic(self.masses @ self.labels, rows, rng), minlength=self.labels.shape[1])
+        label, start = self._start(counts, rng)
+        if self.paired.any():
+            start[:, :-1] = self._field.draw(start, label, int(rng.integers(2**31)))
+        order = rng.permutation(rows)
+        return start[order, -1].astype(np.int64), label[order], start[order, :-1]
+
+    def tables(self) -> PairTables:
+        """What records shall have: margins of all centroids, and the pairs of those that know them."""
+        sites, features = len(self.sites), slice(0, self.means.shape[1])
+        z = np.concatenate([self.means, np.eye(sites)[self.site]], axis=1)
+        patients = self.masses[:, None] * self.labels
+        told = patients * self.paired[:, None]
+        pairs = _second_moments(patients, z)
+        pairs[:, features, features] = _second_moments(told, self.means)
+        diagonal = np.arange(z.shape[1])
+        pairs[:, diagonal, diagonal] = _shares(patients).T @ z
+        known = np.stack([np.bincount(self.site, of_class, sites) for of_class in told.T]) > 0
+        mass, noise = told.sum(axis=0), np.sqrt(known @ self.noise_std**2)
+        std = np.divide(noise, mass, out=np.full(len(mass), np.inf), where=mass > 0)
+        return PairTables((*self.sizes, sites), pairs, std, patients.sum(axis=0), known)
+
+    @cached_property
+    def _field(self) -> Field:
+        rng = np.random.default_rng(0)
+        classes = self.labels.shape[1]
+        label, start = self._start([CHAINS // classes] * classes, rng)
+        return fit(self.tables(), start, label, seed=0)
+
+    def _start(
+        self, counts: Sequence[int] | NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Classes (n,), so many of each, and groups and site (n, D + 1) of records of the mixture."""
+        label = np.repeat(np.arange(len(counts)), counts)
+        k = np.concatenate(
+            [systematic(self.masses * of, n, rng) for of, n in zip(self.labels.T, counts, strict=True)]
+        )
+        return label, np.column_stack(
+            [draw_groups(k, self.means, self.groups.blocks, rng), self.site[k].astype(np.int32)]
+        )
+
+
+def shape_within(margins: Margins, groups: Groups) -> NDArray[np.float64]:
+    """Distribution over fine cells given the group (F,), of all classes together.
+
+    A class's own shape would carry the noise of answer A into the classes' difference, which is what a
+    classifier learns: it measured worse on every benchmark.
+    """
+    member = groups.membership
+    even = member @ (1 / member.sum(axis=0))
+    total = groups.sums(margins.pooled) @ member.T
+    return np.asarray(np.where(total > 1e-12, margins.pooled / np.maximum(total, 1e-12), even))
+
+
+def _shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Columns (K, C) that sum to one; of a class without weight, to zero."""
+    return np.asarray(weights / np.maximum(weights.sum(axis=0), 1e-300))
+
+
+def _second_moments(weights: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(C, G, G) mean of z z^T over the centroids, by the weights (K, C) of each class."""
+    return np.stack([(z * share[:, None]).T @ z for share in _shares(weights).T])

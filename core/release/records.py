@@ -1,0 +1,34 @@
+"""Records: rows of the original table, drawn from a pool.
+
+A record is a group of each feature and a class, drawn from the pool; then a fine cell from the shape within each
+group, and a value from the cell (`core.data.rows`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.rows import rows_of_cells
+from cohortmix.core.data.sampling import pick
+from cohortmix.core.data.schema import SITE, Schema
+from cohortmix.core.release.pool import Pool
+
+
+def draw(pool: Pool, schema: Schema, rows: int, seed: int) -> pd.DataFrame:
+    """Rows of the original table, shape (rows, 1 + columns): the schema's columns and `site`.
+
+    The same pool, schema, rows and seed give the same rows on the same machine.
+    """
+    encoding, rng = Encoding.of(schema), np.random.default_rng(seed)
+    site, label, groups = pool.draw(rows, rng)
+    codes: dict[str, NDArray[np.int32]] = {}
+    for j, (cells, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True)):
+        of = np.asarray(pool.groups.of_cells[j])
+        inside = pool.shape[block] * (of == np.arange(of.max() + 1)[:, None])
+        codes[cells.name] = pick(inside, groups[:, j], rng).astype(np.int32)
+    frame = rows_of_cells(codes, label, schema, rng)
+    frame[SITE] = pd.Series(np.asarray(pool.sites, dtype=object)[site], dtype="string")
+    return frame

@@ -1,0 +1,1 @@
+"""Anonymize, Approximate, Adapt: the paper's three steps. May import `core.data` and `core.privacy`."""

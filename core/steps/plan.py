@@ -1,0 +1,100 @@
+"""Plan: what a site will compute, by public arithmetic on schema, N and mu; known before anything is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import sqrt
+
+import numpy as np
+
+from cohortmix.core.data.schema import Schema
+
+SUPPORT, TARGETS = 50, 10_000  # inducing points; records drawn from the mixture that they learn from
+ROOM = 2  # components of l_min patients per class, for a site to measure answer B
+CROWDED_SHARE = 0.4  # of the budget, for answer A, at a site with room for no more than that
+SIGMA_MAX = 0.2  # largest noise of a pair cell as a share of a component's mass
+LARGEST_K = 300  # components of one fit: more cost time, and said nothing more on any benchmark
+CENTROIDS, LARGEST_FITS = 1000, 20  # components of all fits together; fits
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The public facts that fix what one site computes.
+
+    Attributes
+    ----------
+    schema : the data dictionary.
+    mu2 : the site's budget, mu^2.
+    patients : N of the site.
+    share : of mu2, at least, for answer A; the rest is for answer B.
+    alpha : of Eq. 6.
+    support : S, the number of inducing points.
+    """
+
+    schema: Schema
+    mu2: Fraction
+    patients: int
+    share: Fraction = Fraction(15, 100)
+    alpha: float = 0.5
+    support: int = SUPPORT
+
+    @property
+    def s_b(self) -> float:
+        """Standard deviation of a pair cell, in patients."""
+        return self._noise_b(self.share_of_sums)
+
+    @property
+    def crowding(self) -> float:
+        """Patients of ROOM components per class, as a share of those that there are."""
+        return ROOM * len(self.schema.classes) * l_min(self._noise_b(self.share)) / self.patients
+
+    @property
+    def fits_mixture(self) -> bool:
+        """False where there is no room for ROOM components per class: the whole budget then goes to A.
+
+        With fewer, a mixture says hardly more than class centroids do, and those are less noisy without B. It is
+        judged at the study's share; what A takes beyond it leaves room for somewhat fewer components.
+        """
+        return self.crowding <= 1
+
+    @property
+    def share_of_sums(self) -> Fraction:
+        """Part of mu2 for answer A, where there is room for B: the fewer its components, the more A has to say."""
+        more = Fraction(round(100 * CROWDED_SHARE * self.crowding), 100) if self.fits_mixture else Fraction(0)
+        return max(self.share, more)
+
+    @property
+    def mu2_sums(self) -> Fraction:
+        """Cost of answer A."""
+        return self.mu2 * self.share_of_sums if self.fits_mixture else self.mu2
+
+    @property
+    def mu2_moments(self) -> Fraction:
+        """Cost of answer B."""
+        return self.mu2 - self.mu2_sums
+
+    def _noise_b(self, share: Fraction) -> float:
+        """Standard deviation of a pair cell, in patients, if answer A has this share of the budget."""
+        features = len(self.schema.features)
+        return noise_b(features, float(self.mu2 * (1 - share))) if features > 1 else float("inf")
+
+
+def noise_b(features: int, mu2: float) -> float:
+    """s_B in patients: sqrt(D(D-1)) / mu."""
+    return sqrt(features * (features - 1) / mu2)
+
+
+def l_min(s_b: float) -> float:
+    """Smallest mass of a component, in patients (the size constraint p(s) of Eq. 2-3)."""
+    return s_b / SIGMA_MAX
+
+
+def components(patients: float, s_b: float) -> int:
+    """K of one fit: as many components of l_min patients as there is room for."""
+    return int(np.clip(patients / l_min(s_b), 0, LARGEST_K))
+
+
+def fits_of(k: int) -> int:
+    """How many fits of k components are averaged."""
+    return max(1, min(CENTROIDS // k, LARGEST_FITS))

@@ -1,0 +1,78 @@
+"""Causes: why the values of a column are probably not what its schema declares, in a sentence without any value.
+
+A guess from the form of the values that could not be read, for the terminal of the person who holds them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cohortmix.core.data.cell import category_text, whole_text
+from cohortmix.core.data.schema import Category, Column, Date
+from cohortmix.core.data.table import is_nested, simple
+
+_TRUTH = ("true|false|yes|no|ja|nein|oui|non|wahr|falsch", "they are truth values; declare a category for them")
+_OF_A_NUMBER = (
+    (r"[<>≤≥=~]\s*[\d.,]+.*", "a sign such as < stands before the number, as beyond a limit of detection; write "
+     "the limit itself, or leave it to count as missing"),
+    (r"[+-]?\d{1,2}\.\d{1,2}\.\d{2,4}.*", "they look like dates"),
+    (r"\d{4}-\d\d-\d\d.*", "they look like dates; declare `type: date`"),
+    (r"[+-]?[\d.]*,\d+|[+-]?\d{1,3}(,\d{3})+(\.\d*)?", "they have a comma; write numbers with a decimal point and "
+     "without a thousands separator"),
+    (r"[+-]?\d{1,3}([ '’\u00a0\u202f]\d{3})+([.,]\d*)?", "they have a thousands separator; leave it out"),
+    (_TRUTH[0], _TRUTH[1]),
+    (r"[+-]?[\d.,]+\s*[^\d\s.,_].*", "something stands behind the number, such as a unit; write the number alone"),
+    (r"[+-]?(inf(inity)?)", "they are infinite"),
+)  # fmt: skip
+_OF_A_DATE = (
+    (r"\d{1,2}\.\s?\d{1,2}\.\s?\d{2,4}.*", "they are written as DD.MM.YYYY; write YYYY-MM-DD"),
+    (r"\d{1,2}/\d{1,2}/\d{2,4}.*", "they are written with slashes; write YYYY-MM-DD"),
+    (r"\d{4}[/.]\d{1,2}[/.]\d{1,2}.*", "write YYYY-MM-DD, with hyphens"),
+    (r"[+-]?infinity", "they are infinite, as PostgreSQL has them"),
+    (r"\d+(\.\d*)?", "they are numbers, as a spreadsheet counts days; write YYYY-MM-DD"),
+)  # fmt: skip
+
+
+def likely(array: pa.Array, column: Column, wrong: NDArray[np.bool_]) -> Counter[str]:
+    """How often each cause would explain the entries that `wrong` marks, shape (n,)."""
+    if is_nested(array.type):
+        return Counter()
+    if pa.types.is_boolean(array.type) and not isinstance(column, Category):
+        return Counter({_TRUTH[1]: int(wrong.sum())})
+    is_bytes = pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)
+    entries = simple(array).filter(pa.array(wrong))
+    found: Counter[str] = Counter()
+    for each in entries.value_counts().to_pylist():
+        cause = "they are bytes; have them exported as text" if is_bytes else _cause(each["values"], column)
+        if cause is not None:
+            found[cause] += each["counts"]
+    return found
+
+
+def _cause(value: object, column: Column) -> str | None:
+    text = category_text(value)
+    if isinstance(column, Category):
+        return _of_a_category(text, column)
+    forms = _OF_A_DATE if isinstance(column, Date) else _OF_A_NUMBER
+    return next((cause for form, cause in forms if re.fullmatch(form, text, re.IGNORECASE)), None)
+
+
+def _of_a_category(text: str, column: Category) -> str | None:
+    declared = [category_text(value) for value in column.values]
+    if whole_text(text) in {whole_text(value) for value in declared} - {None}:
+        return (
+            "the same numbers are declared in another form, and in quotes they are compared as texts; without "
+            "quotes, as in `values: [1, 2]`, 1.0 is 1 as well"
+        )
+    if text.lower() in {value.lower() for value in declared}:
+        return "upper and lower case differ from the declared ones"
+    if not text.isprintable():
+        return "they are bytes or control characters; have them exported as text"
+    if text in ("true", "false"):
+        return "they are truth values; declare `values: [true, false]`"
+    return None

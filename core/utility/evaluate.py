@@ -1,0 +1,185 @@
+"""How useful is it? Train on synthetic, test on real; and how far the marginals are apart.
+
+Nothing here is private: every figure is computed from real records. It stays with whoever holds them, and
+nothing on the way of a reply to a coordinator may import this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.utility.columns import Table, Values, feature_matrix, patients, read, sparse_features
+from cohortmix.core.utility.marginals import Marginals
+from cohortmix.core.utility.target import Target
+
+FOLDS = 4  # of the cross-validation that gives the ceiling
+
+Scorer: TypeAlias = Callable[[], Any]
+
+
+def boosted_trees() -> Any:
+    """LightGBM with 100 trees and defaults otherwise; the same data give the same model."""
+    from lightgbm import LGBMClassifier
+
+    return LGBMClassifier(n_estimators=100, n_jobs=1, deterministic=True, force_row_wise=True, verbosity=-1)
+
+
+def logistic() -> Any:
+    """Logistic regression on standardized columns, a missing number replaced by its mean."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(
+        SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression(max_iter=2000)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Real records as a model sees them.
+
+    Attributes
+    ----------
+    known : (m,) true for the n records whose class is known.
+    label : (n,) their classes, in 0..C-1.
+    scores : (n, C) the model's probability of each class.
+    """
+
+    known: NDArray[np.bool_]
+    label: NDArray[np.int64]
+    scores: NDArray[np.float64]
+
+
+def binary_target(table: Table | Values, schema: Schema, column: str, rule: str) -> NDArray[np.int64]:
+    """Two classes made of one column, -1 where unknown: `binary_target(table, schema, "hours", ">40")`."""
+    return Target.parse(column + rule, schema).labels(read(table, schema)[column])
+
+
+def train_synthetic_test_real(
+    synthetic: Table | Values,
+    real: Table | Values,
+    schema: Schema,
+    target: str | None = None,
+    scorer: Scorer = boosted_trees,
+    without: Sequence[str] = (),
+) -> float | None:
+    """Area under the ROC curve on real records of a classifier trained on synthetic ones.
+
+    Parameters
+    ----------
+    target : as in `Target.parse`; the schema's own by default.
+    scorer : makes an untrained classifier with `fit` and `predict_proba`.
+    without : columns that the classifier may not see, besides the target's own.
+
+    Returns
+    -------
+    For more than two classes the mean of one against the rest over the classes that the real records have;
+    None where no class of theirs has both members and others.
+    """
+    tested = score_real(synthetic, real, schema, target, scorer, without)
+    return auc(tested.label, tested.scores)
+
+
+def score_real(
+    synthetic: Table | Values,
+    real: Table | Values,
+    schema: Schema,
+    target: str | None = None,
+    scorer: Scorer = boosted_trees,
+    without: Sequence[str] = (),
+) -> Scored:
+    """What `train_synthetic_test_real` takes the area of: real records, scored by a model of synthetic ones."""
+    asked = Target.parse(target or schema.target, schema)
+    synthetic, real, hidden = read(synthetic, schema), read(real, schema), (*without, asked.name)
+    label, label_real = asked.labels(synthetic[asked.name]), asked.labels(real[asked.name])
+    train, test = label >= 0, label_real >= 0
+    x, x_real = (_features(scorer)(values, schema, hidden) for values in (synthetic, real))
+    scores = _scores(scorer, x[train], label[train], x_real[test], asked.classes)
+    return Scored(test, label_real[test], scores)
+
+
+def cross_validated(
+    real: Table | Values,
+    schema: Schema,
+    target: str | None = None,
+    scorer: Scorer = boosted_trees,
+    patients: NDArray[np.int64] | None = None,
+) -> float | None:
+    """What the real records themselves reach, each scored by a model that saw neither it nor its patient.
+
+    `patients` says whose each record is, shape (n,); by default each is another's.
+    """
+    asked = Target.parse(target or schema.target, schema)
+    real = read(real, schema)
+    label, x = asked.labels(real[asked.name]), _features(scorer)(real, schema, (asked.name,))
+    owner = np.arange(len(label)) if patients is None else patients
+    fold = np.random.default_rng(0).permutation(int(owner.max(initial=0)) + 1)[owner] % FOLDS
+    scores = np.zeros((len(label), asked.classes))
+    for held_out in range(FOLDS):
+        train, test = (fold != held_out) & (label >= 0), fold == held_out
+        scores[test] = _scores(scorer, x[train], label[train], x[test], asked.classes)
+    return auc(label[label >= 0], scores[label >= 0])
+
+
+def auc(label: NDArray[np.int64], scores: NDArray[np.float64]) -> float | None:
+    """Area under the ROC curve of scores (n, C); for C > 2 the mean of one class against the rest."""
+    from sklearn.metrics import roc_auc_score
+
+    present = [c for c in range(scores.shape[1]) if 0 < np.count_nonzero(label == c) < len(label)]
+    if scores.shape[1] == 2:
+        present = present[-1:]
+    areas = [float(roc_auc_score(label == c, scores[:, c])) for c in present]
+    return float(np.mean(areas)) if areas else None
+
+
+def evaluate(
+    synthetic: Table | Values, real: Table, schema: Schema, targets: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The figures of `cohortmix evaluate`, ready for JSON; a figure that is not defined is None.
+
+    `auc` is that of boosted trees trained on the synthetic records, `ceiling_auc` what the real records reach
+    by themselves under cross-validation, on the same records. `columns` and `pairs` say where the tables differ,
+    the worst first.
+    """
+    mine, theirs = read(synthetic, schema), read(real, schema)
+    marginals, owner = Marginals.of(mine, theirs, schema), patients(real, schema)
+    return {
+        "private": False,
+        "records": {"synthetic": len(mine[schema.target]), "real": len(theirs[schema.target])},
+        "targets": [
+            {
+                "target": target,
+                "auc": train_synthetic_test_real(mine, theirs, schema, target),
+                "ceiling_auc": cross_validated(theirs, schema, target, patients=owner),
+            }
+            for target in targets or (schema.target,)
+        ],
+        "tvd": asdict(marginals.mean),
+        "columns": marginals.column_reports(),
+        "pairs": marginals.pair_reports(),
+    }
+
+
+def _features(scorer: Scorer) -> Callable[..., Any]:
+    """Boosted trees read zeros that are not stored as zeros; what standardizes columns needs them all."""
+    return sparse_features if scorer is boosted_trees else feature_matrix
+
+
+def _scores(scorer: Scorer, x: Any, y: NDArray[np.int64], x_test: Any, classes: int) -> NDArray[np.float64]:
+    """Probability of each class, shape (n, C); a class that was never seen has none."""
+    scores = np.zeros((x_test.shape[0], classes))
+    seen = np.unique(y)
+    if len(seen) == 1:
+        scores[:, seen[0]] = 1
+    if len(seen) > 1 and len(scores):
+        model = scorer().fit(x, y)
+        scores[:, model.classes_] = model.predict_proba(x_test)
+    return scores

@@ -1,0 +1,88 @@
+"""Targets: what a classifier is asked to predict, as text that a person can type."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
+from cohortmix.core.data.table import InputError, category_codes, quoted
+
+
+@dataclass(frozen=True)
+class Target:
+    """A category column as it is, or two classes made of any column by a rule.
+
+    Attributes
+    ----------
+    name : the column, which the classifier may not see.
+    classes : number of classes, C.
+    sign : how the column's values are compared with `right`; empty for a category as it is.
+    right : a number, a date's ordinal, or positions among a category's declared values.
+    """
+
+    name: str
+    classes: int = 2
+    sign: str = ""
+    right: tuple[float, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str, schema: Schema) -> Target:
+        """Read `OUTCOME`, `AGE>=70`, `SEX=F`, `STYPE=TACS|PACS` or `RDATE<1995-01-01`.
+
+        Raises
+        ------
+        InputError
+            If no such column is declared, or the rule does not suit its type.
+        """
+        match = None if text in schema.columns else re.fullmatch(r"(.+?)\s*(>=|<=|>|<|=)\s*(.+)", text)
+        name, sign, right = match.groups() if match else (text, "", "")
+        column = schema.columns.get(name)
+        if column is None:
+            raise InputError(
+                f"target={text!r}: no column {name!r}; the schema has {quoted(tuple(schema.columns))}"
+            )
+        if isinstance(column, Category):
+            if sign not in ("", "="):
+                raise InputError(f"target={text!r}: a category has no order; use '{name}=A' or '{name}=A|B'")
+            codes = tuple(_code(column, value, text) for value in right.split("|")) if sign else ()
+            return cls(name, 2 if sign else len(column.values), sign, codes)
+        if not sign:
+            raise InputError(f"target={text!r} is no category; say where to cut it, as in '{name}>=10'")
+        return cls(name, 2, sign, (_threshold(column, right, text),))
+
+    def labels(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Class of each value of the column, shape (n,); -1 where there is no value."""
+        classes = _SIGNS[self.sign](values, self.right)
+        return np.where(np.isnan(values), -1, classes).astype(np.int64)
+
+
+_SIGNS: dict[str, Callable[[NDArray[np.float64], tuple[float, ...]], NDArray[np.generic]]] = {
+    "": lambda values, _: values,
+    "=": lambda values, right: np.isin(values, right),
+    ">=": lambda values, right: values >= right[0],
+    "<=": lambda values, right: values <= right[0],
+    ">": lambda values, right: values > right[0],
+    "<": lambda values, right: values < right[0],
+}
+
+
+def _code(column: Category, value: str, text: str) -> float:
+    code = category_codes(pa.array([value]), column)[0]
+    if code < 0:
+        raise InputError(f"target={text!r}: {value!r} is not one of the declared {quoted(column.values)}")
+    return float(code)
+
+
+def _threshold(column: Column, right: str, text: str) -> float:
+    assert isinstance(column, Number | Date)
+    try:
+        return float(date.fromisoformat(right).toordinal()) if isinstance(column, Date) else float(right)
+    except ValueError:
+        raise InputError(f"target={text!r}: expected a {column.type} after the sign, got {right!r}") from None

@@ -1,0 +1,1 @@
+"""Where coordinator and hospitals meet over a network: Flower's SuperLink, who is there, what is submitted."""

@@ -1,0 +1,1 @@
+"""A whole consortium in one process, or on Flower's simulation engine."""

@@ -1,0 +1,198 @@
+"""A consortium on one machine: a folder for each site and one for the coordinator, with real keys and ledgers.
+
+    ROOT/coordinator/   study.json  schema.yaml  signed.json  study.db  key
+    ROOT/sites/NAME/    table.parquet  schema.yaml  key  policy.json  ledger.sqlite
+
+Each of these folders would be on a machine of its own. Only the stewards are missing: whoever holds all tables
+signs for them.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cohortmix.client.ledger.ledger import Ledger
+from cohortmix.client.ledger.policy import Policy
+from cohortmix.client.site.site import Site
+from cohortmix.client.table.data import open_table
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.privacy.budget import Budget
+from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
+from cohortmix.protocol.fields import exact
+from cohortmix.protocol.local.keyfile import read_key, write_key
+from cohortmix.protocol.messages import Description, SignedStudy, SiteEntry, StudySpec, decode
+from cohortmix.protocol.signing import Key
+from cohortmix.server.budget import Overlap
+from cohortmix.server.commands.draft import entry_of, study_spec
+from cohortmix.server.coordinator import Coordinator
+from cohortmix.server.study import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a study says beside its sites.
+
+    Attributes
+    ----------
+    budget : of each site; its delta is resolved for the largest one.
+    name : of the study.
+    overlap : in how many sites one patient can have records.
+    seed : of the keyed test noise, which gives no privacy; None for the real source.
+    min_sites : with fewer answers to round 1 the study stops; None for all of the sites.
+    deadline_seconds : of each round.
+    alpha : of Eq. 6.
+    public_data : the records are public, so that figures on them may be published.
+    """
+
+    budget: Budget
+    name: str = "simulation"
+    overlap: Overlap = "disjoint"
+    seed: int | None = None
+    min_sites: int | None = None
+    deadline_seconds: int = 3600
+    alpha: float = 0.5
+    public_data: bool = False
+
+
+@dataclass(frozen=True)
+class SiteFolder:
+    """A site on disk, opened for each call: what the site daemon is at a hospital."""
+
+    folder: Path
+    seed: int | None = None
+
+    @classmethod
+    def write(cls, folder: Path, table: pa.Table, schema: Schema, seed: int | None) -> "SiteFolder":
+        """A new site with a key of its own, an empty ledger, and a policy that allows nothing."""
+        folder.mkdir(parents=True)
+        pq.write_table(table, folder / "table.parquet")
+        (folder / "schema.yaml").write_text(schema.to_yaml())
+        write_key(folder / "key", _key(seed, f"site {folder.name}"))
+        site = cls(folder, seed)
+        site.adopt(Policy())
+        return site
+
+    def adopt(self, policy: Policy) -> None:
+        """Replace the site's policy."""
+        (self.folder / "policy.json").write_text(policy.model_dump_json())
+
+    def describe(self) -> bytes:
+        """The site's `Description`, encoded."""
+        with self.opened() as site:
+            return site.describe()
+
+    def answer(self, request: bytes) -> bytes:
+        """The site's `Reply`, encoded."""
+        with self.opened() as site:
+            return site.answer(request)
+
+    @contextmanager
+    def opened(self) -> Iterator[Site]:
+        """The object that a daemon would serve; its ledger is closed afterwards."""
+        schema = Schema.from_yaml((self.folder / "schema.yaml").read_text())
+        policy = Policy.model_validate_json((self.folder / "policy.json").read_bytes())
+        source = open_table(self.folder / "table.parquet", schema)
+        key = Key.from_bytes((self.folder / "key").read_bytes())
+        cap = max((approval.max_mu for approval in policy.approvals), default=Decimal(0))
+        ledger = Ledger(self.folder / "ledger.sqlite", cap)
+        try:
+            yield Site(self.folder.name, source, schema, ledger, policy, key, self._noise())
+        finally:
+            ledger.close()
+
+    def _noise(self) -> NoiseSource:
+        if self.seed is None:
+            return OpenDPNoise()
+        # Each site has its own: with one, two sites would draw the very same noise for the same question.
+        return KeyedNoise(int.from_bytes(_derived(self.seed, f"noise {self.folder.name}")))
+
+
+@dataclass(frozen=True)
+class Consortium:
+    """The folders of a study, by their root; everything is read from there, in whichever process."""
+
+    root: Path
+    seed: int | None = None
+
+    @classmethod
+    def found(cls, root: Path, tables: Mapping[str, pa.Table], schema: Schema, terms: Terms) -> "Consortium":
+        """Write the folders: sites that describe themselves, a study of them, and its approval by each.
+
+        Raises
+        ------
+        InputError
+            For a site with fewer patients than the public threshold, or terms that no study can have.
+        SchemaError
+            If a line of the schema is not confirmed.
+        ValueError
+            If the budget cannot be resolved for the largest site.
+        """
+        schema.require_confirmed()
+        key = _key(terms.seed, "coordinator")
+        sites = [
+            SiteFolder.write(root / "sites" / name, table, schema, terms.seed) for name, table in tables.items()
+        ]
+        spec = _spec(schema, terms, [_entry(site) for site in sites], key.public_hex)
+        for site in sites:
+            site.adopt(Policy(coordinators=(key.public_hex,)).approve(spec))
+        Study.draft(root / "coordinator", spec, schema).sign(key)
+        write_key(root / "coordinator" / "key", key)
+        return cls(root, terms.seed)
+
+    @property
+    def study(self) -> SignedStudy:
+        """The study, as the coordinator has signed it."""
+        return Study(self.root / "coordinator").signed
+
+    @property
+    def key(self) -> Key:
+        """The coordinator's."""
+        return read_key(self.root / "coordinator" / "key")
+
+    def site(self, index: int) -> SiteFolder:
+        """The site that the study names in this place."""
+        return SiteFolder(self.root / "sites" / self.study.study.sites[index].name, self.seed)
+
+    @contextmanager
+    def coordinator(self) -> Iterator[Coordinator]:
+        """The coordinator, where its store says that the study stands; the store is closed afterwards."""
+        with Study(self.root / "coordinator").coordinator(self.key) as coordinator:
+            yield coordinator
+
+
+def _entry(site: SiteFolder) -> SiteEntry:
+    facts = decode(site.describe())
+    assert isinstance(facts, Description)
+    return entry_of(facts)
+
+
+def _spec(schema: Schema, terms: Terms, sites: list[SiteEntry], coordinator_key: str) -> StudySpec:
+    return study_spec(
+        schema,
+        terms.budget,
+        sites,
+        name=terms.name,
+        overlap=terms.overlap,
+        min_sites=len(sites) if terms.min_sites is None else terms.min_sites,
+        round_deadline_seconds=terms.deadline_seconds,
+        alpha=exact(terms.alpha),
+        noise="opendp" if terms.seed is None else "TEST",
+        public_data=terms.public_data,
+        coordinator_key=coordinator_key,
+    )
+
+
+def _key(seed: int | None, owner: str) -> Key:
+    """A new key; a repeatable one for a run with test noise, whose every byte then follows from its seed."""
+    return Key.generate() if seed is None else Key.from_bytes(_derived(seed, f"key {owner}"))
+
+
+def _derived(seed: int, purpose: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{purpose}".encode()).digest()

@@ -1,0 +1,92 @@
+"""The two ways to run a study on one machine: calls in this process, or Flower's simulation engine (Ray).
+
+Both run the ClientApp and ServerApp of a deployed study, over messages in bytes. The engine has a process of its
+own: Ray forks, which a process that has used JAX must not do, and changes the environment of whoever starts it.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+from flwr.app import Context
+from flwr.common.constant import PARTITION_ID_KEY
+
+from cohortmix.client.app import relay
+from cohortmix.deploy.simulation.consortium import Consortium, SiteFolder
+from cohortmix.deploy.simulation.local_grid import LocalGrid
+from cohortmix.server.app import Progress, conduct
+from cohortmix.server.commands.outcome import EngineError
+
+Engine = Literal["process", "flower"]
+_FAULT = re.compile(r"[\w.]*(?:Error|Exception|Interrupt|Exit)(?=:|$)")
+
+
+def silent(event: str, done: int, total: int) -> None:
+    """The progress of whoever does not want to know."""
+
+
+def run(consortium: Consortium, engine: Engine, progress: Progress = silent) -> None:
+    """Take the consortium's study from where it stands to the end of round 2; the answers are in its store.
+
+    Parameters
+    ----------
+    engine : "process" for one site after the other in this process, "flower" for as many at once as there are
+        processor cores, each in a process of its own.
+
+    Raises
+    ------
+    TooFewSites
+        If fewer than min_sites answer round 1.
+    EngineError
+        If Flower's engine fails by itself; the study can be run again.
+    """
+    _ENGINES[engine](consortium, progress)
+
+
+def connect(consortium: Consortium, context: Context) -> SiteFolder:
+    """The site of a simulated node."""
+    return consortium.site(int(context.node_config[PARTITION_ID_KEY]))
+
+
+def _in_process(consortium: Consortium, progress: Progress) -> None:
+    grid = LocalGrid(relay(partial(connect, consortium)), len(consortium.study.study.sites))
+    with consortium.coordinator() as coordinator:
+        conduct(grid, coordinator, progress)
+
+
+def _with_flower(consortium: Consortium, progress: Progress) -> None:
+    seed = [] if consortium.seed is None else [str(consortium.seed)]
+    command = [sys.executable, "-m", "cohortmix.deploy.simulation.flower_engine", str(consortium.root), *seed]
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as child,
+    ):
+        assert child.stdout is not None
+        for line in child.stdout:
+            progress(*json.loads(line))
+        if child.wait() != 0:
+            with consortium.coordinator() as coordinator:
+                coordinator.freeze()  # says so if sites are missing
+            log.seek(0)
+            raise EngineError(
+                f"Flower's simulation engine stopped with status {child.returncode}: {reason_of(log.read())}"
+            )
+
+
+def reason_of(log: str) -> str:
+    """The type of the exception with which a log ends; its text can hold a value of a record."""
+    if not log.strip():
+        return "it said nothing"
+    found = _FAULT.match(log.strip().splitlines()[-1])
+    return found[0] if found else "its last line names no exception"
+
+
+_ENGINES: dict[Engine, Callable[[Consortium, Progress], None]] = {
+    "process": _in_process,
+    "flower": _with_flower,
+}

@@ -1,0 +1,153 @@
+"""Which site each record belongs to, and which are held out, when one table stands for a whole consortium.
+
+A patient's records stay together, so that sites and held-out records share no patient. How many patients each site
+has is published without noise: so only `evenly`, which follows from N alone, and a column of hospitals, which are
+public, are for patients who are not. `skewed` reads labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cohortmix.core.data.cell import category_text
+from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.table import InputError, category_codes, patient_keys, plain
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The records of a consortium.
+
+    Attributes
+    ----------
+    training : the records that the sites hold, n rows; without those of nobody (no patient key).
+    sites : n names, the site of each.
+    held_out : the others, or None.
+    largest : patients of the largest site.
+    """
+
+    training: pa.Table
+    sites: tuple[str, ...]
+    held_out: pa.Table | None
+    largest: int
+
+    @classmethod
+    def of(
+        cls,
+        table: pa.Table,
+        schema: Schema,
+        site_column: str | None,
+        sites: int | None,
+        skew: float | None,
+        test_fraction: float | None,
+        seed: int,
+    ) -> Split:
+        """Split by a column, or into a number of sites, evenly or skewed; then hold a fraction out, if any.
+
+        Raises
+        ------
+        InputError
+            If a record has no site, or skew or fraction are impossible.
+        """
+        if schema.patient_key is not None:
+            keys = patient_keys(table.column(schema.patient_key))
+            table = table.filter(pa.array([key is not None for key in keys], pa.bool_()))
+        patient = _patients(table, schema)
+        if site_column is not None:
+            site = _named(table, site_column)
+        elif skew is None:
+            site = evenly(patient, sites or 1, seed)
+        else:
+            site = skewed(patient, _labels(table, schema), sites or 1, skew, seed)
+        out = np.zeros(len(site), dtype=bool)
+        if test_fraction is not None:
+            out = held_out(patient, site, test_fraction, seed)
+        patient, site = patient[~out], site[~out]
+        largest = max(len(np.unique(patient[site == name])) for name in np.unique(site))
+        rest = None if test_fraction is None else table.filter(pa.array(out))
+        return cls(table.filter(pa.array(~out)), tuple(site.tolist()), rest, largest)
+
+
+def evenly(patient: NDArray[np.int64], sites: int, seed: int) -> NDArray[np.str_]:
+    """Names of sites for records (n,), patients dealt out at random, as many to each site.
+
+    Parameters
+    ----------
+    patient : (n,) whose each record is, counted from 0.
+    """
+    order = np.random.default_rng(seed).permutation(_count(patient))
+    return _names(order % sites, sites)[patient]
+
+
+def skewed(
+    patient: NDArray[np.int64], label: NDArray[np.int64], sites: int, concentration: float, seed: int
+) -> NDArray[np.str_]:
+    """Names of sites for records (n,), each class spread over the sites by a draw from a Dirichlet law.
+
+    The smaller `concentration` > 0, the more the sites differ (Hsu, Qi and Brown 2019, arXiv 1909.06335). A
+    patient's class is that of the first record.
+
+    Raises
+    ------
+    InputError
+        If `concentration` is not above zero.
+    """
+    if not 0 < concentration < np.inf:
+        raise InputError(f"a skew is a finite number above zero; got {concentration:g}")
+    rng, site = np.random.default_rng(seed), np.zeros(_count(patient), dtype=np.int64)
+    _, first = np.unique(patient, return_index=True)
+    for each in np.unique(label[first]):
+        members = np.flatnonzero(label[first] == each)
+        site[members] = rng.choice(sites, size=len(members), p=rng.dirichlet(np.full(sites, concentration)))
+    return _names(site, sites)[patient]
+
+
+def held_out(patient: NDArray[np.int64], site: NDArray[np.str_], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Which records (n,) are held out: the same fraction of the patients of each site, rounded.
+
+    Raises
+    ------
+    InputError
+        If `fraction` is not between 0 and 1.
+    """
+    if not 0 < fraction < 1:
+        raise InputError(f"a test fraction lies between 0 and 1; got {fraction:g}")
+    rng, out = np.random.default_rng(seed), np.zeros(_count(patient), dtype=bool)
+    for name in dict.fromkeys(site.tolist()):
+        members = rng.permutation(np.unique(patient[site == name]))
+        out[members[: round(fraction * len(members))]] = True
+    return out[patient]
+
+
+def _count(patient: NDArray[np.int64]) -> int:
+    return int(patient.max(initial=-1)) + 1
+
+
+def _names(site: NDArray[np.int64], sites: int) -> NDArray[np.str_]:
+    width = len(str(sites))
+    return np.array([f"site-{number + 1:0{width}d}" for number in site])
+
+
+def _patients(table: pa.Table, schema: Schema) -> NDArray[np.int64]:
+    """Whose each record is, shape (n,), counted from 0."""
+    if schema.patient_key is None:
+        return np.arange(table.num_rows)
+    keys = patient_keys(table.column(schema.patient_key))
+    return np.asarray(pa.array(keys, pa.string()).dictionary_encode().indices, dtype=np.int64)
+
+
+def _named(table: pa.Table, column: str) -> NDArray[np.str_]:
+    names = plain(table.column(column)).to_pylist()
+    if None in names:
+        raise InputError(f"column {column!r}: a record has no site; give it one, or leave the record out")
+    return np.array([category_text(name) for name in names])
+
+
+def _labels(table: pa.Table, schema: Schema) -> NDArray[np.int64]:
+    target = schema.columns[schema.target]
+    assert isinstance(target, Category)
+    return category_codes(plain(table.column(schema.target)), target)

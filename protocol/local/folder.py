@@ -1,0 +1,78 @@
+"""A folder of results: written as a whole or not at all, and never over anything else.
+
+At every moment, a power cut included, what stands under its name is whole: the earlier folder, or the new one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cohortmix.core.data.table import InputError
+from cohortmix.protocol.storage.durable import sync_folder, sync_tree
+
+_HERE = -100  # AT_FDCWD: paths as they are given
+_EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
+
+
+def require_free(out: Path, files: Collection[str]) -> None:
+    """Raise InputError unless `out` is new, empty, or holds an earlier result, of these `files` and no others.
+
+    Without `files` nothing is replaced.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{str(out)!r} is a file; give a folder")
+    others = sorted({path.name for path in out.iterdir()} - set(files)) if out.exists() else []
+    if others and not files:
+        raise InputError(
+            f"{str(out)!r} holds files, such as {others[0]!r}, which stay as they are; give a new or empty folder"
+        )
+    if others:
+        raise InputError(f"{str(out)!r} holds other files, such as {others[0]!r}; give a new or empty folder")
+
+
+@contextmanager
+def whole_folder(out: Path, files: Collection[str]) -> Iterator[Path]:
+    """A scratch folder beside `out`, which takes its place once everything is in it, durably.
+
+    An earlier result is exchanged for it in one step of the file system, and removed afterwards; a crash can leave
+    a hidden folder `.NAME-...` beside it, which may be removed.
+
+    Raises
+    ------
+    InputError
+        As `require_free`; if the folder cannot be written; or if the file system cannot exchange two folders in
+        one step, and there is an earlier result. Nothing is changed then.
+    """
+    out = out.absolute()
+    require_free(out, files)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+            folder = Path(scratch) / "new"
+            folder.mkdir()
+            yield folder
+            sync_tree(folder)
+            if out.exists() and any(out.iterdir()):
+                _exchange(folder, out)
+            else:
+                folder.rename(out)  # over nothing, or over an empty folder
+            sync_folder(out.parent)
+    except OSError as error:
+        raise InputError(f"cannot write {str(out)!r}: {error.strerror}") from None
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Let two folders change names, so that neither name is free in between; InputError where that cannot be."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # of Linux, with glibc 2.28 or musl 1.2.5
+    if call is not None and call(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+        return
+    reason = os.strerror(ctypes.get_errno()) if call is not None else "the system has no call for it"
+    raise InputError(
+        f"{str(other)!r} holds an earlier result, and cannot be replaced in one step here ({reason}); give a new "
+        "folder"
+    )

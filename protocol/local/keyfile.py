@@ -1,0 +1,52 @@
+"""A private key in a file: 32 bytes that only their owner can read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cohortmix.core.data.table import InputError
+from cohortmix.protocol.local.textfile import plain_file
+from cohortmix.protocol.signing import Key
+
+_BYTES = 32
+_OTHERS = 0o077  # what group and others may do with a file
+
+
+def read_key(path: Path) -> Key:
+    """The key in a file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is open to others than its owner, or holds no key.
+    """
+    with plain_file(path, "the key") as file:
+        mode, content = os.fstat(file.fileno()).st_mode, file.read(_BYTES + 1)
+    if mode & _OTHERS:
+        raise InputError(f"the key {str(path)!r} is open to others; chmod 600 it")
+    if len(content) != _BYTES:
+        came = f"{len(content)}" if len(content) < _BYTES else "more"
+        raise InputError(f"{str(path)!r} is no key: expected {_BYTES} bytes, got {came}")
+    return Key.from_bytes(content)
+
+
+def write_key(path: Path, key: Key) -> None:
+    """Write a key, durably, into a new file of mode 0600.
+
+    Raises
+    ------
+    InputError
+        If the file exists, for a key that is replaced is lost, or cannot be written.
+    """
+    try:
+        with open(path, "xb", opener=_private) as file:
+            file.write(key.to_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(f"cannot write the key {str(path)!r}: {error.strerror}") from None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,44 @@
+"""Progress of long work: one line that moves on a terminal, plain lines in a log; always on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cohortmix.protocol.local.terminal import Terminal, styled, visible
+
+
+@contextmanager
+def step(text: str, console: Terminal | None = None) -> Iterator[None]:
+    """Say that `text` is going on, and when it is done how long it took."""
+    console = console or Terminal(stderr=True)
+    start = monotonic()
+    if console.is_terminal:
+        with console.status(styled(f"{text} ...")):
+            yield
+        console.print(styled("✓", "green"), text, styled(f"{monotonic() - start:.1f} s", "dim"))
+    else:
+        console.print(f"{text} ...")
+        yield
+
+
+@contextmanager
+def steps(console: Terminal | None = None) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield what work of several parts reports to, as report(part, done, total)."""
+    console = console or Terminal(stderr=True)
+    if not console.is_terminal:
+        yield lambda part, done, total: console.print(f"{part}: {done} of {total}")
+        return
+    look = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*look, console=console) as progress:
+        tasks = {}
+
+        def report(part: str, done: int, total: int) -> None:
+            if part not in tasks:
+                tasks[part] = progress.add_task(visible(part), total=total)
+            progress.update(tasks[part], completed=done, total=total)
+
+        yield report

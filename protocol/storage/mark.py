@@ -1,0 +1,144 @@
+"""The high-water mark: how far a journal has come, written down outside of it.
+
+A journal that is set back has forgotten what it had decided: a ledger un-spends a budget. No database can notice
+that by itself, since the old file is a good file; so the number of its steps and the hash of the last one also
+stand in a small file elsewhere, best on other storage. After each step the order is: database commit, mark, and
+only then what depends on the step.
+
+Whoever can put back an old journal *and* its old mark cannot be noticed here. Of a ledger it shows outside: the
+receipts that follow have a predecessor which other receipts had before (`cohortmix verify`: "fork").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import Field, ValidationError
+
+from cohortmix.protocol.canonical import canonical
+from cohortmix.protocol.fields import Hash, Wire
+from cohortmix.protocol.storage.database import Words
+from cohortmix.protocol.storage.durable import replace_file
+
+
+class Place(NamedTuple):
+    """Where a journal stands: the number of its steps, and the hash of the last one."""
+
+    steps: int
+    hash: str
+
+
+class _Content(Wire):
+    steps: int = Field(ge=0)
+    hash: Hash
+
+
+class Mark:
+    """The mark of one journal, in a folder that exists.
+
+    The folder is never made here: where storage is not mounted, an empty folder must not take its place.
+
+    Parameters
+    ----------
+    file, words : where it is, and how errors speak of the journal.
+    most_ahead : by how many steps a crash between a commit and its mark can leave the journal ahead of it; None
+        for any number.
+    """
+
+    def __init__(self, file: Path, words: Words, most_ahead: int | None = 1) -> None:
+        self._file, self._words, self._most_ahead = file, words, most_ahead
+
+    def follow(self, place: Place, hash_of: Callable[[int], str]) -> None:
+        """Move on to `place`, where the journal stands; call it while nobody else can add a step.
+
+        Equal places are the rule. A journal that is `most_ahead` steps ahead, or less, stopped between its commit
+        and its mark. Any other difference is refused.
+
+        Parameters
+        ----------
+        hash_of : the hash of each of the journal's steps by its number, and what comes before the first at 0.
+
+        Raises
+        ------
+        words.history_error
+            If the journal is behind the mark, has another history, is too far ahead, or is not empty and has no
+            mark.
+        words.error
+            If the mark cannot be read or written.
+        """
+        words = self._words
+        mark = self._read(words.renew if place.steps else f"and {words.name} is empty: {words.newest}")
+        if mark is None and place.steps:
+            raise words.history_error(
+                f"{words.name} has {place.steps} steps and its high-water mark {str(self._file)!r} is not there; "
+                f"mount its storage; {words.renew}"
+            )
+        if mark is not None:
+            self._require_history(mark, place, hash_of)
+            if self._most_ahead is not None and place.steps > mark.steps + self._most_ahead:
+                raise words.history_error(
+                    f"the high-water mark was set back: it says {mark.steps} steps, {words.name} has "
+                    f"{place.steps}; put the newest {str(self._file)!r} back; {words.renew}"
+                )
+        if mark != place:
+            self._write(place)
+
+    def renew(self, place: Place, hash_of: Callable[[int], str]) -> None:
+        """Write a mark that is lost, damaged or too old anew, on the word of whoever calls that `place` is newest.
+
+        Raises
+        ------
+        words.history_error
+            If there is a mark which shows that it is not, or `place` is that of an empty journal: only a lost one
+            is empty where there was something to mark.
+        """
+        try:
+            mark = self._read(self._words.renew)
+        except self._words.history_error:
+            mark = None
+        if mark is not None:
+            self._require_history(mark, place, hash_of)
+        if not place.steps:
+            raise self._words.history_error(
+                f"{self._words.name} is empty, and no mark is signed for an empty one; {self._words.newest}"
+            )
+        self._write(place)
+
+    def _require_history(self, mark: Place, place: Place, hash_of: Callable[[int], str]) -> None:
+        words = self._words
+        if place.steps < mark.steps:
+            raise words.history_error(
+                f"{words.name} was set back: it has {place.steps} steps, its mark says {mark.steps}; "
+                f"{words.newest}"
+            )
+        if hash_of(mark.steps) != mark.hash:
+            raise words.history_error(
+                f"{words.name} has another history than its high-water mark, which knows another step "
+                f"{mark.steps}; {words.newest}"
+            )
+
+    def _read(self, cure: str) -> Place | None:
+        """The mark, None if there is no file; `cure` is what a person should do about a damaged one."""
+        try:
+            content = _Content.model_validate_json(self._file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._words.error(
+                f"cannot read the high-water mark {str(self._file)!r}: {error.strerror}; check its storage"
+            ) from None
+        except ValidationError:
+            raise self._words.history_error(
+                f"the high-water mark {str(self._file)!r} is damaged; {cure}"
+            ) from None
+        return Place(content.steps, content.hash)
+
+    def _write(self, place: Place) -> None:
+        try:
+            replace_file(self._file, canonical(_Content(steps=place.steps, hash=place.hash).plain()))
+        except OSError as error:
+            raise self._words.error(
+                f"cannot write the high-water mark {str(self._file)!r}: {error.strerror}; check its storage"
+            ) from None

@@ -1,0 +1,239 @@
+"""STUDY.yaml, as a coordinator writes it, to the study that is signed.
+
+```yaml
+name: Stroke cohort 2027
+schema: stroke.yaml            # the data dictionary; paths are relative to this file
+epsilon: 1                     # of each site; or mu: 0.268
+delta: 0.00001                 # by default min(1e-5, 1/(10 N)), N the patients of the largest site
+overlap: disjoint              # in how many of the sites one patient can have records: disjoint, 2, ..., unknown
+min_sites: 3                   # without so many the study gives nothing
+deadline: 7d                   # of each round: days, h, m or s
+sites: [uk/description.json, norway/description.json]      # as `cohortmix site check` wrote them
+```
+Further keys: `expires` (the last day on which sites answer, in UTC; 180 days from now by default), `share` (of
+mu^2 for round 1, 3/20; more at a small site), `alpha` (of Eq. 6 of 3A, 0.5), `loose_delta` (true permits a delta
+above 1/(10 N)), `accept_degraded` (true permits a study whose every site has patients for class centroids only).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from cohortmix.core.data.schema import Day, Schema
+from cohortmix.core.data.table import InputError
+from cohortmix.core.dimensions import most_kappa
+from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget, ResolvedBudget
+from cohortmix.protocol.fields import Exact, Ratio, TypedName, decimal_down, exact
+from cohortmix.protocol.local.textfile import faults_of, parse_file, read_text
+from cohortmix.protocol.messages import Description, MessageError, SiteEntry, StudySpec, decode
+from cohortmix.protocol.names import confusable
+from cohortmix.protocol.receipts import EPSILON_PLACES, Total
+from cohortmix.protocol.study import LONGEST_DEADLINE, MOST_SITES
+from cohortmix.server.budget import Overlap
+from cohortmix.server.commands.reduced import require_a_mixture
+
+MU_PLACES = 9
+"""Places of a mu that follows from an epsilon; rounded down, so that the epsilon holds."""
+
+VALID_DAYS = 180
+_SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+
+
+def _duration(text: object) -> int:
+    match = re.fullmatch(r"([1-9]\d{0,8})([dhms])", str(text), re.ASCII)
+    if match is None:
+        raise ValueError(f"expected a time such as 7d, 12h, 30m or 90s, got {str(text)[:40]!r}")
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if seconds > LONGEST_DEADLINE:
+        raise ValueError(f"expected a time of at most {LONGEST_DEADLINE // _SECONDS['d']}d, got {text}")
+    return seconds
+
+
+def _overlap(text: object) -> object:
+    if text in ("disjoint", "unknown"):
+        return text
+    if not re.fullmatch(r"[1-9]\d{0,3}", str(text), re.ASCII):
+        raise ValueError(f"expected disjoint, unknown, or a whole number above zero, got {str(text)[:40]!r}")
+    return int(str(text))
+
+
+def _share(text: object) -> object:
+    return Fraction(str(text)) if re.fullmatch(r"0?\.\d{1,9}", str(text), re.ASCII) else text
+
+
+class StudyFile(BaseModel):
+    """The content of a STUDY.yaml; any other key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: TypedName
+    schema_file: Path = Field(alias="schema")
+    epsilon: float | None = None
+    mu: float | None = None
+    delta: float | None = None
+    overlap: Annotated[Overlap, BeforeValidator(_overlap)]
+    min_sites: int
+    deadline: Annotated[int, BeforeValidator(_duration)]
+    sites: tuple[Path, ...] = Field(min_length=1, max_length=MOST_SITES)
+    expires: Day | None = None
+    share: Annotated[Ratio, BeforeValidator(_share)] = Fraction(15, 100)
+    alpha: Exact = Decimal("0.5")
+    loose_delta: bool = False
+    accept_degraded: bool = False
+
+
+def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, Schema]:
+    """The study of a STUDY.yaml, with its schema.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or the study cannot be what the file says; in one sentence.
+    SchemaError
+        If the schema is none, or a line of it is not confirmed.
+    """
+    file = _read(path)
+    schema = Schema.from_yaml(read_text(path.parent / file.schema_file, "the schema"))
+    schema.require_confirmed()
+    budget = _budget(file, path)
+    sites = tuple(_entry(path.parent / description, schema) for description in file.sites)
+    _require_distinct(sites, file.sites)
+    _require_small(file, max(entry.patients for entry in sites))
+    expires = file.expires or (now + timedelta(days=VALID_DAYS)).date()
+    if expires < now.date():
+        raise InputError(f"{str(path)!r}: expires={expires} is over; expected today ({now.date()}) or later")
+    terms = {"min_sites": file.min_sites, "share": file.share, "alpha": file.alpha, "expires": expires}
+    spec = study_spec(
+        schema,
+        budget,
+        sites,
+        name=file.name,
+        overlap=file.overlap,
+        round_deadline_seconds=file.deadline,
+        coordinator_key=coordinator_key,
+        **terms,
+    )
+    require_a_mixture(spec, schema, file.accept_degraded, "`accept_degraded: true` in STUDY.yaml")
+    return spec, schema
+
+
+def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **terms: Any) -> StudySpec:
+    """A study of these sites, its delta resolved for the largest one.
+
+    Parameters
+    ----------
+    terms : the other fields of StudySpec; schema, budget, sites and version follow.
+
+    Raises
+    ------
+    InputError
+        If no such study is possible.
+    """
+    try:
+        kappa = most_kappa(schema)
+        resolved = budget.resolve(max(entry.patients for entry in sites), kappa)
+        return StudySpec(
+            schema_hash=schema.hash,
+            target=schema.target,
+            mu=exact(resolved.mu) if budget.mu is not None else _in_places(resolved, kappa),
+            delta=exact(resolved.delta),
+            sites=tuple(sites),
+            loose_delta=resolved.loose,
+            version=version("cohortmix"),
+            **terms,
+        )
+    except ValidationError as error:
+        raise InputError(f"no such study is possible: {faults_of(error, StudySpec)}") from None
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _in_places(resolved: ResolvedBudget, kappa: float) -> Decimal:
+    """mu as a study names it: a receipt rounds epsilon up, and still says no more than was asked for."""
+    mu, step = decimal_down(resolved.mu, MU_PLACES), Decimal(1).scaleb(-MU_PLACES)
+    asked = decimal_down(resolved.epsilon, EPSILON_PLACES)
+    delta = exact(resolved.delta)
+    while mu > step and asked and Total(Fraction(mu) ** 2, Fraction(kappa)).epsilon(delta) > asked:
+        mu, step = mu - step, 2 * step
+    return mu
+
+
+def entry_of(facts: Description) -> SiteEntry:
+    """The site as a study names it; InputError below the public threshold of patients."""
+    if facts.patients < MIN_PATIENTS:
+        raise InputError(
+            f"site {facts.site!r} has {facts.patients} patients, a site needs at least {MIN_PATIENTS}; "
+            "leave it out or merge it with another one"
+        )
+    return SiteEntry(name=facts.site, key=facts.key, patients=facts.patients)
+
+
+def _read(path: Path) -> StudyFile:
+    return parse_file(read_text(path, "the study"), StudyFile, repr(str(path)))
+
+
+def _budget(file: StudyFile, path: Path) -> Budget:
+    if file.epsilon is None and file.mu is None:
+        raise InputError(f"{str(path)!r}: epsilon: this key is required, or mu in its place")
+    if file.epsilon is not None and file.mu is not None:
+        raise InputError(f"{str(path)!r}: expected epsilon or mu, got both; leave one of the keys out")
+    try:
+        return Budget(mu=file.mu, epsilon=file.epsilon, delta=file.delta, loose_delta=file.loose_delta)
+    except ValueError as error:
+        raise InputError(f"{str(path)!r}: {error}") from None
+
+
+def _require_small(file: StudyFile, patients: int) -> None:
+    """Refuse what `Budget.resolve` would, in the words of a STUDY.yaml."""
+    most = 1 / (10 * patients)
+    if file.delta is not None and file.delta > most and not file.loose_delta:
+        raise InputError(
+            f"delta={file.delta:g} is above 1/(10 N) = {most:.2g} for the N = {patients} patients of the largest "
+            "site; lower it or leave it out, or, only to compare with published figures, set `loose_delta: true`"
+        )
+
+
+def _entry(path: Path, schema: Schema) -> SiteEntry:
+    """The site of a description, if it serves this schema with this version."""
+    try:
+        facts = decode(read_text(path, "the description").encode())
+    except MessageError:
+        facts = None
+    if not isinstance(facts, Description):
+        raise InputError(f"{str(path)!r} is no description of a site; `cohortmix site check` writes one")
+    if facts.schema_hash != schema.hash:
+        raise InputError(
+            f"site {facts.site!r} serves another schema: expected schema_hash={schema.hash[:12]}..., got "
+            f"{facts.schema_hash[:12]}...; give the site this schema, and take its new description"
+        )
+    if facts.version != (own := version("cohortmix")):
+        raise InputError(f"site {facts.site!r} runs cohortmix {facts.version}, this is {own}; install one version")
+    return entry_of(facts)
+
+
+def _require_distinct(sites: Sequence[SiteEntry], files: Sequence[Path]) -> None:
+    for at, site in enumerate(sites):
+        for before, other in enumerate(sites[:at]):
+            if (site.key, site.name) == (other.key, other.name):
+                raise InputError(
+                    f"site {site.name!r} is there twice, as {str(files[before])!r} and {str(files[at])!r}; "
+                    "keep its newer description"
+                )
+            if site.key == other.key:
+                raise InputError(
+                    f"sites {other.name!r} and {site.name!r} have the same key; name each site once, with its own"
+                )
+    if twins := confusable(site.name for site in sites):
+        raise InputError(
+            f"two sites have names that can be confused, {twins[0]!r} and {twins[1]!r}; ask one of them for "
+            "another name"
+        )

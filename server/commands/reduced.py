@@ -1,0 +1,37 @@
+"""Which sites of a study will release class centroids alone: known before any of them is asked."""
+
+from __future__ import annotations
+
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.dimensions import most_kappa
+from cohortmix.core.reduced import DegradedError, remedies
+from cohortmix.core.steps.plan import Plan
+from cohortmix.protocol.local.wording import listed
+from cohortmix.protocol.messages import SiteEntry, StudySpec
+
+
+def reduced_sites(spec: StudySpec, schema: Schema) -> tuple[SiteEntry, ...]:
+    """The sites without room for a mixture at the study's mu, in its order."""
+    return tuple(
+        entry for entry in spec.sites if not Plan(schema, spec.mu2, entry.patients, spec.share).fits_mixture
+    )
+
+
+def notice(spec: StudySpec, schema: Schema) -> str | None:
+    """Which sites these are and what would help the largest of them; None where there are none."""
+    small = reduced_sites(spec, schema)
+    if not small:
+        return None
+    largest = max(small, key=lambda entry: entry.patients)
+    plan = Plan(schema, spec.mu2, largest.patients, spec.share)
+    return (
+        f"{len(small)} of {len(spec.sites)} sites will release one centroid per class, without pairs of columns: "
+        f"{listed([entry.name for entry in small])}; they have too few patients for mu {float(spec.mu):.3g} (for "
+        f"{largest.name}, {remedies(plan, float(spec.delta), most_kappa(schema))})"
+    )
+
+
+def require_a_mixture(spec: StudySpec, schema: Schema, accepted: bool, how: str) -> None:
+    """Raise DegradedError if not one site has room for a mixture, unless that is accepted; `how` says how."""
+    if not accepted and len(reduced_sites(spec, schema)) == len(spec.sites):
+        raise DegradedError(f"{notice(spec, schema)}; or accept class centroids alone with {how}")

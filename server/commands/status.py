@@ -1,0 +1,146 @@
+"""Where a study stands, in plain facts: what was drafted, who has answered, until when it waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cohortmix.protocol.messages import Code, Receipt, SignedRelease, SiteEntry, StudySpec, decode
+from cohortmix.protocol.receipts import total
+from cohortmix.server.commands.reduced import reduced_sites
+from cohortmix.server.store import NOT_ACCEPTED, RefusalEntry, Store
+from cohortmix.server.study import Study
+
+
+class State(StrEnum):
+    """What a study passes through; the rounds and `complete` are also the names of their moments in the store."""
+
+    DRAFTED = "drafted"
+    SIGNED = "signed"
+    ROUND_1 = "round 1"
+    ROUND_2 = "round 2"
+    COMPLETE = "complete"
+    PUBLISHED = "published"
+
+
+IN_WORDS = {
+    Code.NOT_APPROVED: "its steward has not approved the study",
+    Code.BAD_SIGNATURE: "it does not recognise the coordinator's signature",
+    Code.OVER_BUDGET: "the study would exceed its budget",
+    Code.TOO_FEW_PATIENTS: "it has too few patients",
+    Code.UNKNOWN_COLUMN: "its schema is another one",
+    Code.UNKNOWN_VERSION: "it runs another version",
+    Code.UNAVAILABLE: "it is not available",
+    NOT_ACCEPTED: "its reply was not accepted",
+}
+"""What a refusal means to a person."""
+
+
+@dataclass(frozen=True)
+class SiteStatus:
+    """One site of a study.
+
+    Attributes
+    ----------
+    entry : as the study names it.
+    rounds : how many there are for it; 1 where it is too small for a mixture.
+    answered : those whose release is kept.
+    refusal : its last reply without a release, if it came in the round that is still to be answered.
+    """
+
+    entry: SiteEntry
+    rounds: int
+    answered: tuple[int, ...] = ()
+    refusal: RefusalEntry | None = None
+
+    @property
+    def missing(self) -> bool:
+        """Whether anything is still to come from it."""
+        return len(self.answered) < self.rounds
+
+
+@dataclass(frozen=True)
+class Status:
+    """A study as it stands.
+
+    Attributes
+    ----------
+    deadline : until when the present round waits, in seconds since 1970; None where nothing is waited for.
+    published : the folder of the latest publication, if there is one.
+    """
+
+    spec: StudySpec
+    state: State
+    sites: tuple[SiteStatus, ...]
+    deadline: float | None = None
+    published: str | None = None
+
+    @classmethod
+    def of(cls, study: Study) -> Status:
+        """Read a study's folder; InputError if it holds none."""
+        spec, schema = study.spec, study.schema
+        small = {entry.name for entry in reduced_sites(spec, schema)}
+        rounds = {entry.name: 1 if entry.name in small else 2 for entry in spec.sites}
+        if not study.begun:
+            sites = tuple(SiteStatus(entry, rounds[entry.name]) for entry in spec.sites)
+            return cls(spec, State.SIGNED if study.is_signed else State.DRAFTED, sites)
+        with study.store() as store:
+            state, publication = _state(store), store.publication()
+            began = store.moment(state) if state in (State.ROUND_1, State.ROUND_2) else None
+            return cls(
+                spec,
+                state,
+                tuple(_site(store, entry, rounds[entry.name]) for entry in spec.sites),
+                None if began is None else began + spec.round_deadline_seconds,
+                None if publication is None else publication.folder,
+            )
+
+    @property
+    def missing(self) -> tuple[SiteStatus, ...]:
+        """The sites from which anything is still to come."""
+        return tuple(site for site in self.sites if site.missing)
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to ask."""
+        return not self.missing and self.state in (State.COMPLETE, State.PUBLISHED)
+
+    @property
+    def publishable(self) -> bool:
+        """Whether at least min_sites have answered round 1."""
+        return sum(1 in site.answered for site in self.sites) >= self.spec.min_sites
+
+    def count(self, round: int) -> tuple[int, int]:
+        """How many sites have answered this round, and how many there are for it."""
+        due = [site for site in self.sites if round <= site.rounds]
+        return sum(round in site.answered for site in due), len(due)
+
+
+def spent(study: Study) -> dict[str, float]:
+    """mu of each site's receipts so far, by name; sites that have answered only."""
+    if not study.begun:
+        return {}
+    with study.store() as store:
+        replies = [(site, reply) for round in (1, 2) for site, reply in store.replies(round).items()]
+    receipts: dict[str, list[Receipt]] = {}
+    for site, reply in replies:
+        message = decode(reply)
+        assert isinstance(message, SignedRelease)  # nothing else is kept
+        receipts.setdefault(site, []).append(message.receipt)
+    return {site: total(given).mu for site, given in receipts.items()}
+
+
+def _state(store: Store) -> State:
+    if store.moment(State.COMPLETE) is not None:
+        publication = store.publication()
+        whole = publication is not None and publication.receipts == store.receipts()
+        return State.PUBLISHED if whole else State.COMPLETE
+    if store.common() is not None:
+        return State.ROUND_2
+    return State.SIGNED if store.moment(State.ROUND_1) is None else State.ROUND_1
+
+
+def _site(store: Store, entry: SiteEntry, rounds: int) -> SiteStatus:
+    answered = tuple(round for round in (1, 2) if entry.name in store.answered(round))
+    refusals = [each for each in store.refusals() if each.site == entry.name and each.round not in answered]
+    return SiteStatus(entry, rounds, answered, refusals[-1] if refusals else None)

@@ -1,0 +1,1 @@
+"""What a finished study publishes: pooled tables, receipts' costs, manifest and report."""

@@ -1,0 +1,55 @@
+"""The data dictionary of a study, as its report shows it: what each column may hold. All of it is public."""
+
+from __future__ import annotations
+
+from cohortmix.core.data.schema import Category, Column, Number, Schema
+from cohortmix.protocol.local.wording import count
+from cohortmix.server.publish.html import Html, element
+from cohortmix.server.publish.tables import table
+
+MOST_VALUES = 8  # of a category that are named
+
+
+def dictionary(schema: Schema) -> Html:
+    """The section of a report that lists the columns."""
+    rows = [(name, _kind(column), _range(column), _notes(schema, name)) for name, column in schema.columns.items()]
+    return element(
+        "section",
+        element("h2", "The columns"),
+        element("p", f"The schema “{schema.name}” declares {count(len(rows), 'column')}. {_patients(schema)}"),
+        table(("Column", "Type", "Values", "Notes"), rows, kind="words"),
+        element("p", "All sites serve the schema of this hash: ", element("code", schema.hash), class_="note"),
+    )
+
+
+def _patients(schema: Schema) -> str:
+    if schema.patient_key is None:
+        return "A record is a patient."
+    most = count(schema.max_rows_per_patient, "record")
+    return f"A patient has {most} at most, under one “{schema.patient_key}”, a column that is not released."
+
+
+def _kind(column: Column) -> str:
+    if isinstance(column, Number):
+        return "whole number" if column.integer else "number"
+    return column.type
+
+
+def _range(column: Column) -> str:
+    if isinstance(column, Category):
+        named = ", ".join(column.values[:MOST_VALUES])
+        more = len(column.values) - MOST_VALUES
+        return f"{named} and {more:,} more" if more > 0 else named
+    if isinstance(column, Number):
+        return f"{column.min:g} to {column.max:g}" + (f" {column.unit}" if column.unit else "")
+    return f"{column.min} to {column.max}"
+
+
+def _notes(schema: Schema, name: str) -> str:
+    column = schema.columns[name]
+    notes = [
+        "the outcome" if name == schema.target else "",
+        "may be missing" if column.missing else "",
+        column.description or "",
+    ]
+    return "; ".join(note for note in notes if note)

@@ -1,0 +1,64 @@
+"""What a site gains by pooling, in words: how far the AUC of the pooled records is above that of its own.
+
+A difference counts only where its 95 % interval does not hold zero (`core/utility/interval.py`): a gain of .001 on
+one set of held-out patients can be a loss on another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from cohortmix.protocol.local.wording import count
+
+Verdict: TypeAlias = Literal["better", "within chance", "worse"]
+
+
+def gain(own: float, pooled: float) -> float:
+    """By how much the pooled records do better than a site's own, in the three places that are shown."""
+    return round(pooled, 3) - round(own, 3)
+
+
+def verdict(site: Mapping[str, Any]) -> Verdict | None:
+    """How the pooled records compare with a site's own, from its entry in a summary; None without a figure."""
+    interval = site["gain"]
+    if interval is None:
+        return None
+    return "better" if interval["low"] > 0 else "worse" if interval["high"] < 0 else "within chance"
+
+
+def shown_gain(site: Mapping[str, Any], pooled: float | None) -> tuple[str, str]:
+    """A site's gain and its 95 % interval; both empty where there is no figure.
+
+    >>> shown_gain({"own_auc": 0.7384, "gain": {"low": 0.0121, "high": 0.0559}}, 0.7724)
+    ('+0.034', '0.012 to 0.056')
+    >>> shown_gain({"own_auc": 0.7823, "gain": {"low": -0.021, "high": 0.0012}}, 0.7724)
+    ('−0.010', '−0.021 to 0.001')
+    """
+    own, interval = site["own_auc"], site["gain"]
+    if own is None or pooled is None or interval is None:
+        return "", ""
+    more = round(gain(own, pooled), 3)
+    return ("+" if more > 0 else "") + signed(more), f"{signed(interval['low'])} to {signed(interval['high'])}"
+
+
+def signed(value: float) -> str:
+    """Three places, with a minus of the width of a plus, and none before zero.
+
+    >>> signed(-0.021), signed(-0.0001), signed(0.5)
+    ('−0.021', '0.000', '0.500')
+    """
+    text = f"{value:.3f}"
+    return text.replace("-", "−") if float(text) else "0.000"
+
+
+def compared(summary: Mapping[str, Any], noun: str = "site") -> str:
+    """For how many sites the pooled records are better than their own, within chance of them, or worse.
+
+    >>> gains = [(0.01, 0.06), (-0.01, 0.03), (-0.01, 0.02), (-0.02, 0.04)]
+    >>> compared({"sites": [{"gain": {"low": low, "high": high}} for low, high in gains]})
+    'better for 1 of 4 sites, within chance for 3 and worse for none'
+    """
+    verdicts = [verdict(site) for site in summary["sites"] if site["gain"] is not None]
+    better, chance, worse = (verdicts.count(each) or "none" for each in ("better", "within chance", "worse"))
+    return f"better for {better} of {count(len(verdicts), noun)}, within chance for {chance} and worse for {worse}"

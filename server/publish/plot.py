@@ -1,0 +1,193 @@
+"""The plots of a report: a row for each site, with marks on a common axis.
+
+A row is markup that flows, and its marks stand in an SVG whose places are percentages: letters keep their size on
+a narrow screen and on paper, and a name of any length is read in full.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cohortmix.protocol.local.wording import percent
+from cohortmix.server.publish.gains import verdict
+from cohortmix.server.publish.html import Html, element, join
+
+MOST_TICKS = 7
+MARGIN = 2.0  # per cent of the width, left and right of the axis: room for half a dot
+
+NOISY = {
+    False: "count of a pair of values",
+    True: "count of one value, where a site is reduced to class centroids",
+}
+"""Which count the noise is of, by whether a site is reduced: what each of them has sent last."""
+
+Scale = Callable[[float], float]
+"""From a value to its place, in per cent of the width."""
+
+
+def auc_plot(summary: Mapping[str, Any]) -> Html:
+    """Own-data models of the sites as dots, against the lines of pooled synthetic and of all real records.
+
+    Through each dot runs the 95 % interval of its distance from the pooled line: where that interval reaches the
+    line, the difference is within chance.
+
+    Parameters
+    ----------
+    summary : as `publish.summarise` makes it, with every figure measured but perhaps a site's own.
+    """
+    sites, pooled, ceiling = summary["sites"], summary["pooled"]["auc"], summary["ceiling_auc"]
+    spans = {site["name"]: _span(site, pooled) for site in sites}
+    figures = [end for span in spans.values() for end in span] + [pooled, ceiling]
+    ticks = _ticks(min(figures) - 0.01, max(figures))
+    x = _linear(ticks[0], ticks[-1])
+    behind = join(
+        *(_upright(x(tick), "grid") for tick in ticks),
+        _upright(x(ceiling), "ceiling"),
+        _upright(x(pooled), "pooled"),
+    )
+    rows = [
+        _row(site, join(behind, _own(site, spans[site["name"]], x)), _figure(site["own_auc"])) for site in sites
+    ]
+    return _plot(
+        f"AUC of each site's own model against {pooled:.3f} for the pooled synthetic records",
+        _key(
+            (_dot("dot full"), "own records, worse than the pooled ones beyond chance"),
+            (_dot("dot"), "own records, otherwise"),
+            (_upright(50, "pooled"), f"pooled synthetic records: {pooled:.3f}"),
+            (_upright(50, "ceiling"), f"all real records together: {ceiling:.3f}"),
+        ),
+        rows,
+        [(x(tick), f"{tick:.2f}") for tick in ticks],
+        "AUC on held-out patients of all sites",
+    )
+
+
+def noise_plot(summary: Mapping[str, Any], noise_std: Mapping[str, float]) -> Html:
+    """The noise of one released count of each site as a share of its patients: the shorter, the clearer.
+
+    Parameters
+    ----------
+    summary : as `publish.summarise` makes it.
+    noise_std : standard deviation of the noise of one released count, in patients, by site.
+    """
+    shares = {site["name"]: noise_std[site["name"]] / site["n"] for site in summary["sites"]}
+    ticks = _shares(max(shares.values()))
+    x = _linear(0, ticks[-1])
+    behind = join(*(_upright(x(tick), "grid") for tick in ticks))
+
+    def marks(site: Mapping[str, Any]) -> Html:
+        end, kind = x(shares[site["name"]]), _kind(site["reduced"])
+        bar = element("line", x1=_place(x(0)), y1="50%", x2=_place(end), y2="50%", class_=f"bar {kind}")
+        return join(behind, bar, _upright(end, f"noise {kind}"))
+
+    rows = [_row(site, marks(site), percent(shares[site["name"]])) for site in summary["sites"]]
+    places = 0 if ticks[1] >= 0.01 else 1
+    return _plot(
+        "Noise of one released count as a share of the site's patients",
+        _key(
+            *(
+                (_upright(50, f"noise {_kind(reduced)}"), text)
+                for reduced, text in NOISY.items()
+                if any(site["reduced"] == reduced for site in summary["sites"])
+            )
+        ),
+        rows,
+        [(x(tick), percent(tick, places)) for tick in ticks],
+        "noise of one count, as a share of the site’s patients",
+    )
+
+
+def _kind(reduced: bool) -> str:
+    return "columns" if reduced else "pairs"
+
+
+def _span(site: Mapping[str, Any], pooled: float) -> tuple[float, ...]:
+    """Where a site's row has marks: its own AUC and the ends of its interval; nothing without a figure."""
+    own, interval = site["own_auc"], site["gain"]
+    if own is None:
+        return ()
+    ends = () if interval is None else (pooled - interval["high"], pooled - interval["low"])
+    return (own, *(min(1.0, max(0.0, end)) for end in ends))
+
+
+def _own(site: Mapping[str, Any], span: Sequence[float], x: Scale) -> Html:
+    if not span:
+        return Html("")
+    own, *ends = span
+    line = element("line", x1=_place(x(ends[0])), y1="50%", x2=_place(x(ends[1])), y2="50%", class_="span")
+    dot = _dot("dot full" if verdict(site) == "better" else "dot", x(own))
+    return join(line if ends else Html(""), dot)
+
+
+def _plot(title: str, key: Html, rows: Sequence[Html], ticks: Sequence[tuple[float, str]], label: str) -> Html:
+    names = [element("text", name, x=_place(x), y=12, text_anchor=_anchor(x)) for x, name in ticks]
+    axis = element("div", _track(join(*names)), element("p", label), class_="row axis")
+    return element("div", key, *rows, axis, class_="plot", role="img", aria_label=title)
+
+
+def _row(site: Mapping[str, Any], marks: Html, value: str) -> Html:
+    return element(
+        "div",
+        element("span", str(site["name"]), class_="name"),
+        element("span", f"{site['n']:,}", class_="n"),
+        _track(marks),
+        element("span", value, class_="value"),
+        class_="row",
+    )
+
+
+def _key(*entries: tuple[Html, str]) -> Html:
+    """What the marks mean."""
+    items = [element("li", element("svg", mark, class_="mark"), text) for mark, text in entries]
+    return element("ul", *items, class_="key")
+
+
+def _track(marks: Html) -> Html:
+    return element("div", element("svg", marks), class_="track")
+
+
+def _dot(kind: str, x: float = 50) -> Html:
+    return element("circle", cx=_place(x), cy="50%", r=5, class_=kind)
+
+
+def _upright(x: float, kind: str) -> Html:
+    return element("line", x1=_place(x), y1="0", x2=_place(x), y2="100%", class_=kind)
+
+
+def _anchor(x: float) -> str:
+    """The outermost names of an axis stay inside of it."""
+    return "start" if x <= MARGIN else "end" if x >= 100 - MARGIN else "middle"
+
+
+def _figure(auc: float | None) -> str:
+    return "not measured" if auc is None else f"{auc:.3f}"
+
+
+def _linear(low: float, high: float) -> Scale:
+    return lambda value: MARGIN + (value - low) / (high - low) * (100 - 2 * MARGIN)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers from below `low` to above `high`, few enough to read."""
+    for step in (0.01, 0.02, 0.05, 0.1, 0.2):
+        first, last = math.floor(low / step), math.ceil(high / step)
+        if last - first < MOST_TICKS:
+            break
+    return [round(number * step, 2) for number in range(first, max(last, first + 1) + 1)]
+
+
+def _shares(most: float) -> list[float]:
+    """Round shares from 0 to above `most`, few enough to read."""
+    step = next(
+        digit * 10.0**power
+        for power in range(-3, 6)
+        for digit in (1, 2, 5)
+        if most <= (MOST_TICKS - 1) * digit * 10.0**power
+    )
+    return [number * step for number in range(max(1, math.ceil(most / step)) + 1)]
+
+
+def _place(at: float) -> str:
+    return f"{at:.2f}".rstrip("0").rstrip(".") + "%"

@@ -1,0 +1,38 @@
+"""Pooling: the union of the sites' centroids, each with its mass in patients."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from cohortmix.core.release import records
+from cohortmix.core.release.condensed import PooledSupport
+from cohortmix.core.release.pool import Pool
+from cohortmix.core.steps.centroids import SiteCentroids
+from cohortmix.protocol.canonical import sha256
+from cohortmix.server.result import StudyResult
+
+
+def pool(result: StudyResult) -> Pool:
+    """The pooled mixture, from which records are drawn; a record starts at a centroid, and keeps its site."""
+    return Pool.of(result.schema, result.common, _by_name(result))
+
+
+def draw(result: StudyResult, rows: int | None = None) -> pd.DataFrame:
+    """Records of the pool: the schema's columns and `site`; as many as there are patients by default.
+
+    The seed is a public value that follows from the receipts: on one machine, the same releases give the same
+    records.
+    """
+    patients = sum(site.entry.patients for site in result.sites)
+    hashes = [signed.receipt.hash for site in result.sites for signed in site.receipts]
+    seed = int(sha256(hashes)[:16], 16)
+    return records.draw(pool(result), result.schema, patients if rows is None else rows, seed)
+
+
+def support(result: StudyResult) -> PooledSupport:
+    """The inducing points of all sites, predicting together with weights N_s / n."""
+    return PooledSupport.of(result.schema, result.common, _by_name(result))
+
+
+def _by_name(result: StudyResult) -> Mapping[str, SiteCentroids]:
+    return {site.entry.name: site.centroids for site in result.sites}

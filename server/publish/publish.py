@@ -1,0 +1,172 @@
+"""The files of a finished study.
+
+    pooled.parquet       synthetic records: the schema's columns and `site`
+    centroids.parquet    every centroid and support point, with its mass, soft label and noise
+    study.json           the study as the coordinator signed it and the stewards approved it
+    receipts/            SITE-ROUND.json, signed by the sites
+    summary.json         for machines
+    report.html          for people
+    manifest.json        SHA-256 of each of these, signed by the coordinator
+
+Everything is computed before anything is written, and the folder appears as a whole or not at all.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cohortmix.core.release.condensed import centroid_table
+from cohortmix.core.utility.interval import Difference
+from cohortmix.protocol.local import folder
+from cohortmix.protocol.messages import encode
+from cohortmix.protocol.receipts import Total, total
+from cohortmix.protocol.signing import Key
+from cohortmix.server.publish.costs import costs, warning
+from cohortmix.server.publish.manifest import MANIFEST, write_manifest
+from cohortmix.server.publish.report import render
+from cohortmix.server.result import StudyResult
+
+FILES = frozenset(
+    {"pooled.parquet", "centroids.parquet", "study.json", "receipts", "summary.json", "report.html", MANIFEST}
+)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures on real records. They are not private: only for records that are declared public.
+
+    Attributes
+    ----------
+    own_auc : by site, of a model trained on the site's own real records.
+    pooled_auc : of the same model trained on the pooled synthetic records.
+    ceiling_auc : of the same model trained on the real records of all sites.
+    gains : by site, how far `pooled_auc` is above its own, with an interval; on the same held-out records.
+    """
+
+    own_auc: Mapping[str, float | None] = field(default_factory=dict)
+    pooled_auc: float | None = None
+    ceiling_auc: float | None = None
+    gains: Mapping[str, Difference | None] = field(default_factory=dict)
+
+
+def summarise(
+    result: StudyResult,
+    rows: int,
+    seconds: float | None = None,
+    figures: Figures | None = None,
+    published: date | None = None,
+) -> dict[str, Any]:
+    """The content of summary.json; a figure that was not measured is None.
+
+    Budgets are what the published files cost (`costs`), not what was allowed.
+
+    Parameters
+    ----------
+    published : the day on which these releases were first published; None where the files shall be the same on
+        any day.
+
+    Raises
+    ------
+    ValueError
+        If there are figures on real records, or a running time, which grows with the number of rows, of a
+        study that does not declare its records public.
+    """
+    spec = result.spec
+    if not spec.public_data and (figures is not None or seconds is not None):
+        raise ValueError("figures and times on real records are not private: expected them for public data only")
+    figures = figures or Figures()
+    follows = costs(spec, _spent(result))
+    return follows | {
+        "sites": [
+            cost
+            | {
+                "centroids": len(site.centroids.masses),
+                "reduced": "mixture" not in site.centroids.kind,
+                "mass": float(site.centroids.masses.sum()),
+                "own_auc": figures.own_auc.get(site.entry.name),
+                "gain": _plain(figures.gains.get(site.entry.name)),
+            }
+            for site, cost in zip(result.sites, follows["sites"], strict=True)
+        ],
+        "pooled": {
+            "rows": rows,
+            "centroids": sum(len(site.centroids.masses) for site in result.sites),
+            "auc": figures.pooled_auc,
+        },
+        "ceiling_auc": figures.ceiling_auc,
+        "seconds": seconds,
+        "version": version("cohortmix"),
+        "published": None if published is None else published.isoformat(),
+    }
+
+
+def publish(result: StudyResult, records: pd.DataFrame, summary: Mapping[str, Any], out: Path, key: Key) -> None:
+    """Write the files of a study into the folder `out`, which is replaced if it holds an earlier study.
+
+    Parameters
+    ----------
+    key : the coordinator's; it signs the manifest.
+
+    Raises
+    ------
+    InputError
+        If `out` holds anything else, or cannot be written; nothing is changed then.
+    """
+    require_free(out)
+    released = {site.entry.name: site.centroids for site in result.sites}
+    centroids, page = centroid_table(result.schema, result.common, released), _page(result, summary)
+    with folder.whole_folder(out, FILES) as new:
+        _write_parquet(new / "pooled.parquet", records, result)
+        _write_parquet(new / "centroids.parquet", centroids, result)
+        (new / "study.json").write_bytes(encode(result.study))
+        (new / "receipts").mkdir()
+        for signed in (signed for site in result.sites for signed in site.receipts):
+            name = f"{signed.receipt.site}-{signed.receipt.round}.json"
+            (new / "receipts" / name).write_bytes(encode(signed))
+        (new / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        (new / "report.html").write_text(page, encoding="utf-8")
+        write_manifest(new, result.spec.hash, key)
+
+
+def require_free(out: Path) -> None:
+    """Raise InputError unless `out` is new, empty, or holds an earlier study and nothing else."""
+    folder.require_free(out, FILES)
+
+
+def _plain(difference: Difference | None) -> dict[str, float] | None:
+    return None if difference is None else asdict(difference)
+
+
+def _spent(result: StudyResult) -> dict[str, Total]:
+    """What each site's published receipts cost."""
+    return {site.entry.name: total(signed.receipt for signed in site.receipts) for site in result.sites}
+
+
+def _page(result: StudyResult, summary: Mapping[str, Any]) -> str:
+    released = {site.entry.name: site.centroids for site in result.sites}
+    return render(
+        summary,
+        float(sum(cost.kappa for cost in _spent(result).values())),
+        result.schema,
+        result.spec.coordinator_key,
+        noise_std={name: centroids.noise_std for name, centroids in released.items()},
+        absent=[entry.name for entry in result.spec.sites if entry.name not in released],
+    )
+
+
+def _write_parquet(path: Path, frame: pd.DataFrame, result: StudyResult) -> None:
+    """The table, and in its metadata `cohortmix` what it is: a file can be parted from its folder."""
+    spec = result.spec
+    facts = {"study": spec.hash, "mu": str(spec.mu), "delta": str(spec.delta), "noise": spec.noise}
+    facts |= warning(spec)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    metadata = {**(table.schema.metadata or {}), b"cohortmix": json.dumps(facts).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), path)

@@ -1,0 +1,221 @@
+"""The commands of one hospital: what they print and write, and how they end."""
+
+import io
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from commands import CHEAP, EVALUATE, SCHEMA, SYNTHESIZE, cohort, refused, report, run
+
+from cohortmix.client.local.output import FILES
+from cohortmix.core.privacy.meter import BudgetExceeded
+from cohortmix.protocol.local.progress import step
+from cohortmix.protocol.local.terminal import Terminal
+
+
+def test_evaluate_prints_figures_under_a_banner_and_writes_them(folder: Path) -> None:
+    out, _ = run(*EVALUATE, "--json", "figures.json")
+    assert out.startswith("Figures on real records are NOT PRIVATE")
+    written = report(folder / "figures.json")
+    (outcome,) = written["targets"]
+    assert outcome["target"] == "y"
+    assert outcome["auc"] > 0.9
+    assert f"{outcome['auc']:.3f}" in out
+    assert f"{written['tvd']['pairs']:.3f}" in out
+
+
+@pytest.mark.parametrize(
+    "targets", [("--target", "y", "sex", "x>3"), ("--target", "y", "--target", "sex", "--target", "x>3")]
+)
+def test_evaluate_takes_several_targets(folder: Path, targets: tuple[str, ...]) -> None:
+    run(*EVALUATE, *targets, "--json", "figures.json")
+    assert [one["target"] for one in report(folder / "figures.json")["targets"]] == ["y", "sex", "x>3"]
+
+
+def test_a_figure_that_is_not_defined_is_null_and_a_dash(folder: Path) -> None:
+    cohort().assign(y="alive").to_csv("t.csv", index=False)
+    out, _ = run(*EVALUATE, "--json", "figures.json")
+    assert report(folder / "figures.json")["targets"] == [{"target": "y", "auc": None, "ceiling_auc": None}]
+    assert out.splitlines()[2].split() == ["y", "-", "-"]
+
+
+def test_synthetic_records_need_no_patient_key(folder: Path) -> None:
+    (folder / "s.yaml").write_text(SCHEMA.replace("target: y", "patient_key: id\ntarget: y"))
+    cohort().assign(id=range(300)).to_csv("t.csv", index=False)
+    run(*EVALUATE)
+    assert "missing column 'id'" in refused(*EVALUATE[:4], "other.parquet", *EVALUATE[5:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((*EVALUATE, "--target", "z"), "no column 'z'"),
+        ((*EVALUATE, "--target", "x"), "say where to cut it"),
+        ((*EVALUATE, "z"), "name targets with --target"),
+        ((*EVALUATE, "--json", "no/such/folder.json"), "cannot write 'no/such/folder.json'"),
+        (("evaluate", "--synthetic", "none.csv", *EVALUATE[3:]), "there is no file 'none.csv'"),
+        (("evaluate", "--synthetic", "s.yaml", *EVALUATE[3:]), "neither a .csv nor a .parquet file"),
+        ((*EVALUATE[:-1], "none.yaml"), "cannot read the schema 'none.yaml'"),
+        ((*EVALUATE[:-1], "other.parquet"), "cannot read the schema 'other.parquet': it is not UTF-8 text"),
+        (EVALUATE[:-2], "Missing option '--schema'; see cohortmix evaluate --help"),
+        (("evaluat",), "No such command 'evaluat'. Did you mean 'evaluate'?"),
+        ((), "Missing command; see cohortmix --help"),
+        (("schema", "draft", "--data", "none.csv"), "there is no file 'none.csv'"),
+        (("schema", "draft", "--colour", "red"), "No such option"),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_wrong_usage_gets_one_sentence(arguments: tuple[str, ...], sentence: str) -> None:
+    assert sentence in refused(*arguments)
+
+
+def test_schema_draft_prints_a_schema_to_complete(folder: Path) -> None:
+    out, err = run("schema", "draft", "--data", "t.csv")
+    assert out.startswith("# A draft")
+    assert "x: {type: number, min: null, max: null, missing: true, confirmed: false}" in out
+    assert err == ""
+    (folder / "draft.yaml").write_text(out)
+    assert "target: it has no value" in refused(*EVALUATE[:-1], "draft.yaml")
+
+
+def test_synthesize_writes_a_release_and_prints_what_it_cost(folder: Path) -> None:
+    out, _ = run(*SYNTHESIZE)
+    assert {path.name for path in (folder / "out").iterdir()} == FILES
+    receipt, summary = report(folder / "out/receipt.json"), report(folder / "out/summary.json")
+    assert (receipt["noise"], summary["noise"]) == ("opendp", "opendp")
+    assert receipt["epsilon"] == pytest.approx(3, rel=1e-6)
+    assert receipt["delta"] == 1e-5
+    assert receipt["mu"] == pytest.approx(sum(Fraction(each["mu2"]) for each in receipt["statements"]) ** 0.5)
+    assert (summary["n"], summary["rows"], summary["epsilon"]) == (300, 300, receipt["epsilon"])
+    header, figures = (line.split() for line in out.splitlines()[:2])
+    shown = dict(zip(header, figures, strict=True))
+    assert (shown["N"], shown["delta"], shown["noise"]) == ("300", "1e-05", "opendp")
+    assert shown["centroids"] == str(summary["centroids"])
+    assert "NOT PRIVATE" not in out
+
+    records = pd.read_parquet(folder / "out/records.parquet")
+    assert list(records.columns) == ["x", "sex", "y"]
+    assert records["x"].dropna().between(0, 10).all()
+    centroids = pd.read_parquet(folder / "out/centroids.parquet")
+    assert centroids["mass"].sum() == pytest.approx(300)
+    assert (centroids["kind"] != "support").sum() == summary["centroids"]
+
+
+def test_a_seed_repeats_a_run_and_marks_every_output(folder: Path) -> None:
+    shown = [run(*SYNTHESIZE[:-1], out, "--seed", "7", "--rows", "20")[0] for out in ("one", "two")]
+    assert all(text.startswith("NOT PRIVATE: test noise") for text in shown)
+    for name in ("receipt.json", "summary.json"):
+        assert report(folder / "one" / name)["warning"] == "NOT PRIVATE: test noise"
+        assert report(folder / "one" / name)["noise"] == "TEST"
+    for name in ("records.parquet", "centroids.parquet"):
+        one, two = (pq.read_table(folder / out / name) for out in ("one", "two"))
+        assert one.equals(two, check_metadata=True)
+        assert b"NOT PRIVATE: test noise" in one.schema.metadata[b"cohortmix"]
+    assert len(pd.read_parquet(folder / "one/records.parquet")) == 20
+    for seed in ("1", "2"):
+        run(*CHEAP, "--seed", seed, "--out", seed)
+    assert report(folder / "1/receipt.json") == report(folder / "2/receipt.json")
+    assert not pq.read_table(folder / "1/centroids.parquet").equals(pq.read_table(folder / "2/centroids.parquet"))
+
+
+def test_a_table_too_small_for_pairs_of_columns_degrades_and_says_so(folder: Path) -> None:
+    cohort(60).to_csv("t.csv", index=False)
+    out, _ = run(*SYNTHESIZE[:5], "--epsilon", "0.2", "--out", "out", "--seed", "1", "--accept-degraded")
+    assert "one centroid per class" in out
+    assert report(folder / "out/summary.json")["degraded_to_class_centroids"] is True
+    assert set(pd.read_parquet(folder / "out/centroids.parquet")["kind"]) == {"class"}
+
+
+def test_a_loose_delta_is_said_in_every_output(folder: Path) -> None:
+    out, _ = run(*CHEAP, "--delta", "0.003", "--loose-delta")
+    assert "delta is above 1/(10 N)" in out
+    assert report(folder / "out/receipt.json")["loose_delta"] is True
+    assert report(folder / "out/summary.json")["loose_delta"] is True
+    out, _ = run(*CHEAP, "--delta", "0.0003", "--loose-delta", "--out", "two")
+    assert "1/(10 N)" not in out
+    assert report(folder / "two/summary.json")["loose_delta"] is False
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--epsilon", "0"), "epsilon above zero; got epsilon=0.0"),
+        (("--epsilon", "-1"), "epsilon above zero"),
+        (("--epsilon", "nan"), "epsilon above zero"),
+        (("--epsilon", "inf"), "epsilon above zero"),
+        (("--epsilon", "1e300"), "epsilon=1e+300 protects nobody: expected at most 1e+06"),
+        (("--epsilon", "1000001"), "protects nobody"),
+        (("--epsilon", "1e-30", "--delta", "1e-30"), "expected mu >= 1e-06; raise epsilon or delta"),
+        (("--delta", "0"), "delta must be a probability strictly between 0 and 1; got delta=0.0"),
+        (("--delta", "1", "--loose-delta"), "strictly between 0 and 1"),
+        (("--delta", "0.001"), "delta must be at most 1/(10 N) = 0.000333 for N = 300 patients"),
+        (("--epsilon", "much"), "Invalid value for '--epsilon'"),
+        (("--rows", "0"), "Invalid value for '--rows'"),
+        (("--schema", "none.yaml"), "cannot read the schema 'none.yaml'"),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_an_impossible_budget_or_option_gets_one_sentence(options: tuple[str, ...], sentence: str) -> None:
+    assert sentence in refused(*SYNTHESIZE, *options)
+
+
+@pytest.mark.parametrize("options", [("--epsilon", "1e6"), ("--epsilon", "3e-6", "--delta", "1e-7")])
+@pytest.mark.usefixtures("folder")
+def test_a_budget_at_the_limits_is_exact(options: tuple[str, ...]) -> None:
+    run(*CHEAP, *options)
+
+
+def test_an_earlier_release_is_never_replaced(folder: Path) -> None:
+    """It was paid for, and cannot be made again: even what is left of one stays."""
+    (folder / "out").mkdir()  # an empty folder is free
+    run(*CHEAP)
+    assert {path.name for path in (folder / "out").iterdir()} == FILES
+    before = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+    assert "'out' holds files, such as 'centroids.parquet', which stay as they are" in refused(*CHEAP)
+    assert {path.name: path.read_bytes() for path in (folder / "out").iterdir()} == before
+    assert sorted(path.name for path in folder.iterdir()) == ["other.parquet", "out", "s.yaml", "t.csv"]
+
+
+def test_class_centroids_alone_are_refused_before_anything_is_spent_and_what_would_help_helps(
+    folder: Path,
+) -> None:
+    cohort(120).to_csv("t.csv", index=False)
+    small = (*SYNTHESIZE[:6], "0.2", *SYNTHESIZE[7:], "--seed", "1")
+    said = refused(*small)
+    assert "N = 120 is too small for pairs of columns at this budget" in said
+    assert "or accept class centroids alone with --accept-degraded" in said
+    enough = said.partition("epsilon ")[2].split()[0]
+    run(*SYNTHESIZE[:6], enough, *SYNTHESIZE[7:], "--seed", "1")
+    assert report(folder / "out/summary.json")["degraded_to_class_centroids"] is False
+    less = f"{0.9 * float(enough):.3g}"
+    assert "too small for pairs" in refused(*SYNTHESIZE[:6], less, *SYNTHESIZE[7:-1], "other")
+
+
+def test_progress_is_plain_in_a_log_and_not_on_standard_output(folder: Path) -> None:
+    out, err = run(*CHEAP)
+    assert err.splitlines() == ["checking the table ...", "synthesizing ..."]
+    assert "..." not in out
+    terminal = io.StringIO()
+    with step("working", Terminal(file=terminal, force_terminal=True)):
+        pass
+    assert "✓" in terminal.getvalue()
+
+
+def test_over_the_budget_ends_with_status_3(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def over(*_: object, **__: object) -> None:
+        raise BudgetExceeded("spent mu=0.20, asked mu=0.15, cap mu=0.30")
+
+    monkeypatch.setattr("cohortmix.client.local.cli._release", over)
+    assert "spent mu=0.20, asked mu=0.15, cap mu=0.30" in refused(*SYNTHESIZE, status=3)
+
+
+def test_the_console_script_ends_with_the_status_and_one_sentence(folder: Path) -> None:
+    command = [Path(sys.executable).with_name("cohortmix"), *EVALUATE[:-1], "none.yaml"]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr == "cohortmix: cannot read the schema 'none.yaml': No such file or directory\n"

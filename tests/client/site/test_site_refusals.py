@@ -1,0 +1,315 @@
+"""What a site refuses, for nothing, and what nobody learns from it."""
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pydantic import ValidationError
+from sites import (
+    CAP,
+    COORDINATOR,
+    KEY,
+    LARGE,
+    SCHEMA,
+    STRANGER,
+    asking,
+    common_of,
+    refused,
+    release,
+    site,
+    study,
+    table,
+)
+
+from cohortmix.client.ledger import ledger as ledger_module
+from cohortmix.client.ledger.ledger import Ledger
+from cohortmix.client.ledger.policy import Policy
+from cohortmix.client.site import room
+from cohortmix.client.site.site import MAX_GROUPS
+from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.schema import Schema, SchemaError
+from cohortmix.core.data.table import TableSource
+from cohortmix.core.privacy.budget import MIN_PATIENTS
+from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
+from cohortmix.protocol.fields import Array
+from cohortmix.protocol.messages import (
+    Code,
+    Common,
+    Refusal,
+    Request,
+    SignedRelease,
+    SignedRequest,
+    SignedStudy,
+    SiteEntry,
+    decode,
+    encode,
+)
+from cohortmix.protocol.receipts import verify_release
+from cohortmix.protocol.signing import sign_request, sign_study
+
+
+@pytest.fixture
+def ledger() -> Iterator[Ledger]:
+    ledger = Ledger(":memory:", CAP)
+    yield ledger
+    ledger.close()
+
+
+def test_empty_policy_allows_nothing(ledger: Ledger) -> None:
+    here = site(ledger, study(), policy=Policy())
+    assert refused(here.answer(encode(asking(study())))) == Code.NOT_APPROVED
+    assert refused(site(ledger).answer(encode(asking(study())))) == Code.NOT_APPROVED
+    assert ledger.spent_mu2 == 0
+
+
+def test_a_study_that_has_expired_is_refused(ledger: Ledger) -> None:
+    today = datetime.now(UTC).date()
+    past, current = (study(expires=today + timedelta(days=days)) for days in (-1, 1))
+    here = site(ledger, past, current)
+    assert refused(here.answer(encode(asking(past)))) == Code.NOT_APPROVED
+    assert ledger.spent_mu2 == 0
+    release(here.answer(encode(asking(current))))
+
+
+def test_a_clock_that_is_set_back_revives_no_study(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger has seen a later day, whatever the clock says now; a reservation and a decision show it one."""
+    clock = [date(2026, 3, 1)]
+    monkeypatch.setattr(ledger_module, "today", lambda: clock[0])
+    short, long, other = (
+        study(name=name, expires=date(2026, 3, day)) for name, day in (("s", 5), ("l", 20), ("o", 8))
+    )
+    here = site(ledger, short, long, other)
+    sent = here.answer(encode(asking(short)))
+    assert release(sent)
+    clock[0] = date(2026, 3, 6)
+    release(here.answer(encode(asking(long))))
+    clock[0] = date(2026, 3, 1)
+    assert here.answer(encode(asking(short))) != sent
+    assert refused(here.answer(encode(asking(short)))) == Code.NOT_APPROVED
+    release(here.answer(encode(asking(other))))
+    clock[0] = date(2026, 3, 9)
+    ledger.revoke(long.hash)
+    clock[0] = date(2026, 3, 1)
+    assert refused(here.answer(encode(asking(other)))) == Code.NOT_APPROVED
+    assert ledger.today == date(2026, 3, 9)
+    assert [entry.day for entry in ledger.entries()] == [date(2026, 3, day) for day in (1, 6, 6)]
+
+
+def test_a_release_that_could_not_be_sent_is_refused_before_it_is_paid_for(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, asked = site(ledger, study()), encode(asking(study()))
+    monkeypatch.setattr(room, "MAX_BYTES", room.REST)
+    assert refused(here.answer(asked)) == Code.UNKNOWN_COLUMN
+    assert ledger.entries() == ()
+    monkeypatch.undo()
+    reply = here.answer(asked)
+    (numbers,) = release(reply).release.answer.values.shape
+    assert len(reply) <= room.NUMBER * numbers + room.REST
+
+
+def test_a_revoked_study_is_refused(ledger: Ledger) -> None:
+    here = site(ledger, study())
+    release(here.answer(encode(asking(study()))))
+    here.policy = Policy(coordinators=(COORDINATOR.public_hex,))
+    assert refused(here.answer(encode(asking(study())))) == Code.NOT_APPROVED
+
+
+def test_signatures(ledger: Ledger) -> None:
+    about = study()
+    good = asking(about)
+    request = good.request
+    altered = request.model_copy(
+        update={"study": SignedStudy(study=study("0.29"), signature=request.study.signature)}
+    )
+    forged = [
+        SignedRequest(request=request, signature="0" * 128),
+        SignedRequest(request=asking(about, id="request-2").request, signature=good.signature),
+        sign_request(STRANGER, request),
+        sign_request(COORDINATOR, altered),
+        sign_request(COORDINATOR, request.model_copy(update={"study": sign_study(STRANGER, about)})),
+    ]
+    here = site(ledger, about, study("0.29"))
+    assert [refused(here.answer(encode(each))) for each in forged] == [Code.BAD_SIGNATURE] * len(forged)
+    assert ledger.spent_mu2 == 0
+    release(here.answer(encode(good)))
+
+
+def test_a_coordinator_that_is_not_enrolled(ledger: Ledger) -> None:
+    theirs = study(coordinator_key=STRANGER.public_hex)
+    signed = sign_request(STRANGER, Request(study=sign_study(STRANGER, theirs), round=1, request_id="request-1"))
+    assert refused(site(ledger, theirs).answer(encode(signed))) == Code.NOT_APPROVED
+
+
+@pytest.mark.parametrize(
+    ("declared", "source"), [("opendp", KeyedNoise(1)), ("TEST", OpenDPNoise())], ids=["test site", "real site"]
+)
+def test_the_noise_source_must_be_the_declared_one(ledger: Ledger, declared: str, source: NoiseSource) -> None:
+    about = study(noise=declared)
+    assert refused(site(ledger, about, noise=source).answer(encode(asking(about)))) == Code.NOT_APPROVED
+    assert ledger.spent_mu2 == 0
+
+
+@pytest.mark.parametrize("change", [{"schema_hash": "0" * 64}, {"target": "SEX"}])
+def test_another_schema(ledger: Ledger, change: dict[str, str]) -> None:
+    about = study(**change)
+    assert refused(site(ledger, about).answer(encode(asking(about)))) == Code.UNKNOWN_COLUMN
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        SiteEntry(name="elsewhere", key=KEY.public_hex, patients=120),
+        SiteEntry(name="site", key=STRANGER.public_hex, patients=120),
+        SiteEntry(name="site", key=KEY.public_hex, patients=121),
+    ],
+)
+def test_the_study_must_name_this_site(ledger: Ledger, entry: SiteEntry) -> None:
+    about = study(sites=(entry,))
+    assert refused(site(ledger, about).answer(encode(asking(about)))) == Code.NOT_APPROVED
+
+
+@pytest.mark.parametrize("patients", [MIN_PATIENTS - 1, MIN_PATIENTS])
+def test_too_few_patients(ledger: Ledger, patients: int) -> None:
+    about = study(sites=(SiteEntry(name="site", key=KEY.public_hex, patients=patients),))
+    reply = site(ledger, about, source=TableSource(table(patients))).answer(encode(asking(about)))
+    if patients < MIN_PATIENTS:
+        assert refused(reply) == Code.TOO_FEW_PATIENTS
+    else:
+        release(reply)
+
+
+def test_over_the_cap(ledger: Ledger) -> None:
+    ledger.reserve("f" * 64, "request-0", "f" * 64, Fraction(24), Fraction(24))
+    about, another = study("2"), study("2", name="another")
+    message = decode(site(ledger, about).answer(encode(asking(about))))
+    assert isinstance(message, SignedRelease)  # 24 + 0.15 * 4 <= 25
+    message = decode(site(ledger, another).answer(encode(asking(another))))
+    assert isinstance(message, Refusal)
+    assert message.code == Code.OVER_BUDGET
+    assert "spent 4.9598, asked 0.7746, cap 5.00" in message.sentence
+
+
+def test_round_two_needs_round_one(ledger: Ledger) -> None:
+    about = study(LARGE)
+    other = Ledger(":memory:", CAP)
+    first = release(site(other, about).answer(encode(asking(about))))
+    second = asking(about, 2, common=common_of(about, first))
+    assert refused(site(ledger, about).answer(encode(second))) == Code.UNAVAILABLE
+    assert ledger.spent_mu2 == 0
+    other.close()
+
+
+def test_common_groups_must_fit_the_schema(ledger: Ledger) -> None:
+    about = study(LARGE)
+    here = site(ledger, about)
+    good = common_of(about, release(here.answer(encode(asking(about)))))
+    age, sex = good.groups
+    wrong = [
+        {"groups": (age,)},
+        {"groups": (age, sex, sex)},
+        {"groups": (sex, age)},
+        {"groups": (age[:-1], sex)},
+        {"groups": (age, (0, 2, 3))},  # an empty group
+        {"groups": (age, (0, 1, 7))},
+        {"groups": (age, ())},
+        {"cells": good.masses},
+        {"masses": good.cells},
+        {"cells": Array.of(-good.cells.numpy())},
+        {"masses": Array.of(np.zeros(2))},
+    ]
+    spent, unsent = ledger.spent_mu2, 0
+    for change in wrong:
+        common = good.model_copy(update=change)
+        try:
+            asked = asking(about, 2, common=common)
+        except ValidationError:  # no message holds it, and what is no message is refused as such
+            unsent += 1
+            continue
+        assert refused(here.answer(encode(asked))) == Code.UNKNOWN_COLUMN, change
+    assert unsent <= 6
+    beyond = asking(about, 2, common=good.model_copy(update={"groups": (age, (0, 1, 10**9))}))
+    assert refused(here.answer(encode(beyond))) == Code.UNAVAILABLE  # a group of that number is in no message
+    assert ledger.spent_mu2 == spent
+
+
+def test_the_number_of_groups_is_capped(ledger: Ledger) -> None:
+    values = ", ".join(f"v{number}" for number in range(MAX_GROUPS + 1))
+    schema = Schema.from_yaml(
+        f"name: wide\ntarget: outcome\ncolumns:\n  CODE: {{type: category, values: [{values}]}}\n"
+        "  outcome: {type: category, values: [well, ill]}\n"
+    )
+    about = study(schema_hash=schema.hash)
+    cells = Array.of(np.full((2, MAX_GROUPS + 1), 1 / (MAX_GROUPS + 1)))
+    masses = Array.of(np.array([30.0, 30.0]))
+    rows = table().assign(CODE="v1")[["CODE", "outcome"]]
+    here = site(ledger, about, source=TableSource(rows), schema=schema)
+    for groups, code in ((MAX_GROUPS + 1, Code.UNKNOWN_COLUMN), (MAX_GROUPS, Code.UNAVAILABLE)):
+        of = tuple(min(cell, groups - 1) for cell in range(MAX_GROUPS + 1))
+        common = Common(groups=(of,), cells=cells, masses=masses, s_a=Decimal(1))
+        assert refused(here.answer(encode(asking(about, 2, common=common)))) == code
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", Code.UNAVAILABLE),
+        (b"\x80\x04K\x01.", Code.UNAVAILABLE),
+        (b'{"protocol":1}', Code.UNAVAILABLE),
+        (b'{"protocol":2,"type":"request"}', Code.UNKNOWN_VERSION),
+        (encode(Refusal(code=Code.UNAVAILABLE, sentence="no")), Code.UNAVAILABLE),
+        (encode(sign_study(COORDINATOR, study())), Code.UNAVAILABLE),
+        (bytes(65 * 2**20), Code.UNAVAILABLE),
+    ],
+)
+def test_other_bytes(ledger: Ledger, data: bytes, code: Code) -> None:
+    assert refused(site(ledger, study()).answer(data)) == code
+
+
+def test_an_unconfirmed_schema_is_not_served(ledger: Ledger) -> None:
+    draft = Schema.from_yaml(SCHEMA.to_yaml().replace("max: 105.0", "max: 105.0\n    confirmed: false"))
+    with pytest.raises(SchemaError, match="AGE"):
+        site(ledger, schema=draft)
+
+
+# --- what nobody learns
+
+
+class _FailingSource(TableSource):
+    """A table whose reader fails after the site was opened, with a record in the error's text."""
+
+    reads = 0
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        self.reads += 1
+        if self.reads > 1:
+            raise ValueError("cannot parse 'Jane Doe, 1931'")
+        return super().batches()
+
+
+def test_an_exception_leaves_only_its_type(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        reply = site(ledger, study(), source=_FailingSource(table())).answer(encode(asking(study())))
+    assert refused(reply) == Code.UNAVAILABLE
+    assert b"Jane" not in reply
+    assert "Jane" not in caplog.text
+    assert [record.message for record in caplog.records if record.name == "cohortmix.site"] == [
+        "no answer: ValueError"
+    ]
+
+
+@pytest.mark.parametrize("column", ["AGE", "SEX", "outcome"])
+@pytest.mark.parametrize(
+    "value", [None, "", "nan", "-inf", "1e999", "9" * 400, "\x00", "F", "ill", "1931-01-01", "=cmd()"]
+)
+def test_no_code_depends_on_a_cell(ledger: Ledger, column: str, value: str | None) -> None:
+    rows = table().astype("str")
+    rows.loc[17, column] = value
+    rows[column] = rows[column].where(rows.index != 18, None)
+    here = site(ledger, study(), source=TableSource(pa.Table.from_pandas(rows, preserve_index=False)))
+    verify_release(release(here.answer(encode(asking(study())))), asking(study()).request)

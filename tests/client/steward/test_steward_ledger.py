@@ -1,0 +1,221 @@
+"""`cohortmix site ledger`: what it shows, and what a steward signs there."""
+
+import csv
+from collections.abc import Callable
+
+import pytest
+from desk import COORDINATOR, Desk
+from typer.testing import CliRunner
+
+from cohortmix.client.ledger.day import today
+from cohortmix.client.ledger.journal import FILE, HistoryError, LedgerError
+from cohortmix.client.steward import service, steward
+from cohortmix.core.data.table import InputError
+from cohortmix.core.privacy.meter import BudgetExceeded
+from cohortmix.deploy.cli import app
+from cohortmix.protocol.messages import SignedRelease
+from cohortmix.protocol.signing import Key
+
+
+def test_the_odometer_shows_each_request_and_exports_it(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.configure(cap_mu="0.2")
+    study = desk.study()
+    desk.approve(study)
+    released = desk.answer(study)
+    capsys.readouterr()
+    file = desk.hospital.folder / "ledger.csv"
+    steward.ledger(desk.file, file)
+    shown = capsys.readouterr().out
+    for part in ("spent mu 0.100 of 0.200: 25.0 %", "left  mu 0.173", "study", study.hash[:12], "committed"):
+        assert part in shown
+    room = (
+        f"the last study, [{study.hash[:12]}], costs mu 0.100 at most: 3 more studies like this fit under the cap"
+    )
+    assert room in " ".join(shown.split())
+    assert f"approved up to mu 0.1: study [{study.hash[:12]}], on {today()}" in shown
+    line = next(line for line in shown.splitlines() if "committed" in line)
+    assert line.startswith(f"{today()}  study [{study.hash[:12]}]")
+    assert f"coordinator key {COORDINATOR.public_hex[:8]}" in shown
+    (row,) = csv.DictReader(file.read_text().splitlines())
+    assert row == {
+        "study": study.hash,
+        "name": "study",
+        "request": released.receipt.request_id,
+        "round": "1",
+        "state": "committed",
+        "mu": "0.1",
+        "mu2": "1/100",
+        "receipt": released.receipt.hash,
+        "day": today().isoformat(),
+        "coordinator": COORDINATOR.public_hex,
+    }
+
+
+def test_an_empty_ledger_is_shown_as_one(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    steward.ledger(desk.file)
+    shown = capsys.readouterr().out
+    assert "spent mu 0 of 5.00: 0.0 %" in shown
+    assert "no request so far" in shown
+    assert "no study is approved" in shown
+    desk.approve(desk.study())
+    steward.revoke(desk.study().hash, desk.file)
+    capsys.readouterr()
+    steward.ledger(desk.file)
+    shown = capsys.readouterr().out
+    assert f"revoked: [{desk.study().hash[:12]}]" in shown  # its name went with the approval
+    assert f"{today()}  steward         revoked [{desk.study().hash[:12]}]" in shown
+
+
+def test_every_act_of_the_steward_is_shown_with_its_day_and_key(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.approve(desk.study())
+    desk.answer(desk.study())
+    key = desk.hospital.facts.key
+    steward.ledger(desk.file, raise_cap="6")
+    steward.revoke(desk.study().hash, desk.file)
+    desk.approve(desk.study())
+    capsys.readouterr()
+    steward.ledger(desk.file, new_key=desk.hospital.site / "second.key")
+    new = Key.from_bytes((desk.hospital.site / "second.key").read_bytes()).public_hex
+    shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    lines = [line.removeprefix(f"{today()} steward") for line in shown if line.startswith(f"{today()} steward")]
+    assert lines == [
+        f", key {key[:8]} raise cap to 6",
+        f" revoked study [{desk.study().hash[:12]}]",
+        f" approved study [{desk.study().hash[:12]}]",
+        f", key {key[:8]} new key: {new[:8]}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cap", "said"),
+    [
+        ("0.1", "no other study like this fits under the cap"),
+        ("0.15", "one more study like this fits under the cap"),
+        ("0.2", "3 more studies like this fit under the cap"),
+    ],
+)
+def test_the_cost_is_said_in_studies_by_quote_and_ledger_alike(
+    desk: Desk, capsys: pytest.CaptureFixture[str], cap: str, said: str
+) -> None:
+    """mu 0.1 once takes .01 of the cap's square; of .0225 one more fits, and not two."""
+    desk.configure(cap_mu=cap)
+    for released in (False, True):  # before anything is spent, and afterwards
+        capsys.readouterr()
+        steward.quote(desk.receive(desk.study()), desk.file)
+        assert said in " ".join(capsys.readouterr().out.replace("│", " ").split())
+        if not released:
+            desk.approve(desk.study())
+            desk.answer(desk.study())
+        capsys.readouterr()
+        steward.ledger(desk.file)
+        assert said in " ".join(capsys.readouterr().out.split())
+
+
+def test_raising_the_cap_takes_the_configuration_and_a_signature(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.configure(cap_mu="0.1")
+    desk.approve(desk.study())
+    assert isinstance(desk.answer(desk.study()), SignedRelease)
+    desk.configure(cap_mu="0.3")
+    with pytest.raises(BudgetExceeded):
+        desk.approve(desk.study("0.2"))
+    steward.ledger(desk.file)
+    assert "the ledger's own, 0.1, and that of site.yaml, 0.3" in " ".join(capsys.readouterr().out.split())
+    steward.ledger(desk.file, raise_cap="0.3")
+    desk.approve(desk.study("0.2"))
+    assert isinstance(desk.answer(desk.study("0.2")), SignedRelease)
+    with pytest.raises(LedgerError, match="above 0"):
+        steward.ledger(desk.file, raise_cap="0.3")
+
+
+def test_a_ledger_that_was_set_back_is_named_by_every_command(desk: Desk) -> None:
+    desk.approve(desk.study())
+    desk.answer(desk.study())
+    for file in desk.hospital.config.state.glob("ledger.db*"):
+        file.unlink()
+    study = desk.receive(desk.study())
+    commands: list[Callable[[], None]] = [
+        lambda: steward.ledger(desk.file),
+        lambda: steward.quote(study, desk.file),
+        lambda: steward.preview(study, desk.file),
+    ]
+    for command in commands:
+        with pytest.raises(HistoryError, match="set back"):
+            command()
+    with pytest.raises(HistoryError, match="set back"):
+        steward.ledger(desk.file, renew_mark=True)
+
+
+def test_a_lost_ledger_is_not_renewed_by_the_steward(desk: Desk) -> None:
+    """Ledger lost, mark damaged: what was spent stays spent until the ledger is put back."""
+    desk.approve(desk.study())
+    desk.answer(desk.study())
+    newest, config = desk.hospital.config.ledger_file.read_bytes(), desk.hospital.config
+    config.ledger_file.unlink()
+    (config.mark / FILE).write_bytes(b"")
+    typed = CliRunner().invoke(app, ["site", "ledger", "--renew-mark", "-c", str(desk.file)])
+    assert (typed.exit_code, "its whole cap counts as spent" in typed.stderr) == (3, True)
+    assert not config.ledger_file.exists()
+    for renew in (False, True):
+        with pytest.raises(HistoryError, match="its whole cap counts as spent"):
+            steward.ledger(desk.file, renew_mark=renew)
+    config.ledger_file.write_bytes(newest)
+    steward.ledger(desk.file, renew_mark=True)
+    assert desk.spent() == desk.study().mu2
+
+
+def test_a_lost_mark_is_renewed_by_the_steward(desk: Desk) -> None:
+    desk.approve(desk.study())
+    desk.answer(desk.study())
+    (desk.hospital.config.mark / FILE).unlink()
+    with pytest.raises(HistoryError, match="--renew-mark"):
+        steward.ledger(desk.file)
+    steward.ledger(desk.file, renew_mark=True)
+    assert desk.spent() == desk.study().mu2
+
+
+def test_a_key_that_was_replaced_by_hand_is_named_by_every_command(desk: Desk) -> None:
+    desk.approve(desk.study())
+    desk.answer(desk.study())
+    key, config = desk.hospital.config.key, desk.hospital.config
+    good, study = key.read_bytes(), desk.receive(desk.study())
+    key.write_bytes(Key.generate().to_bytes())
+    before = {path: path.read_bytes() for path in config.state.rglob("*") if path.suffix in (".json", ".parquet")}
+    commands: list[Callable[[], None]] = [
+        lambda: service.check(desk.file),
+        lambda: steward.ledger(desk.file),
+        lambda: steward.ledger(desk.file, new_key=desk.hospital.folder / "another.key"),
+        lambda: steward.quote(study, desk.file),
+        lambda: steward.approve(study, "1", desk.file),
+        lambda: steward.preview(study, desk.file),
+    ]
+    for command in commands:
+        with pytest.raises(LedgerError, match=r"not the one that this ledger was kept under.* --new-key FILE"):
+            command()
+    assert before == {path: path.read_bytes() for path in before}
+    key.write_bytes(good)
+    for command in commands[:2]:
+        command()
+
+
+def test_a_site_changes_its_key_and_keeps_its_ledger(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.approve(desk.study())
+    desk.answer(desk.study())
+    former = desk.hospital.facts.key
+    steward.ledger(desk.file, new_key=desk.hospital.site / "second.key")
+    assert "public key" in capsys.readouterr().out
+    with pytest.raises(
+        LedgerError, match=r"is not the one that this ledger was kept under last: .* name its file"
+    ):
+        steward.ledger(desk.file)
+    desk.configure(key="second.key")
+    with pytest.raises(InputError, match="key has changed"):
+        steward.quote(desk.receive(desk.study()), desk.file)
+    service.check(desk.file)
+    assert desk.hospital.facts.key != former
+    desk.approve(desk.study("0.2"))
+    assert isinstance(desk.answer(desk.study("0.2")), SignedRelease)
+    assert desk.spent() == desk.study().mu2 + desk.study("0.2").mu2

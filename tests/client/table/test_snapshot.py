@@ -1,0 +1,187 @@
+"""The snapshot: what was checked is what is served, whatever happens to the source or in between."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cohortmix.client.site.lock import exclusive, reading, replacing
+from cohortmix.client.table import snapshot
+from cohortmix.client.table.data import open_table
+from cohortmix.client.table.snapshot import open_snapshot, pin_snapshot
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import InputError, Source, TableSource
+
+TEXT = """
+name: t
+patient_key: id
+target: y
+columns:
+  x: {type: number, min: 0, max: 10, missing: true}
+  y: {type: category, values: [a, NA]}
+"""
+SCHEMA = Schema.from_yaml(TEXT)
+TABLE = pd.DataFrame({"secret": "s", "id": [1, 2, 2], "x": ["5", "null", "many"], "y": ["a", "NA", "b"]})
+
+
+def accept(_: Source) -> None:
+    """A check that every table passes."""
+
+
+def rows(source: Source) -> list[dict[str, object]]:
+    return [row for batch in source.batches() for row in batch.to_pylist()]
+
+
+def source(folder: Path, table: pd.DataFrame = TABLE) -> Source:
+    table.to_csv(folder / "t.csv", index=False)
+    return open_table(folder / "t.csv", SCHEMA)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    return folder
+
+
+def test_it_holds_the_cleaned_table(folder: Path, tmp_path: Path) -> None:
+    pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
+    (tmp_path / "t.csv").unlink()
+    assert rows(open_snapshot(folder, SCHEMA)) == [
+        {"x": "5", "y": "a", "id": "1"},
+        {"x": None, "y": "NA", "id": "2"},
+        {"x": "many", "y": "b", "id": "2"},
+    ]
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in folder.iterdir())
+    assert b"secret" not in next(folder.glob("*.parquet")).read_bytes()
+
+
+def test_the_copy_is_what_is_checked(folder: Path, tmp_path: Path) -> None:
+    seen = []
+
+    def check(copy: Source) -> None:
+        (tmp_path / "t.csv").write_text("x,y,id\n0,a,1\n")  # the source changes meanwhile
+        seen.append(rows(copy))
+
+    pin_snapshot(folder, source(tmp_path), SCHEMA, check)
+    assert seen == [rows(open_snapshot(folder, SCHEMA))]
+
+
+def test_a_new_one_replaces_the_old_one(folder: Path, tmp_path: Path) -> None:
+    for table in (TABLE, TABLE[:1]):
+        pin_snapshot(folder, source(tmp_path, table), SCHEMA, accept)
+        assert len(rows(open_snapshot(folder, SCHEMA))) == len(table)
+        assert len(list(folder.iterdir())) == 2
+
+
+def stop(*_: object) -> None:
+    raise InputError("no")
+
+
+@pytest.mark.parametrize("at", ["check", "_copy", "sync_folder", "replace_file"])
+def test_a_fault_leaves_what_was_served(
+    at: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
+    before = rows(open_snapshot(folder, SCHEMA))
+    if at != "check":
+        monkeypatch.setattr(snapshot, at, stop)
+    for _ in range(3):  # also over what an earlier try has left
+        with pytest.raises(InputError, match="no"):
+            pin_snapshot(folder, source(tmp_path, TABLE[:1]), SCHEMA, stop if at == "check" else accept)
+        assert rows(open_snapshot(folder, SCHEMA)) == before
+    assert not (folder / "new.parquet").exists()
+
+
+def test_damage_and_change_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no checked table to serve; run `cohortmix site check`"):
+        open_snapshot(folder, SCHEMA)
+    pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
+    other = Schema.from_yaml(TEXT.replace("max: 10", "max: 11"))
+    with pytest.raises(InputError, match="the schema has changed"):
+        open_snapshot(folder, other)
+    (file,) = folder.glob("*.parquet")
+    content = file.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    for damage in (bytes(flipped), content[:-1], b""):
+        file.write_bytes(damage)
+        with pytest.raises(InputError, match="is damaged"):
+            open_snapshot(folder, SCHEMA)
+    file.write_bytes(content)
+    assert len(rows(open_snapshot(folder, SCHEMA))) == 3
+    file.unlink()
+    with pytest.raises(InputError, match="no checked table"):
+        open_snapshot(folder, SCHEMA)
+    (folder / "pin.json").write_text("{}")
+    with pytest.raises(InputError, match="is damaged"):
+        open_snapshot(folder, SCHEMA)
+
+
+def test_a_table_that_was_not_checked_is_not_served(folder: Path, tmp_path: Path) -> None:
+    """A good file in place of the checked one: only the hash tells them apart."""
+    pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
+    (file,) = folder.glob("*.parquet")
+    TABLE[:1].drop(columns="secret").astype(str).to_parquet(file)
+    assert len(rows(open_table(file, SCHEMA))) == 1
+    with pytest.raises(InputError, match="is damaged"):
+        open_snapshot(folder, SCHEMA)
+
+
+def test_a_file_that_is_exchanged_under_an_open_site_is_not_read(folder: Path, tmp_path: Path) -> None:
+    """Checked at every reading, and once more after the last batch: in between it may have been another file."""
+    pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
+    served, (file,) = open_snapshot(folder, SCHEMA), folder.glob("*.parquet")
+    good = file.read_bytes()
+    TABLE[:1].drop(columns="secret").astype(str).to_parquet(tmp_path / "other.parquet")
+    (tmp_path / "other.parquet").replace(file)
+    with pytest.raises(InputError, match="is damaged; run `cohortmix site check`"):
+        rows(served)
+    file.write_bytes(good)
+    assert len(rows(served)) == len(TABLE)
+    reading = served.batches()
+    next(reading)
+    file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(InputError, match="is damaged"):
+        list(reading)
+    file.unlink()
+    with pytest.raises(InputError, match="no checked table to serve"):
+        rows(served)
+
+
+def test_no_name_follows_from_the_records(folder: Path, tmp_path: Path) -> None:
+    names = []
+    for table in (TABLE, TABLE, TABLE[:1], TABLE[1:]):
+        pin_snapshot(folder, source(tmp_path, table), SCHEMA, accept)
+        names.append(sorted(path.name for path in folder.iterdir()))
+    assert names == [["a.parquet", "pin.json"], ["b.parquet", "pin.json"]] * 2
+
+
+def test_an_empty_table(folder: Path) -> None:
+    with pytest.raises(InputError, match="the table is empty"):
+        pin_snapshot(folder, TableSource(TABLE[:0], ["x", "y", "id"]), SCHEMA, accept)
+
+
+def test_one_holds_a_folder_at_a_time(folder: Path) -> None:
+    with exclusive(folder), pytest.raises(InputError, match="another process"), exclusive(folder):
+        pass
+    with exclusive(folder):
+        pass  # it is free again
+    with pytest.raises(InputError, match="cannot open the folder"), exclusive(folder / "nowhere"):
+        pass
+
+
+def test_many_read_or_one_replaces(folder: Path) -> None:
+    with reading(folder), reading(folder):
+        with pytest.raises(InputError, match="another process reads the table"), replacing(folder):
+            pass
+        with exclusive(folder):
+            pass  # the daemon reads, and serves: two locks
+    with replacing(folder):
+        for other in (reading, replacing):
+            with pytest.raises(InputError, match="try again"), other(folder):
+                pass
+    with reading(folder):
+        pass
+    with pytest.raises(InputError, match="cannot open the lock"), reading(folder / "nowhere"):
+        pass
