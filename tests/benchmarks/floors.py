@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import UNKNOWN, Encoding
+from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.rows import rows_of_cells
 from cohortmix.core.data.schema import SITE, Schema
 from cohortmix.core.data.table import TableSource
@@ -50,7 +51,7 @@ def label_star(
     total, std = anonymize.add_answers([anonymize.answer_a(vault, encoding, mu2) for vault in vaults])
     patients = sum(vault.patients for vault in vaults)
     margins = anonymize.project(anonymize.read_sums(encoding, total, std), encoding, patients)
-    common = Common(tuple(tuple(range(size)) for size in encoding.sizes), margins)
+    common = Common(Groups(tuple(tuple(range(size)) for size in encoding.sizes)), margins)
     classes = len(margins.masses)
     none = np.zeros((0, margins.cells.shape[1])), np.zeros((0, classes))
     star = SiteCentroids(margins.masses, margins.cells, np.eye(classes), ("class",) * classes, std, *none)

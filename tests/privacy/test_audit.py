@@ -25,6 +25,7 @@ from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.audit.pairs import furthest, level_questions, on_vault, questions, replay_random, replay_worst
 from cohortmix.core.audit.replay import Replays, Run, distance2, run
 from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
@@ -77,7 +78,7 @@ def tables(cohort: Cohort) -> dict[str, pa.Table]:
     return {name: cohort.replaced(patient, records) for name, records in worst(cohort, patient).items()}
 
 
-GROUPS = tuple(tuple(cell * 3 // size for cell in range(size)) for size in Encoding.of(SCHEMA).sizes)
+GROUPS = Groups(tuple(tuple(cell * 3 // size for cell in range(size)) for size in Encoding.of(SCHEMA).sizes))
 RELEASED = questions(SCHEMA, GROUPS, MU)
 ASKED = (*RELEASED, *level_questions(SCHEMA, MU))
 

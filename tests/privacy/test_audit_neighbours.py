@@ -15,6 +15,7 @@ from cohortmix.core.audit.neighbours import KEY, MANY_ROWS, ODD, Cohort, at_rand
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.audit.pairs import level_questions, questions
 from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.table import InputError, TableSource, bounds
 from cohortmix.core.privacy.meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
@@ -122,7 +123,7 @@ def test_a_cohort_reads_as_its_table_does(cohort: Cohort) -> None:
     typed = Vault(TableSource(table()), SCHEMA, KeyedNoise(3).add, meter)
     as_text = Vault(TableSource(cohort.table), cohort.schema, KeyedNoise(3).add, meter)
     assert typed.patients == as_text.patients
-    groups = tuple(tuple(cell % 3 for cell in range(size)) for size in Encoding.of(SCHEMA).sizes)
+    groups = Groups(tuple(tuple(cell % 3 for cell in range(size)) for size in Encoding.of(SCHEMA).sizes))
     for query, _ in (*questions(SCHEMA, groups, Fraction(1)), *level_questions(SCHEMA, Fraction(1))):
         np.testing.assert_array_equal(typed._exact(query), as_text._exact(query))
     rows = Cohort.of(TableSource(table()), SCHEMA.model_copy(update={"patient_key": None}), most=50)

@@ -21,6 +21,7 @@ from cohortmix.core.audit.one_run import OneRun, bound, decode, gaussian, one_ru
 from cohortmix.core.audit.pairs import on_vault, questions
 from cohortmix.core.audit.replay import Entry, Run, distance2, run
 from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.noise import OpenDPNoise
@@ -37,7 +38,7 @@ columns:
   outcome: {type: category, values: [ill, well, lost]}
 """
 )
-GROUPS = tuple(tuple(range(size)) for size in Encoding.of(SCHEMA).sizes)
+GROUPS = Groups(tuple(tuple(range(size)) for size in Encoding.of(SCHEMA).sizes))
 
 
 def randomised_response(epsilon: float) -> Callable[[float], float]:

@@ -16,6 +16,7 @@ from cohortmix.core.audit.neighbours import Cohort, worst
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.audit.pairs import on_vault, questions
 from cohortmix.core.audit.replay import Mechanism, Replays, Run, ask, differences, distance2, fingerprint, run
+from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.noise import NoiseSource
@@ -31,7 +32,7 @@ columns:
 """
 )
 NOISE = KeyedNoise(3)
-ASKED = questions(SCHEMA, ((0, 0, 1, 1), (0, 1)), Fraction(3, 10))
+ASKED = questions(SCHEMA, Groups(((0, 0, 1, 1), (0, 1))), Fraction(3, 10))
 
 
 @pytest.fixture(scope="module")

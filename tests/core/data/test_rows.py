@@ -62,7 +62,7 @@ def grouping(seed: int) -> Groups:
         count = int(rng.integers(1, values + 1))
         of = (np.arange(values) * count // values).tolist()
         out.append((*of, *([of[-1] + 1] if cells.missing >= 0 else [])))
-    return tuple(out)
+    return Groups(tuple(out))
 
 
 def common(seed: int) -> Common:
@@ -152,7 +152,7 @@ columns:
 """
     )
     sizes = Encoding.of(schema).sizes
-    groups = tuple(tuple(range(size)) for size in sizes)
+    groups = Groups(tuple(tuple(range(size)) for size in sizes))
     even = np.concatenate([np.full(size, 1 / size) for size in sizes])[None]
     none = np.zeros((0, sum(sizes))), np.zeros((0, 2))
     centroids = SiteCentroids(np.ones(1), even, np.full((1, 2), 0.5), ("class",), 1.0, *none)
@@ -257,7 +257,7 @@ def test_any_number_of_rows(rows: int) -> None:
 
 def test_rows_are_read_as_the_groups_that_they_were_drawn_for() -> None:
     """Groups of one cell each: draw, then encode, gives the drawn cells back."""
-    fine = tuple(tuple(range(size)) for size in SIZES)
+    fine = Groups(tuple(tuple(range(size)) for size in SIZES))
     cells = common(1).margins
     centroids = site(fine, 3, 2)
     drawn_from = Pool.of(SCHEMA, Common(fine, cells), {"north": centroids})

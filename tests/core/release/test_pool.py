@@ -9,6 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import chisquare
 
+from cohortmix.core.data.encoding import blocks_of
+from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.sampling import draw_groups, pick, systematic
 from cohortmix.core.release.pool import Pool
 
@@ -28,7 +30,7 @@ def pool(paired: bool = True, sites: int = 1, k: int = 6, seed: int = 0) -> Pool
         site=np.repeat(np.arange(sites), k),
         sites=tuple(f"site-{s}" for s in range(sites)),
         noise_std=np.full(sites, 5.0),
-        groups=tuple(tuple(range(size)) for size in SIZES),
+        groups=Groups(tuple(tuple(range(size)) for size in SIZES)),
         shape=np.ones(sum(SIZES)),
     )
 
@@ -83,7 +85,7 @@ def test_records_have_no_third_order_of_their_own() -> None:
         np.zeros(4, int),
         ("a",),
         np.ones(1),
-        ((0, 1),) * 3,
+        Groups(((0, 1),) * 3),
         np.ones(6),
     )
     parity = {paired: _parity(replace(xor, paired=np.full(4, paired))) for paired in (True, False)}
@@ -161,5 +163,5 @@ def test_a_pick_shares_out_its_row_and_each_entry_has_the_law() -> None:
 def test_a_histogram_decides_the_groups() -> None:
     means = np.array([[1.0, 0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 1.0, 1.0, 0.0]])
     k = np.array([0, 1, 1, 0])
-    groups = draw_groups(k, means, (3, 2), np.random.default_rng(0))
+    groups = draw_groups(k, means, blocks_of((3, 2)), np.random.default_rng(0))
     np.testing.assert_array_equal(groups, np.where(k[:, None] == 0, [[0, 1]], [[2, 0]]))

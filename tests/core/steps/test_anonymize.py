@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.groups import Groups
 from cohortmix.core.privacy.meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.anonymize import (
@@ -59,7 +60,7 @@ def test_a_record_has_the_norm_of_the_recipe() -> None:
 def test_noise_can_be_told_before_asking() -> None:
     vault = Vault(Rows(BATCH), SCHEMA, KeyedNoise(1).add, MemoryMeter(Fraction(10)))
     a = answer_a(vault, ENCODING, Fraction(MU2))
-    b = answer_b(vault, tuple((0,) * size for size in ENCODING.sizes), Fraction(MU2))
+    b = answer_b(vault, Groups(tuple((0,) * size for size in ENCODING.sizes)), Fraction(MU2))
     assert a.std == pytest.approx(noise_a(ENCODING, MU2), rel=1e-6)
     assert b.std == pytest.approx(noise_b(3, MU2), rel=1e-6)
     assert noise_b(3, MU2) == pytest.approx(sqrt(6 / MU2))

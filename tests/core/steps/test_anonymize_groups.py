@@ -47,20 +47,22 @@ def test_groups_are_a_partition_in_order(age: list[float], smallest: float) -> N
 def test_single_heavy_cells_stay_by_themselves() -> None:
     age = np.full(ENCODING.sizes[0], 0.02)
     age[[30, 60]] = 1.0
-    of = choose_groups(ENCODING, margins_of(age, [0.25] * 4), 0.2)[0]
+    of = choose_groups(ENCODING, margins_of(age, [0.25] * 4), 0.2).of_cells[0]
     assert [of.count(of[atom]) for atom in (30, 60)] == [1, 1]
     assert of[29] < of[30] < of[31] < of[60] < of[61] < of[-1]
 
 
 def test_rare_values_share_the_last_group() -> None:
     uniform = np.ones(ENCODING.sizes[0])
-    assert choose_groups(ENCODING, margins_of(uniform, [0.9, 0.06, 0.03, 0.01]), 0.2)[1] == (0, 1, 2, 2)
-    assert choose_groups(ENCODING, margins_of(uniform, [0.03, 0.9, 0.01, 0.06]), 0.2)[1] == (2, 0, 2, 1)
-    assert choose_groups(ENCODING, margins_of(uniform, [0.9, 0.06, 0.05, 0.01]), 0.2)[1] == (0, 1, 2, 3)
+    assert choose_groups(ENCODING, margins_of(uniform, [0.9, 0.06, 0.03, 0.01]), 0.2).of_cells[1] == (0, 1, 2, 2)
+    assert choose_groups(ENCODING, margins_of(uniform, [0.03, 0.9, 0.01, 0.06]), 0.2).of_cells[1] == (2, 0, 2, 1)
+    assert choose_groups(ENCODING, margins_of(uniform, [0.9, 0.06, 0.05, 0.01]), 0.2).of_cells[1] == (0, 1, 2, 3)
 
 
 def test_a_single_rare_value_keeps_its_place() -> None:
-    assert choose_groups(ENCODING, margins_of(np.ones(ENCODING.sizes[0]), [0.01, 0.4, 0.4, 0.19]), 0.2)[1] == (
+    assert choose_groups(ENCODING, margins_of(np.ones(ENCODING.sizes[0]), [0.01, 0.4, 0.4, 0.19]), 0.2).of_cells[
+        1
+    ] == (
         0,
         1,
         2,
@@ -71,18 +73,18 @@ def test_a_single_rare_value_keeps_its_place() -> None:
 def test_what_is_left_at_the_end_joins_the_group_before() -> None:
     age = np.ones(ENCODING.sizes[0])
     age[-9:-1] = 0.02  # the last values; then the cell for missing
-    of = choose_groups(ENCODING, margins_of(age, [0.25] * 4), 0.2)[0]
+    of = choose_groups(ENCODING, margins_of(age, [0.25] * 4), 0.2).of_cells[0]
     assert of[-2] == of[-10] == of[-1] - 1
 
 
 def test_less_noise_gives_finer_groups_down_to_a_limit() -> None:
     margins = margins_of(np.ones(ENCODING.sizes[0]), [0.25] * 4)
-    sizes = [max(choose_groups(ENCODING, margins, smallest)[0]) for smallest in (1.0, 0.3, 0.1, 1e-6)]
+    sizes = [max(choose_groups(ENCODING, margins, smallest).of_cells[0]) for smallest in (1.0, 0.3, 0.1, 1e-6)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1] <= 1 / LARGEST_GROUP
 
 
-GROUPS: Groups = tuple(tuple(cell * 4 // size for cell in range(size)) for size in ENCODING.sizes)
+GROUPS = Groups(tuple(tuple(cell * 4 // size for cell in range(size)) for size in ENCODING.sizes))
 
 
 def test_grouped_sums_the_cells_of_each_group() -> None:
@@ -103,5 +105,5 @@ def test_every_cell_is_member_of_one_group_of_its_feature() -> None:
 def test_the_variance_of_a_group_counts_the_runs_that_it_touches() -> None:
     feature = ENCODING.features[0]
     assert feature.coarse is not None
-    by_run = (feature.coarse, (0, 0, 1, 2), (0, 1) * 8)
+    by_run = Groups((feature.coarse, (0, 0, 1, 2), (0, 1) * 8))
     np.testing.assert_allclose(group_variance(ENCODING, by_run, 3.0), 9 * np.array([*[1] * 9, 2, 1, 1, 8, 8]))

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from cohortmix.core.steps import approximate
+from cohortmix.core.steps import approximate, plan
 from cohortmix.core.steps.approximate import Mixture, Moments, fit, posterior
 from cohortmix.core.steps.plan import LARGEST_K, SIGMA_MAX, components, fits_of, l_min
 
@@ -193,7 +193,7 @@ def test_it_is_the_constraint_that_keeps_a_component_above(monkeypatch: pytest.M
     """The same small component, fitted with and without room below it."""
     free = fit(lopsided(2.0), k=3, fits=3, seed=0)
     assert free.weights.min() * free.fits < 1000
-    monkeypatch.setattr(approximate, "SIGMA_MAX", 2.0 / 1500)
+    monkeypatch.setattr(plan, "SIGMA_MAX", 2.0 / 1500)
     held = fit(lopsided(2.0), k=3, fits=3, seed=0)
     assert held.weights.min() * held.fits >= 1500 * (1 - 1e-5)
 
@@ -221,8 +221,8 @@ def test_l_min_bounds_the_noise_of_a_cell() -> None:
 def test_more_fits_are_averaged_where_components_are_few() -> None:
     fits = [fits_of(k) for k in (1, 5, 100, 300)]
     assert fits == sorted(fits, reverse=True)
-    assert fits[0] == approximate.LARGEST_FITS
-    assert fits_of(300) * 300 <= approximate.CENTROIDS
+    assert fits[0] == plan.LARGEST_FITS
+    assert fits_of(300) * 300 <= plan.CENTROIDS
     assert fits_of(10**6) == 1
 
 

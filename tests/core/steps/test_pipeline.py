@@ -18,7 +18,7 @@ from cohortmix.core.data.encoding import Encoding, one_hot
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.meter import Answer, MemoryMeter
 from cohortmix.core.privacy.vault import Vault
-from cohortmix.core.steps import approximate, pipeline
+from cohortmix.core.steps import pipeline, plan
 from cohortmix.core.steps.anonymize import answer_b
 from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.core.steps.plan import Plan, l_min
@@ -279,6 +279,6 @@ def same(one: SiteCentroids, other: SiteCentroids) -> bool:
 def test_fewer_components_than_classes_are_class_centroids(
     finished: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(approximate, "LARGEST_K", 1)
+    monkeypatch.setattr(plan, "LARGEST_K", 1)
     north, _, common, *_ = finished
     assert set(north_again(north, common, b"seed").kind) == {"class"}
