@@ -53,6 +53,7 @@ def test_one_cell_of_a_data_frame_does_not_change_how_the_others_read(data: st.D
     [
         ("flag", [True, False, True, True], None),  # a column of truth values becomes one of objects
         ("code", [10**16, 10**16, 7, 7], None),  # one of integers becomes one of floats
+        ("code", [7.0, 7.0, 1e16, 1e16], "x"),  # one of floats becomes one of objects
         ("whole", [3, 4, 5, 9], None),
         ("whole", [3, 4, 5, 9], "x"),  # and one of numbers, one of texts
         ("day", [pd.Timestamp("1991-05-06")] * 4, "soon"),

@@ -176,6 +176,8 @@ def test_nothing_is_computed_before_the_signature_is_checked(
     monkeypatch.setattr(receipts, "check", never)
     monkeypatch.setattr(receipts, "_expect", never)
     assert here.accept("UK", encode(unsigned)) is Verdict.LATER
+    with pytest.raises(ReceiptError, match="signature"):  # `accept` would make a note of any exception
+        check_release(unsigned, request_of(here), PLAN)
     with pytest.raises(AssertionError, match="nobody signed"):
         check_release(message, request_of(here), PLAN)
 

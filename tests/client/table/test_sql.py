@@ -268,6 +268,18 @@ def test_a_cell_that_stops_the_reading_is_not_quoted(tmp_path: Path) -> None:
     assert "secret" not in said
 
 
+@pytest.mark.parametrize(("name", "what"), [("id", "the patient key 'id'"), ("y", "column 'y'")])
+def test_floats_that_may_merge_codes_are_refused(name: str, what: str, tmp_path: Path) -> None:
+    """A database that keeps whole numbers as floats has merged large ones; as whole numbers they are read."""
+    insert = "INSERT INTO t VALUES (9007199254740993, 5, 9007199254740993)"
+    whole = sqlite(tmp_path, "CREATE TABLE t (id INTEGER, x REAL, y INTEGER)", insert)
+    assert rows(SqlSource(whole, "t", SMALL)) == [{"x": "5", "y": "9007199254740993", "id": "9007199254740993"}]
+    (tmp_path / "t.db").unlink()
+    kinds = {"id": "INTEGER", "y": "INTEGER"} | {name: "REAL"}
+    url = sqlite(tmp_path, f"CREATE TABLE t (id {kinds['id']}, x REAL, y {kinds['y']})", insert)
+    assert f"{what} is a column of floats" in message(url, "t", SMALL)
+
+
 def test_bytes_are_a_value_that_nobody_declares(tmp_path: Path) -> None:
     """A driver gives a flag as bytes (MySQL's BIT): neither empty nor declared, as in Parquet."""
     url = sqlite(tmp_path, "CREATE TABLE t (id INTEGER, x REAL, y BLOB)", "INSERT INTO t VALUES (1, 5, x'01')")
