@@ -52,7 +52,7 @@ FAULTS = (
     ),
     Fault(
         "the second answer may cost the whole budget again",
-        "core/steps/pipeline.py",
+        "core/steps/plan.py",
         "return self.mu2 - self.mu2_sums",
         "return self.mu2 if self.fits_mixture else self.mu2 - self.mu2_sums",
         (f"{PIPELINE}::test_the_parts_of_a_plan_make_its_budget",),
@@ -77,7 +77,7 @@ FAULTS = (
         "while mu > step and asked and Total(Fraction(mu) ** 2, Fraction(kappa)).epsilon(delta) > asked:",
         "while False:",
         (
-            "tests/server/test_draft.py::test_no_receipt_of_a_study_can_say_more_than_the_epsilon_that_was_asked_for",
+            "tests/server/commands/test_draft.py::test_no_receipt_of_a_study_can_say_more_than_the_epsilon_that_was_asked_for",
         ),
     ),
     Fault(
