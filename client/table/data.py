@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +24,10 @@ from cohortmix.core.data.table import (
     BATCH_ROWS,
     InputError,
     Source,
+    code_columns,
+    inexact_codes,
     is_text,
+    merges,
     plain,
     python_values,
     require_columns,
@@ -51,7 +54,7 @@ def open_table(path: Path | str, schema: Schema, also: Sequence[str] = ()) -> So
     path = Path(path)
     names = tuple(dict.fromkeys((*schema.columns, *([schema.patient_key] if schema.patient_key else []), *also)))
     require_columns(column_names(path), names)
-    return _Cleaned(_reader(path, names), schema)
+    return _Cleaned(_reader(path, names, schema), schema)
 
 
 def open_all(path: Path | str) -> Source:
@@ -117,17 +120,27 @@ class _Csv:
 
 
 class _Parquet:
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
+    def __init__(self, path: Path, names: Sequence[str], schema: Schema | None) -> None:
         self.names = tuple(names)
-        self._files = _parquet_files(path)
+        self._files, self._schema = _parquet_files(path), schema
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         types = self._types()
         for path in self._files:
             with _readable(path), pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(BATCH_ROWS, columns=list(self.names)):
+                    self._require_exact(batch, types)
                     arrays = [_as(simple(batch.column(name)), types[name]) for name in self.names]
                     yield pa.RecordBatch.from_arrays(arrays, names=list(self.names))
+
+    def _require_exact(self, batch: pa.RecordBatch, types: Mapping[str, pa.DataType]) -> None:
+        """Refuse floats that may have merged codes in the type that a file has: another type would hide it."""
+        if self._schema is None:
+            return
+        for name in code_columns(self._schema):
+            array = simple(batch.column(name))
+            if array.type != types[name] and merges(array):
+                raise inexact_codes(name, self._schema)
 
     def _types(self) -> dict[str, pa.DataType]:
         """One type for each column of all files; text, value by value, where they have several."""
@@ -186,8 +199,8 @@ def _kind(declared: pa.DataType) -> str:
     return "dates or times" if pa.types.is_temporal(declared) else f"values of the type {declared}"
 
 
-def _reader(path: Path, names: Sequence[str]) -> Source:
-    return _Csv(path, names) if _is_csv(path) else _Parquet(path, names)
+def _reader(path: Path, names: Sequence[str], schema: Schema | None = None) -> Source:
+    return _Csv(path, names) if _is_csv(path) else _Parquet(path, names, schema)
 
 
 def _is_csv(path: Path) -> bool:

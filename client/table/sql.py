@@ -17,8 +17,15 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from cohortmix.core.data.cell import category_text, text_of
-from cohortmix.core.data.schema import Category, Schema
-from cohortmix.core.data.table import BATCH_ROWS, InputError, inexact_codes, is_inexact, require_columns
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import (
+    BATCH_ROWS,
+    InputError,
+    code_columns,
+    inexact_codes,
+    is_inexact,
+    require_columns,
+)
 
 NO_PERMISSION = "42501"  # the SQLSTATE insufficient_privilege
 
@@ -55,8 +62,7 @@ class SqlSource:
         self.names = (*schema.columns, *([schema.patient_key] if schema.patient_key else []))
         require_columns(list(types), self.names)
         self._schema = schema
-        categories = [name for name, column in schema.columns.items() if isinstance(column, Category)]
-        self._codes = {*categories, schema.patient_key}
+        self._codes = frozenset(code_columns(schema))
         fixed = self._engine.dialect.name != "sqlite"
         self._types = {name: _arrow_type(types[name]) if fixed else pa.string() for name in self.names}
         self._written = {

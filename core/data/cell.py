@@ -87,7 +87,7 @@ def day_of(value: object, timezone: str | None) -> float:
     if timezone is not None and time.tzinfo is not None:
         try:
             time = time.astimezone(ZoneInfo(timezone))
-        except OverflowError:  # at the ends of the calendar
+        except (OverflowError, ValueError):  # at the ends of the calendar, Python's and pandas'
             return nan
     return float(time.toordinal())
 

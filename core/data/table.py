@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cohortmix.core.data.cell import NULL_TEXTS, category_text, day_of, number_of, text_of, whole_text
+from cohortmix.core.data.cell import NULL_TEXTS, TRUTH_TEXTS, category_text, day_of, number_of, text_of, whole_text
 from cohortmix.core.data.schema import EXACT, Category, Column, Date, Number, Schema
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class TableSource:
     Raises
     ------
     InputError
-        For a column that the table lacks or holds twice.
+        For a column that the table lacks or holds twice, or whose type cannot be read.
     """
 
     def __init__(self, table: pa.Table | pd.DataFrame, columns: Sequence[str] | None = None) -> None:
@@ -59,19 +59,19 @@ class TableSource:
         self.names: tuple[str, ...] = tuple(have if columns is None else columns)
         require_columns(have, self.names)
         positions = [have.index(name) for name in self.names]
-        arrays = [
-            simple(table.column(at)) if isinstance(table, pa.Table) else _from_pandas(table.iloc[:, at])
-            for at in positions
-        ]
+        inexact = set()
+        arrays = []
+        for name, at in zip(self.names, positions, strict=True):
+            if isinstance(table, pa.Table):
+                arrays.append(simple(table.column(at)))
+                continue
+            array, merges = _from_pandas(table.iloc[:, at])
+            arrays.append(array)
+            if merges:
+                inexact.add(name)
         self._table = pa.Table.from_arrays(arrays, names=list(self.names))
-        #: columns of Python's objects that hold a float which may stand for several whole numbers
-        self.inexact = frozenset(
-            name
-            for name, at in zip(self.names, positions, strict=True)
-            if not isinstance(table, pa.Table)
-            and table.iloc[:, at].dtype == object
-            and any(map(is_inexact, table.iloc[:, at]))
-        )
+        #: columns that became text cell by cell, and held a float which may stand for several whole numbers
+        self.inexact = frozenset(inexact)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows of the table, in its order, at most `BATCH_ROWS` at a time."""
@@ -99,15 +99,19 @@ def require_exact_codes(source: Source, schema: Schema) -> None:
     pandas reads whole numbers as floats as soon as one of them is null, and large ones then merge: what one empty
     cell did to its column would change how all other patients are read.
     """
-    names = [name for name, column in schema.columns.items() if isinstance(column, Category)]
-    names += [schema.patient_key] if schema.patient_key is not None else []
-    lost: frozenset[str] = getattr(
-        source, "inexact", frozenset()
-    )  # of a column of Python's objects, which is text by now
+    names = code_columns(schema)
+    lost: frozenset[str] = getattr(source, "inexact", frozenset())  # seen before a conversion hid it
     for batch in source.batches():
         for name in names:
-            if name in lost or _merges(batch.column(name)):
+            if name in lost or merges(batch.column(name)):
                 raise inexact_codes(name, schema)
+
+
+def code_columns(schema: Schema) -> list[str]:
+    """The columns whose values are told apart as codes: categories, and the patient key."""
+    names = [name for name, column in schema.columns.items() if isinstance(column, Category)]
+    names += [schema.patient_key] if schema.patient_key is not None else []
+    return names
 
 
 def inexact_codes(name: str, schema: Schema) -> InputError:
@@ -120,11 +124,17 @@ def inexact_codes(name: str, schema: Schema) -> InputError:
 
 
 def is_inexact(value: object) -> bool:
-    """Whether a value is a float that may stand for several whole numbers."""
-    return isinstance(value, float | np.floating) and bool(abs(float(value)) >= EXACT)
+    """Whether a value is a float of any width that may stand for several whole numbers."""
+    if isinstance(value, complex | np.complexfloating):
+        return is_inexact(value.real) or is_inexact(value.imag)
+    if not isinstance(value, float | np.floating):
+        return False
+    exact: float = EXACT if isinstance(value, float) else 2.0 ** (np.finfo(value.dtype).nmant + 1)
+    return bool(abs(float(value)) >= exact)
 
 
-def _merges(array: pa.Array) -> bool:
+def merges(array: pa.Array) -> bool:
+    """Whether an array is of floats, one of which may stand for several whole numbers."""
     codes = simple(array)
     if not pa.types.is_floating(codes.type):
         return False
@@ -146,9 +156,15 @@ def simple(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     """
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
+    if pa.types.is_run_end_encoded(array.type):
+        array = pc.run_end_decode(array)
     if pa.types.is_dictionary(array.type):
-        views = pa.types.is_string_view(array.type.value_type)  # for which pyarrow has no decoding
-        array = pa.array(python_values(array), pa.string()) if views else array.dictionary_decode()
+        held = array.type.value_type  # pyarrow has no decoding for views
+        if pa.types.is_string_view(held) or pa.types.is_binary_view(held):
+            texts = [None if value is None else text_of(value) for value in python_values(array)]
+            array = pa.array(texts, pa.string())
+        else:
+            array = array.dictionary_decode()
     kind = array.type
     if pa.types.is_string_view(kind):
         array = array.cast(pa.string())
@@ -226,8 +242,9 @@ def bounds(column: Number | Date) -> tuple[float, float]:
 def category_codes(array: pa.Array, column: Category) -> NDArray[np.int64]:
     """Position of each entry among the declared values, shape (n,); -1 if it is none of them."""
     codes = {category_text(value): code for code, value in enumerate(column.values)}
-    if column.holds_truth:  # pandas writes True, Parquet's readers and YAML true
-        codes |= {text.lower(): code for text, code in codes.items()}
+    # A truth value reads `true`, whether its column holds truth values alone or texts beside them; pandas' texts
+    # write it `True`.
+    codes = {text.lower(): code for text, code in codes.items() if text.lower() in TRUTH_TEXTS} | codes
 
     def code(value: object) -> int:
         text = category_text(value)
@@ -284,21 +301,36 @@ def _like(array: pa.Array, texts: Sequence[str]) -> pa.Array:
     return pa.array(list(texts), type=array.type)
 
 
-def _from_pandas(series: pd.Series[Any]) -> pa.Array:
+def _from_pandas(series: pd.Series[Any]) -> tuple[pa.Array, bool]:
+    """The column as an array, and whether floats that may have merged whole numbers became text on the way."""
     import pandas as pd  # here, since most tables come without it, and it takes a while
 
     kind = series.dtype
-    if isinstance(kind, pd.SparseDtype):
-        series = series.astype(kind.subtype)
-        kind = series.dtype
-    typed = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
-    if typed or pd.api.types.is_datetime64_dtype(kind):
-        return simple(pa.array(series.copy(), from_pandas=True))
+    try:
+        if isinstance(kind, pd.SparseDtype):
+            series = series.astype(kind.subtype)
+            kind = series.dtype
+        typed = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
+        if typed or pd.api.types.is_datetime64_dtype(kind):
+            return simple(pa.array(series.copy(), from_pandas=True)), False
+    except (pa.ArrowException, TypeError, ValueError):  # their texts can quote a value
+        raise InputError(
+            f"column {str(series.name)!r} has the type {kind}, which cannot be read; make it numbers, days or text"
+        ) from None
     nothing = (None, pd.NA, pd.NaT)
     texts = [
         None if any(value is each for each in nothing) or _is_nan(value) else _text(value) for value in series
     ]
-    return pa.array(texts, type=pa.string())
+    return pa.array(texts, type=pa.string()), _hides_merged(series)
+
+
+def _hides_merged(series: pd.Series[Any]) -> bool:
+    """Whether floats that may have merged whole numbers are among the values, in the width that they have."""
+    import pandas as pd
+
+    if isinstance(series.dtype, pd.CategoricalDtype | pd.ArrowDtype):  # Python's own floats would be wider
+        return merges(pa.array(series))
+    return any(map(is_inexact, series))
 
 
 def _is_nan(value: object) -> bool:
@@ -315,4 +347,8 @@ def _text(value: object) -> str:
     """
     if isinstance(value, str):
         return text_of(value)
+    if isinstance(value, np.datetime64):
+        import pandas as pd  # it is loaded already: the value came from a frame
+
+        value = pd.Timestamp(value)
     return category_text(value.item() if isinstance(value, np.number | np.bool_) else value)

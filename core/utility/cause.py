@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.cell import category_text, whole_text
 from cohortmix.core.data.schema import Category, Column, Date
-from cohortmix.core.data.table import is_nested, simple
+from cohortmix.core.data.table import is_nested, python_values, simple
 
 _TRUTH = ("true|false|yes|no|ja|nein|oui|non|wahr|falsch", "they are truth values; declare a category for them")
 _OF_A_NUMBER = (
@@ -47,10 +47,11 @@ def likely(array: pa.Array, column: Column, wrong: NDArray[np.bool_]) -> Counter
     is_bytes = pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)
     entries = simple(array).filter(pa.array(wrong))
     found: Counter[str] = Counter()
-    for each in entries.value_counts().to_pylist():
-        cause = "they are bytes; have them exported as text" if is_bytes else _cause(each["values"], column)
+    distinct = entries.value_counts()
+    for value, count in zip(python_values(distinct.field(0)), distinct.field(1).to_pylist(), strict=True):
+        cause = "they are bytes; have them exported as text" if is_bytes else _cause(value, column)
         if cause is not None:
-            found[cause] += each["counts"]
+            found[cause] += count
     return found
 
 

@@ -3,14 +3,17 @@
 import gzip
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from cohortmix.client.table.data import column_names, open_all, open_table
+from cohortmix.client.table.snapshot import pin_snapshot
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source, require_exact_codes
 
@@ -229,6 +232,39 @@ def test_parts_of_which_one_has_a_null_key_merge_nobody(tmp_path: Path) -> None:
     pd.DataFrame({"id": [None, *keys[21:]], "x": 5.0, "y": "EU"}).to_parquet(tmp_path / "b.parquet")
     with pytest.raises(InputError, match="the patient key 'id' is a column of floats"):
         require_exact_codes(open_table(tmp_path, schema), schema)
+
+
+NARROW = pa.array([2.0**24 + 2 * i for i in range(5)], pa.float32())
+HALF = pa.array(np.array([2**11 + 2 * i for i in range(5)], dtype=np.float16))
+WIDE = pa.array([float(2**60 + 2**10 * i) for i in range(5)])
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (NARROW, pa.array([1, 2])),
+        (NARROW, pa.array([1.0, 2.0])),
+        (HALF, pa.array([1.0, 2.0], pa.float32())),
+        (WIDE, pa.array([Decimal(1), Decimal(2)])),
+        (WIDE.dictionary_encode(), pa.array([Decimal(1), Decimal(2)]).dictionary_encode()),
+        (WIDE, pa.array([1], pa.uint64())),
+    ],
+    ids=["with whole numbers", "with wider floats", "of 16 bits", "with decimals", "dictionaries", "unsigned"],
+)
+def test_parts_of_narrow_floats_merge_nobody(tmp_path: Path, parts: tuple[pa.Array, pa.Array]) -> None:
+    schema = Schema.from_yaml(
+        "{name: t, patient_key: id, target: y, columns: "
+        "{x: {type: number, min: 0, max: 9}, y: {type: category, values: [EU, US]}}}"
+    )
+    for name, keys in zip("ab", parts, strict=True):
+        columns = {"id": keys, "x": [5.0] * len(keys), "y": ["EU"] * len(keys)}
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    with pytest.raises(InputError, match="the patient key 'id' is a column of floats"):
+        require_exact_codes(open_table(tmp_path, schema), schema)
+    with pytest.raises(InputError, match="the patient key 'id' is a column of floats"):
+        pin_snapshot(
+            tmp_path, open_table(tmp_path, schema), schema, lambda copy: require_exact_codes(copy, schema)
+        )
 
 
 @pytest.mark.parametrize(

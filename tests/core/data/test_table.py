@@ -1,6 +1,7 @@
 """Cells are read one by one: what a cell means never depends on the other cells of its column."""
 
 import uuid
+from datetime import date
 from decimal import Decimal
 
 import numpy as np
@@ -25,6 +26,7 @@ from cohortmix.core.data.table import (
     plain,
     require_columns,
     require_exact_codes,
+    simple,
 )
 from cohortmix.core.privacy.budget import Budget
 
@@ -379,3 +381,67 @@ def test_a_dictionary_of_views_is_read() -> None:
     )
     assert patient_keys(coded) == ["M", "F", None]
     assert category_codes(plain(coded), SEX).tolist() == [1, 0, -1]
+
+
+FLOAT32 = pd.Series([2**24 + i for i in range(1, 6)] + [None], dtype="float32")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pd.Series([LARGE + i for i in range(5)] + [None], dtype="float64").astype("category"),
+        FLOAT32.astype("category"),
+        pd.Series([np.float32(2**24 + i) for i in range(5)] + ["x"], dtype=object),
+        pd.Series([np.float16(2**11 + i) for i in range(5)] + ["x"], dtype=object),
+        pd.Series([complex(LARGE + i) for i in range(5)] + [complex(1)]),
+        pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([pa.array(FLOAT32).dictionary_encode()]))),
+    ],
+    ids=["category", "category of float32", "float32 objects", "float16 objects", "complex", "arrow"],
+)
+def test_floats_that_may_have_merged_are_seen_in_whatever_holds_them(keys: pd.Series) -> None:
+    frame = pd.DataFrame({"id": keys, "x": 0.5, "y": "a"})
+    with pytest.raises(InputError, match="the patient key 'id' is a column of floats"):
+        require_exact_codes(TableSource(frame), KEYED)
+    small = pd.DataFrame({"id": pd.Series(range(6), dtype="float32").astype("category"), "x": 0.5, "y": "a"})
+    require_exact_codes(TableSource(small), KEYED)
+
+
+def test_a_truth_value_reads_the_same_beside_other_texts() -> None:
+    column = Category(type="category", values=("True", "False", "unknown"))
+    alone, beside = pd.Series([True, False]), pd.Series([True, False, "unknown"], dtype=object)
+    for series in (alone, beside):
+        (batch,) = TableSource(pd.DataFrame({"x": series})).batches()
+        assert category_codes(batch.column("x"), column).tolist()[:2] == [0, 1]
+    two = Category(type="category", values=("True", "true", "unknown"))
+    assert category_codes(pa.array(["True", "true"]), two).tolist() == [0, 1]
+
+
+def test_an_instant_reads_the_same_as_an_object() -> None:
+    instant = np.datetime64("2020-01-01T00:00:00")
+    texts = []
+    for values in ([instant, "x"], [instant, instant]):
+        (batch,) = TableSource(pd.DataFrame({"x": pd.Series(values)})).batches()
+        texts.append(category_text(batch.column("x").to_pylist()[0]))
+    assert texts[0] == texts[1]
+
+
+def test_a_time_at_the_end_of_the_calendar_is_no_day_elsewhere() -> None:
+    last = pa.array([-(2**63) + 1, 0], pa.int64()).view(pa.timestamp("ns", "UTC"))
+    column = Date(type="date", min=date(1900, 1, 1), max=date(2000, 1, 1), timezone="America/New_York")
+    found = numbers(last, column)
+    assert np.isnan(found[0])
+    assert found[1] == date(1969, 12, 31).toordinal()
+
+
+def test_a_type_that_cannot_be_read_is_named_without_a_value() -> None:
+    frame = pd.DataFrame({"x": pd.Series(np.array([1.0, 2.0], dtype=np.longdouble))})
+    with pytest.raises(InputError, match="column 'x' has the type float128, which cannot be read"):
+        TableSource(frame)
+
+
+def test_runs_and_views_are_decoded() -> None:
+    import pyarrow.compute as pc
+
+    assert simple(pc.run_end_encode(pa.array(["a", "a", "b"]))).to_pylist() == ["a", "a", "b"]
+    views = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0]), pa.array([b"a", b"b"], pa.binary_view()))
+    assert simple(views).to_pylist() == ["a", "b", "a"]

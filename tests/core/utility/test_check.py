@@ -269,3 +269,15 @@ def test_lists_and_structs_are_refused_by_name(cells: pa.Array) -> None:
     table = pa.Table.from_pandas(GOOD.drop(columns="sex")).append_column("sex", cells)
     with pytest.raises(InputError, match="column 'sex' holds lists or structs"):
         check(TableSource(table), SCHEMA)
+
+
+def test_days_that_python_cannot_hold_are_counted_and_end_in_a_sentence() -> None:
+    """What DuckDB writes for 'infinity'; the cause is looked for value by value, and one of them is nobody's."""
+    days = pa.array([2**31 - 1] * 60 + [9000] * 60, pa.int32()).view(pa.date32())
+    schema = Schema.from_yaml(
+        "{name: t, target: y, columns: {day: {type: date, min: 1990-01-01, max: 1999-12-31}, "
+        "y: {type: category, values: [a, b]}}}"
+    )
+    table = pa.table({"day": days, "y": ["a", "b"] * 60})
+    with pytest.raises(InputError, match="column 'day': 60 of its 120 values cannot be read as a date"):
+        check(TableSource(table), schema)
