@@ -20,16 +20,8 @@ import pyarrow.parquet as pq
 
 from cohortmix.core.data.cell import category_text
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.data.table import (
-    BATCH_ROWS,
-    InputError,
-    Source,
-    is_text,
-    plain,
-    python_values,
-    require_columns,
-    simple,
-)
+from cohortmix.core.data.table import BATCH_ROWS, InputError, Source, plain, require_columns
+from cohortmix.core.data.values import is_text, python_values, simple
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
 PARQUET_SUFFIXES = (".parquet", ".pq")

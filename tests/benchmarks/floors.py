@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cohortmix.core.data.encoding import UNKNOWN, Encoding
+from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
+from cohortmix.core.data.reading import UNKNOWN
 from cohortmix.core.data.rows import rows_of_cells
 from cohortmix.core.data.schema import SITE, Schema
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.gaussian.levels import Levels
-from cohortmix.core.privacy.meter import MemoryMeter
+from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.noise import MIN_SIGMA, NoiseSource
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.release.pool import Pool

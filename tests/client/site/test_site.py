@@ -196,7 +196,7 @@ def test_an_answer_without_a_name_on_the_receipt_is_not_released(
     def asks_once_more(*given: Any) -> Any:
         done = plain(*given)
         vault = next((each for each in given if isinstance(each, Vault)), None) or here._vault(opened[-1])
-        vault.noisy_sum(sum_query(Encoding.of(SCHEMA)), Fraction(1, 10**9))
+        vault.answer(sum_query(Encoding.of(SCHEMA)), Fraction(1, 10**9))
         return done
 
     reserve = here._reserve

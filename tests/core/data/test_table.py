@@ -11,21 +11,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cohortmix.core.data.cell import category_text
-from cohortmix.core.data.encoding import Cells
+from cohortmix.core.data.encoding import Cells, bounds
 from cohortmix.core.data.schema import Category, Date, Number, Schema
 from cohortmix.core.data.table import (
     BATCH_ROWS,
     InputError,
     TableSource,
-    bounds,
-    category_codes,
     is_null,
-    numbers,
-    patient_keys,
     plain,
     require_columns,
     require_exact_codes,
 )
+from cohortmix.core.data.values import category_codes, numbers, patient_keys
 from cohortmix.core.privacy.budget import Budget
 
 AGE = Number(type="number", min=16, max=105)

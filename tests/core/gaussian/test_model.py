@@ -23,7 +23,8 @@ from cohortmix.core.gaussian.levels import FURTHEST, Levels
 from cohortmix.core.gaussian.model import ClassGaussians, suits
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.noise import NoiseSource
-from cohortmix.core.privacy.query import DIAGONAL, ClassMoment, weights
+from cohortmix.core.privacy.questions.class_moment import ClassMoment
+from cohortmix.core.privacy.questions.coordinates import DIAGONAL, weights
 from cohortmix.core.steps.adapt import adapt
 from cohortmix.core.steps.plan import Plan
 from cohortmix.core.synthesis import Release

@@ -10,14 +10,14 @@ FAULTS = (
         "core/privacy/contributions.py",
         "clip_rows(_levels(codes, query.coordinates), query.radius**2)",
         "_levels(codes, query.coordinates)",
-        (f"{LEVELS}::test_sensitivity_of_noisy_level_sum",),
+        (f"{LEVELS}::test_sensitivity_of_level_sum",),
     ),
     Fault(
         "the vault's clip removed from the level moments",
         "core/privacy/contributions.py",
         "clip_rows(_levels(codes, query.coordinates), bound2)",
         "_levels(codes, query.coordinates)",
-        (f"{LEVELS}::test_sensitivity_of_noisy_level_moment",),
+        (f"{LEVELS}::test_sensitivity_of_level_moment",),
     ),
     Fault(
         "class moments clip what is projected, and not the projection",
@@ -26,7 +26,7 @@ FAULTS = (
         "        psi[:, :-1] = clip_rows(z, query.radius**2)\n",
         "        x = clip_rows(_levels(codes, query.coordinates), query.radius**2)\n"
         "        psi[:, :-1] = project(x, directions, query.divisor)\n",
-        (f"{LEVELS}::test_sensitivity_of_noisy_class_moment",),
+        (f"{LEVELS}::test_sensitivity_of_class_moment",),
     ),
     Fault(
         "the clip rounds up",
@@ -45,7 +45,7 @@ FAULTS = (
         "        norms = np.linalg.norm(psi, axis=1) * np.sqrt(parts)\n"
         "        reals = psi * np.minimum(1, query.radius / np.maximum(norms, 1))[:, None]\n"
         "        total += np.rint(reals.T @ reals).astype(np.int64)",
-        (f"{VAULT}::test_batches_do_not_change_an_answer", f"{LEVELS}::test_sensitivity_of_noisy_level_moment"),
+        (f"{VAULT}::test_batches_do_not_change_an_answer", f"{LEVELS}::test_sensitivity_of_level_moment"),
     ),
     Fault(
         "a batch is reduced in floating point before it is quantised",
