@@ -32,7 +32,7 @@ from cohortmix.core.audit.lower_bound import CONFIDENCE
 from cohortmix.core.audit.neighbours import Cohort, Record, made_up
 from cohortmix.core.audit.pairs import CHUNK, Map, on_vault
 from cohortmix.core.audit.replay import Questions, Run, run
-from cohortmix.core.privacy.noise import NoiseSource
+from cohortmix.core.privacy.noise_source import NoiseSource
 
 CANARIES = 500
 GUESSED = 4  # one canary in so many is guessed: fixed beforehand, so that no choice is made by the outcome

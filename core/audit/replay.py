@@ -23,7 +23,7 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.meter import Answer
-from cohortmix.core.privacy.noise import NoiseSource
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.questions.question import Question
 from cohortmix.core.privacy.vault import Vault
 

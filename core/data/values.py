@@ -106,9 +106,8 @@ def simple(array: pa.Array | pa.ChunkedArray) -> pa.Array:
         return array
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind) or is_nested(kind):
         return array
-    return pa.array(
-        [None if value is None else category_text(value) for value in python_values(array)], pa.string()
-    )
+    texts = [None if value is None else category_text(value) for value in python_values(array)]
+    return pa.array(texts, pa.string())
 
 
 def _valid(array: pa.Array) -> pa.Array:
@@ -117,9 +116,8 @@ def _valid(array: pa.Array) -> pa.Array:
         array.validate(full=True)
     except pa.ArrowInvalid:
         raw = pa.large_binary() if pa.types.is_large_string(array.type) else pa.binary()
-        return pa.array(
-            [None if cell is None else text_of(cell) for cell in array.view(raw).to_pylist()], array.type
-        )
+        texts = [None if cell is None else text_of(cell) for cell in array.view(raw).to_pylist()]
+        return pa.array(texts, array.type)
     return array
 
 

@@ -21,7 +21,7 @@ class Answer:
     unit : noise steps per patient: `values / unit` estimates the sum.
     sensitivity2 : squared L2 sensitivity, in noise steps^2.
     mu2 : sensitivity2 / sigma^2, what it cost.
-    question : SHA-256 of the query.
+    question : SHA-256 of the question.
     """
 
     values: NDArray[np.int64]

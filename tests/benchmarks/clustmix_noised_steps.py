@@ -32,7 +32,8 @@ from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.meter import Answer
-from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.privacy.noise import OpenDPNoise
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import pipeline

@@ -27,7 +27,8 @@ from cohortmix.core.audit.replay import Replays, Run, distance2, run
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.table import TableSource
-from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.privacy.noise import OpenDPNoise
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.questions.question import QUESTIONS
 from cohortmix.core.privacy.vault import Vault
 

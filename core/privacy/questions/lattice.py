@@ -18,6 +18,8 @@ BATCH_NUMBERS = 1 << 24  # entries of a batch's lattice matrix: 128 MiB of integ
 
 Rows: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]
 """Cells (n, D), labels (n,) and parts m (n,) of n rows that count: each of them weighs 1/m."""
+Slots: TypeAlias = tuple[int, tuple[int, ...], int]
+"""A one-hot block: which feature, the slot of each of its cells, and what stands in the slot of a row."""
 
 
 def chunks(rows: Iterable[Rows], width: int, bound2: int = 1) -> Iterator[Rows]:
@@ -29,13 +31,8 @@ def chunks(rows: Iterable[Rows], width: int, bound2: int = 1) -> Iterator[Rows]:
             yield codes[chunk], label[chunk], parts[chunk]
 
 
-def weighted_one_hot(
-    codes: NDArray[np.int32], width: int, blocks: Iterable[tuple[int, tuple[int, ...], int]]
-) -> NDArray[np.int64]:
-    """Blocks side by side, then zeros, (n, width); of each block its feature, the slot of each cell, and a value.
-
-    A block has as many entries as its highest slot asks for; an UNKNOWN cell leaves zeros.
-    """
+def weighted_one_hot(codes: NDArray[np.int32], width: int, blocks: Iterable[Slots]) -> NDArray[np.int64]:
+    """Blocks side by side, each up to its highest slot, then zeros, (n, width); an UNKNOWN cell leaves zeros."""
     out, start = np.zeros((len(codes), width), dtype=np.int64), 0
     for column, slots, value in blocks:
         slot = np.asarray((*slots, UNKNOWN), dtype=np.int64)[codes[:, column]]  # UNKNOWN is -1, the last

@@ -20,22 +20,17 @@ def parts(value: Any) -> list[Any]:
 def require_plain(question: object) -> None:
     """Raise TypeError unless everything in a question is of exactly the type that its field declares."""
     if not _is(question, type(question)):
-        raise TypeError(
-            f"expected integers and tuples in a {type(question).__name__}; questions are frozen descriptions"
-        )
+        raise TypeError(f"expected integers and tuples in a {type(question).__name__}, a frozen description")
 
 
 def _is(value: Any, kind: Any) -> bool:
     """Whether a value is of this type exactly, and all that it holds is of the types that its fields declare."""
-    inner = get_args(kind)[:1]  # (T,) of a tuple[T, ...], else nothing
-    if inner == (int,):
-        return type(value) is tuple and set(map(type, value)) <= {int}
-    if inner:
-        return type(value) is tuple and all(_is(part, inner[0]) for part in value)
-    if type(value) is not kind or kind is int:
-        return type(value) is kind
-    declared = get_type_hints(kind)
-    return all(_is(getattr(value, field.name), declared[field.name]) for field in fields(kind))
+    if kind is int:
+        return type(value) is int
+    if get_args(kind):  # (T, ...) of a tuple[T, ...]
+        return type(value) is tuple and all(_is(part, get_args(kind)[0]) for part in value)
+    declared = [get_type_hints(kind)[field.name] for field in fields(kind)]
+    return type(value) is kind and all(map(_is, parts(value), declared))
 
 
 def require_maps(maps: Iterable[tuple[int, tuple[int, ...]]], sizes: tuple[int, ...]) -> None:

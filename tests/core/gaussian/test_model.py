@@ -22,7 +22,7 @@ from cohortmix.core.gaussian.learn import denoise, is_narrow
 from cohortmix.core.gaussian.levels import FURTHEST, Levels
 from cohortmix.core.gaussian.model import ClassGaussians, suits
 from cohortmix.core.privacy.meter import Answer
-from cohortmix.core.privacy.noise import NoiseSource
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.questions.class_moment import ClassMoment
 from cohortmix.core.privacy.questions.coordinates import DIAGONAL, weights
 from cohortmix.core.steps.adapt import adapt
