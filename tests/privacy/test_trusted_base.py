@@ -129,14 +129,30 @@ def test_the_trusted_base_is_as_small_as_the_readme_says() -> None:
     assert abs(float(hours[1]) - total / PER_HOUR) < 0.3
 
 
+COUNTED = """
+'''Module.'''
+
+import ast
+if TYPE_CHECKING:
+    import io
+
+X = (
+    1,  # one
+)
+# a comment
+
+
+def f():
+    '''Docstring.'''
+    return '''two
+lines'''
+"""
+
+
 def test_lines_are_counted_as_a_reader_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (
-        '"""Module."""\n\nimport ast\nif TYPE_CHECKING:\n    import io\n\nX = (\n    1,  # one\n)\n# a comment\n'
-    )
-    text += '\n\ndef f():\n    """Docstring.\n\n    More.\n    """\n    return """two\nlines"""\n'
-    (tmp_path / "f.py").write_text(text, encoding="utf-8")
+    (tmp_path / "counted.py").write_text(COUNTED, encoding="utf-8")
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
-    assert lines_of_code("f.py") == 3 + 1 + 2
+    assert lines_of_code("counted.py") == 3 + 1 + 2
 
 
 def test_what_is_public_never_sees_a_record() -> None:

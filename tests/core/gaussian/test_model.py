@@ -149,7 +149,7 @@ def test_without_noise_the_moments_are_those_of_the_classes() -> None:
 
 def _entries(x: list[Any], query: ClassMoment) -> Any:
     """What a vault would say of classes of records in levels."""
-    psi = [np.column_stack([own * query.unit, np.full(len(own), query.label_weight)]) for own in x]
+    psi = [np.column_stack([own * query.level_unit, np.full(len(own), query.label_weight)]) for own in x]
     upper = np.triu_indices(query.width)
     return np.concatenate([(each.T @ each)[upper] * weights(query.width) for each in psi]).astype(np.int64)
 

@@ -1,4 +1,4 @@
-"""Faults of what a question is and states: the closed set, plain data, its dimension, and the scale of its noise."""
+"""Faults of what a question is and states: the closed set, plain data, dimension, and the scale of its noise."""
 
 from __future__ import annotations
 
