@@ -10,6 +10,11 @@ from cohortmix.core.data.schema import Category, Schema
 from cohortmix.core.gaussian.levels import Levels
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.noise import MIN_SIGMA
+from cohortmix.core.privacy.questions.class_moment import ClassMoment
+from cohortmix.core.privacy.questions.coordinates import Coordinate
+from cohortmix.core.privacy.questions.level_moment import LevelMoment
+from cohortmix.core.privacy.questions.level_sum import LevelSum
+from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.steps.anonymize import LARGEST_GROUP, sum_query
 
 # Of neighbouring cells at least every second group holds the share LARGEST_GROUP, and missing is one of its own;
@@ -25,15 +30,16 @@ def most_groups(cells: Cells) -> int:
 
 def of_cells(encoding: Encoding) -> int:
     """Numbers in answers A and B together, at most."""
-    groups = [most_groups(cells) for cells in encoding.features]
-    pairs = (sum(groups) ** 2 - sum(size**2 for size in groups)) // 2
-    return encoding.label.size * (sum_query(encoding).width + pairs)
+    pairs = PairTables(tuple(tuple(range(most_groups(cells))) for cells in encoding.features))
+    return sum(question.dimension(encoding.label.size) for question in (sum_query(encoding), pairs))
 
 
 def of_gaussians(encoding: Encoding) -> int:
     """Numbers in the answers of the Gaussian variant, at most: sums three times, moments of all and by class."""
-    size, classes = len(Levels.of(encoding).axes), encoding.label.size
-    return classes * 3 * (size + 1) + size * (size + 1) // 2 + classes * (size + 1) * (size + 2) // 2
+    x, classes = (Coordinate(0, ()),) * len(Levels.of(encoding).axes), encoding.label.size
+    by_class = ClassMoment(x, ((),) * len(x), 1, 1, 1, 1)  # in as many directions as there are coordinates
+    questions = (LevelSum(x, 1, 1, 1),) * 3 + (LevelMoment(x, 1, 1), by_class)
+    return sum(question.dimension(classes) for question in questions)
 
 
 def most_kappa(schema: Schema, variant: str = "cells") -> float:

@@ -19,8 +19,10 @@ from cohortmix.core.gaussian import model as gaussian
 from cohortmix.core.gaussian.model import ClassGaussians
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget, ResolvedBudget
-from cohortmix.core.privacy.meter import Answer, MemoryMeter
-from cohortmix.core.privacy.noise import NOT_PRIVATE, NoiseSource, OpenDPNoise
+from cohortmix.core.privacy.memory_meter import MemoryMeter
+from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.privacy.noise import OpenDPNoise
+from cohortmix.core.privacy.noise_source import NOT_PRIVATE, NoiseSource
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.reduced import require_mixture
 from cohortmix.core.release.condensed import PooledSupport, centroid_table

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import FailFast, Field, TypeAdapter, ValidationError, model_validator
 
-from cohortmix.core.privacy.noise import NOT_PRIVATE
+from cohortmix.core.privacy.noise_source import NOT_PRIVATE
 from cohortmix.protocol.canonical import canonical, sha256
 from cohortmix.protocol.fields import (
     MOST_PATIENTS,

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
-from cohortmix.core.privacy.noise import MIN_SIGMA
-from cohortmix.core.privacy.query import MomentQuery, question_hash
-from cohortmix.core.privacy.vault import MOMENT_UNIT
-from cohortmix.core.steps.anonymize import UNIT, noise_a, sum_query
+from cohortmix.core.privacy.questions.pair_tables import PairTables
+from cohortmix.core.privacy.questions.question import Question, question_hash
+from cohortmix.core.privacy.scale import Scale, scale
+from cohortmix.core.steps.anonymize import noise_a, sum_query
 from cohortmix.core.steps.plan import Plan, components, fits_of
 from cohortmix.protocol.messages import ANSWER_NAMES, Centroids, ClassSums, Receipt, Request, SignedRelease
 from cohortmix.protocol.receipts import ReceiptError, verify_release
@@ -54,19 +54,11 @@ def check_release(signed: SignedRelease, request: Request, plan: Plan) -> None:
 def _check_sums(sums: ClassSums, receipt: Receipt, plan: Plan) -> None:
     """The study's question in the vault's unit, and no estimate that N patients and the noise cannot give."""
     encoding, answer = Encoding.of(plan.schema), sums.answer
-    query = sum_query(encoding)
-    numbers, shift = encoding.label.size * query.width, _shift(2 * query.bound2, plan.mu2_sums)
-    _check_statement(
-        receipt,
-        name=ANSWER_NAMES[1][0],
-        question=question_hash(query, plan.schema),
-        dimension=numbers,
-        sensitivity2=2 * query.bound2 << 2 * shift,
-    )
-    _expect("shape", (numbers,), answer.values.shape)
-    _expect("unit", UNIT << shift, answer.unit)
-    weights = [block.weight for block in query.blocks for _ in range(block.size)] + [query.label_weight]
-    most = [plan.patients * weight << shift for weight in weights] * encoding.label.size
+    question, classes = sum_query(encoding), encoding.label.size
+    noise = _check_statement(receipt, ANSWER_NAMES[1][0], question, plan, plan.mu2_sums)
+    _expect("shape", (question.dimension(classes),), answer.values.shape)
+    _expect("unit", question.unit << noise.shift, answer.unit)
+    most = [plan.patients * entry << noise.shift for entry in question.entries] * classes
     tail, values = TAIL * answer.sigma, answer.values.numpy().tolist()
     beyond = sum(not -tail <= value <= top + tail for value, top in zip(values, most, strict=True))
     _expect("numbers beyond N and the noise", 0, beyond)
@@ -78,16 +70,7 @@ def _check_moments(receipt: Receipt, request: Request, plan: Plan) -> None:
     if not plan.fits_mixture:
         _expect("statements", 0, len(receipt.statements))
         return
-    query = MomentQuery(request.common.groups)
-    features = len(query.groups)
-    sensitivity2 = features * (features - 1) * MOMENT_UNIT**4
-    _check_statement(
-        receipt,
-        name=ANSWER_NAMES[2][0],
-        question=question_hash(query, plan.schema),
-        dimension=len(plan.schema.classes) * int(query.pairs.sum()),
-        sensitivity2=sensitivity2 << 2 * _shift(sensitivity2, plan.mu2_moments),
-    )
+    _check_statement(receipt, ANSWER_NAMES[2][0], PairTables(request.common.groups), plan, plan.mu2_moments)
 
 
 def _check_centroids(centroids: Centroids, request: Request, plan: Plan) -> None:
@@ -125,18 +108,19 @@ def most_components(plan: Plan) -> int:
     return max((k * fits_of(k) for k in range(1, most + 1)), default=0)
 
 
-def _shift(sensitivity2: int, mu2: Fraction) -> int:
-    """How often the vault halves its noise steps: until sigma, Delta / mu, is MIN_SIGMA of them or more."""
-    shift = 0
-    while sensitivity2 << 2 * shift < MIN_SIGMA**2 * mu2:
-        shift += 1
-    return shift
-
-
-def _check_statement(receipt: Receipt, **facts: object) -> None:
+def _check_statement(receipt: Receipt, name: str, question: Question, plan: Plan, mu2: Fraction) -> Scale:
+    """The receipt has one statement, of what the vault gives to this question at this cost."""
+    noise = scale(question.sensitivity2(plan.schema.cap), mu2)
+    facts = {
+        "name": name,
+        "question": question_hash(question, plan.schema),
+        "dimension": question.dimension(len(plan.schema.classes)),
+        "sensitivity2": noise.sensitivity2,
+    }
     _expect("statements", 1, len(receipt.statements))
     for fact, expected in facts.items():
         _expect(f"{fact} of the statement", expected, getattr(receipt.statements[0], fact))
+    return noise
 
 
 def _outside(numbers: NDArray[Any], most: float) -> int:

@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 
 from cohortmix.core.data.cell import TRUTH_TEXTS
 from cohortmix.core.data.schema import Date, Number
-from cohortmix.core.data.table import InputError, Source, is_nested, is_null, is_text, numbers, plain
+from cohortmix.core.data.table import InputError, Source, is_null, plain
+from cohortmix.core.data.values import is_nested, is_text, numbers
 
 BANNER = """\
 # A draft, made from records on this machine: names and types are guesses, everything else is a gap.

@@ -23,8 +23,9 @@ from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import Source
 from cohortmix.core.privacy.budget import MIN_PATIENTS
-from cohortmix.core.privacy.meter import BudgetExceeded, MemoryMeter
-from cohortmix.core.privacy.noise import NoiseSource
+from cohortmix.core.privacy.memory_meter import MemoryMeter
+from cohortmix.core.privacy.meter import BudgetExceeded
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.plan import Plan

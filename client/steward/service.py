@@ -20,7 +20,7 @@ from cohortmix.client.table.snapshot import pin_snapshot
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source, quoted
 from cohortmix.core.privacy.budget import MIN_PATIENTS
-from cohortmix.core.privacy.meter import MemoryMeter
+from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.noise import OpenDPNoise
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, MisfitError

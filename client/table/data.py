@@ -26,13 +26,11 @@ from cohortmix.core.data.table import (
     Source,
     code_columns,
     inexact_codes,
-    is_text,
     merges,
     plain,
-    python_values,
     require_columns,
-    simple,
 )
+from cohortmix.core.data.values import is_text, python_values, simple
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
 PARQUET_SUFFIXES = (".parquet", ".pq")

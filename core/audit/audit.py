@@ -44,7 +44,7 @@ from cohortmix.core.data.table import InputError
 from cohortmix.core.gaussian import model as gaussian
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget
 from cohortmix.core.privacy.meter import Answer
-from cohortmix.core.privacy.noise import NoiseSource
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.anonymize import sum_query
 from cohortmix.core.steps.plan import Plan

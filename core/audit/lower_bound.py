@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtr, ndtri
 
 from cohortmix.core.audit.replay import Entry
-from cohortmix.core.privacy.noise import NoiseSource
+from cohortmix.core.privacy.noise_source import NoiseSource
 
 CONFIDENCE = 0.95
 RUNS = 28_000  # draws a side: of a tight claim of 0.3 they show less than 0.24 not one time in a thousand

@@ -17,8 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cohortmix.core.data.cell import category_text
+from cohortmix.core.data.encoding import bounds
 from cohortmix.core.data.schema import Category, Column, Date, Schema
-from cohortmix.core.data.table import InputError, Source, bounds, numbers, patient_keys
+from cohortmix.core.data.table import InputError, Source
+from cohortmix.core.data.values import numbers, patient_keys
 
 KEY = "patient key of the audit"
 MANY_ROWS = 500

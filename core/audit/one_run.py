@@ -31,8 +31,8 @@ from scipy.special import ndtr, ndtri
 from cohortmix.core.audit.lower_bound import CONFIDENCE
 from cohortmix.core.audit.neighbours import Cohort, Record, made_up
 from cohortmix.core.audit.pairs import CHUNK, Map, on_vault
-from cohortmix.core.audit.replay import Queries, Run, run
-from cohortmix.core.privacy.noise import NoiseSource
+from cohortmix.core.audit.replay import Questions, Run, run
+from cohortmix.core.privacy.noise_source import NoiseSource
 
 CANARIES = 500
 GUESSED = 4  # one canary in so many is guessed: fixed beforehand, so that no choice is made by the outcome
@@ -72,7 +72,7 @@ class OneRun:
 
 def one_run(
     cohort: Cohort,
-    asked: Queries,
+    asked: Questions,
     noise: NoiseSource,
     rng: random.Random,
     report: Callable[[int, int], None] = lambda done, total: None,
@@ -212,7 +212,7 @@ def _coin(cohort: Cohort, rng: random.Random) -> Coin:
 
 
 def _moves(
-    cohort: Cohort, asked: Queries, noise: NoiseSource, known: Run, chunk: Iterable[tuple[str, Coin]]
+    cohort: Cohort, asked: Questions, noise: NoiseSource, known: Run, chunk: Iterable[tuple[str, Coin]]
 ) -> list[list[NDArray[np.int64]]]:
     """For each canary and question, what heads instead of tails adds to the exact answer."""
     found = []

@@ -13,12 +13,16 @@ from typing import Protocol, TypeVar
 import pyarrow as pa
 
 from cohortmix.core.audit.neighbours import Cohort, Records, at_random
-from cohortmix.core.audit.replay import Mechanism, Queries, Replays, Run, ask, distance2, run
+from cohortmix.core.audit.replay import Mechanism, Questions, Replays, Run, ask, distance2, run
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.privacy.noise import NoiseSource
-from cohortmix.core.privacy.query import NAMES, ClassMoment, Coordinate, LevelMoment, LevelSum, MomentQuery
+from cohortmix.core.privacy.noise_source import NoiseSource
+from cohortmix.core.privacy.questions.class_moment import ClassMoment
+from cohortmix.core.privacy.questions.coordinates import Coordinate
+from cohortmix.core.privacy.questions.level_moment import LevelMoment
+from cohortmix.core.privacy.questions.level_sum import LevelSum
+from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.steps.anonymize import sum_query
 
 LEVEL = 1 << 14  # lattice steps from the centre of a feature to either end
@@ -34,7 +38,7 @@ class Map(Protocol):
     def __call__(self, function: Callable[[A], B], over: Iterable[A], /) -> Iterator[B]: ...
 
 
-def questions(schema: Schema, groups: Groups, mu: Fraction) -> Queries:
+def questions(schema: Schema, groups: Groups, mu: Fraction) -> Questions:
     """Both questions of a release of cells, at half of mu^2 each; a fault of either then shows in a bound.
 
     One feature makes no pairs: then the first question alone, at all of it.
@@ -42,10 +46,10 @@ def questions(schema: Schema, groups: Groups, mu: Fraction) -> Queries:
     sums = sum_query(Encoding.of(schema))
     if len(groups) < 2:
         return ((sums, mu**2),)
-    return (sums, mu**2 / 2), (MomentQuery(groups.of_cells), mu**2 / 2)
+    return (sums, mu**2 / 2), (PairTables(groups.of_cells), mu**2 / 2)
 
 
-def level_questions(schema: Schema, mu: Fraction) -> Queries:
+def level_questions(schema: Schema, mu: Fraction) -> Questions:
     """The three questions about signed numbers, at a third of mu^2 each: every feature is a number from -1 to 1.
 
     The radius is half of the largest norm, so that records at the ends are clipped, and the label of the sum has
@@ -62,21 +66,21 @@ def level_questions(schema: Schema, mu: Fraction) -> Queries:
         LevelMoment(coordinates, radius, LEVEL),
         ClassMoment(coordinates, directions, 2, radius, radius, LEVEL),
     )
-    return tuple((query, mu**2 / 3) for query in asked)
+    return tuple((question, mu**2 / 3) for question in asked)
 
 
-def names(asked: Queries) -> tuple[str, ...]:
+def names(asked: Questions) -> tuple[str, ...]:
     """What each question is called."""
-    return tuple(NAMES[type(query)] for query, _ in asked)
+    return tuple(question.NAME for question, _ in asked)
 
 
-def on_vault(table: pa.Table, schema: Schema, asked: Queries) -> Mechanism:
+def on_vault(table: pa.Table, schema: Schema, asked: Questions) -> Mechanism:
     """The vault alone."""
     return lambda noise: (ask(table, schema, asked, noise), None)
 
 
 def replay_worst(
-    tables: Mapping[str, pa.Table], schema: Schema, asked: Queries, noise: NoiseSource
+    tables: Mapping[str, pa.Table], schema: Schema, asked: Questions, noise: NoiseSource
 ) -> tuple[Replays, Mapping[str, Run]]:
     """The vault alone on tables that all differ in one patient, each against each; and its runs."""
     versions: dict[str, Run] = {}
@@ -96,7 +100,7 @@ def furthest(versions: Mapping[str, Run], questions: int) -> tuple[str, str]:
 
 def replay_random(
     cohort: Cohort,
-    asked: Queries,
+    asked: Questions,
     noise: NoiseSource,
     pairs: int,
     rng: random.Random,
@@ -115,7 +119,7 @@ def replay_random(
 
 def _replay(
     cohort: Cohort,
-    asked: Queries,
+    asked: Questions,
     noise: NoiseSource,
     recorded: Run,
     chunk: Sequence[tuple[str, tuple[str, Records]]],

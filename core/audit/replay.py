@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import TableSource
-from cohortmix.core.privacy.meter import Answer, MemoryMeter
-from cohortmix.core.privacy.noise import NoiseSource
-from cohortmix.core.privacy.query import ClassMoment, LevelSum, MomentQuery, Query, SumQuery
+from cohortmix.core.privacy.memory_meter import MemoryMeter
+from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.privacy.noise_source import NoiseSource
+from cohortmix.core.privacy.questions.question import Question
 from cohortmix.core.privacy.vault import Vault
 
-Queries = Sequence[tuple[Query, Fraction]]
+Questions = Sequence[tuple[Question, Fraction]]
 """Questions to a vault, each with the mu^2 that it may cost."""
 Mechanism = Callable[[NoiseSource], tuple[Sequence[Answer], object]]
 """Returns its answers, and all that leaves."""
@@ -116,24 +117,12 @@ def run(
     return Run(tuple(tape.entries), tuple(answers), fingerprint((answers, left)))
 
 
-def ask(table: pa.Table, schema: Schema, queries: Queries, noise: NoiseSource) -> tuple[Answer, ...]:
+def ask(table: pa.Table, schema: Schema, questions: Questions, noise: NoiseSource) -> tuple[Answer, ...]:
     """The vault alone: its answers to given questions about a table."""
     vault = Vault(
-        TableSource(table), schema, noise.add, MemoryMeter(sum((mu2 for _, mu2 in queries), Fraction(0)))
+        TableSource(table), schema, noise.add, MemoryMeter(sum((mu2 for _, mu2 in questions), Fraction(0)))
     )
-    return tuple(_answer(vault, query, mu2) for query, mu2 in queries)
-
-
-def _answer(vault: Vault, query: Query, mu2: Fraction) -> Answer:
-    if isinstance(query, SumQuery):
-        return vault.noisy_sum(query, mu2)
-    if isinstance(query, MomentQuery):
-        return vault.noisy_second_moment(query, mu2)
-    if isinstance(query, LevelSum):
-        return vault.noisy_level_sum(query, mu2)
-    if isinstance(query, ClassMoment):
-        return vault.noisy_class_moment(query, mu2)
-    return vault.noisy_level_moment(query, mu2)
+    return tuple(vault.answer(question, mu2) for question, mu2 in questions)
 
 
 @dataclass

@@ -26,7 +26,7 @@ from cohortmix.core.audit.pairs import CHUNK, Map
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.schema import Category, Schema
 from cohortmix.core.privacy.budget import Budget
-from cohortmix.core.privacy.noise import NoiseSource
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.steps.centroids import Common
 from cohortmix.core.synthesis import Release, synthesize
 from cohortmix.core.utility.check import Checked

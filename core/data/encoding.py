@@ -1,9 +1,7 @@
 """Cells: the public grid on which every column is read, and the way back to values.
 
 A record becomes one cell per column: a declared value of a category, an interval of a number's declared
-range, or the slot for missing values. The grid follows from the schema alone. A cell is found by comparing the
-raw value with public edges; no floating-point function of a value comes before that, so that a record's cells
-do not depend on the batch in which it is read.
+range, or the slot for missing values. The grid follows from the schema alone; `reading` finds a record's cells.
 """
 
 from __future__ import annotations
@@ -12,21 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from math import ceil, floor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from cohortmix.core.data.reading import ColumnReader, RecordReader
 from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
-from cohortmix.core.data.table import bounds, category_codes, numbers
 
-EQUAL_CELLS = 100  # of a number's range; RECIPE: finer cells cost no noise, since groups merge them
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EQUAL_CELLS = 100  # of a number's range; finer ones would cost no noise, since groups merge them
 PER_DECADE = 4  # cells of the logarithmic grid around the origin, for skewed numbers
 DECADES = 5
 COARSE = 8  # runs of fine cells, measured beside them to steady their sums
-
-UNKNOWN = -1  # the zero block: a value that is neither declared nor allowed to be missing
 
 
 @dataclass(frozen=True)
@@ -53,24 +51,17 @@ class Cells:
     def of(cls, name: str, column: Column) -> Cells:
         """The grid that the schema alone determines."""
         edges = None if isinstance(column, Category) else _edges(column)
-        values = len(column.values) if isinstance(column, Category) else len(edges or ()) + 1
-        missing = values if column.missing else UNKNOWN
-        size = values + (1 if column.missing else 0)
-        return cls(name, column, size, edges, _runs(values, size) if edges else None, missing)
+        reader = ColumnReader(name, column, edges or ())
+        return cls(name, column, reader.size, edges, _runs(reader) if edges else None, reader.missing)
+
+    @property
+    def reader(self) -> ColumnReader:
+        """How the column is read on this grid."""
+        return ColumnReader(self.name, self.column, self.edges or ())
 
     def codes(self, array: pa.Array) -> NDArray[np.int32]:
-        """Cell of each entry, shape (n,); total: any value of any type has one, UNKNOWN included.
-
-        Numbers outside their bounds fall into the end cells; what is no number (NaN and infinities as well)
-        or no declared value counts as missing.
-        """
-        column = self.column
-        if isinstance(column, Category):
-            found = category_codes(array, column)
-            return np.where(found >= 0, found, self.missing).astype(np.int32)
-        values = numbers(array, column)
-        found = np.searchsorted(np.asarray(self.edges), values, side="right")
-        return np.where(np.isnan(values), self.missing, found).astype(np.int32)
+        """Cell of each entry, shape (n,); see `ColumnReader.codes`."""
+        return self.reader.codes(array)
 
     def draw(self, codes: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.object_]:
         """A value for each cell: uniform within an interval, whole where the column is; None for missing."""
@@ -160,17 +151,22 @@ class Encoding:
         return tuple(cells.size for cells in self.features)
 
     @property
+    def reader(self) -> RecordReader:
+        """How a record is read on this grid."""
+        return RecordReader(tuple(cells.reader for cells in self.features), self.label.reader)
+
+    @property
     def blocks(self) -> tuple[slice, ...]:
         """Where each feature's fine cells stand among all F."""
         return blocks_of(self.sizes)
 
     def codes(self, batch: pa.RecordBatch) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Cells of each record: features (n, D) and label (n,); `codes(batch)[i]` depends on row i alone."""
-        return self.feature_codes(batch), self.label.codes(batch.column(self.label.name))
+        return self.reader.codes(batch)
 
     def feature_codes(self, batch: pa.RecordBatch) -> NDArray[np.int32]:
         """Cells of the features alone, (n, D)."""
-        return np.stack([cells.codes(batch.column(cells.name)) for cells in self.features], axis=1)
+        return self.reader.feature_codes(batch)
 
 
 def blocks_of(sizes: Sequence[int]) -> tuple[slice, ...]:
@@ -215,12 +211,19 @@ def _log_grid(low: float, high: float) -> NDArray[np.float64]:
     return np.concatenate([origin + steps * (high - origin), origin - steps * (origin - low)])
 
 
-def _runs(values: int, size: int) -> tuple[int, ...] | None:
+def _runs(reader: ColumnReader) -> tuple[int, ...] | None:
     """Runs of about equally many fine cells; the slot for missing is a run by itself."""
-    if values <= COARSE:
+    if reader.values <= COARSE:
         return None
-    runs = np.arange(values) * COARSE // values
-    return (*runs.tolist(), *([COARSE] if size > values else []))
+    runs = np.arange(reader.values) * COARSE // reader.values
+    return (*runs.tolist(), *([COARSE] if reader.column.missing else []))
+
+
+def bounds(column: Number | Date) -> tuple[float, float]:
+    """The declared bounds in the units of `values.numbers`."""
+    if isinstance(column, Date):
+        return float(column.min.toordinal()), float(column.max.toordinal())
+    return column.min, column.max
 
 
 def _limits(column: Number | Date) -> tuple[float, float]:

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortmix.core.data.encoding import UNKNOWN, blocks_of, one_hot
+from cohortmix.core.data.encoding import blocks_of, one_hot
+from cohortmix.core.data.reading import UNKNOWN
 
 
 @dataclass(frozen=True)

@@ -268,6 +268,11 @@ class Schema(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
+    def cap(self) -> int:
+        """Rows of one patient that count, at most; 1 where a row is a patient."""
+        return 1 if self.patient_key is None else self.max_rows_per_patient
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The declared values of the target, C of them."""
         target = self.columns[self.target]

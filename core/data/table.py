@@ -1,13 +1,12 @@
-"""Tables: where records come from, and what one cell of a column says.
+"""Tables: where records come from, and what is refused of one before it is read.
 
-A `Source` is a table that can be read again, in batches. Cells are read one by one: what a cell means follows
-from the cell and from the schema alone, never from the other cells of its column, so that one patient cannot
-change how another patient is read.
+A `Source` is a table that can be read again, in batches. What a DataFrame makes of its columns is undone here, so
+that one patient cannot change how another patient is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cohortmix.core.data.cell import NULL_TEXTS, TRUTH_TEXTS, category_text, day_of, number_of, text_of, whole_text
-from cohortmix.core.data.schema import EXACT, Category, Column, Date, Number, Schema
+from cohortmix.core.data.cell import NULL_TEXTS, category_text, text_of
+from cohortmix.core.data.schema import EXACT, Category, Column, Schema
+from cohortmix.core.data.values import is_text, simple
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,11 +63,11 @@ class TableSource:
         arrays = []
         for name, at in zip(self.names, positions, strict=True):
             if isinstance(table, pa.Table):
-                arrays.append(simple(table.column(at)))
+                arrays.append(simple(_without_runs(table.column(at))))
                 continue
-            array, merges = _from_pandas(table.iloc[:, at])
+            array, lost = _from_pandas(table.iloc[:, at])
             arrays.append(array)
-            if merges:
+            if lost:
                 inexact.add(name)
         self._table = pa.Table.from_arrays(arrays, names=list(self.names))
         #: columns that became text cell by cell, and held a float which may stand for several whole numbers
@@ -148,42 +148,6 @@ def quoted(names: Sequence[str], most: int = 12) -> str:
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def simple(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """The array as truth values, numbers, days, times or texts; what is none of these as text, value by value.
-
-    Dictionaries are decoded. Bytes are the text that they hold in UTF-8, a decimal number its digits, a UUID its
-    usual form. Lists and structs stay, and are no value of any column.
-    """
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-    if pa.types.is_run_end_encoded(array.type):
-        array = pc.run_end_decode(array)
-    if pa.types.is_dictionary(array.type):
-        held = array.type.value_type  # pyarrow has no decoding for views
-        if pa.types.is_string_view(held) or pa.types.is_binary_view(held):
-            texts = [None if value is None else text_of(value) for value in python_values(array)]
-            array = pa.array(texts, pa.string())
-        else:
-            array = array.dictionary_decode()
-    kind = array.type
-    if pa.types.is_string_view(kind):
-        array = array.cast(pa.string())
-    if is_text(array.type):
-        return _valid(array)
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return array
-    if pa.types.is_date(kind) or pa.types.is_timestamp(kind) or is_nested(kind):
-        return array
-    return pa.array(
-        [None if value is None else category_text(value) for value in python_values(array)], pa.string()
-    )
-
-
-def is_nested(kind: pa.DataType) -> bool:
-    """Whether a type holds several values in one cell, as FHIR's lists and structs do."""
-    return bool(pa.types.is_nested(kind))
-
-
 def plain(array: pa.Array | pa.ChunkedArray, column: Column | None = None) -> pa.Array:
     """A `simple` array, with nulls where a text says that there is no value.
 
@@ -199,102 +163,15 @@ def plain(array: pa.Array | pa.ChunkedArray, column: Column | None = None) -> pa
     return pc.if_else(nothing, pa.scalar(None, array.type), array)
 
 
-def _valid(array: pa.Array) -> pa.Array:
-    """Texts, with `\\xff` in place of a byte that is no UTF-8: a value that is there, and that nobody declares."""
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid:
-        raw = pa.large_binary() if pa.types.is_large_string(array.type) else pa.binary()
-        return pa.array(
-            [None if cell is None else text_of(cell) for cell in array.view(raw).to_pylist()], array.type
-        )
-    return array
-
-
 def is_null(array: pa.Array) -> NDArray[np.bool_]:
     """Whether an entry holds no value, shape (n,); a number that is NaN holds none."""
     return np.asarray(pc.is_null(array, nan_is_null=True))
 
 
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a type of pyarrow holds texts."""
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def numbers(array: pa.Array, column: Column) -> NDArray[np.float64]:
-    """Each entry as a number, a date as its proleptic ordinal (days), shape (n,); NaN if it is none."""
-    array = simple(array)
-    if isinstance(column, Date):
-        return each_distinct(array, lambda value: day_of(value, column.timezone), np.nan)
-    if pa.types.is_floating(array.type) or pa.types.is_integer(array.type):
-        found = np.asarray(array.cast(pa.float64(), safe=False).fill_null(np.nan))
-        return np.where(np.isfinite(found), found, np.nan)
-    return each_distinct(array, number_of, np.nan)
-
-
-def bounds(column: Number | Date) -> tuple[float, float]:
-    """The declared bounds in the units of `numbers`."""
-    if isinstance(column, Date):
-        return float(column.min.toordinal()), float(column.max.toordinal())
-    return column.min, column.max
-
-
-def category_codes(array: pa.Array, column: Category) -> NDArray[np.int64]:
-    """Position of each entry among the declared values, shape (n,); -1 if it is none of them."""
-    codes = {category_text(value): code for code, value in enumerate(column.values)}
-    # A truth value reads `true`, whether its column holds truth values alone or texts beside them; pandas' texts
-    # write it `True`.
-    codes = {text.lower(): code for text, code in codes.items() if text.lower() in TRUTH_TEXTS} | codes
-
-    def code(value: object) -> int:
-        text = category_text(value)
-        if text not in codes and column.numeric:
-            text = whole_text(text) or text
-        if text not in codes and column.holds_truth:
-            text = text.lower()
-        return codes.get(text, -1)
-
-    return each_distinct(simple(array), code, -1).astype(np.int64)
-
-
-def patient_keys(array: pa.Array | pa.ChunkedArray) -> list[str | None]:
-    """Whose each row is, as the text under which keys are compared; None for nobody's."""
-    array = simple(array)
-    if is_nested(array.type):
-        return [None] * len(array)
-    coded = array.dictionary_encode()
-    values = python_values(coded.dictionary)
-    keys = [None if value is None or value != value else category_text(value) for value in values]  # NaT, NaN
-    texts = [None if key is None or key.lower() in NULL_TEXTS else key for key in keys]
-    return [None if code is None else texts[code] for code in coded.indices.to_pylist()]
-
-
-def python_values(array: pa.Array) -> list[object]:
-    """Each entry as Python holds it, None where it cannot: a day after the year 9999, bytes that are no UTF-8.
-
-    One such cell must not stop the reading of the others.
-    """
-    try:
-        return list(array.to_pylist())
-    except (OverflowError, ValueError):
-        return [_python_value(entry) for entry in array]
-
-
-def _python_value(entry: pa.Scalar) -> object:
-    try:
-        return entry.as_py()
-    except (OverflowError, ValueError):
-        return None
-
-
-def each_distinct(array: pa.Array, rule: Callable[[object], float], nothing: float) -> NDArray[np.float64]:
-    """`rule` applied to each distinct value once: the result for a cell depends on that cell alone."""
-    if is_nested(array.type):
-        return np.full(len(array), nothing)
-    coded = array.dictionary_encode()
-    images = [nothing if value is None else rule(value) for value in python_values(coded.dictionary)]
-    table = np.array([*images, nothing], dtype=np.float64)
-    return np.asarray(table[np.asarray(coded.indices.fill_null(len(images)))])
+def _without_runs(column: pa.ChunkedArray) -> pa.Array:
+    """A column that is run-end encoded as the values that it stands for."""
+    array = column.combine_chunks()
+    return pc.run_end_decode(array) if pa.types.is_run_end_encoded(array.type) else array
 
 
 def _like(array: pa.Array, texts: Sequence[str]) -> pa.Array:

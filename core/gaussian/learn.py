@@ -21,12 +21,15 @@ from cohortmix.core.gaussian.levels import SHARE_SCALE, Array, Levels
 from cohortmix.core.gaussian.model import ClassGaussians
 from cohortmix.core.gaussian.shrinkage import RIDGE, class_covariances, clean, operator_norm, shrink, unseen
 from cohortmix.core.privacy.meter import Answer
-from cohortmix.core.privacy.query import DIAGONAL, OFF_DIAGONAL, ClassMoment, LevelMoment, LevelSum
+from cohortmix.core.privacy.questions.class_moment import ClassMoment
+from cohortmix.core.privacy.questions.coordinates import DIAGONAL, OFF_DIAGONAL
+from cohortmix.core.privacy.questions.level_moment import LevelMoment
+from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.plan import Plan
 from cohortmix.core.steps.smooth import simplex
 
-SUM_UNIT, MOMENT_UNIT = 1 << 20, 1 << 12  # lattice steps of a level of 1
+SUM_STEPS, MOMENT_STEPS = 1 << 20, 1 << 12  # of the lattice, for a level of 1: in sums and in moments
 DIVISOR = 1 << 14  # lattice steps of an entry of a direction
 FIRST = Fraction(3, 100)  # of mu^2, for the centre and again for the spread
 MOMENT, SUMS = Fraction(25, 100), Fraction(25, 100)  # in a wide table; the rest is for the moments within classes
@@ -46,8 +49,8 @@ def learn(vault: Vault, plan: Plan) -> tuple[ClassGaussians, Answer]:
 
     Guarantee
     ---------
-    test_sensitivity_of_noisy_level_sum, test_sensitivity_of_noisy_level_moment,
-    test_sensitivity_of_noisy_class_moment. mu-GDP for the replacement of one patient, mu^2 = the sum of the
+    test_sensitivity_of_level_sum, test_sensitivity_of_level_moment,
+    test_sensitivity_of_class_moment. mu-GDP for the replacement of one patient, mu^2 = the sum of the
     answers' mu2 <= the plan's. Each question follows from the schema, N, mu and the answers before it. Public:
     the plan.
     """
@@ -78,27 +81,27 @@ def _within(
     entries = np.rint(directions.T * DIVISOR).astype(int).tolist()
     directions = np.array(entries, dtype=np.float64).T / DIVISOR
     across: Array = every @ directions
-    radius = round(CLASS_RADIUS * sqrt(float(np.sum(directions * across))) * MOMENT_UNIT)
+    radius = round(CLASS_RADIUS * sqrt(float(np.sum(directions * across))) * MOMENT_STEPS)
     query = ClassMoment(
-        levels.coordinates(MOMENT_UNIT),
+        levels.coordinates(MOMENT_STEPS),
         tuple(tuple(row) for row in entries),
         DIVISOR,
         radius,
         round(LABEL * radius),
-        MOMENT_UNIT,
+        MOMENT_STEPS,
     )
-    answer = vault.noisy_class_moment(query, plan.mu2 * (1 - 2 * FIRST - spent))
+    answer = vault.answer(query, plan.mu2 * (1 - 2 * FIRST - spent))
     loadings: Array = np.asarray(np.linalg.solve(directions.T @ across, across.T).T)
     residual: Array = np.asarray(np.zeros_like(every) if total is None else total - loadings @ across.T)
     of_classes = denoise(answer, query, len(plan.schema.classes), plan.patients)
-    mass_std = answer.std * (query.unit / query.label_weight) ** 2
+    mass_std = answer.std * (query.level_unit / query.label_weight) ** 2
     return ClassGaussians(levels, *of_classes, directions, loadings, residual, mass_std), answer
 
 
 def denoise(answer: Answer, query: ClassMoment, classes: int, patients: int) -> tuple[Array, Array, Array]:
     """Masses (C,), centroids (C, D) and covariances (C, D, D) from the moments within classes."""
     noisy = np.stack([_matrix(each, query.width) for each in answer.estimate.reshape(classes, -1)])
-    weight, s = query.label_weight / query.unit, answer.std * OFF
+    weight, s = query.label_weight / query.level_unit, answer.std * OFF
     masses = patients * simplex(noisy[:, -1, -1] / weight**2 / patients, min(1 / patients, 0.5 / classes))
     means, noise2 = noisy[:, :-1, -1] / weight / masses[:, None], (s / weight / masses) ** 2
     size = query.width - 1
@@ -116,14 +119,12 @@ def denoise(answer: Answer, query: ClassMoment, classes: int, patients: int) -> 
 def _directions(vault: Vault, plan: Plan, levels: Levels) -> tuple[Levels, Array, Array]:
     """Levels from the mean of all, their covariance, and directions (K, D) in which classes are looked at."""
     size, n = len(levels.axes), plan.patients
-    r = _steps(RADIUS, levels, MOMENT_UNIT)
-    moment = vault.noisy_level_moment(
-        LevelMoment(levels.coordinates(MOMENT_UNIT), r, MOMENT_UNIT), plan.mu2 * MOMENT
-    )
-    r = _steps(RADIUS, levels, SUM_UNIT)
-    sums = vault.noisy_level_sum(LevelSum(levels.coordinates(SUM_UNIT), r, r, SUM_UNIT), plan.mu2 * SUMS)
+    r = _steps(RADIUS, levels, MOMENT_STEPS)
+    moment = vault.answer(LevelMoment(levels.coordinates(MOMENT_STEPS), r, MOMENT_STEPS), plan.mu2 * MOMENT)
+    r = _steps(RADIUS, levels, SUM_STEPS)
+    sums = vault.answer(LevelSum(levels.coordinates(SUM_STEPS), r, r, SUM_STEPS), plan.mu2 * SUMS)
     flat = sums.estimate.reshape(-1, size + 1)
-    masses = n * simplex(flat[:, -1] / (r / SUM_UNIT) / n, min(1 / n, 0.5 / len(flat)))
+    masses = n * simplex(flat[:, -1] / (r / SUM_STEPS) / n, min(1 / n, 0.5 / len(flat)))
     every = flat[:, :-1].sum(axis=0) / n
     apart, noise2, share = flat[:, :-1] / masses[:, None] - every, (sums.std / masses) ** 2, masses / n
     noisy = _matrix(moment.estimate, size) / n - np.outer(every, every)
@@ -162,8 +163,8 @@ def _stretched(model: ClassGaussians, spread: float) -> ClassGaussians:
 
 def _first(vault: Vault, levels: Levels, plan: Plan, spread: bool = False) -> Answer:
     """Sums of t over all patients, or of its distance from the centre."""
-    query = LevelSum(levels.coordinates(SUM_UNIT, spread), _steps(FIRST_RADIUS, levels, SUM_UNIT), 0, SUM_UNIT)
-    return vault.noisy_level_sum(query, plan.mu2 * FIRST)
+    query = LevelSum(levels.coordinates(SUM_STEPS, spread), _steps(FIRST_RADIUS, levels, SUM_STEPS), 0, SUM_STEPS)
+    return vault.answer(query, plan.mu2 * FIRST)
 
 
 def _centre(levels: Levels, sums: Array, patients: int) -> Array:

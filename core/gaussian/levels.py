@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.schema import Category, Date
-from cohortmix.core.privacy.query import Coordinate
+from cohortmix.core.privacy.questions.coordinates import Coordinate
 
 FURTHEST = 10.0  # a level beyond so many scales from the centre counts as if it were there
 SHARE_SCALE = 0.5  # of a coordinate that is 0 or 1: its largest standard deviation

@@ -21,7 +21,7 @@ class Answer:
     unit : noise steps per patient: `values / unit` estimates the sum.
     sensitivity2 : squared L2 sensitivity, in noise steps^2.
     mu2 : sensitivity2 / sigma^2, what it cost.
-    question : SHA-256 of the query.
+    question : SHA-256 of the question.
     """
 
     values: NDArray[np.int64]
@@ -47,7 +47,7 @@ class BudgetExceeded(Exception):  # noqa: N818 (the field's own word)
 
 
 class Meter(Protocol):
-    """Where answers are paid for and kept; a site's ledger implements it, `MemoryMeter` for one process.
+    """Where answers are paid for and kept; a site's ledger implements it, `memory_meter` for one process.
 
     `index` counts the questions of one request. An answer is durable before anything reads it: a re-run
     then finds it here and draws only what is missing.
@@ -61,31 +61,3 @@ class Meter(Protocol):
 
     def store(self, index: int, answer: Answer) -> None:
         """Make an answer durable."""
-
-
-class MemoryMeter:
-    """A meter for one process, with a limit on the sum of mu^2."""
-
-    def __init__(self, limit: Fraction) -> None:
-        self.limit = limit
-        self.answers: dict[int, Answer] = {}
-        self._paid: dict[int, tuple[str, Fraction]] = {}
-
-    @property
-    def spent(self) -> Fraction:
-        """Sum of mu^2 so far."""
-        return sum((mu2 for _, mu2 in self._paid.values()), Fraction(0))
-
-    def load(self, index: int) -> Answer | None:
-        return self.answers.get(index)
-
-    def debit(self, index: int, question: str, mu2: Fraction) -> None:
-        if index in self._paid and self._paid[index] != (question, mu2):
-            raise BudgetExceeded(f"question {index} was already paid for and differs; start a new request")
-        if index not in self._paid and self.spent + mu2 > self.limit:
-            spent, asked, cap = (float(x) ** 0.5 for x in (self.spent, mu2, self.limit))
-            raise BudgetExceeded(f"spent mu={spent:.4g}, asked mu={asked:.4g}, cap mu={cap:.4g}")
-        self._paid[index] = (question, mu2)
-
-    def store(self, index: int, answer: Answer) -> None:
-        self.answers[index] = answer

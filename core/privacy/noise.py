@@ -19,10 +19,6 @@ VALUE_LIMIT: Final = 2**62
 _DOUBLE_BITS: Final = 53
 
 
-NOT_PRIVATE: Final = "NOT PRIVATE: test noise"
-"""What every output says that rests on a source which gives no privacy."""
-
-
 class AddNoise(Protocol):
     """What the vault is given of a source: its `add`, which says nothing of where the noise comes from.
 
@@ -30,21 +26,6 @@ class AddNoise(Protocol):
     """
 
     def __call__(self, values: NDArray[np.int64], sigma: int, purpose: str, /) -> NDArray[np.int64]:
-        """`values` plus independent noise of scale `sigma` on each; see `OpenDPNoise.add`."""
-
-
-class NoiseSource(Protocol):
-    """Adds Gaussian noise to a vector of integers."""
-
-    @property
-    def name(self) -> str:
-        """What outputs say about the noise: "opendp", or "TEST" for a source that gives no privacy."""
-
-    @property
-    def private(self) -> bool:
-        """Whether a guarantee may rest on this source."""
-
-    def add(self, values: NDArray[np.int64], sigma: int, purpose: str) -> NDArray[np.int64]:
         """`values` plus independent noise of scale `sigma` on each; see `OpenDPNoise.add`."""
 
 
@@ -102,10 +83,7 @@ def check(values: NDArray[np.int64], sigma: int) -> None:
     if not MIN_SIGMA <= sigma <= MAX_SIGMA:
         raise ValueError(f"sigma must lie between 2^32 and 2^58 lattice steps; got sigma={sigma}.")
     if int(sigma) != sigma or int(float(sigma)) != int(sigma):
-        raise ValueError(
-            f"sigma must be an integer of at most 53 significant bits; got sigma={sigma}. Round it up with "
-            "ceil_sqrt."
-        )
+        raise ValueError(f"sigma must be an integer of at most 53 significant bits, see ceil_sqrt; got {sigma=}.")
     if values.ndim != 1 or values.dtype != np.int64:
         raise ValueError(f"Noise is added to an int64 vector; got {values.ndim} axes of {values.dtype}.")
     if np.any((values <= -VALUE_LIMIT) | (values >= VALUE_LIMIT)):

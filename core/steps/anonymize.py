@@ -21,9 +21,11 @@ from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.schema import Category
 from cohortmix.core.privacy.meter import Answer
-from cohortmix.core.privacy.query import Block, MomentQuery, SumQuery
+from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
+from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.centroids import Margins
+from cohortmix.core.steps.plan import noise_of
 from cohortmix.core.steps.smooth import simplex, smooth
 
 UNIT = 1 << 20  # lattice steps per patient of answer A
@@ -51,7 +53,7 @@ class ClassSums:
     s_a: float
 
 
-def sum_query(encoding: Encoding) -> SumQuery:
+def sum_query(encoding: Encoding) -> ClassMarginals:
     """The question of answer A: runs with weight 1, fine cells 0.7, categories 1, the class sqrt(D/4)."""
     blocks = []
     for column, cells in enumerate(encoding.features):
@@ -59,12 +61,12 @@ def sum_query(encoding: Encoding) -> SumQuery:
         if cells.coarse is not None:
             blocks.append(Block(column, cells.coarse, UNIT))
         blocks.append(Block(column, fine, UNIT if cells.coarse is None else round(FINE * UNIT)))
-    return SumQuery(tuple(blocks), round(sqrt(len(encoding.features) / 4) * UNIT), UNIT)
+    return ClassMarginals(tuple(blocks), round(sqrt(len(encoding.features) / 4) * UNIT), UNIT)
 
 
 def noise_a(encoding: Encoding, mu2: float) -> float:
-    """s_A in patients: sqrt(2) R / mu, R the norm of a record's vector of answer A."""
-    return sqrt(2 * sum_query(encoding).bound2 / mu2) / UNIT
+    """s_A in patients: sqrt(2) B / mu, B the norm of a record's vector of answer A."""
+    return noise_of(sum_query(encoding), mu2)
 
 
 def answer_a(vault: Vault, encoding: Encoding, mu2: Fraction) -> Answer:
@@ -72,10 +74,10 @@ def answer_a(vault: Vault, encoding: Encoding, mu2: Fraction) -> Answer:
 
     Guarantee
     ---------
-    test_sensitivity_of_noisy_sum. mu-GDP for the replacement of one patient, mu^2 = the answer's mu2 <= `mu2`.
-    Public: the schema, N.
+    test_sensitivity_of_class_marginals. mu-GDP for the replacement of one patient, mu^2 = the answer's
+    mu2 <= `mu2`. Public: the schema, N.
     """
-    return vault.noisy_sum(sum_query(encoding), mu2)
+    return vault.answer(sum_query(encoding), mu2)
 
 
 def answer_b(vault: Vault, groups: Groups, mu2: Fraction) -> Answer:
@@ -83,10 +85,10 @@ def answer_b(vault: Vault, groups: Groups, mu2: Fraction) -> Answer:
 
     Guarantee
     ---------
-    test_sensitivity_of_noisy_second_moment. mu-GDP for the replacement of one patient, mu^2 = the answer's
+    test_sensitivity_of_pair_tables. mu-GDP for the replacement of one patient, mu^2 = the answer's
     mu2 <= `mu2`. Public: the groups (they come from answers A), N.
     """
-    return vault.noisy_second_moment(MomentQuery(groups.of_cells), mu2)
+    return vault.answer(PairTables(groups.of_cells), mu2)
 
 
 def add_answers(answers: Sequence[Answer]) -> tuple[NDArray[np.float64], float]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cohortmix.core.data.encoding import Encoding, one_hot
 from cohortmix.core.data.sampling import draw_groups, systematic
 from cohortmix.core.privacy.meter import Answer
-from cohortmix.core.privacy.query import MomentQuery
+from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import anonymize, approximate
 from cohortmix.core.steps.adapt import adapt, choose_support
@@ -105,7 +105,7 @@ def moments(
     """Answers A and B of a site, as what the mixture of these classes is fitted to."""
     encoding = Encoding.of(plan.schema)
     sums, known = _sums(encoding, own.estimate, own.std, plan.patients)
-    query = MomentQuery(common.groups.of_cells)
+    query = PairTables(common.groups.of_cells)
     pairs = np.zeros((len(plan.schema.classes), *query.pairs.shape))
     pairs[:, query.pairs] = answer.estimate.reshape(len(pairs), -1)
     pairs += pairs.transpose(0, 2, 1)

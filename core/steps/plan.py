@@ -9,6 +9,8 @@ from math import sqrt
 import numpy as np
 
 from cohortmix.core.data.schema import Schema
+from cohortmix.core.privacy.questions.class_marginals import ClassMarginals
+from cohortmix.core.privacy.questions.pair_tables import PairTables
 
 SUPPORT, TARGETS = 50, 10_000  # inducing points; records drawn from the mixture that they learn from
 ROOM = 2  # components of l_min patients per class, for a site to measure answer B
@@ -81,8 +83,13 @@ class Plan:
 
 
 def noise_b(features: int, mu2: float) -> float:
-    """s_B in patients: sqrt(D(D-1)) / mu."""
-    return sqrt(features * (features - 1) / mu2)
+    """s_B in patients: sqrt(D(D-1)) / mu, whatever the groups."""
+    return noise_of(PairTables(((0,),) * features), mu2)
+
+
+def noise_of(question: ClassMarginals | PairTables, mu2: float) -> float:
+    """Standard deviation Delta / mu of an entry of weight 1, in patients, before sigma is rounded up."""
+    return sqrt(question.sensitivity2(cap=1) / mu2) / question.unit  # of cells, it is the same for every cap
 
 
 def l_min(s_b: float) -> float:

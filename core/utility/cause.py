@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.cell import category_text, whole_text
 from cohortmix.core.data.schema import Category, Column, Date
-from cohortmix.core.data.table import is_nested, python_values, simple
+from cohortmix.core.data.values import is_nested, python_values, simple
 
 _TRUTH = ("true|false|yes|no|ja|nein|oui|non|wahr|falsch", "they are truth values; declare a category for them")
 _OF_A_NUMBER = (

@@ -17,23 +17,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cohortmix.core.data.cell import time_of
+from cohortmix.core.data.encoding import bounds
 from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
 from cohortmix.core.data.table import (
     InputError,
     Source,
-    bounds,
-    category_codes,
-    each_distinct,
-    is_nested,
     is_null,
-    numbers,
-    patient_keys,
     plain,
     quoted,
     require_columns,
     require_exact_codes,
-    simple,
 )
+from cohortmix.core.data.values import category_codes, each_distinct, is_nested, numbers, patient_keys, simple
 from cohortmix.core.utility.cause import likely
 
 MOST_UNREADABLE = 0.05  # of a column's values, unless `outside: clip` is written: more is a wrong format, not dirt

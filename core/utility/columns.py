@@ -15,15 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cohortmix.core.data.schema import Category, Column, Schema
-from cohortmix.core.data.table import (
-    Source,
-    TableSource,
-    category_codes,
-    numbers,
-    patient_keys,
-    plain,
-    require_columns,
-)
+from cohortmix.core.data.table import Source, TableSource, plain, require_columns
+from cohortmix.core.data.values import category_codes, numbers, patient_keys
 
 Table: TypeAlias = pd.DataFrame | pa.Table | Source
 Values: TypeAlias = dict[str, NDArray[np.float64]]

@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from cohortmix.core.data.encoding import bounds
 from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
-from cohortmix.core.data.table import InputError, bounds
+from cohortmix.core.data.table import InputError
 from cohortmix.core.utility.columns import Table, Values, read
 
 CELLS = 10  # of a number's range, where marginals are compared

@@ -12,7 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
-from cohortmix.core.data.table import InputError, category_codes, quoted
+from cohortmix.core.data.table import InputError, quoted
+from cohortmix.core.data.values import category_codes
 
 
 @dataclass(frozen=True)

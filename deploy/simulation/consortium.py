@@ -24,7 +24,8 @@ from cohortmix.client.table.data import open_table
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.budget import Budget
-from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.privacy.noise import OpenDPNoise
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.protocol.fields import exact
 from cohortmix.protocol.local.keyfile import read_key, write_key
 from cohortmix.protocol.messages import Description, SignedStudy, SiteEntry, StudySpec, decode

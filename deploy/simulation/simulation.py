@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.data.table import InputError, TableSource, patient_keys
+from cohortmix.core.data.table import InputError, TableSource
+from cohortmix.core.data.values import patient_keys
 from cohortmix.core.utility.check import MOST_UNREADABLE, check
 from cohortmix.deploy.simulation.consortium import Consortium, Terms
 from cohortmix.deploy.simulation.engines import Engine, run, silent

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.cell import category_text
 from cohortmix.core.data.schema import Category, Schema
-from cohortmix.core.data.table import InputError, category_codes, patient_keys, plain
+from cohortmix.core.data.table import InputError, plain
+from cohortmix.core.data.values import category_codes, patient_keys
 
 
 @dataclass(frozen=True, eq=False)

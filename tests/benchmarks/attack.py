@@ -41,7 +41,8 @@ from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.audit.replay import Mechanism, Replays, run
 from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.privacy.meter import Answer
-from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.privacy.noise import OpenDPNoise
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.steps import approximate, plan
 from cohortmix.core.synthesis import Release, synthesize
 from cohortmix.core.utility.evaluate import auc, boosted_trees, train_synthetic_test_real

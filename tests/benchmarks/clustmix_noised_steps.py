@@ -30,9 +30,11 @@ from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.budget import Budget
-from cohortmix.core.privacy.meter import Answer, MemoryMeter
-from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
-from cohortmix.core.privacy.query import Block, SumQuery
+from cohortmix.core.privacy.memory_meter import MemoryMeter
+from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.privacy.noise import OpenDPNoise
+from cohortmix.core.privacy.noise_source import NoiseSource
+from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.anonymize import choose_groups
@@ -65,7 +67,7 @@ def synthesize(table: pd.DataFrame, schema: Schema, budget: Budget, noise: Noise
     common = pipeline.common([plan], [own])
     site = pipeline.centroids(vault, plan, common, own, hashlib.sha256(own.values.tobytes()).digest())
     cells = adapted_cells(plan, common, site)
-    answer = vault.noisy_sum(mixing(cells), meter.limit * LAST)
+    answer = vault.answer(mixing(cells), meter.limit * LAST)
     common, site = remixed(schema, common, site, cells, answer)
     answers = tuple(meter.answers.values())
     return Release(schema, common, site, answers, resolved, vault.patients, noise.name, noise.private)
@@ -83,10 +85,10 @@ def adapted_cells(plan: Plan, common: Common, site: SiteCentroids) -> Groups:
     return choose_groups(encoding, margins, sqrt(plan.s_b / plan.patients))
 
 
-def mixing(cells: Groups) -> SumQuery:
+def mixing(cells: Groups) -> ClassMarginals:
     """The question of the last step: class sums over the adapted cells, and class masses as in answer A."""
     blocks = tuple(Block(column, of, UNIT) for column, of in enumerate(cells))
-    return SumQuery(blocks, round(sqrt(len(cells) / 4) * UNIT), UNIT)
+    return ClassMarginals(blocks, round(sqrt(len(cells) / 4) * UNIT), UNIT)
 
 
 def remixed(

@@ -23,7 +23,8 @@ import pandas as pd
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.schema import Category, Date, Schema
 from cohortmix.core.data.table import TableSource
-from cohortmix.core.privacy.meter import Answer, MemoryMeter
+from cohortmix.core.privacy.memory_meter import MemoryMeter
+from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import anonymize, pipeline
 from cohortmix.core.steps.plan import Plan

@@ -15,14 +15,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cohortmix.core.data.encoding import UNKNOWN, Encoding
+from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
+from cohortmix.core.data.reading import UNKNOWN
 from cohortmix.core.data.rows import rows_of_cells
 from cohortmix.core.data.schema import SITE, Schema
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.gaussian.levels import Levels
-from cohortmix.core.privacy.meter import MemoryMeter
-from cohortmix.core.privacy.noise import MIN_SIGMA, NoiseSource
+from cohortmix.core.privacy.memory_meter import MemoryMeter
+from cohortmix.core.privacy.noise import MIN_SIGMA
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.release.pool import Pool
 from cohortmix.core.release.records import draw
@@ -41,7 +43,7 @@ def label_star(
 
     Guarantee
     ---------
-    That of `Vault.noisy_sum`: mu-GDP at each site for the replacement of one patient. Public: the schema, N.
+    That of `ClassMarginals`: mu-GDP at each site for the replacement of one patient. Public: the schema, N.
     """
     encoding, mu2 = Encoding.of(schema), Fraction(mu) ** 2
     vaults = [

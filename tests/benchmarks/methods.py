@@ -21,7 +21,8 @@ from cohortmix.core import Budget
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.schema import Category, Schema
 from cohortmix.core.privacy.budget import ResolvedBudget
-from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.privacy.noise import OpenDPNoise
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.release.condensed import PooledSupport
 from cohortmix.core.steps.centroids import SiteCentroids
 from cohortmix.core.synthesis import synthesize

@@ -21,7 +21,7 @@ from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.schema import SITE, Schema
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.budget import Budget
-from cohortmix.core.privacy.noise import NOT_PRIVATE, NoiseSource
+from cohortmix.core.privacy.noise_source import NOT_PRIVATE, NoiseSource
 from cohortmix.core.release.pool import Pool
 from cohortmix.core.steps import approximate
 from cohortmix.core.synthesis import Release, synthesize

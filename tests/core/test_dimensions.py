@@ -16,7 +16,7 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.dimensions import MOST_RUNS, MOST_VALUES, most_groups, most_kappa, of_cells, of_gaussians
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.noise import MIN_SIGMA
-from cohortmix.core.privacy.query import MomentQuery
+from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.steps.anonymize import choose_groups, sum_query
 from cohortmix.core.steps.centroids import Margins
 
@@ -91,7 +91,7 @@ def test_with_a_group_for_each_cell_the_bound_is_what_is_asked() -> None:
         "  y: {type: category, values: [a, b]}\n"
     )
     encoding = Encoding.of(schema)
-    pairs = MomentQuery(tuple(tuple(range(size)) for size in encoding.sizes)).pairs
+    pairs = PairTables(tuple(tuple(range(size)) for size in encoding.sizes)).pairs
     assert of_cells(encoding) == 2 * (sum_query(encoding).width + int(pairs.sum()))
     assert most_kappa(schema) == gdp.kappa(of_cells(encoding), MIN_SIGMA)
 

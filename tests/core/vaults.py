@@ -1,8 +1,8 @@
-"""A small table, six queries, and a vault that answers without noise."""
+"""A small table, six questions, and a vault that answers without noise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -13,8 +13,13 @@ from numpy.typing import NDArray
 
 from cohortmix.core import Schema
 from cohortmix.core.data.encoding import Encoding
-from cohortmix.core.privacy.meter import Answer, MemoryMeter
-from cohortmix.core.privacy.query import ClassMoment, Coordinate, LevelMoment, LevelSum, MomentQuery, SumQuery
+from cohortmix.core.privacy.memory_meter import MemoryMeter
+from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.privacy.questions.class_moment import ClassMoment
+from cohortmix.core.privacy.questions.coordinates import Coordinate
+from cohortmix.core.privacy.questions.level_moment import LevelMoment
+from cohortmix.core.privacy.questions.level_sum import LevelSum
+from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.anonymize import sum_query
 
@@ -34,7 +39,7 @@ columns:
 BY_ROW = SCHEMA.model_copy(update={"patient_key": None})
 ENCODING = Encoding.of(SCHEMA)
 SUMS = sum_query(ENCODING)
-MOMENTS = MomentQuery(tuple(tuple(cell % 3 for cell in range(size)) for size in ENCODING.sizes))
+MOMENTS = PairTables(tuple(tuple(cell % 3 for cell in range(size)) for size in ENCODING.sizes))
 LEVELS = tuple(
     Coordinate(column, tuple(7 * cell % 23 - 9 for cell in range(ENCODING.sizes[column])))
     for column in (0, 2, 1, 0)
@@ -97,15 +102,8 @@ def open_vault(source: Any, schema: Schema = SCHEMA, noise: Any = None, limit: i
 
 
 def ask(opened: Vault, query: Any, mu2: Fraction = MU2) -> Answer:
-    """The question that a query is for."""
-    questions: dict[type, Callable[[Any, Fraction], Answer]] = {
-        SumQuery: opened.noisy_sum,
-        MomentQuery: opened.noisy_second_moment,
-        LevelSum: opened.noisy_level_sum,
-        LevelMoment: opened.noisy_level_moment,
-        ClassMoment: opened.noisy_class_moment,
-    }
-    return questions[type(query)](query, mu2)
+    """The answer to a question of any type."""
+    return opened.answer(query, mu2)
 
 
 class CountingNoise(NoNoise):

@@ -27,7 +27,7 @@ from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.audit.replay import Tape
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import Source
-from cohortmix.core.privacy.noise import NoiseSource
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (

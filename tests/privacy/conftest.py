@@ -24,7 +24,7 @@ from channels import (
 )
 
 from cohortmix.client.ledger.ledger import Ledger
-from cohortmix.core.privacy.noise import NoiseSource
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.steps import adapt, approximate
 
 

@@ -13,8 +13,9 @@ from vaults import NoNoise
 from cohortmix.core import Schema
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.table import TableSource
-from cohortmix.core.privacy.meter import Answer, MemoryMeter
-from cohortmix.core.privacy.query import MomentQuery
+from cohortmix.core.privacy.memory_meter import MemoryMeter
+from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.anonymize import sum_query
 
@@ -95,6 +96,6 @@ def halves() -> tuple[tuple[int, ...], ...]:
 
 def both(tables: tuple[Rows, Rows], schema: Schema) -> list[tuple[Answer, Answer]]:
     """The two answers of both questions."""
-    sums = tuple(vault(source, schema).noisy_sum(sum_query(ENCODING), MU2) for source in tables)
-    moments = tuple(vault(source, schema).noisy_second_moment(MomentQuery(halves()), MU2) for source in tables)
+    sums = tuple(vault(source, schema).answer(sum_query(ENCODING), MU2) for source in tables)
+    moments = tuple(vault(source, schema).answer(PairTables(halves()), MU2) for source in tables)
     return [sums, moments]  # type: ignore[list-item]

@@ -27,8 +27,9 @@ from cohortmix.core.audit.replay import Replays, Run, distance2, run
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.table import TableSource
-from cohortmix.core.privacy.meter import Answer
-from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.privacy.noise import OpenDPNoise
+from cohortmix.core.privacy.noise_source import NoiseSource
+from cohortmix.core.privacy.questions.question import QUESTIONS
 from cohortmix.core.privacy.vault import Vault
 
 SCHEMA = Schema.from_yaml(
@@ -176,13 +177,9 @@ def test_the_statistic_of_real_noise_has_its_law(tables: dict[str, pa.Table], co
 def test_a_sensitivity_declared_too_small_is_caught(
     question: int, tables: dict[str, pa.Table], cohort: Cohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rightly = Vault._answer
-
-    def answer(self: Vault, query: Any, unit: int, sensitivity2: int, largest: int, mu2: Fraction) -> Answer:
-        declared = sensitivity2 * 9 // 10 if query is ASKED[question][0] else sensitivity2
-        return rightly(self, query, unit, declared, largest, mu2)
-
-    monkeypatch.setattr(Vault, "_answer", answer)
+    kind: Any = type(ASKED[question][0])
+    rightly = kind.sensitivity2
+    monkeypatch.setattr(kind, "sensitivity2", lambda asked, cap: rightly(asked, cap) * 9 // 10)
     violations = vault_on(tables, cohort).violations
     assert any(f"question {question} moved by 1.11" in text for text in violations)
     assert all(f"question {question} moved" in text for text in violations)
@@ -192,7 +189,8 @@ def test_a_missing_clip_is_caught_on_signed_numbers(
     tables: dict[str, pa.Table], cohort: Cohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert vault_on(tables, cohort).violations == []
-    monkeypatch.setattr("cohortmix.core.privacy.contributions.clip_rows", lambda z, bound2: z)
+    for kind in QUESTIONS:
+        monkeypatch.setattr(f"{kind.__module__}.clip_rows", lambda z, bound2: z)
     moved = {text.split(" moved ")[0].split()[-1] for text in vault_on(tables, cohort).violations}
     assert moved == {"2", "3", "4"}  # one-hot cells are never longer than their bound
 

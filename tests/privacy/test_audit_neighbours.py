@@ -14,10 +14,10 @@ from cohortmix.core import Schema
 from cohortmix.core.audit.neighbours import KEY, MANY_ROWS, ODD, Cohort, at_random, made_up, worst
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.audit.pairs import level_questions, questions
-from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.encoding import Encoding, bounds
 from cohortmix.core.data.groups import Groups
-from cohortmix.core.data.table import InputError, TableSource, bounds
-from cohortmix.core.privacy.meter import MemoryMeter
+from cohortmix.core.data.table import InputError, TableSource
+from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
 
 SCHEMA = Schema.from_yaml(

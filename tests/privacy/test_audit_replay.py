@@ -19,7 +19,7 @@ from cohortmix.core.audit.replay import Mechanism, Replays, Run, ask, difference
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.meter import Answer
-from cohortmix.core.privacy.noise import NoiseSource
+from cohortmix.core.privacy.noise_source import NoiseSource
 
 SCHEMA = Schema.from_yaml(
     """

@@ -109,7 +109,7 @@ def test_a_fault_that_no_longer_fits_is_named(tmp_path: Path, old: str, found: i
 
 def test_a_copy_holds_all_that_a_test_reads(tmp_path: Path) -> None:
     copy(tmp_path)
-    assert (tmp_path / "lib/cohortmix/core/vault.py").samefile(tmp_path / "core/privacy/vault.py")
+    assert (tmp_path / "lib/cohortmix/core/privacy/vault.py").samefile(tmp_path / "core/privacy/vault.py")
     for name in ("core", "deploy/demo", "tests/privacy"):
         there = {file.name for file in (ROOT / name).iterdir() if file.is_file()}
         assert {file.name for file in (tmp_path / name).iterdir() if file.is_file()} == there

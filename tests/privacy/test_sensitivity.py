@@ -15,7 +15,8 @@ from extremes import CAP, ENCODING, HIGH, LOW, MU2, NUMBERS, SCHEMA, Row, Rows, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortmix.core.privacy.query import Block, MomentQuery, SumQuery
+from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
+from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.steps.anonymize import sum_query
 
 FAR = [float("nan"), float("inf"), float("-inf"), 1e308, -1e308, -0.0, 0.0, 5e-324, -5e-324, 2.0**53 + 2, None]
@@ -56,12 +57,12 @@ def neighbours(draw: st.DrawFn) -> tuple[Rows, Rows]:
 
 
 @st.composite
-def sum_queries(draw: st.DrawFn) -> SumQuery:
+def sum_queries(draw: st.DrawFn) -> ClassMarginals:
     blocks = []
     for column in draw(st.lists(st.integers(0, len(ENCODING.sizes) - 1), min_size=1, max_size=5)):
         slots = draw(maps(ENCODING.sizes[column]))
         blocks.append(Block(column, slots, draw(st.integers(1, 1 << 20))))
-    return SumQuery(tuple(blocks), draw(st.integers(1, 1 << 20)), 1 << 10)
+    return ClassMarginals(tuple(blocks), draw(st.integers(1, 1 << 20)), 1 << 10)
 
 
 def maps(size: int) -> st.SearchStrategy[tuple[int, ...]]:
@@ -73,8 +74,8 @@ def maps(size: int) -> st.SearchStrategy[tuple[int, ...]]:
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(neighbours(), st.one_of(st.just(sum_query(ENCODING)), sum_queries()))
-def test_sensitivity_of_noisy_sum(tables: tuple[Rows, Rows], query: SumQuery) -> None:
-    one, other = (vault(source).noisy_sum(query, MU2) for source in tables)
+def test_sensitivity_of_class_marginals(tables: tuple[Rows, Rows], query: ClassMarginals) -> None:
+    one, other = (vault(source).answer(query, MU2) for source in tables)
     assert distance2(one, other) <= one.sensitivity2 == other.sensitivity2
     assert one.sensitivity2 * query.unit**2 == 2 * query.bound2 * one.unit**2
     assert one.mu2 == Fraction(one.sensitivity2, one.sigma**2) <= MU2
@@ -82,8 +83,8 @@ def test_sensitivity_of_noisy_sum(tables: tuple[Rows, Rows], query: SumQuery) ->
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(neighbours(), st.tuples(*(maps(size) for size in ENCODING.sizes)))
-def test_sensitivity_of_noisy_second_moment(tables: tuple[Rows, Rows], groups: tuple[Any, ...]) -> None:
-    one, other = (vault(source).noisy_second_moment(MomentQuery(groups), MU2) for source in tables)
+def test_sensitivity_of_pair_tables(tables: tuple[Rows, Rows], groups: tuple[Any, ...]) -> None:
+    one, other = (vault(source).answer(PairTables(groups), MU2) for source in tables)
     q = len(groups)
     assert distance2(one, other) <= one.sensitivity2 == other.sensitivity2
     assert one.sensitivity2 == q * (q - 1) * one.unit**2

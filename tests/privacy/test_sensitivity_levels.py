@@ -6,7 +6,9 @@ answer itself states, `Answer.sensitivity2`; the names of the tests are those in
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from math import isqrt
 from typing import Any
@@ -21,9 +23,13 @@ from vaults import NoNoise
 
 from cohortmix.core import Schema
 from cohortmix.core.data.encoding import Encoding
-from cohortmix.core.privacy import contributions
-from cohortmix.core.privacy.meter import Answer, MemoryMeter
-from cohortmix.core.privacy.query import DIAGONAL, OFF_DIAGONAL, ClassMoment, Coordinate, LevelMoment, LevelSum
+from cohortmix.core.privacy.memory_meter import MemoryMeter
+from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.privacy.questions.class_moment import ClassMoment
+from cohortmix.core.privacy.questions.coordinates import DIAGONAL, OFF_DIAGONAL, Coordinate, weights
+from cohortmix.core.privacy.questions.lattice import MOMENT_UNIT
+from cohortmix.core.privacy.questions.level_moment import LevelMoment
+from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.vault import Vault
 
 CAP = 4
@@ -111,10 +117,10 @@ SCALES = st.sampled_from([1, 7, 1 << 10, 1 << 20])
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(neighbours(), SCALES, st.data())
-def test_sensitivity_of_noisy_level_sum(tables: tuple[Rows, Rows], most: int, data: st.DataObject) -> None:
+def test_sensitivity_of_level_sum(tables: tuple[Rows, Rows], most: int, data: st.DataObject) -> None:
     radius, weight = (data.draw(st.integers(low, 2 * most)) for low in (1, 0))
     query = LevelSum(data.draw(coordinates(most)), radius, weight, most)
-    one, other = (opened(source).noisy_level_sum(query, MU2) for source in tables)
+    one, other = (opened(source).answer(query, MU2) for source in tables)
     assert distance2(one, other) <= one.sensitivity2 == other.sensitivity2
     within, across = 4 * radius**2 + min(CAP - 1, weight) ** 2, 2 * (radius**2 + weight**2)
     assert one.sensitivity2 * query.unit**2 == max(within, across) * one.unit**2
@@ -123,10 +129,10 @@ def test_sensitivity_of_noisy_level_sum(tables: tuple[Rows, Rows], most: int, da
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(neighbours(), SCALES, st.data())
-def test_sensitivity_of_noisy_level_moment(tables: tuple[Rows, Rows], most: int, data: st.DataObject) -> None:
+def test_sensitivity_of_level_moment(tables: tuple[Rows, Rows], most: int, data: st.DataObject) -> None:
     radius = data.draw(st.integers(1, 2 * most))
     query = LevelMoment(data.draw(coordinates(most)), radius, most)
-    one, other = (opened(source).noisy_level_moment(query, MU2) for source in tables)
+    one, other = (opened(source).answer(query, MU2) for source in tables)
     assert distance2(one, other) <= one.sensitivity2 == other.sensitivity2
     assert one.sensitivity2 * (DIAGONAL * most**2) ** 2 == 2 * (DIAGONAL * radius**2) ** 2 * one.unit**2
     assert one.mu2 == Fraction(one.sensitivity2, one.sigma**2) <= MU2
@@ -142,11 +148,11 @@ def projections(draw: st.DrawFn, size: int) -> tuple[tuple[tuple[int, ...], ...]
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(neighbours(), SCALES, st.data())
-def test_sensitivity_of_noisy_class_moment(tables: tuple[Rows, Rows], most: int, data: st.DataObject) -> None:
+def test_sensitivity_of_class_moment(tables: tuple[Rows, Rows], most: int, data: st.DataObject) -> None:
     parts = data.draw(coordinates(most))
     radius, weight = (data.draw(st.integers(1, 2 * most)) for _ in range(2))
     query = ClassMoment(parts, *data.draw(projections(len(parts))), radius, weight, most)
-    one, other = (opened(source).noisy_class_moment(query, MU2) for source in tables)
+    one, other = (opened(source).answer(query, MU2) for source in tables)
     assert distance2(one, other) <= one.sensitivity2 == other.sensitivity2
     norm2 = radius**2 + weight**2
     assert one.sensitivity2 * (DIAGONAL * most**2) ** 2 == 2 * (DIAGONAL * norm2) ** 2 * one.unit**2
@@ -156,8 +162,7 @@ def test_sensitivity_of_noisy_class_moment(tables: tuple[Rows, Rows], most: int,
 def test_the_weights_of_a_moment_keep_its_frobenius_norm() -> None:
     """(b M_ii, a M_ij) is no longer than b |M|_F, and hardly shorter."""
     assert OFF_DIAGONAL**2 <= 2 * DIAGONAL**2 < (OFF_DIAGONAL + 1) ** 2
-    query = LevelMoment((Coordinate(0, ()),) * 3, 1, 1)
-    assert query.weights.tolist() == [29, 41, 41, 29, 41, 29]
+    assert weights(3).tolist() == [29, 41, 41, 29, 41, 29]
 
 
 Question = LevelSum | LevelMoment | ClassMoment
@@ -178,12 +183,7 @@ def axis(at_low: int, at_high: int) -> Coordinate:
 def moved(query: Question, one: Patient, other: Patient, schema: Schema = SCHEMA) -> tuple[int, int]:
     """Squared distance of the exact answers, and the bound on it, where one patient is replaced by another."""
     vaults = [opened(Rows([patient, NOTHING], [], 3), schema) for patient in (one, other)]
-    ask = {
-        LevelSum: Vault.noisy_level_sum,
-        LevelMoment: Vault.noisy_level_moment,
-        ClassMoment: Vault.noisy_class_moment,
-    }[type(query)]
-    a, b = (ask(each, query, MU2) for each in vaults)  # type: ignore[operator]
+    a, b = (vault.answer(query, MU2) for vault in vaults)
     return distance2(a, b), a.sensitivity2
 
 
@@ -216,7 +216,7 @@ def test_the_bound_is_reached_however_many_rows_a_patient_has(query: Any, one: A
     scaled = {"coordinates": parts, "radius": fine * query.radius}
     if not isinstance(query, LevelMoment):
         scaled["label_weight"] = fine * query.label_weight
-    distance, bound = moved(type(query)(**vars(query) | scaled), [one] * rows, [other] * rows, schema)
+    distance, bound = moved(replace(query, **scaled), [one] * rows, [other] * rows, schema)
     assert 0.99 * bound <= distance <= bound
 
 
@@ -243,11 +243,11 @@ def rounded_down(z: NDArray[np.int64], parts: NDArray[np.int64]) -> NDArray[np.i
     return z // parts[:, None]
 
 
-def root_rounded_down(z: NDArray[np.int64], parts: NDArray[np.int64], unit: int) -> NDArray[np.int64]:
-    return z * np.array([isqrt(unit**2 // int(m)) for m in parts])[:, None] // unit
+def root_rounded_down(z: NDArray[np.int64], parts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return z * np.array([isqrt(MOMENT_UNIT**2 // int(m)) for m in parts])[:, None] // MOMENT_UNIT
 
 
-def undivided(z: NDArray[np.int64], parts: NDArray[np.int64], *unit: int) -> NDArray[np.int64]:
+def undivided(z: NDArray[np.int64], parts: NDArray[np.int64]) -> NDArray[np.int64]:
     return z
 
 
@@ -271,7 +271,7 @@ def test_without_it_the_bound_is_exceeded(
     """The clip, truncation towards zero, and the weights of rows; against a patient of whom nothing is known."""
     distance, bound = moved(query, [WELL_LOW] * rows, NOTHING)
     assert distance <= bound
-    monkeypatch.setattr(contributions, part, fault)
+    monkeypatch.setattr(sys.modules[type(query).__module__], part, fault)
     distance, bound = moved(query, [WELL_LOW] * rows, NOTHING)
     assert distance > bound
 

@@ -18,7 +18,8 @@ from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import Source
 from cohortmix.core.privacy.meter import Meter
-from cohortmix.core.privacy.noise import MIN_SIGMA, AddNoise, NoiseSource, OpenDPNoise
+from cohortmix.core.privacy.noise import MIN_SIGMA, AddNoise, OpenDPNoise
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.protocol.messages import SignedRelease, decode
 

@@ -33,7 +33,8 @@ from cohortmix.client.ledger.reservation import ANSWERED, Reservation
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.table import Source, TableSource
-from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.privacy.noise import OpenDPNoise
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.anonymize import sum_query
@@ -196,7 +197,7 @@ def test_an_answer_without_a_name_on_the_receipt_is_not_released(
     def asks_once_more(*given: Any) -> Any:
         done = plain(*given)
         vault = next((each for each in given if isinstance(each, Vault)), None) or here._vault(opened[-1])
-        vault.noisy_sum(sum_query(Encoding.of(SCHEMA)), Fraction(1, 10**9))
+        vault.answer(sum_query(Encoding.of(SCHEMA)), Fraction(1, 10**9))
         return done
 
     reserve = here._reserve

@@ -35,7 +35,8 @@ from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.schema import Schema, SchemaError
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.budget import MIN_PATIENTS
-from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
+from cohortmix.core.privacy.noise import OpenDPNoise
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
     Code,

@@ -17,7 +17,7 @@ from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy import gdp
-from cohortmix.core.privacy.meter import MemoryMeter
+from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import anonymize
 from cohortmix.protocol.messages import SiteEntry, StudySpec

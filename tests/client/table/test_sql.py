@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from cohortmix.client.table.data import open_table
 from cohortmix.client.table.sql import SqlSource
 from cohortmix.core.data.schema import Category, Schema
-from cohortmix.core.data.table import BATCH_ROWS, InputError, Source, category_codes, numbers, plain
+from cohortmix.core.data.table import BATCH_ROWS, InputError, Source, plain
+from cohortmix.core.data.values import category_codes, numbers
 from cohortmix.core.utility.check import check
 
 SCHEMA = Schema.from_yaml("""

@@ -27,7 +27,8 @@ from columns import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortmix.core.data.encoding import COARSE, UNKNOWN, Encoding, one_hot
+from cohortmix.core.data.encoding import COARSE, Encoding, one_hot
+from cohortmix.core.data.reading import UNKNOWN
 from cohortmix.core.data.schema import Category, Column, Number, Schema
 
 # The grid of numbers

@@ -22,8 +22,9 @@ from cohortmix.core.gaussian.learn import denoise, is_narrow
 from cohortmix.core.gaussian.levels import FURTHEST, Levels
 from cohortmix.core.gaussian.model import ClassGaussians, suits
 from cohortmix.core.privacy.meter import Answer
-from cohortmix.core.privacy.noise import NoiseSource
-from cohortmix.core.privacy.query import DIAGONAL, ClassMoment, weights
+from cohortmix.core.privacy.noise_source import NoiseSource
+from cohortmix.core.privacy.questions.class_moment import ClassMoment
+from cohortmix.core.privacy.questions.coordinates import DIAGONAL, weights
 from cohortmix.core.steps.adapt import adapt
 from cohortmix.core.steps.plan import Plan
 from cohortmix.core.synthesis import Release
@@ -148,7 +149,7 @@ def test_without_noise_the_moments_are_those_of_the_classes() -> None:
 
 def _entries(x: list[Any], query: ClassMoment) -> Any:
     """What a vault would say of classes of records in levels."""
-    psi = [np.column_stack([own * query.unit, np.full(len(own), query.label_weight)]) for own in x]
+    psi = [np.column_stack([own * query.level_unit, np.full(len(own), query.label_weight)]) for own in x]
     upper = np.triu_indices(query.width)
     return np.concatenate([(each.T @ each)[upper] * weights(query.width) for each in psi]).astype(np.int64)
 

@@ -9,8 +9,9 @@ from fractions import Fraction
 import pytest
 from vaults import MOMENTS, MU2, SCHEMA, SUMS, CountingNoise, NoNoise, Rows, open_vault, table
 
-from cohortmix.core.privacy.meter import Answer, BudgetExceeded, MemoryMeter
-from cohortmix.core.privacy.query import SumQuery
+from cohortmix.core.privacy.memory_meter import MemoryMeter
+from cohortmix.core.privacy.meter import Answer, BudgetExceeded
+from cohortmix.core.privacy.questions.class_marginals import ClassMarginals
 from cohortmix.core.privacy.vault import Vault
 
 
@@ -28,9 +29,9 @@ class BrokenMeter(MemoryMeter):
 def test_over_the_limit_nothing_is_drawn() -> None:
     meter, noise = MemoryMeter(Fraction(1, 100)), CountingNoise()
     opened = Vault(Rows(table()), SCHEMA, noise.add, meter)
-    opened.noisy_sum(SUMS, Fraction(64, 10_000))
+    opened.answer(SUMS, Fraction(64, 10_000))
     with pytest.raises(BudgetExceeded, match=r"spent mu=0\.08, asked mu=0\.08, cap mu=0\.1"):
-        opened.noisy_sum(SUMS, Fraction(64, 10_000))
+        opened.answer(SUMS, Fraction(64, 10_000))
     assert noise.draws == 1
     assert Fraction(639, 100_000) < meter.spent <= Fraction(64, 10_000)
 
@@ -42,13 +43,13 @@ def test_the_whole_limit_can_be_spent() -> None:
     with pytest.raises(BudgetExceeded):
         meter.debit(2, "c", Fraction(1, 10**9))
     opened = open_vault(Rows(table()), limit=1)
-    opened.noisy_sum(SUMS, Fraction(1, 4))
-    opened.noisy_second_moment(MOMENTS, Fraction(3, 4))
+    opened.answer(SUMS, Fraction(1, 4))
+    opened.answer(MOMENTS, Fraction(3, 4))
 
 
 def test_a_stored_answer_is_not_drawn_again() -> None:
     meter, noise = MemoryMeter(Fraction(1)), CountingNoise()
-    first, again = (Vault(Rows(table()), SCHEMA, noise.add, meter).noisy_sum(SUMS, MU2) for _ in range(2))
+    first, again = (Vault(Rows(table()), SCHEMA, noise.add, meter).answer(SUMS, MU2) for _ in range(2))
     assert again is first
     assert noise.draws == 1
     assert meter.spent == first.mu2
@@ -56,10 +57,10 @@ def test_a_stored_answer_is_not_drawn_again() -> None:
 
 def test_another_question_under_the_same_index_is_refused() -> None:
     meter, noise = MemoryMeter(Fraction(1)), CountingNoise()
-    Vault(Rows(table()), SCHEMA, noise.add, meter).noisy_sum(SUMS, MU2)
+    Vault(Rows(table()), SCHEMA, noise.add, meter).answer(SUMS, MU2)
     others: list[Callable[[Vault], Answer]] = [
-        lambda v: v.noisy_second_moment(MOMENTS, MU2),
-        lambda v: v.noisy_sum(SumQuery(SUMS.blocks[1:], SUMS.label_weight, SUMS.unit), MU2),
+        lambda v: v.answer(MOMENTS, MU2),
+        lambda v: v.answer(ClassMarginals(SUMS.blocks[1:], SUMS.label_weight, SUMS.unit), MU2),
     ]
     for ask in others:
         with pytest.raises(BudgetExceeded, match="another one"):
@@ -81,7 +82,7 @@ def test_a_question_that_was_paid_for_is_drawn_once_and_for_that_price() -> None
 def test_an_answer_that_cannot_be_stored_is_not_given() -> None:
     meter = BrokenMeter()
     with pytest.raises(OSError, match="no space"):
-        Vault(Rows(table()), SCHEMA, NoNoise().add, meter).noisy_sum(SUMS, MU2)
+        Vault(Rows(table()), SCHEMA, NoNoise().add, meter).answer(SUMS, MU2)
     assert meter.spent > 0
 
 
@@ -91,5 +92,5 @@ def test_what_is_given_is_what_was_stored() -> None:
             kept = Answer(answer.values * 0, answer.sigma, answer.unit, 1, answer.mu2, answer.question)
             super().store(index, kept)
 
-    given_ = Vault(Rows(table()), SCHEMA, NoNoise().add, Other(Fraction(1))).noisy_sum(SUMS, MU2)
+    given_ = Vault(Rows(table()), SCHEMA, NoNoise().add, Other(Fraction(1))).answer(SUMS, MU2)
     assert not given_.values.any()

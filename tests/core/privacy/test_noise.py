@@ -26,7 +26,8 @@ from scipy.stats import chi2, kstest
 
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.privacy import gdp
-from cohortmix.core.privacy.noise import MAX_SIGMA, MIN_SIGMA, VALUE_LIMIT, NoiseSource, OpenDPNoise, ceil_sqrt
+from cohortmix.core.privacy.noise import MAX_SIGMA, MIN_SIGMA, VALUE_LIMIT, OpenDPNoise, ceil_sqrt
+from cohortmix.core.privacy.noise_source import NoiseSource
 
 N = 20_000
 LEVEL = 1e-10

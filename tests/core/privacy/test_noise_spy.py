@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from vaults import ENCODING, LEVELS, QUERIES, SCHEMA, Rows, ask, open_vault, table
 
 from cohortmix.core import Budget, Schema, synthesize
-from cohortmix.core.privacy.meter import MemoryMeter
+from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.noise import MAX_SIGMA, MIN_SIGMA, VALUE_LIMIT, OpenDPNoise
-from cohortmix.core.privacy.query import LevelMoment, MomentQuery
+from cohortmix.core.privacy.questions.level_moment import LevelMoment
+from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.vault import Vault
 
 MANY = 10_000  # numbers of one answer: above every round number where a table of draws might end
@@ -105,7 +106,7 @@ def test_the_largest_values_come_through() -> None:
     assert 0.8 < noise.std() / MAX_SIGMA < 1.2  # nine deviations of the law of 1,000 draws
 
 
-EVERY_CELL = MomentQuery(tuple(tuple(range(size)) for size in ENCODING.sizes))
+EVERY_CELL = PairTables(tuple(tuple(range(size)) for size in ENCODING.sizes))
 MANY_LEVELS = LevelMoment(LEVELS[:1] * 100, 15, 8)  # 5,050 numbers
 
 

@@ -32,20 +32,16 @@ from vaults import (
 
 from cohortmix.core import Schema
 from cohortmix.core.audit.noise_keyed import KeyedNoise
-from cohortmix.core.privacy import contributions
-from cohortmix.core.privacy.meter import MemoryMeter
+from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.noise import MAX_SIGMA, MIN_SIGMA
-from cohortmix.core.privacy.query import (
-    DIAGONAL,
-    OFF_DIAGONAL,
-    Block,
-    ClassMoment,
-    Coordinate,
-    LevelMoment,
-    LevelSum,
-    SumQuery,
-)
-from cohortmix.core.privacy.vault import MOMENT_UNIT, Vault
+from cohortmix.core.privacy.questions import lattice as lattice_module
+from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
+from cohortmix.core.privacy.questions.class_moment import ClassMoment
+from cohortmix.core.privacy.questions.coordinates import DIAGONAL, OFF_DIAGONAL, Coordinate
+from cohortmix.core.privacy.questions.lattice import MOMENT_UNIT
+from cohortmix.core.privacy.questions.level_moment import LevelMoment
+from cohortmix.core.privacy.questions.level_sum import LevelSum
+from cohortmix.core.privacy.vault import Vault
 
 
 def exact(source: Any, schema: Schema = SCHEMA) -> list[NDArray[np.float64]]:
@@ -126,7 +122,7 @@ def test_batches_do_not_change_an_answer(size: int) -> None:
 @pytest.mark.parametrize("numbers", [1, 100, 2000])
 def test_memory_does_not_change_an_answer(monkeypatch: pytest.MonkeyPatch, numbers: int) -> None:
     expected = exact(Rows(table()))
-    monkeypatch.setattr(contributions, "BATCH_NUMBERS", numbers)
+    monkeypatch.setattr(lattice_module, "BATCH_NUMBERS", numbers)
     for answer, other in zip(exact(Rows(table())), expected, strict=True):
         np.testing.assert_array_equal(answer, other)
 
@@ -149,7 +145,7 @@ def test_without_a_key_a_row_is_a_patient() -> None:
     opened = open_vault(Rows(table()), BY_ROW)
     assert opened.patients == 60
     known = sum(outcome != "unknown" for outcome in table()["outcome"].to_pylist())
-    masses = opened.noisy_sum(SUMS, MU2).estimate.reshape(2, -1)[:, -1] * SUMS.unit / SUMS.label_weight
+    masses = opened.answer(SUMS, MU2).estimate.reshape(2, -1)[:, -1] * SUMS.unit / SUMS.label_weight
     assert masses.sum() == pytest.approx(known)
 
 
@@ -229,8 +225,8 @@ def test_the_cost_is_the_square_of_sensitivity_over_noise(mu2: Fraction) -> None
 # What it refuses: by public facts, before it pays
 
 
-def lattice(weight: int) -> SumQuery:
-    return SumQuery((), weight, 1)
+def lattice(weight: int) -> ClassMarginals:
+    return ClassMarginals((), weight, 1)
 
 
 def steep(level: int) -> tuple[Coordinate, ...]:
@@ -270,17 +266,17 @@ def test_what_would_leave_62_bits_is_refused_unpaid(query: Any, mu2: Fraction, f
 
 def test_just_below_the_limits_it_answers() -> None:
     """Of the weights, the levels, and of the sum over all patients."""
-    open_vault(Rows(table())).noisy_level_sum(LevelSum(steep((1 << 30) - 1), 5, 5, 1), MU2)
-    open_vault(Rows(table())).noisy_level_moment(LevelMoment(steep((1 << 30) - 1), 1 << 26, 1), Fraction(1))
+    open_vault(Rows(table())).answer(LevelSum(steep((1 << 30) - 1), 5, 5, 1), MU2)
+    open_vault(Rows(table())).answer(LevelMoment(steep((1 << 30) - 1), 1 << 26, 1), Fraction(1))
     weight = isqrt((1 << 62) - 1)
-    open_vault(Rows(table())).noisy_sum(lattice(weight), MU2)
+    open_vault(Rows(table())).answer(lattice(weight), MU2)
     with pytest.raises(OverflowError, match="for 62 bits"):
-        open_vault(Rows(table())).noisy_sum(lattice(weight + 1), MU2)
+        open_vault(Rows(table())).answer(lattice(weight + 1), MU2)
     largest = next(shift for shift in range(200) if open_vault(Rows(table())).patients << shift + 1 >= 1 << 62)
     mu2 = Fraction(2, MIN_SIGMA**2) * 4**largest  # needs this shift, and no more
-    assert open_vault(Rows(table()), limit=1 << 99).noisy_sum(lattice(1), mu2).unit == 1 << largest
+    assert open_vault(Rows(table()), limit=1 << 99).answer(lattice(1), mu2).unit == 1 << largest
     with pytest.raises(OverflowError, match="patients are too many"):
-        open_vault(Rows(table()), limit=1 << 99).noisy_sum(lattice(1), 4 * mu2)
+        open_vault(Rows(table()), limit=1 << 99).answer(lattice(1), 4 * mu2)
 
 
 HEAVY = 1 << 20
@@ -289,9 +285,9 @@ HEAVY = 1 << 20
 @pytest.mark.parametrize(
     "query",
     [
-        SumQuery((Block(2, (0, 1, 1), HEAVY),), 1, 1),
-        SumQuery((Block(2, (0, 1, 1), 1), Block(0, (0,) * ENCODING.sizes[0], HEAVY)), 1, 1),
-        SumQuery((Block(2, (0, 1, 1), 1),), HEAVY, 1),
+        ClassMarginals((Block(2, (0, 1, 1), HEAVY),), 1, 1),
+        ClassMarginals((Block(2, (0, 1, 1), 1), Block(0, (0,) * ENCODING.sizes[0], HEAVY)), 1, 1),
+        ClassMarginals((Block(2, (0, 1, 1), 1),), HEAVY, 1),
         LevelSum(LEVELS, HEAVY, 1, 1),
         LevelSum(LEVELS, 1, HEAVY, 1),
     ],
@@ -299,9 +295,8 @@ HEAVY = 1 << 20
 )
 def test_the_largest_entry_decides_whether_sums_fit(query: Any) -> None:
     """Were a lighter one taken, records would decide whether an int64 overflows, or the noise refuses."""
-    bound2 = 4 * query.radius**2 if isinstance(query, LevelSum) and query.radius == HEAVY else 2 * query.bound2
     for shift, fits in ((37, True), (38, False)):  # 17 patients x 2^20 << 37 is below 2^62
-        mu2 = Fraction(bound2, MIN_SIGMA**2) * 4**shift
+        mu2 = Fraction(query.sensitivity2(SCHEMA.cap), MIN_SIGMA**2) * 4**shift
         opened = open_vault(Rows(table()), limit=1 << 99)
         if fits:
             assert ask(opened, query, mu2).unit == 1 << shift
@@ -313,7 +308,7 @@ def test_the_largest_entry_decides_whether_sums_fit(query: Any) -> None:
 @pytest.mark.parametrize("mu2", [Fraction(0), Fraction(-1)])
 def test_no_budget_buys_no_answer(mu2: Fraction) -> None:
     with pytest.raises(ValueError, match="above zero"):
-        open_vault(Rows(table())).noisy_sum(SUMS, mu2)
+        open_vault(Rows(table())).answer(SUMS, mu2)
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.groups import Groups
-from cohortmix.core.privacy.meter import MemoryMeter
+from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.anonymize import (
     FINE,

@@ -13,7 +13,7 @@ from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.budget import Budget
-from cohortmix.core.privacy.meter import MemoryMeter
+from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.anonymize import answer_a, read_sums
 from cohortmix.core.steps.known import available_cases, known_pairs, known_shares

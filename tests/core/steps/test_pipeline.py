@@ -16,7 +16,8 @@ from cohortmix.core import Schema
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.encoding import Encoding, one_hot
 from cohortmix.core.data.table import TableSource
-from cohortmix.core.privacy.meter import Answer, MemoryMeter
+from cohortmix.core.privacy.memory_meter import MemoryMeter
+from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import pipeline, plan
 from cohortmix.core.steps.anonymize import answer_b

@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from cohortmix.core.data.encoding import UNKNOWN, Encoding
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.reading import UNKNOWN
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, TableSource
 from cohortmix.core.utility.check import Fit, check

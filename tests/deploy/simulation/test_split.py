@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cohortmix.core import Schema
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.table import InputError, TableSource
-from cohortmix.core.privacy.meter import MemoryMeter
+from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.deploy.simulation.split import Split, evenly, held_out, skewed
 

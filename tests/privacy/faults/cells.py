@@ -56,16 +56,16 @@ FAULTS = (
     ),
     Fault(
         "a time that is none is a patient's key",
-        "core/data/table.py",
+        "core/data/values.py",
         "keys = [None if value is None or value != value else category_text(value) for value in values]",
         "keys = [None if value is None else category_text(value) for value in values]",
         (f"{TABLE}::test_a_key_is_read_as_a_text_and_nobody_is_told_apart_by_a_form",),
     ),
     Fault(
         "a text is read as the number that it writes",
-        "core/data/table.py",
-        "        if text not in codes and column.numeric:\n",
-        "        if text not in codes:\n",
+        "core/data/values.py",
+        "whole_text(text) if column.numeric else None",
+        "whole_text(text)",
         (f"{TABLE}::test_a_declared_text_is_never_a_number",),
     ),
     Fault(

@@ -28,12 +28,17 @@ class Fault:
 
 NOISE, VAULT = "tests/core/privacy/test_noise.py", "tests/core/privacy/test_vault.py"
 SPY, LAYOUT = "tests/core/privacy/test_noise_spy.py", "tests/test_layout.py"
-CONTRIBUTIONS, DISCRETE = "tests/core/privacy/test_contributions.py", "tests/core/privacy/test_gdp_discrete.py"
-LATTICE, METER, QUERY = (
-    "tests/core/privacy/test_lattice.py",
-    "tests/core/privacy/test_meter.py",
-    "tests/core/privacy/test_query.py",
+CONTRIBUTIONS, DISCRETE = (
+    "tests/core/privacy/questions/test_contributions.py",
+    "tests/core/privacy/test_gdp_discrete.py",
 )
+LATTICE, METER, QUESTION = (
+    "tests/core/privacy/questions/test_lattice.py",
+    "tests/core/privacy/test_meter.py",
+    "tests/core/privacy/questions/test_question.py",
+)
+PLAIN_DATA, SCALE = "tests/core/privacy/questions/test_plain_data.py", "tests/core/privacy/test_scale.py"
+TRUSTED_BASE = "tests/privacy/test_trusted_base.py"
 SENSITIVITY, LEVELS = "tests/privacy/test_sensitivity.py", "tests/privacy/test_sensitivity_levels.py"
 BAD_INPUT, RELEASE = "tests/privacy/test_bad_input.py", "tests/privacy/test_release.py"
 AUDIT, SIDE_CHANNELS = "tests/privacy/test_audit.py", "tests/privacy/test_side_channels.py"

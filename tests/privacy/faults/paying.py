@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from .fault import ACT, DAYS, LEDGER, MARK, MESSAGES, METER, QUERY, RESERVATION, SITE, Fault
+from .fault import ACT, DAYS, LEDGER, MARK, MESSAGES, METER, QUESTION, RESERVATION, SITE, Fault
 
 FAULTS = (
     Fault(
         "paid for after the draw",
         "core/privacy/vault.py",
-        "            self._meter.debit(index, question, cost)\n"
-        '            noised = self._add_noise(self._exact(query) << shift, sigma, f"{question}:{index}")\n',
-        '            noised = self._add_noise(self._exact(query) << shift, sigma, f"{question}:{index}")\n'
-        "            self._meter.debit(index, question, cost)\n",
+        "            self._meter.debit(index, asked, noise.cost)\n"
+        "            noised = self._add_noise(self._exact(question) << noise.shift, noise.sigma, "
+        'f"{asked}:{index}")\n',
+        "            noised = self._add_noise(self._exact(question) << noise.shift, noise.sigma, "
+        'f"{asked}:{index}")\n'
+        "            self._meter.debit(index, asked, noise.cost)\n",
         (f"{METER}::test_over_the_limit_nothing_is_drawn",),
     ),
     Fault(
         "an answer is read before it is stored",
         "core/privacy/vault.py",
-        "            self._meter.store(index, Answer(noised, sigma, unit << shift, paid, cost, question))\n"
+        "            self._meter.store(index, Answer(noised, noise.sigma, unit, "
+        "noise.sensitivity2, noise.cost, asked))\n"
         "            stored = self._meter.load(index)\n",
-        "            stored = Answer(noised, sigma, unit << shift, paid, cost, question)\n"
+        "            stored = Answer(noised, noise.sigma, unit, noise.sensitivity2, noise.cost, asked)\n"
         "            self._meter.store(index, stored)\n",
         (f"{METER}::test_what_is_given_is_what_was_stored",),
     ),
@@ -33,16 +36,16 @@ FAULTS = (
     Fault(
         "an answer given to another question",
         "core/privacy/vault.py",
-        "if stored is None or stored.question != question:",
+        "if stored is None or stored.question != asked:",
         "if stored is None:",
         (f"{METER}::test_another_question_under_the_same_index_is_refused",),
     ),
     Fault(
         "the hash of a question leaves out its weights",
-        "core/privacy/query.py",
-        "[NAMES[type(query)], *parts(query)]",
-        "[NAMES[type(query)], parts(query)[0]]",
-        (f"{QUERY}::test_the_question_is_the_query_and_the_schema",),
+        "core/privacy/questions/question.py",
+        "[question.NAME, *parts(question)]",
+        "[question.NAME, parts(question)[0]]",
+        (f"{QUESTION}::test_the_question_is_the_query_and_the_schema",),
     ),
     Fault(
         "a reservation names no key",
@@ -53,7 +56,7 @@ FAULTS = (
     ),
     Fault(
         "another question on the budget of the first",
-        "core/privacy/meter.py",
+        "core/privacy/memory_meter.py",
         "self._paid[index] != (question, mu2)",
         "self._paid[index][1] < mu2",
         (f"{METER}::test_a_question_that_was_paid_for_is_drawn_once_and_for_that_price",),

@@ -82,9 +82,9 @@ FAULTS = (
     ),
     Fault(
         "half the pairs of groups counted, for the most that kappa can be",
-        "core/dimensions.py",
-        "pairs = (sum(groups) ** 2 - sum(size**2 for size in groups)) // 2",
-        "pairs = (sum(groups) ** 2 - sum(size**2 for size in groups)) // 4",
+        "core/privacy/questions/pair_tables.py",
+        "sum(size**2 for size in self.sizes)) // 2",
+        "sum(size**2 for size in self.sizes)) // 4",
         (f"{DIMENSIONS}::test_with_a_group_for_each_cell_the_bound_is_what_is_asked",),
     ),
     Fault(

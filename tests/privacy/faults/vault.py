@@ -16,66 +16,66 @@ from .fault import (
 FAULTS = (
     Fault(
         "sensitivity of the class sums sqrt(2) too small",
-        "core/privacy/vault.py",
-        "query.unit, 2 * query.bound2, largest",
-        "query.unit, query.bound2, largest",
+        "core/privacy/questions/class_marginals.py",
+        "        return 2 * self.bound2\n",
+        "        return self.bound2\n",
         (f"{SENSITIVITY}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
         fast=True,
     ),
     Fault(
         "sensitivity of the second moments sqrt(2) too small",
-        "core/privacy/vault.py",
-        "q * (q - 1) * unit**2",
-        "q * (q - 1) // 2 * unit**2",
+        "core/privacy/questions/pair_tables.py",
+        "return q * (q - 1) * self.unit**2",
+        "return q * (q - 1) // 2 * self.unit**2",
         (f"{SENSITIVITY}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
         "pairs within one feature are counted as well",
-        "core/privacy/query.py",
+        "core/privacy/questions/pair_tables.py",
         "feature[:, None] < feature[None, :]",
         "feature[:, None] <= feature[None, :]",
         (f"{SENSITIVITY}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
         "sensitivity of the level sums 2 too small",
-        "core/privacy/vault.py",
-        "max(4 * query.radius**2 + cut**2,",
-        "max(query.radius**2 + cut**2,",
+        "core/privacy/questions/level_sum.py",
+        "max(4 * self.radius**2 + cut**2,",
+        "max(self.radius**2 + cut**2,",
         (f"{LEVELS}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
         "what division cuts off a label entry is forgotten",
-        "core/privacy/vault.py",
-        "max(4 * query.radius**2 + cut**2,",
-        "max(4 * query.radius**2,",
+        "core/privacy/questions/level_sum.py",
+        "max(4 * self.radius**2 + cut**2,",
+        "max(4 * self.radius**2,",
         (f"{LEVELS}::test_the_label_entry_of_many_rows_is_short_by_what_division_cuts_off",),
     ),
     Fault(
         "sensitivity of the level moments sqrt(2) too small",
-        "core/privacy/vault.py",
-        "query.radius**2\n        return self._answer(query, DIAGONAL * query.unit**2, 2 * largest**2",
-        "query.radius**2\n        return self._answer(query, DIAGONAL * query.unit**2, largest**2",
+        "core/privacy/questions/level_moment.py",
+        "return 2 * self.largest**2",
+        "return self.largest**2",
         (f"{LEVELS}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
         "entries above the diagonal weigh more than sqrt(2)",
-        "core/privacy/query.py",
+        "core/privacy/questions/coordinates.py",
         "DIAGONAL, OFF_DIAGONAL = 29, 41",
         "DIAGONAL, OFF_DIAGONAL = 29, 42",
         (f"{LEVELS}::test_the_weights_of_a_moment_keep_its_frobenius_norm",),
     ),
     Fault(
         "sensitivity of the class moments sqrt(2) too small",
-        "core/privacy/vault.py",
-        "query.bound2\n        return self._answer(query, DIAGONAL * query.unit**2, 2 * largest**2",
-        "query.bound2\n        return self._answer(query, DIAGONAL * query.unit**2, largest**2",
+        "core/privacy/questions/class_moment.py",
+        "return 2 * self.largest**2",
+        "return self.largest**2",
         (f"{LEVELS}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
         "the label entry of the class moments is not counted in their bound",
-        "core/privacy/vault.py",
-        "largest = DIAGONAL * query.bound2\n",
-        "largest = DIAGONAL * query.radius**2\n",
+        "core/privacy/questions/class_moment.py",
+        "return DIAGONAL * self.bound2",
+        "return DIAGONAL * self.radius**2",
         (f"{LEVELS}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
@@ -113,17 +113,17 @@ FAULTS = (
     Fault(
         "sums may overflow",
         "core/privacy/vault.py",
-        "if self.patients * largest << shift >= LIMIT:",
-        "if shift >= 62:",
+        "if self.patients * question.largest << noise.shift >= LIMIT:",
+        "if noise.shift >= 62:",
         (f"{VAULT}::test_just_below_the_limits_it_answers",),
     ),
     Fault(
         "the label counts are released without noise",
         "core/privacy/vault.py",
         "            self._meter.store(index, Answer(",
-        "            if isinstance(query, SumQuery):\n"
-        "                true = (self._exact(query) << shift).reshape(-1, query.width)\n"
-        "                noised.reshape(-1, query.width)[:, -1] = true[:, -1]\n"
+        '            if question.NAME == "sum":\n'
+        "                true = (self._exact(question) << noise.shift).reshape(-1, question.width)\n"
+        "                noised.reshape(-1, question.width)[:, -1] = true[:, -1]\n"
         "            self._meter.store(index, Answer(",
         (f"{VAULT}::test_the_noise_is_what_the_answer_says",),
         fast=True,
@@ -149,10 +149,11 @@ FAULTS = (
     ),
     Fault(
         "bounds from the data",
-        "core/data/encoding.py",
-        '        found = np.searchsorted(np.asarray(self.edges), values, side="right")\n',
+        "core/data/reading.py",
+        '        found = np.searchsorted(np.asarray(self.edges, dtype=np.float64), values, side="right")\n',
         "        seen = values[~np.isnan(values)]\n"
-        "        edges = np.linspace(seen.min(), seen.max(), len(self.edges)) if seen.size else self.edges\n"
+        "        edges = np.linspace(seen.min(), seen.max(), len(self.edges)) if seen.size else "
+        "self.edges\n"
         '        found = np.searchsorted(np.asarray(edges), values, side="right")\n',
         (f"{VAULT}::test_batches_do_not_change_an_answer",),
         fast=True,
@@ -166,16 +167,16 @@ FAULTS = (
     ),
     Fault(
         "only the label must fit into the sums of cells",
-        "core/privacy/vault.py",
-        "largest = max([block.weight for block in query.blocks] + [query.label_weight])",
-        "largest = query.label_weight",
+        "core/privacy/questions/class_marginals.py",
+        "return max(self.entries)",
+        "return self.label_weight",
         (f"{VAULT}::test_the_largest_entry_decides_whether_sums_fit",),
     ),
     Fault(
         "only the radius must fit into the sums of levels",
-        "core/privacy/vault.py",
-        "max(query.radius, query.label_weight), mu2)",
-        "query.radius, mu2)",
+        "core/privacy/questions/level_sum.py",
+        "return max(self.radius, self.label_weight)",
+        "return self.radius",
         (f"{VAULT}::test_the_largest_entry_decides_whether_sums_fit",),
     ),
 )

@@ -123,8 +123,8 @@ FAULTS = (
     Fault(
         "the site can import the keyed noise",
         "client/site/site.py",
-        "from cohortmix.core.privacy.noise import NoiseSource\n",
-        "from cohortmix.core.privacy.noise import NoiseSource\n"
+        "from cohortmix.core.privacy.noise_source import NoiseSource\n",
+        "from cohortmix.core.privacy.noise_source import NoiseSource\n"
         "from cohortmix.core.audit.noise_keyed import KeyedNoise as _\n",
         ("tests/test_layout.py::test_the_reply_path_cannot_import_what_is_not_private",),
     ),

@@ -10,8 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortmix.core.privacy.lattice import EXACT, clip_rows, divide, divide_by_root, floor_sqrt, project
-from cohortmix.core.privacy.vault import MOMENT_UNIT
+from cohortmix.core.privacy.questions.class_moment import project
+from cohortmix.core.privacy.questions.lattice import (
+    EXACT,
+    MOMENT_UNIT,
+    clip_rows,
+    divide,
+    divide_by_root,
+    floor_sqrt,
+)
 
 ROWS = st.lists(st.lists(st.integers(-(1 << 30), 1 << 30), min_size=3, max_size=3), min_size=1, max_size=5)
 
@@ -97,7 +104,7 @@ def test_shares_of_a_row_are_truncated_towards_zero(rows: list[list[int]], m: in
     before, parts = np.array(rows, dtype=np.int64), np.full(len(rows), m)
     for old, new in zip(before.ravel().tolist(), divide(before, parts).ravel().tolist(), strict=True):
         assert new == int(Fraction(old, m))
-    for old_row, new_row in zip(rows, divide_by_root(before, parts, MOMENT_UNIT).tolist(), strict=True):
+    for old_row, new_row in zip(rows, divide_by_root(before, parts).tolist(), strict=True):
         for old, new in zip(old_row, new_row, strict=True):
             assert m * new * new <= old * old
             assert new * old >= 0

@@ -1,0 +1,91 @@
+"""Reading: which cell of the public grid each record is in, found for each of its values by itself.
+
+The grid comes from the schema alone (`encoding`). A cell is found by comparing the raw value with public edges or
+texts; no floating-point function of a value comes before that, so that a record's cells do not depend on the batch
+in which it is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cohortmix.core.data.values import category_codes, numbers
+
+if TYPE_CHECKING:
+    from cohortmix.core.data.schema import Column
+
+UNKNOWN = -1  # the zero block: a value that is neither declared nor allowed to be missing
+
+
+@dataclass(frozen=True)
+class ColumnReader:
+    """How one column is read.
+
+    Attributes
+    ----------
+    name, column : of the column, and its description.
+    edges : (m - 1,) raw interior edges of a number's m intervals, ascending; none of a category.
+    """
+
+    name: str
+    column: Column
+    edges: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if any(not low < high for low, high in pairwise(self.edges)):
+            raise ValueError(f"column {self.name!r}: edges must ascend")  # a search among others is no comparison
+
+    @property
+    def values(self) -> int:
+        """Number of cells that hold values: the declared ones of a category, or m intervals."""
+        return len(self.column.values) if self.column.type == "category" else len(self.edges) + 1
+
+    @property
+    def missing(self) -> int:
+        """The slot for missing values; UNKNOWN if the schema does not allow them."""
+        return self.values if self.column.missing else UNKNOWN
+
+    @property
+    def size(self) -> int:
+        """Number of cells, the slot for missing included."""
+        return self.values + bool(self.column.missing)
+
+    def codes(self, array: pa.Array) -> NDArray[np.int32]:
+        """Cell of each entry, shape (n,); total: any value of any type has one, UNKNOWN included.
+
+        Numbers outside their bounds fall into the end cells; what is no number (NaN and infinities as well)
+        or no declared value counts as missing.
+        """
+        if self.column.type == "category":
+            found = category_codes(array, self.column)
+            return np.where(found >= 0, found, self.missing).astype(np.int32)
+        values = numbers(array, self.column)
+        found = np.searchsorted(np.asarray(self.edges, dtype=np.float64), values, side="right")
+        return np.where(np.isnan(values), self.missing, found).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class RecordReader:
+    """How a record is read: its features in the schema's order, and its label."""
+
+    features: tuple[ColumnReader, ...]
+    label: ColumnReader
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of fine cells of each feature; their sum is F."""
+        return tuple(reader.size for reader in self.features)
+
+    def codes(self, batch: pa.RecordBatch) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Cells of each record: features (n, D) and label (n,); `codes(batch)[i]` depends on row i alone."""
+        return self.feature_codes(batch), self.label.codes(batch.column(self.label.name))
+
+    def feature_codes(self, batch: pa.RecordBatch) -> NDArray[np.int32]:
+        """Cells of the features alone, (n, D)."""
+        return np.stack([reader.codes(batch.column(reader.name)) for reader in self.features], axis=1)
