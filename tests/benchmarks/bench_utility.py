@@ -21,9 +21,9 @@ from markdown_tables import markdown
 from public_data import LOADERS, SPLITS
 from result_cells import Cell, read
 from site_settings import SETTINGS, SINGLE
-from synthesizers import BETWEEN, METHODS, ONE_SITE, OTHERS
+from synthesizers import BETWEEN, METHODS, ONE_SITE, PEERS
 
-NAMED = (*OTHERS, *BETWEEN)  # what is computed only if it is named
+NAMED = (*PEERS, *BETWEEN)  # what is computed only if it is named
 QUICK = ["own", *(name for name in METHODS if name not in NAMED)]
 
 

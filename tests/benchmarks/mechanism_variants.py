@@ -115,7 +115,7 @@ def grouped_by(factor: float) -> tuple[Change, ...]:
 
 
 class Components:
-    """In place of the field: records stay as they were drawn from the components."""
+    """In place of the maximum-entropy model: records stay as they were drawn from the mixture's components."""
 
     def __init__(self, *args: Any, **others: Any) -> None: ...
 
@@ -192,10 +192,14 @@ _ALL = (
     Variant("class-centroids", "class centroids, the whole budget for answer A", (Change(plan, "ROOM", inf),)),
     Variant(
         "no-mixture",
-        "the field of answers A and B themselves, no mixture",
+        "the maximum-entropy model of answers A and B themselves, no mixture",
         (Change(pipeline, "approximate_and_adapt", measured), Change(synthesis, "Pool", MeasuredPool)),
     ),
-    Variant("no-field", "records of the mixture's components, no field", (Change(pool, "fit", Components),)),
+    Variant(
+        "no-field",
+        "records of the mixture's components, no maximum-entropy model",
+        (Change(pool, "fit", Components),),
+    ),
     Variant("one-fit", "one fit of the mixture, not their average", (Change(plan, "LARGEST_FITS", 1),)),
     Variant("no-smoothing", "margins projected, not smoothed", (Change(anonymize, "smooth", plain),)),
     Variant("share-fixed", "15 % of the budget for answer A also where B has hardly room", (_FIXED,)),

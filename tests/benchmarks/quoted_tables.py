@@ -9,7 +9,7 @@ from cell_runs import PUBLISHED_DELTA, WITHOUT_BUDGET
 from markdown_tables import DOCUMENT, README, Part, heading, markdown, mean_of, spread
 from public_data import SPLITS
 from result_cells import Cell, Facts
-from synthesizers import OTHERS
+from synthesizers import PEERS
 
 SCRIPT = "bench_utility.py"
 IN_README = Part(README, "benchmarks", SCRIPT)
@@ -60,7 +60,7 @@ class Block:
     def cells(self, method: str) -> Iterator[Cell]:
         """Of all splits; of the slow peers, of one."""
         without = method in WITHOUT_BUDGET
-        for split in range(1 if method in OTHERS else SPLITS):
+        for split in range(1 if method in PEERS else SPLITS):
             own = self.own_delta and not without
             yield Cell(self.data, self.setting, method, None if without else self.epsilon, split, own)
 
@@ -83,7 +83,7 @@ class Block:
 
 ALL = (*OURS, "real", *FLOORS, "noised-steps", "published")
 BLOCKS = (
-    Block("UCI Adult, one site", "adult", "one", (*ALL, *OTHERS)),
+    Block("UCI Adult, one site", "adult", "one", (*ALL, *PEERS)),
     Block("— at our own delta", "adult", "one", OURS, own_delta=True),
     Block("— epsilon 0.2", "adult", "one", OURS, 0.2, real_noise=False),
     Block("— epsilon 10", "adult", "one", OURS, 10.0, real_noise=False),
@@ -94,7 +94,7 @@ BLOCKS = (
     Block("Stroke trial, 8 networks", "stroke", "natural", (*OURS, "real", "own", *FLOORS), own_delta=True),
     Block("— epsilon 0.2", "stroke", "natural", OURS, 0.2, own_delta=True, real_noise=False),
     Block("— epsilon 10", "stroke", "natural", OURS, 10.0, own_delta=True, real_noise=False),
-    Block("Stroke trial, all patients at one site", "stroke", "one", (*ALL, *OTHERS)),
+    Block("Stroke trial, all patients at one site", "stroke", "one", (*ALL, *PEERS)),
     Block("UCI heart, 4 hospitals", "heart", "natural", (*OURS, "real", "own", *FLOORS)),
     Block("— epsilon 10", "heart", "natural", OURS, 10.0, real_noise=False),
     Block("UCI heart, all patients at one site", "heart", "one", (*ALL, "mst", "aim", "dpgan")),
@@ -123,7 +123,7 @@ def cells(peers: bool) -> list[Cell]:
         cell
         for block in BLOCKS
         for method in block.methods
-        if (method in OTHERS) == peers
+        if (method in PEERS) == peers
         for cell in block.cells(method)
     ]
     if not peers:

@@ -34,7 +34,7 @@ from cohortmix.deploy.simulation.consortium import Terms
 from cohortmix.deploy.simulation.simulation import simulate
 from cohortmix.server.publish.pool import draw, support
 
-OTHERS = ("mst", "aim", "dpgan", "pategan")
+PEERS = ("mst", "aim", "dpgan", "pategan")
 BETWEEN = ("on-cells", "on-groups", "no-noise")  # between the real records and ours; none is private
 MANY, LEAST = 4, 24_000  # times as many rows, of the same release, and never fewer than so many
 MOST = 100_000_000  # values of a table; four times the digits would not fit into memory
@@ -199,7 +199,7 @@ def _in_units(x: NDArray[np.float64], labels: NDArray[np.int64], schema: Schema)
     return values
 
 
-def other(name: str) -> Method:
+def peer(name: str) -> Method:
     """A synthesizer of others; see `peer_synthesizers`."""
 
     def make(task: Task) -> Made:
@@ -221,7 +221,7 @@ METHODS: Mapping[str, Method] = {
     "on-cells": on_cells,
     "on-groups": on_groups,
     "no-noise": no_noise,
-    **{name: other(name) for name in OTHERS},
+    **{name: peer(name) for name in PEERS},
 }
 RELEASE = {"ours-more": "ours"}  # both are drawn from one release
-ONE_SITE = ("published", "noised-steps", *BETWEEN, *OTHERS)  # what knows one site only
+ONE_SITE = ("published", "noised-steps", *BETWEEN, *PEERS)  # what knows one site only
