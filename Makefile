@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 2
 export FLWR_TELEMETRY_ENABLED = 0
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test lint audit bench-utility bench-ablation bench-peers lock proto clean
+.PHONY: demo test lint audit bench-utility bench-ablation bench-peers bench-tables lock proto clean
 
 demo: $(READY)
 	$(BIN)/cohortmix demo
@@ -21,25 +21,32 @@ lint: $(READY) .typing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=.typing $(BIN)/mypy $(foreach p,$(PACKAGES),-p cohortmix.$(p))
+	MYPYPATH=.typing:tests/benchmarks $(BIN)/mypy tests/benchmarks docs/figures.py
 
 # Is every planted fault caught, does the guarantee hold, and what does the published method leak?
 audit: $(READY)
 	$(BIN)/python tests/privacy/mutate.py
 	$(BIN)/cohortmix audit
 	COHORTMIX_KILLS=200 $(BIN)/python -m pytest tests/client/site/test_daemon_faults.py tests/deploy/test_loopback.py
-	$(BIN)/python tests/benchmarks/attack.py
+	$(BIN)/python tests/benchmarks/bench_attack.py
 
-# Utility against every anchor: the cells that the README quotes, as far as they are not stored yet, and their table.
+# Utility against every anchor: the cells that docs/benchmarks.md quotes, as far as they are not stored yet.
 bench-utility: $(READY)
-	$(BIN)/python tests/benchmarks/utility.py --quoted ours
+	$(BIN)/python tests/benchmarks/bench_utility.py --quoted ours
 
-# What is each part of the mechanism worth? The cells that are not stored yet, and results/ablation/TABLE.md.
+# What is each part of the mechanism worth? The cells that are not stored yet.
 bench-ablation: $(READY)
-	$(BIN)/python tests/benchmarks/ablation.py
+	$(BIN)/python tests/benchmarks/bench_ablation.py
 
 # The utility of synthesizers of others, in an environment of their own; AIM alone takes an hour.
 bench-peers: $(READY) $(PEERS)/ready
-	$(BIN)/python tests/benchmarks/utility.py --quoted peers
+	$(BIN)/python tests/benchmarks/bench_utility.py --quoted peers
+
+# What is stored, written into README.md and docs/benchmarks.md; nothing is computed.
+bench-tables: $(READY)
+	$(BIN)/python tests/benchmarks/bench_utility.py --write
+	$(BIN)/python tests/benchmarks/bench_ablation.py --write
+	$(BIN)/python tests/benchmarks/bench_losses.py --write
 
 $(PEERS)/ready: tests/benchmarks/peers/requirements.txt
 	python3.11 -m venv $(PEERS)

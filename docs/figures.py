@@ -18,8 +18,8 @@ from cohortmix.server.publish.html import Html, element, join
 FILE = Path(__file__).with_name("trade-off.svg")
 MUS = (1.0, 0.3, 0.1)  # from the top
 LIKELY = 0.05  # share of false alarms at which the bounds are written
-WIDTH, HEIGHT, SIDE, TOP = 780, 440, 300, 78  # of the drawing; of a panel, and above it
-POINTS = 200
+WIDTH, HEIGHT, SIDE, TOP = 780, 440, 300, 78  # pixels: of the drawing; of a panel, and above it
+POINTS = 200  # of a curve: no corner can be seen
 
 STYLE = """
 text { font: 13px system-ui, "Segoe UI", Roboto, Arial, sans-serif; fill: #1c2430; }
@@ -81,15 +81,15 @@ def trade_off() -> str:
     return drawing + "\n"
 
 
-def _frame(panel: Panel, title: str, alarms: Sequence[float], found: Sequence[float]) -> Html:
+def _frame(panel: Panel, title: str, alarms: Sequence[float], detected: Sequence[float]) -> Html:
     """Axes in plain words, the grid, and the line of guessing."""
     bottom, last = TOP + SIDE, panel.left + SIDE
     return join(
         _text(title, panel.left, TOP - 46, "title"),
         _text("of 100 patients in the data, found at most", panel.left, TOP - 16, "soft"),
         _text("of 100 people who are not in the data, accused", last, bottom + 40, "soft", "end"),
-        *(_line(panel.left, panel.y(share), last, panel.y(share), "grid") for share in found),
-        *(_text(f"{100 * share:.0f}", panel.left - 8, panel.y(share), "soft", "end") for share in found),
+        *(_line(panel.left, panel.y(share), last, panel.y(share), "grid") for share in detected),
+        *(_text(f"{100 * share:.0f}", panel.left - 8, panel.y(share), "soft", "end") for share in detected),
         *(_text(f"{100 * share:.0f}", panel.x(share), bottom + 16, "soft", "middle") for share in alarms),
         _line(panel.left, bottom, last, bottom, "axis"),
         _line(panel.left, bottom, last, panel.y(min(panel.right, panel.top)), "guess"),

@@ -1,21 +1,30 @@
-"""The benchmark of utility: cells are computed once, tables say what they hold, and floors keep their guarantee.
+"""The benchmark of utility on made data: cells are computed once, tables say what is stored, floors are private.
 
-What it measures is in `tests/benchmarks/results/utility`; here it runs on made data.
+What it measures stands in `tests/benchmarks/results`, and is quoted by docs/benchmarks.md and README.md.
 """
 
 from __future__ import annotations
 
-import json
-from importlib import import_module
 from math import sqrt
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import cell_runs
+import floor_baselines
 import numpy as np
 import pandas as pd
 import pytest
+import quoted_tables
+import result_cells
+import scoring
+import site_settings
+import synthesizers
+from markdown_tables import figure, markdown
 from numpy.typing import NDArray
+from public_data import Dataset
+from quoted_tables import QUOTED
+from result_cells import Cell, Facts
+from synthesizers import Made, Task
 
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.encoding import Encoding
@@ -23,7 +32,7 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.gaussian.levels import Levels
 from cohortmix.core.utility.target import Target
 
-BENCHMARKS = Path(__file__).parent / "benchmarks"
+SCHEMAS = Path(__file__).parent / "benchmarks" / "schemas"
 SCHEMA = Schema.model_validate(
     {
         "name": "made",
@@ -51,200 +60,203 @@ def made(rows: int, seed: int) -> pd.DataFrame:
             "age": age,
             "dose": np.where(rng.random(rows) < 0.1, np.nan, 10 * rng.random(rows)),
             "sex": rng.choice(["F", "M"], rows),
-            "ward": rng.choice(["a", "b", "c", None], rows),
+            "ward": rng.choice(np.array(["a", "b", "c", None]), rows),
             "outcome": np.where(ill, "ill", "well"),
         }
     )
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """The benchmark's modules, which name each other as scripts do; results go to a folder of the test."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    names = ("cells", "datasets", "floors", "methods", "quoted", "scores", "settings", "tables", "targets")
-    modules = SimpleNamespace(**{name: import_module(name) for name in names})
+def results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Runs are on made data, and their results go to a folder of the test."""
 
-    def load(name: str, split: int) -> Any:
-        table = made(600, split)
-        held_out = np.arange(600) % 4 == 0
-        return modules.datasets.Dataset(name, table, SCHEMA, np.full(600, "made"), held_out)
+    def load(name: str, split: int) -> Dataset:
+        return Dataset(name, made(600, split), SCHEMA, np.full(600, "made"), np.arange(600) % 4 == 0)
 
-    monkeypatch.setattr(modules.cells, "RESULTS", tmp_path)
-    monkeypatch.setattr(modules.cells, "load", load)
-    monkeypatch.setitem(modules.targets.TARGETS, "made", TARGETS)
-    return modules
+    monkeypatch.setattr(result_cells, "RESULTS", tmp_path)
+    monkeypatch.setattr(cell_runs, "load", load)
+    monkeypatch.setitem(scoring.TARGETS, "made", TARGETS)
+    return tmp_path
 
 
 # --- cells
 
 
-def test_a_cell_is_computed_once(bench: Any) -> None:
-    cell = bench.cells.Cell("made", "one", "label-star", 1.0, 0)
-    other = bench.cells.Cell("made", "one", "label-star", 1.0, 1)
-    assert bench.cells.pending([cell, other]) == [cell, other]
-    bench.cells.compute(cell, "a command")
-    assert bench.cells.pending([cell, other]) == [other]
-    assert bench.cells.pending([cell, other], again=True) == [cell, other]
-    facts = bench.cells.read(bench.cells.RESULTS)
-    assert list(facts) == [cell]
-    assert facts[cell]["command"] == "a command"
-    assert facts[cell]["patients"] == [450]
-    assert facts[cell]["budget"]["delta"] == pytest.approx(1 / 450, rel=1e-4)
+@pytest.mark.usefixtures("results")
+def test_a_cell_is_computed_once() -> None:
+    cell = Cell("made", "one", "label-star", 1.0, 0)
+    other = Cell("made", "one", "label-star", 1.0, 1)
+    assert cell_runs.pending([cell, other]) == [cell, other]
+    cell_runs.compute(cell, "a command")
+    assert cell_runs.pending([cell, other]) == [other]
+    assert cell_runs.pending([cell, other], again=True) == [cell, other]
+    stored = result_cells.read()
+    assert list(stored) == [cell]
+    assert stored[cell]["command"] == "a command"
+    assert stored[cell]["patients"] == [450]
+    assert stored[cell]["budget"]["delta"] == pytest.approx(1 / 450, rel=1e-4)
 
 
-def test_the_same_cell_has_the_same_figures(bench: Any) -> None:
+@pytest.mark.usefixtures("results")
+def test_the_same_cell_has_the_same_figures() -> None:
     """Another split does not."""
-    cells = [bench.cells.Cell("made", "one", "gaussian-floor", 1.0, split) for split in (0, 0, 1)]
-    found = []
-    for cell in cells:
-        bench.cells.compute(cell, "", again=True)
-        found.append(json.loads(cell.path.read_text())["figures"])
-    assert found[0] == found[1]
-    assert found[0] != found[2]
+    figures = []
+    for split in (0, 0, 1):
+        cell = Cell("made", "one", "gaussian-floor", 1.0, split)
+        cell_runs.compute(cell, "", again=True)
+        figures.append(result_cells.read()[cell]["figures"])
+    assert figures[0] == figures[1]
+    assert figures[0] != figures[2]
 
 
-def test_a_run_that_is_killed_leaves_no_half_of_a_cell(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = bench.cells.Cell("made", "one", "real", None, 0)
-
-    def killed(self: Path, text: str) -> int:
-        with self.open("w") as file:
-            file.write(text[: len(text) // 2])
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", killed)
-        with pytest.raises(KeyboardInterrupt):
-            bench.cells.compute(cell, "")
-    assert bench.cells.read(bench.cells.RESULTS) == {}
-    assert bench.cells.pending([cell]) == [cell]
-
-
-def test_more_rows_come_of_the_same_release(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_rows_come_from_the_same_release(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is made once for both, and again only for the one that is not stored."""
     runs = []
 
-    def ours(task: Any) -> Any:
+    def ours(task: Task) -> Made:
         runs.append(task.seed)
-        return bench.methods.Made({"ours": task.table, "ours-more": lambda: pd.concat([task.table] * 4)})
+        return Made({"ours": task.table, "ours-more": lambda: pd.concat([task.table] * 4)})
 
-    monkeypatch.setitem(bench.methods.METHODS, "ours", ours)
-    both = [bench.cells.Cell("made", "one", method, 1.0, 0) for method in ("ours", "ours-more")]
-    assert bench.cells.pending(both) == both[:1]
-    bench.cells.compute(both[0], "first")
-    assert bench.cells.pending(both) == []
-    both[1].path.unlink()
-    assert bench.cells.pending(both) == both[:1]
-    bench.cells.compute(both[0], "second")
-    facts = bench.cells.read(bench.cells.RESULTS)
-    assert [facts[cell]["command"] for cell in both] == ["first", "second"]
-    assert [facts[cell]["figures"]["rows"] for cell in both] == [450, 1800]
+    monkeypatch.setattr(cell_runs, "METHODS", {**synthesizers.METHODS, "ours": ours})
+    both = [Cell("made", "one", method, 1.0, 0) for method in ("ours", "ours-more")]
+    assert cell_runs.pending(both) == both[:1]
+    cell_runs.compute(both[0], "first")
+    assert cell_runs.pending(both) == []
+    file = results / both[0].file_name
+    file.write_text(file.read_text().splitlines(keepends=True)[0])
+    assert cell_runs.pending(both) == both[:1]
+    cell_runs.compute(both[0], "second")
+    stored = result_cells.read()
+    assert [stored[cell]["command"] for cell in both] == ["first", "second"]
+    assert [stored[cell]["figures"]["rows"] for cell in both] == [450, 1800]
     assert runs == [0, 0]
 
 
 # --- targets and settings
 
 
-def test_more_rows_are_four_times_as_many_and_enough_where_patients_are_few(bench: Any) -> None:
-    assert [bench.methods.more(patients) for patients in (100, 6_000, 10_000)] == [24_000, 24_000, 40_000]
+def test_more_rows_are_four_times_as_many_and_enough_where_patients_are_few() -> None:
+    assert [synthesizers.more(patients) for patients in (100, 6_000, 10_000)] == [24_000, 24_000, 40_000]
 
 
-def test_no_target_stands_alone(bench: Any) -> None:
+def test_no_target_stands_alone() -> None:
     """The declared one comes first, and three others at least."""
-    schemas = {path.stem: Schema.from_yaml(path.read_text()) for path in (BENCHMARKS / "schemas").glob("*.yaml")}
+    schemas = {path.stem: Schema.from_yaml(path.read_text()) for path in SCHEMAS.glob("*.yaml")}
     assert len(schemas) >= 5
     for name, schema in schemas.items():
-        first, *others = bench.targets.TARGETS[name]
+        first, *others = scoring.TARGETS[name]
         assert first == schema.target
         assert len(others) >= 3
-        for target, hidden in bench.targets.TARGETS[name].items():
+        for target, hidden in scoring.TARGETS[name].items():
             assert Target.parse(target, schema).classes == 2
             assert set(hidden) <= set(schema.columns)
 
 
 @pytest.mark.parametrize(("setting", "sites"), [("one", 1), ("five", 5), ("ten", 10), ("skew", 5), ("few", 1)])
-def test_a_patient_is_at_one_site(bench: Any, monkeypatch: pytest.MonkeyPatch, setting: str, sites: int) -> None:
-    monkeypatch.setitem(bench.settings.FEATURE, "made", "age")
+def test_a_patient_is_at_one_site(monkeypatch: pytest.MonkeyPatch, setting: str, sites: int) -> None:
+    monkeypatch.setitem(site_settings.FEATURE, "made", "age")
     schema = SCHEMA.model_copy(update={"patient_key": "patient"})
     table = made(3_000, 0)
-    data = bench.datasets.Dataset("made", table, schema, np.full(3_000, "made"), np.zeros(3_000, dtype=bool))
-    records, site = bench.settings.SETTINGS[setting](data, 0)
+    data = Dataset("made", table, schema, np.full(3_000, "made"), np.zeros(3_000, dtype=bool))
+    records, site = site_settings.SETTINGS[setting](data, 0)
     assert len(np.unique(site)) == sites
     assert (pd.Series(site).groupby(records["patient"].to_numpy()).nunique() == 1).all()
     assert records["patient"].nunique() == (1_000 if setting == "few" else 1_500)
-    ages = records.groupby(site)["age"].mean()
+    ages = records.groupby(site)["age"].mean().to_numpy()
     assert (np.ptp(ages) > 10) == (setting == "skew")
 
 
 # --- tables
 
 
-def facts(trees: float, split: int) -> dict[str, Any]:
+def facts(trees: float) -> dict[str, Any]:
     model = {"targets": {"outcome": trees, "sex=F": trees / 2}, "mean": trees * 0.75}
     figures = {"trees": model, "logistic": model, "tvd1": trees / 10, "tvd2": trees / 5, "rows": 10}
     return {"figures": figures, "cpu seconds": 12.0, "peak GB": 0.52}
 
 
-def test_a_row_has_mean_and_standard_deviation_over_splits(bench: Any) -> None:
+def test_a_row_has_mean_and_standard_deviation_over_splits() -> None:
     values = [0.8, 0.84, 0.91]
-    cells = {
-        bench.cells.Cell("adult", "one", "ours", 1.0, split): facts(value, split)
-        for split, value in enumerate(values)
-    }
-    row = bench.tables.markdown(cells).splitlines()[2]
+    cells = {Cell("adult", "one", "ours", 1.0, split): facts(value) for split, value in enumerate(values)}
+    row = markdown(cells).splitlines()[2]
     for factor in (1, 0.75, 0.1, 0.2):
-        mean, deviation = (f"{factor * each(values):.3f}"[1:] for each in (np.mean, lambda x: np.std(x, ddof=1)))
+        mean, deviation = (f"{factor * law:.3f}"[1:] for law in (np.mean(values), np.std(values, ddof=1)))
         assert f" {mean} +- {deviation} " in row
     assert "| ours | 3 |" in row
-    assert "+-" not in bench.tables.markdown(dict(list(cells.items())[:1]))
+    assert "+-" not in markdown(dict(list(cells.items())[:1]))
 
 
-def test_of_several_classes_the_accuracy_is_shown(bench: Any) -> None:
-    plain = facts(0.8, 0)
-    assert bench.tables.figure(plain, ("figures", "trees", "declared")) == 0.8
+def test_of_several_classes_the_accuracy_is_shown() -> None:
+    plain = facts(0.8)
+    assert figure(plain, ("figures", "trees", "declared")) == 0.8
     plain["figures"]["trees"] = {"accuracy": 0.7, **plain["figures"]["trees"]}
-    assert bench.tables.figure(plain, ("figures", "trees", "declared")) == 0.7
+    assert figure(plain, ("figures", "trees", "declared")) == 0.7
 
 
-def test_the_published_method_is_marked(bench: Any) -> None:
+def test_the_published_method_is_marked() -> None:
     """It has no valid guarantee, wherever it is shown."""
-    cell = bench.cells.Cell("adult", "one", "published", 1.0, 0)
-    for shown in (bench.tables.markdown, bench.quoted.markdown):
-        assert sum("no valid guarantee" in line for line in shown({cell: facts(0.8, 0)}).splitlines()) == 1
+    stored = {Cell("adult", "one", "published", 1.0, 0): facts(0.8)}
+    for shown in (markdown, quoted_tables.quoted_table):
+        assert sum("no valid guarantee" in line for line in shown(stored).splitlines()) == 1
 
 
-# --- the README
+def test_variants_of_the_ablation_are_no_methods() -> None:
+    """Their cells stand in the same files."""
+    assert len(markdown({Cell("adult", "one", "no-mixture", 1.0, 0): facts(0.8)}).splitlines()) == 2
 
 
-def test_sites_that_gain_are_counted(bench: Any) -> None:
+# --- documents
+
+
+def test_sites_that_gain_are_counted() -> None:
     """By the mean over splits: the pooled release reaches .8, a site alone .7, .79 and .83."""
-    pooled = {
-        bench.cells.Cell("heart", "natural", "ours", 1.0, split): facts(0.78 + split / 25, 0) for split in (0, 1)
+    pooled: dict[Cell, Facts] = {
+        Cell("heart", "natural", "ours", 1.0, split): facts(0.78 + split / 25) for split in (0, 1)
     }
     alone = {"north": 0.7, "south": 0.83, "west": 0.79}
-    own = {"figures": {"trees": alone, "logistic": alone}}
-    (told,) = bench.quoted.markdown({**pooled, bench.cells.Cell("heart", "natural", "own", None, 0): own}).split(
-        "- "
-    )[-1:]
-    assert "boosted trees .700 (north) to .830 (south), and the pooled release serves 2 of 3 better" in told
-    assert "real records alone" not in bench.quoted.markdown(pooled)
+    own = {Cell("heart", "natural", "own", None, 0): {"figures": {"trees": alone, "logistic": alone}}}
+    sentence = quoted_tables.quoted_table({**pooled, **own}).split("- ")[-1]
+    assert "boosted trees .700 (north) to .830 (south), and the pooled release serves 2 of 3 better" in sentence
+    assert "real records alone" not in quoted_tables.quoted_table(pooled)
 
 
-def test_a_wrong_number_in_the_readme_is_noticed(bench: Any) -> None:
-    stored = {bench.cells.Cell("adult", "one", "ours", 1.0, 0): facts(0.8, 0)}
-    begin, end = bench.quoted.BEGIN, bench.quoted.END
-    right = bench.quoted.filled(f"before\n{begin}\n{end}\nafter", stored)
+def test_the_readme_has_the_better_floor_and_says_what_is_not_measured() -> None:
+    """A row for each data set, whether anything of it is stored or not."""
+    floors = {"label-star": 0.9, "gaussian-floor": 0.6}
+    stored: dict[Cell, Facts] = {
+        Cell("adult", "one", method, 1.0, 0): facts(value) for method, value in floors.items()
+    }
+    stored[Cell("adult", "one", "gaussian-floor", 1.0, 0)]["figures"]["trees"]["mean"] = 0.7
+    stored[Cell("adult", "one", "ours", 1.0, 0)] = facts(0.8)
+    stored[Cell("adult", "one", "ours", 1.0, 1)] = facts(0.84)
+    _, _, adult, stroke, *_ = quoted_tables.readme_table(stored).splitlines()
+    assert adult == "| UCI Adult | .820 / .615 | - | .900 / .700 | - | - |"
+    assert stroke == "| International Stroke Trial | - | - | - | - | - |"
+
+
+def test_a_wrong_number_in_a_document_is_noticed() -> None:
+    begin, end = QUOTED.marks
+    lines = quoted_tables.quoted_table({Cell("adult", "one", "ours", 1.0, 0): facts(0.8)})
+    right = QUOTED.filled(f"before\n{begin}\n{end}\nafter", lines)
     assert ".800 / .600" in right
     assert right.startswith("before\n")
     assert right.endswith("\nafter")
-    assert bench.quoted.filled(right, stored) == right
+    assert QUOTED.filled(right, lines) == right
     wrong = right.replace(".800", ".801")
-    assert bench.quoted.filled(wrong, stored) != wrong
+    assert QUOTED.filled(wrong, lines) != wrong
 
 
-def test_the_table_of_the_readme_is_what_is_stored(bench: Any) -> None:
-    readme = bench.quoted.README.read_text(encoding="utf-8")
-    stored = bench.cells.read(BENCHMARKS / "results" / "utility")
-    assert bench.quoted.filled(readme, stored) == readme
+@pytest.mark.parametrize("text", ["{0}", "{1}{0}", "{0}{1}{0}{1}", "nothing"])
+def test_a_document_without_both_marks_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected <!-- begin utility: .* once each in benchmarks\.md"):
+        QUOTED.filled(text.format(*QUOTED.marks), "lines")
+
+
+def test_documents_say_what_is_stored() -> None:
+    """README.md and docs/benchmarks.md; if not, `make bench-tables` writes it."""
+    for part, lines in quoted_tables.parts(result_cells.read()).items():
+        text = part.document.read_text(encoding="utf-8")
+        assert part.filled(text, lines) == text, part.name
 
 
 # --- floors
@@ -252,48 +264,50 @@ def test_the_table_of_the_readme_is_what_is_stored(bench: Any) -> None:
 
 def weighted(moment: NDArray[np.float64]) -> NDArray[np.float64]:
     """What the Gaussian floor adds noise to."""
-    return (moment * np.where(np.eye(len(moment)), 1, sqrt(2)))[np.triu_indices(len(moment))]
+    return np.asarray((moment * np.where(np.eye(len(moment)), 1, sqrt(2)))[np.triu_indices(len(moment))])
 
 
 @pytest.mark.parametrize("key", [None, "patient"])
-def test_sensitivity_of_the_gaussian_floor(bench: Any, key: str | None) -> None:
+def test_sensitivity_of_the_gaussian_floor(key: str | None) -> None:
     """Replacing one patient moves it by at most sqrt(2) (D + 1), and by nearly as much for opposite ones."""
     schema = SCHEMA.model_copy(update={"patient_key": key})
     levels, bound = Levels.of(Encoding.of(schema)), sqrt(2) * (len(schema.features) + 1)
     table, other = made(40, 0), made(40, 1)
     table["patient"] = other["patient"] = np.arange(40) // 2
-    table.loc[:1, ["age", "dose", "sex", "ward", "outcome"]] = [98, 10.0, "F", "a", "ill"]
-    other.loc[:1, ["age", "dose", "sex", "ward", "outcome"]] = [18, 0.0, "M", "b", "well"]
+    most: dict[str, Any] = {"age": 98, "dose": 10.0, "sex": "F", "ward": "a", "outcome": "ill"}
+    least: dict[str, Any] = {"age": 18, "dose": 0.0, "sex": "M", "ward": "b", "outcome": "well"}
+    for name in schema.columns:
+        table.loc[:1, name], other.loc[:1, name] = most[name], least[name]
     moved = []
     for patient in range(20):
-        rows = table.index[table["patient"] == patient] if key else [patient]
+        rows = np.flatnonzero(table["patient"] == patient) if key else [patient]
         neighbour = table.copy()
         neighbour.loc[rows] = other.loc[rows]
-        exact, n = bench.floors._second_moment(levels, table, schema)
-        changed, m = bench.floors._second_moment(levels, neighbour, schema)
+        exact, n = floor_baselines.second_moment(levels, table, schema)
+        changed, m = floor_baselines.second_moment(levels, neighbour, schema)
         assert n == m == (20 if key else 40)
         moved.append(float(np.linalg.norm(weighted(exact) - weighted(changed))))
     assert max(moved) <= bound
     assert max(moved) > 0.7 * bound
 
 
-def test_noise_of_the_gaussian_floor(bench: Any) -> None:
+def test_noise_of_the_gaussian_floor() -> None:
     """sigma on the diagonal and sigma / sqrt(2) off it; neither 2/3 nor 3/2 of it."""
-    noised = bench.floors._noised(np.zeros((300, 300)), 5.0, KeyedNoise(0))
+    noised = floor_baselines.noised(np.zeros((300, 300)), 5.0, KeyedNoise(0))
     assert (noised == noised.T).all()
     off = noised[np.triu_indices(300, 1)]
     assert off.std() == pytest.approx(5 / sqrt(2), rel=0.02)
     assert np.diag(noised).std() == pytest.approx(5, rel=0.2)
 
 
-@pytest.mark.parametrize("floor", ["label_star", "class_gaussians"])
-def test_floors_learn_what_they_may(bench: Any, floor: str) -> None:
+@pytest.mark.parametrize("floor", [floor_baselines.label_star, floor_baselines.class_gaussians])
+def test_floors_learn_what_they_may(floor: Any) -> None:
     """The outcome follows age, with a large budget and two sites; not with next to none."""
     table = made(2_000, 0)
     tables, noise = [table[:900], table[900:]], [KeyedNoise(0), KeyedNoise(1)]
     gaps = []
     for mu in (5.0, 1e-3):
-        records = getattr(bench.floors, floor)(tables, SCHEMA, mu, noise)
+        records = floor(tables, SCHEMA, mu, noise)
         assert len(records) == 2_000
         ages = records["age"].astype(float).groupby(records["outcome"]).mean().reindex(["ill", "well"])
         gaps.append(float(ages["ill"] - ages["well"]))

@@ -1,7 +1,8 @@
 """ClustMix as published: Algorithm 2 of Madl et al., "Approximate, Adapt, Anonymize (3A)". NOT PRIVATE.
 
-A baseline for `attack.py`. The paper's noise is calibrated for one step, the last mean, although every step before
-it follows the records. Where its text can be read in several ways, this takes the one that is kindest to it:
+A baseline of `bench_utility.py`, and what `bench_attack.py` attacks. The paper's noise is calibrated for one step,
+the last mean, although every step before it follows the records. Where its text can be read in several ways, this
+takes the one that is kindest to it:
 
 - Features are numbers: a category is its position among the declared values, so that Adult has D = 14 (Table 2).
 - Scaling is min-max over the records (Data preprocessing), or, in `bounds="schema"`, over bounds declared before.
@@ -130,9 +131,9 @@ def _mix(
     means, sizes = [], []
     for c in np.unique(labels):
         members = x[y == c]
-        of = constrained(cdist(members, moved[labels == c], "sqeuclidean"), least)
-        means.append(centroids(members, of))
-        sizes.append(np.bincount(of))
+        assigned = constrained(cdist(members, moved[labels == c], "sqeuclidean"), least)
+        means.append(centroids(members, assigned))
+        sizes.append(np.bincount(assigned))
     return np.concatenate(means), labels, np.concatenate(sizes)
 
 
@@ -147,8 +148,10 @@ def ranges(schema: Schema) -> tuple[Array, Array]:
     """Declared least and largest number of each feature, shape (D,)."""
     columns = [schema.columns[name] for name in schema.features]
     ends = [
-        (-1 if each.missing else 0, len(each.values) - 1) if isinstance(each, Category) else bounds_of(each)
-        for each in columns
+        (-1 if column.missing else 0, len(column.values) - 1)
+        if isinstance(column, Category)
+        else bounds_of(column)
+        for column in columns
     ]
     low, high = np.array(ends, dtype=np.float64).T
     return low, high
@@ -215,7 +218,7 @@ def kernel_inducing_points(
     if len(start) == 1 or not scale.any():  # one point, or records that are all equal: nothing to adapt
         return start
     scale[scale == 0] = 1
-    found = adapt(
+    adapted = adapt(
         (start - mean) / scale,
         np.eye(y.shape[1])[labels],
         (x - mean) / scale,
@@ -225,4 +228,4 @@ def kernel_inducing_points(
         steps=parameters.steps,
         seed=int(rng.integers(2**31)),
     )
-    return np.asarray(found.support.points * scale + mean)
+    return np.asarray(adapted.support.points * scale + mean)

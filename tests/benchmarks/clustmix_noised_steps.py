@@ -1,7 +1,7 @@
 """ClustMix with the paper's order made sound: noise at every step that reads records, the last mixing included.
 
-A baseline that measures what the order is worth. Approximate, Adapt and Anonymize stand as in Algorithm 2, and
-each looks at records through the vault alone:
+A baseline of `bench_utility.py` that measures what the order is worth. Approximate, Adapt and Anonymize stand as
+in Algorithm 2, and each looks at records through the vault alone:
 
 1. Approximate: noisy class sums and noisy second moments, the statistics to which the mixture is fitted. EM itself
    would ask for new ones in every iteration, by responsibilities that no frozen query can state; moments once are
@@ -11,7 +11,7 @@ each looks at records through the vault alone:
    query names cells of one feature at a time, so that a record is mixed feature by feature within its class, not
    with the nearest l_min records.
 
-The product (`core.pipeline`) does without the third and gives its share to the first two.
+The product (`core.steps.pipeline`) does without the third and gives its share to the first two.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def synthesize(table: pd.DataFrame, schema: Schema, budget: Budget, noise: Noise
     resolved = budget.resolve(vault.patients)
     meter.limit = Fraction(resolved.mu) ** 2
     plan = Plan(schema, meter.limit * (1 - LAST), vault.patients)
-    own = pipeline.class_sums(vault, plan)
-    common = pipeline.common([plan], [own])
-    site = pipeline.centroids(vault, plan, common, own, hashlib.sha256(own.values.tobytes()).digest())
+    sums = pipeline.class_sums(vault, plan)
+    common = pipeline.common([plan], [sums])
+    site = pipeline.centroids(vault, plan, common, sums, hashlib.sha256(sums.values.tobytes()).digest())
     cells = adapted_cells(plan, common, site)
     answer = vault.answer(mixing(cells), meter.limit * LAST)
     common, site = remixed(schema, common, site, cells, answer)
@@ -87,7 +87,7 @@ def adapted_cells(plan: Plan, common: Common, site: SiteCentroids) -> Groups:
 
 def mixing(cells: Groups) -> ClassMarginals:
     """The question of the last step: class sums over the adapted cells, and class masses as in answer A."""
-    blocks = tuple(Block(column, of, UNIT) for column, of in enumerate(cells))
+    blocks = tuple(Block(column, groups, UNIT) for column, groups in enumerate(cells))
     return ClassMarginals(blocks, round(sqrt(len(cells) / 4) * UNIT), UNIT)
 
 

@@ -29,14 +29,20 @@ def bench() -> Iterator[Any]:
     """The benchmarks are scripts, which name each other as scripts do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
-        names = ("attack", "clustmix_as_published", "clustmix_noised_steps", "learned", "pairs")
-        yield SimpleNamespace(**{name: import_module(name) for name in names})
+        modules = {
+            "attack": "bench_attack",
+            "clustmix_as_published": "clustmix_as_published",
+            "clustmix_noised_steps": "clustmix_noised_steps",
+            "pairs": "neighbour_tables",
+            "statistics": "attack_statistics",
+        }
+        yield SimpleNamespace(**{name: import_module(module) for name, module in modules.items()})
 
 
 def moved(bench: Any, pair: Any, variant: str = CLAIMED_AT) -> float:
     """Of the sensitivity that Eq. 8 takes for that of a release."""
     parameters = bench.attack.VARIANTS[variant](pair)
-    share: float = bench.attack.moved(pair, parameters, coins=1) / parameters.claimed_mu(len(pair.table))
+    share: float = bench.statistics.moved(pair, parameters, coins=1) / parameters.claimed_mu(len(pair.table))
     return share
 
 
@@ -105,12 +111,12 @@ def test_noised_steps_stay_within_their_sensitivity(bench: Any) -> None:
     noised_steps = bench.clustmix_noised_steps.synthesize
     two = pair.other.copy()
     two.loc[1, "y"] = "a"
-    one = run(attack._whole(pair.table, pair, noised_steps), KeyedNoise(0))
-    assert sum(answer.mu2 for answer in one.answers) <= bench.attack._budget(2_000).resolve(2_000).mu ** 2
+    one = run(attack.all_steps(pair.table, pair, noised_steps), KeyedNoise(0))
+    assert sum(answer.mu2 for answer in one.answers) <= bench.attack.budget(2_000).resolve(2_000).mu ** 2
     assert len(one.answers) == 3
     for table, holds in ((pair.other, True), (two, False)):
         replays = Replays()
-        replays.compare("pair", one, run(attack._whole(table, pair, noised_steps), KeyedNoise(0), one))
+        replays.compare("pair", one, run(attack.all_steps(table, pair, noised_steps), KeyedNoise(0), one))
         assert (not replays.violations) == holds
         assert (max(replays.reached.values()) <= 1) == holds
 
@@ -118,20 +124,20 @@ def test_noised_steps_stay_within_their_sensitivity(bench: Any) -> None:
 def test_the_learned_statistic_sees_a_shift_and_nothing_where_there_is_none(bench: Any) -> None:
     rng = np.random.default_rng(0)
     null, same, shifted = (rng.normal(mean, 1, (300, 5)) for mean in (0, 0, 2))
-    assert bench.learned.learned_bound(null, shifted, claimed=1.0).measured > 2
-    assert bench.learned.learned_bound(null, same, claimed=1.0).measured < 0.2
+    assert bench.statistics.learned_bound(null, shifted, claimed=1.0).measured > 2
+    assert bench.statistics.learned_bound(null, same, claimed=1.0).measured < 0.2
 
 
 def test_an_epsilon_is_bounded_by_both_errors(bench: Any) -> None:
     """Of a test that is exactly (1, delta)-DP the bound is 1; of a better one it is more."""
     delta, fpr = 1e-3, 0.1
     at_the_limit = SimpleNamespace(fpr=fpr, fnr=1 - delta - np.e * fpr)
-    assert bench.learned.epsilon_bound(at_the_limit, delta) == pytest.approx(1)
-    assert bench.learned.epsilon_bound(SimpleNamespace(fpr=0.01, fnr=0.5), delta) > 1
-    assert bench.learned.epsilon_bound(SimpleNamespace(fpr=0.5, fnr=0.5), delta) == 0
+    assert bench.statistics.epsilon_bound(at_the_limit, delta) == pytest.approx(1)
+    assert bench.statistics.epsilon_bound(SimpleNamespace(fpr=0.01, fnr=0.5), delta) > 1
+    assert bench.statistics.epsilon_bound(SimpleNamespace(fpr=0.5, fnr=0.5), delta) == 0
 
 
 def test_a_release_is_summed_up_class_by_class(bench: Any) -> None:
     x = pd.DataFrame([[0.0, 1.0], [1.0, 1.0]]).to_numpy()
-    summary = bench.learned.summary(x, np.array([0, 0]), classes=2)
+    summary = bench.statistics.summary(x, np.array([0, 0]), classes=2)
     np.testing.assert_allclose(summary, [2, 0.5, 1, 0.5, 0, 0, 1, 1, 1, *[0] * 9])

@@ -1,6 +1,6 @@
 """One synthesizer of others on one table of codes; runs in an environment of its own (`make bench-peers`).
 
-    python synthesize.py METHOD IN.parquet DOMAIN.json OUT.parquet EPSILON DELTA SEED
+    python tests/benchmarks/peers/synthesize.py METHOD IN.parquet DOMAIN.json OUT.parquet EPSILON DELTA SEED
 
 IN holds a column of integers for each column of the schema: the position of a declared value, or a public cell of
 a number. DOMAIN says how many there are and whether they have an order, so that the budget pays for all that is
@@ -32,16 +32,18 @@ def graphical(model: Any, table: pd.DataFrame, domain: Domain, seed: int) -> pd.
     model.set_random_state(np.random.RandomState(seed))
     model.set_domain({name: column["size"] for name, column in domain.items()})
     model.fit(table)
-    return model.generate(n_records=len(table))
+    return pd.DataFrame(model.generate(n_records=len(table)))
 
 
 def mst(table: pd.DataFrame, domain: Domain, epsilon: float, delta: float, seed: int) -> pd.DataFrame:
+    """MST (McKenna, Miklau, Sheldon 2021): a tree of pairs."""
     from dpmm.models.mst import MSTGM
 
     return graphical(MSTGM(epsilon, delta, n_jobs=1), table, domain, seed)
 
 
 def aim(table: pd.DataFrame, domain: Domain, epsilon: float, delta: float, seed: int) -> pd.DataFrame:
+    """AIM (McKenna, Mullins, Sheldon, Miklau 2022): marginals chosen one by one, where the model is worst."""
     from dpmm.models.aim import AIMGM
 
     return graphical(AIMGM(epsilon, delta, n_jobs=1), table, domain, seed)
@@ -85,6 +87,7 @@ METHODS: dict[str, Callable[..., pd.DataFrame]] = {"mst": mst, "aim": aim, "dpga
 
 
 def main() -> None:
+    """Run the method that the command line names, and write its records and what they cost."""
     method, source, domain, target, epsilon, delta, seed = sys.argv[1:]
     table, columns = pd.read_parquet(source), json.loads(Path(domain).read_text())
     wall, cpu = time.monotonic(), time.process_time()

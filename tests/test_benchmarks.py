@@ -1,0 +1,165 @@
+"""The benchmarks' folder: every module has a use and a name of its own; every cell has one whole line."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+import pytest
+import result_cells
+from mechanism_variants import VARIANTS
+from result_cells import RESULTS, Cell
+from synthesizers import METHODS
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "tests" / "benchmarks"
+MODULES = sorted(BENCHMARKS.rglob("*.py"))
+PACKAGES = ("core", "protocol", "client", "server", "deploy")
+STORED = sorted(RESULTS.glob("*.jsonl"))
+
+
+def name_of(path: Path) -> str:
+    return path.name
+
+
+# --- modules
+
+
+def is_command(path: Path) -> bool:
+    return '\nif __name__ == "__main__":' in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_has_a_name_of_its_own(path: Path) -> None:
+    """Nothing installed, nothing of the standard library, of our packages or tests is called so."""
+    elsewhere = [folder for folder in sys.path if folder and Path(folder).resolve() != BENCHMARKS]
+    ours = {part.stem for package in PACKAGES for part in [ROOT / package, *(ROOT / package).rglob("*")]}
+    assert path.stem not in sys.stdlib_module_names
+    assert path.stem not in ours
+    assert PathFinder.find_spec(path.stem, elsewhere) is None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_says_what_it_is_for(path: Path) -> None:
+    """A command its command line as well."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring
+    assert not is_command(path) or f"python {path.relative_to(ROOT)}" in docstring
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_is_used(path: Path) -> None:
+    """A command is named by the Makefile or docs/benchmarks.md, or another module runs it; others are imported."""
+    sources = {other: other.read_text(encoding="utf-8") for other in MODULES if other != path}
+    if is_command(path):
+        named = [(ROOT / "Makefile").read_text("utf-8"), (ROOT / "docs" / "benchmarks.md").read_text("utf-8")]
+        assert any(path.name in text for text in [*named, *sources.values()])
+    else:
+        assert any(re.search(rf"^(from|import) {path.stem}\b", text, re.MULTILINE) for text in sources.values())
+
+
+# --- what is stored
+
+
+@pytest.mark.parametrize("path", STORED, ids=name_of)
+def test_what_is_stored_is_what_would_be_written(path: Path) -> None:
+    """Whole lines, each cell once, in their order; of methods and variants that there are."""
+    stored = result_cells.read_file(path)
+    assert list(stored) == sorted(stored, key=lambda cell: cell.order)
+    assert path.read_text(encoding="utf-8") == "".join(f"{json.dumps(facts)}\n" for facts in stored.values())
+    for cell, facts in stored.items():
+        assert cell.method in {"own", *METHODS, *VARIANTS}
+        assert {"cell", "figures", "patients", "budget", "command", "commit", "versions", "machine"} <= set(facts)
+
+
+def test_no_variant_has_the_name_of_a_method() -> None:
+    """Both have their lines in the same files."""
+    assert not set(VARIANTS) & {"own", *METHODS}
+
+
+# --- reading and writing
+
+FIRST, SECOND, THIRD = (Cell("made", "one", "ours", 1.0, split) for split in range(3))
+
+
+def line(cell: Cell, mean: float = 0.5) -> str:
+    return json.dumps({"cell": vars(cell), "figures": {"mean": mean}}) + "\n"
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr(result_cells, "RESULTS", tmp_path)
+    return tmp_path
+
+
+def write(cell: Cell, mean: float) -> None:
+    result_cells.write(cell, json.loads(line(cell, mean)))
+
+
+def test_a_line_is_put_in_its_place_and_the_others_keep_their_bytes(folder: Path) -> None:
+    for cell in (THIRD, FIRST, SECOND):
+        write(cell, 0.5)
+    file = folder / "made-one.jsonl"
+    assert file.read_text() == line(FIRST) + line(SECOND) + line(THIRD)
+    write(SECOND, 0.25)
+    assert file.read_text() == line(FIRST) + line(SECOND, 0.25) + line(THIRD)
+    assert list(result_cells.read()) == [FIRST, SECOND, THIRD]
+
+
+def test_another_setting_has_another_file(folder: Path) -> None:
+    other = Cell("made", "five", "ours", 1.0, 0)
+    write(FIRST, 0.5)
+    write(other, 0.5)
+    assert sorted(file.name for file in folder.iterdir()) == ["made-five.jsonl", "made-one.jsonl"]
+    assert set(result_cells.read()) == {FIRST, other}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (line(FIRST) + line(SECOND)[:-1], "expected a line break at its end"),
+        (line(FIRST) + line(SECOND)[:40], "expected a line break at its end"),
+        (line(FIRST) + line(SECOND)[:40] + "\n", "line 2: expected one whole cell"),
+        (line(FIRST)[:40] + line(SECOND), "line 1: expected one whole cell"),
+        (line(FIRST) + "\n" + line(SECOND), "line 2: expected one whole cell"),
+        (line(FIRST) + '{"figures": {}}\n', "line 2: expected one whole cell"),
+        (line(FIRST) + line(FIRST, 0.25), "line 2: a second line for Cell"),
+        (line(FIRST) + line(Cell("made", "five", "ours", 1.0, 0)), "line 2: expected cells of made-one"),
+    ],
+    ids=["no end", "half of a line", "cut line", "lines run together", "empty", "no cell", "twice", "elsewhere"],
+)
+def test_a_damaged_file_is_neither_read_nor_written(folder: Path, text: str, message: str) -> None:
+    file = folder / "made-one.jsonl"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=f"^made-one.jsonl.*{message}"):
+        result_cells.read()
+    with pytest.raises(ValueError, match=message):
+        write(THIRD, 0.5)
+    assert file.read_text() == text
+
+
+def test_a_run_that_is_killed_leaves_the_file_as_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*args: object) -> Path:
+        raise KeyboardInterrupt
+
+    write(FIRST, 0.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write(SECOND, 0.5)
+    assert (folder / "made-one.jsonl").read_text() == line(FIRST)
+    assert list(result_cells.read()) == [FIRST]
+    write(SECOND, 0.5)
+    assert list(result_cells.read()) == [FIRST, SECOND]
+
+
+def test_writers_at_once_lose_no_line(folder: Path) -> None:
+    cells = [Cell("made", "one", method, 1.0, split) for method in ("ours", "real") for split in range(20)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda cell: write(cell, 0.5), cells))
+    assert list(result_cells.read()) == cells
