@@ -29,12 +29,12 @@ from cohortmix.deploy.simulation.split import Split
 from cohortmix.protocol.local.progress import step, steps
 from cohortmix.protocol.local.terminal import Terminal, say
 from cohortmix.protocol.local.wording import reduced
+from cohortmix.protocol.overlap import Overlap, read_overlap
 from cohortmix.server.commands.outcome import with_enough_sites
 from cohortmix.server.publish.gains import compared
 
 if TYPE_CHECKING:
     from cohortmix.core.data.schema import Schema
-    from cohortmix.server.budget import Overlap
 
 TEST_FRACTION = 0.25
 
@@ -215,10 +215,7 @@ def _require_public_split(schema: Schema, site_column: str | None, skew: float |
 
 
 def _overlap(text: str) -> Overlap:
-    if text == "disjoint":
-        return "disjoint"
-    if text == "unknown":
-        return "unknown"
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        return int(text)
-    raise InputError(f"expected --overlap disjoint, unknown, or a whole number above zero; got {text!r}")
+    try:
+        return read_overlap(text)
+    except ValueError as error:
+        raise InputError(f"--overlap: {error}") from None

@@ -41,9 +41,9 @@ NOISE = {"core/privacy/noise.py"}  # the only draws that a guarantee rests on
 DRAWING_FREELY = ("core/audit", "core/data", "core/gaussian", "core/release", "core/steps", "core/utility")
 """Where numbers are drawn as well: for tests, from released values, and for splits of an evaluation."""
 READERS = {  # of records: the vault, what feeds it, and what never answers a coordinator
-    "core/privacy/vault.py", "core/data/table.py", "core/release/condensed.py", "core/utility/check.py",
-    "core/utility/columns.py", "core/audit/neighbours.py", "client/table/data.py", "client/table/snapshot.py",
-    "client/local/draft.py",
+    "core/privacy/vault.py", "core/data/table.py", "core/data/patients.py", "core/release/condensed.py",
+    "core/utility/check.py", "core/utility/columns.py", "core/audit/neighbours.py", "client/table/data.py",
+    "client/table/snapshot.py", "client/local/draft.py",
 }  # fmt: skip
 OF_A_SOURCE = {"NoiseSource", "OpenDPNoise", "KeyedNoise", "NOT_PRIVATE", "private", "name"}
 LOOKS_INSIDE = {  # of a function, or of whatever it was given

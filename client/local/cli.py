@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,12 +15,10 @@ from cohortmix.client.local.figures import print_figures
 from cohortmix.client.local.fits import MaxUnreadable, show_checked, summary
 from cohortmix.client.local.output import require_free, write_release
 from cohortmix.client.table.data import open_all, open_table
+from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget
-from cohortmix.core.privacy.meter import MemoryMeter
-from cohortmix.core.privacy.noise import OpenDPNoise
-from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, check
 from cohortmix.protocol.local.progress import step
 from cohortmix.protocol.local.terminal import Terminal, compact_table, say
@@ -107,7 +104,7 @@ def synthesize(
     source, checked = open_checked(data, dictionary, max_unreadable)
     if not checked.as_declared:
         show_checked(Terminal(stderr=True, soft_wrap=False), checked)
-    patients = Vault(source, dictionary, OpenDPNoise().add, MemoryMeter(Fraction(0))).patients
+    patients = count_patients(source, dictionary).number
     if patients < MIN_PATIENTS:
         raise InputError(
             f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}; "

@@ -20,10 +20,11 @@ from cohortmix.client.ledger.reservation import Reservation
 from cohortmix.client.site.room import require_room
 from cohortmix.core.data.encoding import Encoding, blocks_of
 from cohortmix.core.data.groups import Groups
+from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import Source
 from cohortmix.core.privacy.budget import MIN_PATIENTS
-from cohortmix.core.privacy.meter import BudgetExceeded, MemoryMeter
+from cohortmix.core.privacy.meter import BudgetExceeded
 from cohortmix.core.privacy.noise import NoiseSource
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import pipeline
@@ -93,7 +94,7 @@ class Site:
         schema.require_confirmed()
         self.name, self.policy = name, policy
         self._source, self._schema, self._ledger, self._key, self._noise = source, schema, ledger, key, noise
-        self._patients = Vault(source, schema, noise.add, MemoryMeter(Fraction(0))).patients
+        self._patients = count_patients(source, schema).number
         self._one_request = threading.Lock()
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,12 +16,10 @@ from cohortmix.client.site.config import DEFAULT, SiteConfig, load_config, parse
 from cohortmix.client.site.lock import exclusive, replacing
 from cohortmix.client.table.data import open_table
 from cohortmix.client.table.snapshot import pin_snapshot
+from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source, quoted
 from cohortmix.core.privacy.budget import MIN_PATIENTS
-from cohortmix.core.privacy.meter import MemoryMeter
-from cohortmix.core.privacy.noise import OpenDPNoise
-from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, MisfitError
 from cohortmix.core.utility.check import check as check_table
 from cohortmix.protocol.local.interrupt import hold
@@ -120,7 +117,7 @@ def _check(table: Source, schema: Schema, max_unreadable: float, on_terminal: bo
             f"the table does not fit its schema, in {quoted(error.columns)}; run `cohortmix site check` on a "
             "terminal to see how"
         ) from None
-    patients = Vault(table, schema, OpenDPNoise().add, MemoryMeter(Fraction(0))).patients
+    patients = count_patients(table, schema).number
     if patients < MIN_PATIENTS:
         raise InputError(f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}")
     return found

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from cohortmix.core.data.words import listed
+
 MOST_FAULTS = 5  # of a file that are named at once
 EMPTY = "it has no value, since YAML reads null, ~ and an empty place as nothing"
 
@@ -97,7 +99,7 @@ def _sentence(fault: Any, model: type[BaseModel], shapes: Mapping[str, str]) -> 
     loc, kind = tuple(fault["loc"]), fault["type"]
     if not loc and kind != "value_error":
         needed = [name for name, field in _keys(model).items() if field.is_required()]
-        return f"expected the keys {', '.join(needed)}, each as `key: value`"
+        return f"expected the keys {listed(needed)}, each as `key: value`"
     if kind == "invalid_key" or loc[-1:] == ("[key]",):
         holder = loc[:-1] if kind == "invalid_key" else loc[:-2]
         return f"{_path(holder, model)}: a key has no name before its colon".removeprefix(": ")
@@ -138,8 +140,7 @@ def _plain(context: Mapping[str, Any], loc: Path, model: type[BaseModel]) -> dic
         least = {"1": "one", "2": "two"}.get(plain["min_length"], plain["min_length"])
         where = ", in a list such as [a, b]" if get_origin(_at(model, loc)) is tuple else ""
         plain["least"] = f"{least} at least{where}"
-    *first, last = _tags(_at(model, loc)) or [""]
-    return plain | {"tags": f"{', '.join(first)} or {last}"}
+    return plain | {"tags": listed(_tags(_at(model, loc)), "or")}
 
 
 def _path(loc: Path, model: type[BaseModel]) -> str:
@@ -155,7 +156,7 @@ def _is_tag(before: Path, part: int | str, model: type[BaseModel]) -> bool:
 
 def _unknown(key: str, known: Sequence[str]) -> str:
     close = get_close_matches(key, known, n=1)
-    return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; there are {', '.join(known)}"
+    return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; there are {listed(known)}"
 
 
 def _keys(annotation: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.cell import NULL_TEXTS, category_text, day_of, number_of, text_of, whole_text
 from cohortmix.core.data.schema import EXACT, Category, Column, Date, Number, Schema
+from cohortmix.core.data.words import MOST_NAMES, in_quotes, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,10 +133,9 @@ def _merges(array: pa.Array) -> bool:
     return bool((values >= 2.0 ** (np.finfo(values.dtype).nmant + 1)).any())  # 2^53 for float64
 
 
-def quoted(names: Sequence[str], most: int = 12) -> str:
-    """Names as text for a message: `'AGE', 'SEX' and 9 more`."""
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+def quoted(names: Sequence[str], most: int = MOST_NAMES) -> str:
+    """Names in quotation marks in a row: `'AGE', 'SEX' and 9 more`."""
+    return some([in_quotes(name) for name in names], most)
 
 
 def simple(array: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -246,10 +246,9 @@ def patient_keys(array: pa.Array | pa.ChunkedArray) -> list[str | None]:
     if is_nested(array.type):
         return [None] * len(array)
     coded = array.dictionary_encode()
-    values = python_values(coded.dictionary)
+    values = python_values(plain(coded.dictionary))
     keys = [None if value is None or value != value else category_text(value) for value in values]  # NaT, NaN
-    texts = [None if key is None or key.lower() in NULL_TEXTS else key for key in keys]
-    return [None if code is None else texts[code] for code in coded.indices.to_pylist()]
+    return [None if code is None else keys[code] for code in coded.indices.to_pylist()]
 
 
 def python_values(array: pa.Array) -> list[object]:

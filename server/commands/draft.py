@@ -36,9 +36,9 @@ from cohortmix.protocol.fields import Exact, Ratio, TypedName, decimal_down, exa
 from cohortmix.protocol.local.textfile import faults_of, parse_file, read_text
 from cohortmix.protocol.messages import Description, MessageError, SiteEntry, StudySpec, decode
 from cohortmix.protocol.names import confusable
+from cohortmix.protocol.overlap import Overlap, read_overlap
 from cohortmix.protocol.receipts import EPSILON_PLACES, Total
 from cohortmix.protocol.study import LONGEST_DEADLINE, MOST_SITES
-from cohortmix.server.budget import Overlap
 from cohortmix.server.commands.reduced import require_a_mixture
 
 MU_PLACES = 9
@@ -58,14 +58,6 @@ def _duration(text: object) -> int:
     return seconds
 
 
-def _overlap(text: object) -> object:
-    if text in ("disjoint", "unknown"):
-        return text
-    if not re.fullmatch(r"[1-9]\d{0,3}", str(text), re.ASCII):
-        raise ValueError(f"expected disjoint, unknown, or a whole number above zero, got {str(text)[:40]!r}")
-    return int(str(text))
-
-
 def _share(text: object) -> object:
     return Fraction(str(text)) if re.fullmatch(r"0?\.\d{1,9}", str(text), re.ASCII) else text
 
@@ -80,7 +72,7 @@ class StudyFile(BaseModel):
     epsilon: float | None = None
     mu: float | None = None
     delta: float | None = None
-    overlap: Annotated[Overlap, BeforeValidator(_overlap)]
+    overlap: Annotated[Overlap, BeforeValidator(read_overlap)]
     min_sites: int
     deadline: Annotated[int, BeforeValidator(_duration)]
     sites: tuple[Path, ...] = Field(min_length=1, max_length=MOST_SITES)

@@ -149,8 +149,8 @@ def test_a_large_table_comes_in_bounded_batches(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("t.csv", "id,x\n1,5\n", "missing column 'y': the table has 'id', 'x'"),
-        ("t.csv", "SECRET,40,HIV\nb,5,EU\n", "none of the columns 'x', 'y', 'id': has the file a header line?"),
+        ("t.csv", "id,x\n1,5\n", "missing column 'y': the table has 'id' and 'x'"),
+        ("t.csv", "SECRET,40,HIV\nb,5,EU\n", "none of the columns 'x', 'y' and 'id': has the file a header line?"),
         ("t.csv", "id,x,y,y\n1,5,EU,EU\n", "two columns named 'y'"),
         ("t.csv", "", "is empty: expected a line of column names"),
         ("t.csv", "id,x,y\n1,5,EU\n2,SECRET\n", "a line has another number of cells than the header"),
