@@ -11,23 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pyarrow as pa
 import typer
 
-from cohortmix.client.local.cli import (
-    AcceptDegraded,
-    DataFile,
-    SchemaFile,
-    budget_of,
-    figure,
-    print_rows,
-    read_schema,
-    require_affordable,
-)
-from cohortmix.client.local.fits import MaxUnreadable, show_checked
+from cohortmix.client.local.cli import AcceptDegraded, DataFile, SchemaFile, budget_of, require_affordable
 from cohortmix.client.table.data import open_table
 from cohortmix.core.data.table import InputError
 from cohortmix.core.utility.check import MOST_UNREADABLE, check
 from cohortmix.deploy.simulation.split import Split
+from cohortmix.protocol.local.checked import MaxUnreadable, show_checked
 from cohortmix.protocol.local.progress import step, steps
+from cohortmix.protocol.local.tables import figure, print_rows
 from cohortmix.protocol.local.terminal import Terminal, say
+from cohortmix.protocol.local.textfile import read_schema
 from cohortmix.protocol.local.wording import reduced
 from cohortmix.protocol.overlap import Overlap, read_overlap
 from cohortmix.server.commands.outcome import with_enough_sites

@@ -30,11 +30,14 @@ OUTSIDE = {  # what a module of core has no business with: files, processes, net
 FLOORS = {  # of each package, the lowest first: a folder imports from itself and from what stands before it
     "core": ("core/data", "core/privacy", "core/steps", "core/gaussian", "core/release", "core", "core/audit"),
     "protocol": ("protocol", "protocol/storage", "protocol/local"),
-    "client": ("client/table", "client/ledger", "client/site", "client/local", "client", "client/steward"),
+    "client": ("client/table", "client/ledger", "client/site", "client", "client/steward"),
     "server": ("server", "server/publish", "server/commands"),
     "deploy": ("deploy/demo", "deploy/meeting", "deploy/simulation", "deploy"),
 }
-BESIDE = {"core/utility": {"core/data"}}  # what stands apart from the floors, and all that it may import
+BESIDE = {
+    "core/utility": {"core/data"},
+    "client/local": {"client/table"},
+}  # what stands apart from the floors, and all that it may import
 ABOVE = {"core/utility": {"core", "core/audit"}}  # and who in its package may import it
 FRONT = {"core/__init__.py"}  # what Python's users import by one name
 NOISE = {"core/privacy/noise.py"}  # the only draws that a guarantee rests on

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,6 @@ import typer
 
 from cohortmix.client.local.draft import draft
 from cohortmix.client.local.figures import print_figures
-from cohortmix.client.local.fits import MaxUnreadable, show_checked, summary
 from cohortmix.client.local.output import require_free, write_release
 from cohortmix.client.table.data import open_all, open_table
 from cohortmix.core.data.patients import count_patients
@@ -20,9 +18,11 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget
 from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, check
+from cohortmix.protocol.local.checked import MaxUnreadable, show_checked, summary
 from cohortmix.protocol.local.progress import step
-from cohortmix.protocol.local.terminal import Terminal, compact_table, say
-from cohortmix.protocol.local.textfile import read_text
+from cohortmix.protocol.local.tables import print_rows
+from cohortmix.protocol.local.terminal import Terminal, say
+from cohortmix.protocol.local.textfile import read_schema, write_text
 
 if TYPE_CHECKING:
     from cohortmix.core.synthesis import Release
@@ -139,19 +139,6 @@ def require_affordable(budget: Budget, patients: int) -> None:
         raise InputError(f"this budget is mu={mu:.3g}, expected mu >= {MIN_MU:g}; raise epsilon or delta")
 
 
-def read_schema(path: Path) -> Schema:
-    """The schema in a file.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read.
-    SchemaError
-        If it is no schema.
-    """
-    return Schema.from_yaml(read_text(path, "the schema"))
-
-
 def open_checked(
     data: Path, schema: Schema, max_unreadable: float = MOST_UNREADABLE, what: str = ""
 ) -> tuple[Source, Checked]:
@@ -171,27 +158,6 @@ def open_checked(
 def without_key(schema: Schema) -> Schema:
     """The schema of synthetic records, which belong to no patient."""
     return schema.model_copy(update={"patient_key": None})
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file; InputError if that is not possible."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from None
-
-
-def print_rows(console: Terminal, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A compact table; a figure that is not defined is a dash."""
-    shown = compact_table(header)
-    for row in rows:
-        shown.add_row(*("-" if cell is None else str(cell) for cell in row))
-    console.print(shown)
-
-
-def figure(value: float | None, places: int = 3) -> str | None:
-    """A figure of a report as text."""
-    return None if value is None else f"{value:.{places}f}"
 
 
 def _release(source: Source, schema: Schema, budget: Budget, seed: int | None, **options: Any) -> Release:

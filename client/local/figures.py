@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cohortmix.protocol.local.tables import UNDEFINED, figure
 from cohortmix.protocol.local.terminal import Terminal, compact_table
+from cohortmix.protocol.local.wording import percent
 
 MOST_COLUMNS, MOST_PAIRS = 10, 5  # on the terminal; --json has every column
 MOST_VALUES = 3
@@ -20,7 +22,7 @@ def print_figures(report: Mapping[str, Any], places: int = 3) -> None:
     )
     targets = compact_table(("target", "AUC synthetic", "AUC real"))
     for one in report["targets"]:
-        targets.add_row(one["target"], *(_figure(one[key], places) for key in ("auc", "ceiling_auc")))
+        targets.add_row(one["target"], *(figure(one[key], places) for key in ("auc", "ceiling_auc")))
     console.print(targets)
     tvd, count = report["tvd"], report["records"]
     console.print(
@@ -38,7 +40,7 @@ def _print_columns(console: Terminal, report: Mapping[str, Any]) -> None:
         ("column, worst first", "TVD", "missing", "real -> synthetic"), left=("real -> synthetic",)
     )
     for one in columns[:MOST_COLUMNS]:
-        missing = _change(*(f"{100 * one['missing'][side]:.1f} %" for side in ("real", "synthetic")))
+        missing = _change(*(percent(one["missing"][side]) for side in ("real", "synthetic")))
         table.add_row(one["column"], f"{one['tvd']:.3f}", missing, _details(one))
     console.print(table)
     if len(columns) > MOST_COLUMNS:
@@ -56,7 +58,7 @@ def _details(one: Mapping[str, Any]) -> str:
     """Both ends and the middle of a number or date, or the values whose shares differ most."""
     if one["type"] == "category":
         shares = (
-            (value["value"], *(f"{100 * value[side]:.1f} %" for side in ("real", "synthetic")))
+            (value["value"], *(percent(value[side]) for side in ("real", "synthetic")))
             for value in one["values"][:MOST_VALUES]
         )
         return "; ".join(f"{value}: {_change(real, synthetic)}" for value, real, synthetic in shares)
@@ -71,8 +73,4 @@ def _change(real: str, synthetic: str) -> str:
 
 
 def _value(value: float | str | None) -> str:
-    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else value
-
-
-def _figure(value: float | None, places: int) -> str:
-    return "-" if value is None else f"{value:.{places}f}"
+    return UNDEFINED if value is None else f"{value:.6g}" if isinstance(value, float) else value

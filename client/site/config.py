@@ -26,7 +26,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from cohortmix.core.data.schema import Schema
 from cohortmix.protocol.fields import Exact, PublicKey, TypedName
 from cohortmix.protocol.local.keyfile import read_key
-from cohortmix.protocol.local.textfile import parse_file, read_text
+from cohortmix.protocol.local.textfile import parse_file, read_schema, read_text
 from cohortmix.protocol.messages import MAX_BYTES
 from cohortmix.protocol.signing import Key
 
@@ -104,7 +104,7 @@ class SiteConfig(_Part):
 
     def read_schema(self) -> Schema:
         """The data dictionary; InputError if it cannot be read, SchemaError if it is none."""
-        return Schema.from_yaml(read_text(self.schema_file, "the schema"))
+        return read_schema(self.schema_file)
 
     def read_key(self) -> Key:
         """The key that signs receipts; errors as `keyfile.read_key`."""

@@ -37,6 +37,7 @@ from cohortmix.client.site.opening import open_site, read_policy
 from cohortmix.client.site.site import Site
 from cohortmix.core.data.schema import SchemaError
 from cohortmix.core.data.table import InputError
+from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol import site_pb2
 from cohortmix.protocol.local.terminal import say
 from cohortmix.protocol.messages import Code, Refusal, encode
@@ -164,7 +165,7 @@ def _bind(server: grpc.aio.Server, socket: Path) -> None:
     try:
         server.add_insecure_port(f"unix:{socket}")
     except RuntimeError:
-        raise InputError(f"cannot listen on {str(socket)!r}; may this user write its folder?") from None
+        raise InputError(f"cannot listen on {in_quotes(socket)}; may this user write its folder?") from None
     finally:
         os.umask(before)
 
@@ -172,15 +173,17 @@ def _bind(server: grpc.aio.Server, socket: Path) -> None:
 def _socket(path: Path) -> Path:
     """The socket's path, in a folder that nobody but this user can write."""
     if len(os.fsencode(path)) > LONGEST_PATH:
-        raise InputError(f"the socket's path {str(path)!r} is longer than the system allows, {LONGEST_PATH} bytes")
+        raise InputError(
+            f"the socket's path {in_quotes(path)} is longer than the system allows, {LONGEST_PATH} bytes"
+        )
     try:
         mode = path.parent.stat().st_mode
     except OSError as error:
-        raise InputError(f"cannot open the socket's folder {str(path.parent)!r}: {error.strerror}") from None
+        raise InputError(f"cannot open the socket's folder {in_quotes(path.parent)}: {error.strerror}") from None
     if mode & OPEN_TO_OTHERS:
         raise InputError(
-            f"the socket's folder {str(path.parent)!r} has mode {stat.S_IMODE(mode):o}: expected 2750, which lets "
-            "the relay's group pass and nobody else"
+            f"the socket's folder {in_quotes(path.parent)} has mode {stat.S_IMODE(mode):o}: expected 2750, which "
+            "lets the relay's group pass and nobody else"
         )
     return path
 

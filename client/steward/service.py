@@ -11,7 +11,6 @@ import typer
 import yaml
 
 from cohortmix.client.ledger.ledger import Ledger
-from cohortmix.client.local.fits import MaxUnreadable, show_checked
 from cohortmix.client.site.config import DEFAULT, SiteConfig, load_config, parse_config
 from cohortmix.client.site.lock import exclusive, replacing
 from cohortmix.client.table.data import open_table
@@ -19,9 +18,11 @@ from cohortmix.client.table.snapshot import pin_snapshot
 from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source, quoted
+from cohortmix.core.data.words import in_quotes
 from cohortmix.core.privacy.budget import MIN_PATIENTS
 from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, MisfitError
 from cohortmix.core.utility.check import check as check_table
+from cohortmix.protocol.local.checked import MaxUnreadable, show_checked
 from cohortmix.protocol.local.interrupt import hold
 from cohortmix.protocol.local.keyfile import write_key
 from cohortmix.protocol.local.progress import step
@@ -46,7 +47,7 @@ def init(
 ) -> None:
     """Make the folder of a new site: configuration, signing key, and a state that allows nothing yet."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{str(folder)!r} is not an empty folder; give a new one")
+        raise InputError(f"{in_quotes(folder)} is not an empty folder; give a new one")
     source = {"sql": data} if "://" in data else {"file": str(Path(data).absolute())}
     if "file" in source and not os.path.exists(data):
         raise InputError(
@@ -127,7 +128,7 @@ def _write_description(config: SiteConfig, facts: Description) -> None:
     try:
         replace_file(config.description_file, encode(facts))
     except OSError as error:
-        raise InputError(f"cannot write {str(config.description_file)!r}: {error.strerror}") from None
+        raise InputError(f"cannot write {in_quotes(config.description_file)}: {error.strerror}") from None
 
 
 def _source(config: SiteConfig, schema: Schema) -> Source:
@@ -152,7 +153,7 @@ def _write(folder: Path, plain: dict[str, Any], key: Key) -> SiteConfig:
         write_key(config.key, key)
         replace_file(path, text.encode())
     except OSError as error:
-        raise InputError(f"cannot write {str(folder)!r}: {error.strerror}") from None
+        raise InputError(f"cannot write {in_quotes(folder)}: {error.strerror}") from None
     return config
 
 

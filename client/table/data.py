@@ -30,6 +30,7 @@ from cohortmix.core.data.table import (
     require_columns,
     simple,
 )
+from cohortmix.core.data.words import in_quotes
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -106,11 +107,13 @@ class _Csv:
             ) as reader,
         ):
             if reader.schema.names != self._header:  # then a column of another name would have a guessed type
-                raise InputError(f"{str(self._path)!r}: the column names are not on one line; write them on one")
+                raise InputError(
+                    f"{in_quotes(self._path)}: the column names are not on one line; write them on one"
+                )
             for batch in reader:
                 if any(pc.any(pc.match_substring_regex(cells, LINE_END)).as_py() for cells in batch.columns):
                     raise InputError(
-                        f"{str(self._path)!r}: a cell spans several lines; is a quotation mark open? "
+                        f"{in_quotes(self._path)}: a cell spans several lines; is a quotation mark open? "
                         "If the text is meant so, remove its column or the line breaks in it"
                     )
                 yield batch.select(list(self.names))
@@ -141,7 +144,7 @@ class _Parquet:
                 kind = _kind(empty.column(name).type)
                 if kind and kinds.setdefault(name, kind) != kind:
                     raise InputError(
-                        f"{str(path)!r}: column {name!r} holds {kind}, in another file of the folder "
+                        f"{in_quotes(path)}: column {name!r} holds {kind}, in another file of the folder "
                         f"{kinds[name]}; write it with the same type in all of them"
                     )
                 seen[name] |= {simple(empty.column(name)).type} if kind else set()
@@ -192,13 +195,13 @@ def _reader(path: Path, names: Sequence[str]) -> Source:
 
 def _is_csv(path: Path) -> bool:
     if not path.exists():
-        raise InputError(f"there is no file {str(path)!r}")
+        raise InputError(f"there is no file {in_quotes(path)}")
     _require_plain(path)
     if path.is_dir() or path.name.lower().endswith(PARQUET_SUFFIXES):
         return False
     if path.name.lower().endswith(CSV_SUFFIXES):
         return True
-    raise InputError(f"{str(path)!r} is neither a .csv nor a .parquet file, nor a folder of .parquet files")
+    raise InputError(f"{in_quotes(path)} is neither a .csv nor a .parquet file, nor a folder of .parquet files")
 
 
 def _parquet_files(path: Path) -> list[Path]:
@@ -206,7 +209,7 @@ def _parquet_files(path: Path) -> list[Path]:
         return [path]
     files = sorted(file for file in path.iterdir() if file.name.lower().endswith(PARQUET_SUFFIXES))
     if not files:
-        raise InputError(f"the folder {str(path)!r} holds no .parquet file")
+        raise InputError(f"the folder {in_quotes(path)} holds no .parquet file")
     for file in files:
         _require_plain(file)
     return files
@@ -215,7 +218,7 @@ def _parquet_files(path: Path) -> list[Path]:
 def _require_plain(path: Path) -> None:
     """A pipe that nobody writes to, or a device, would be read without end."""
     if not path.is_file() and not path.is_dir():
-        raise InputError(f"{str(path)!r} is no plain file; copy what it gives into one")
+        raise InputError(f"{in_quotes(path)} is no plain file; copy what it gives into one")
 
 
 def _csv_header(path: Path) -> tuple[list[str], str]:
@@ -223,7 +226,7 @@ def _csv_header(path: Path) -> tuple[list[str], str]:
     with _readable(path), pa.input_stream(str(path), compression="detect") as stream:
         line = re.split(LINE_END, stream.read(HEADER_BYTES).decode("utf-8-sig", errors="ignore"), maxsplit=1)[0]
         if not line.strip():
-            raise InputError(f"{str(path)!r} is empty: expected a line of column names and a line per record")
+            raise InputError(f"{in_quotes(path)} is empty: expected a line of column names and a line per record")
         splits = {delimiter: next(csv.reader([line], delimiter=delimiter)) for delimiter in ",;\t"}
     delimiter = max(splits, key=lambda each: len(splits[each]))
     return splits[delimiter], delimiter
@@ -238,7 +241,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise
     except (pa.ArrowException, OSError, UnicodeError, csv.Error) as error:
         kind = "CSV" if path.name.lower().endswith(CSV_SUFFIXES) else "Parquet"
-        raise InputError(f"{str(path)!r} cannot be read as {kind}: {_reason(error)}") from None
+        raise InputError(f"{in_quotes(path)} cannot be read as {kind}: {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:

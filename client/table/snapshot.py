@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cohortmix.client.table.data import open_table
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source, plain
+from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.storage.durable import replace_file, sync_folder
 
 NAMES = ("a.parquet", "b.parquet")  # one is served; the other is there while it is replaced
@@ -63,7 +64,7 @@ def pin_snapshot(folder: Path, source: Source, schema: Schema, check: Callable[[
         replace_file(_pin(folder), pin.model_dump_json().encode())
         _remove_others(folder, pin)
     except OSError as error:
-        raise InputError(f"cannot write the snapshot in {str(folder)!r}: {error.strerror}") from None
+        raise InputError(f"cannot write the snapshot in {in_quotes(folder)}: {error.strerror}") from None
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -85,9 +86,9 @@ def open_snapshot(folder: Path, schema: Schema) -> Source:
     except FileNotFoundError:
         raise InputError(f"there is no checked table to serve; {AGAIN}") from None
     except OSError as error:
-        raise InputError(f"cannot read the snapshot in {str(folder)!r}: {error.strerror}") from None
+        raise InputError(f"cannot read the snapshot in {in_quotes(folder)}: {error.strerror}") from None
     except ValidationError:
-        raise InputError(f"the snapshot in {str(folder)!r} is damaged; {AGAIN}") from None
+        raise InputError(f"the snapshot in {in_quotes(folder)} is damaged; {AGAIN}") from None
     _require_pinned(folder, pin)
     if pin.schema_hash != schema.hash:
         raise InputError(f"the schema has changed since the table was checked; {AGAIN}")
@@ -118,9 +119,9 @@ def _require_pinned(folder: Path, pin: Pin) -> None:
     except FileNotFoundError:
         raise InputError(f"there is no checked table to serve; {AGAIN}") from None
     except OSError as error:
-        raise InputError(f"cannot read the snapshot in {str(folder)!r}: {error.strerror}") from None
+        raise InputError(f"cannot read the snapshot in {in_quotes(folder)}: {error.strerror}") from None
     if digest != pin.sha256:
-        raise InputError(f"the snapshot in {str(folder)!r} is damaged; {AGAIN}")
+        raise InputError(f"the snapshot in {in_quotes(folder)} is damaged; {AGAIN}")
 
 
 def _copy(source: Source, schema: Schema, file: IO[bytes]) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cohortmix.core.data.table import InputError
+from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.storage.durable import sync_folder, sync_tree
 
 _HERE = -100  # AT_FDCWD: paths as they are given
@@ -25,14 +26,15 @@ def require_free(out: Path, files: Collection[str]) -> None:
     Without `files` nothing is replaced.
     """
     if out.exists() and not out.is_dir():
-        raise InputError(f"{str(out)!r} is a file; give a folder")
+        raise InputError(f"{in_quotes(out)} is a file; give a folder")
     others = sorted({path.name for path in out.iterdir()} - set(files)) if out.exists() else []
     if others and not files:
         raise InputError(
-            f"{str(out)!r} holds files, such as {others[0]!r}, which stay as they are; give a new or empty folder"
+            f"{in_quotes(out)} holds files, such as {others[0]!r}, which stay as they are; give a new or empty "
+            "folder"
         )
     if others:
-        raise InputError(f"{str(out)!r} holds other files, such as {others[0]!r}; give a new or empty folder")
+        raise InputError(f"{in_quotes(out)} holds other files, such as {others[0]!r}; give a new or empty folder")
 
 
 @contextmanager
@@ -63,7 +65,7 @@ def whole_folder(out: Path, files: Collection[str]) -> Iterator[Path]:
                 folder.rename(out)  # over nothing, or over an empty folder
             sync_folder(out.parent)
     except OSError as error:
-        raise InputError(f"cannot write {str(out)!r}: {error.strerror}") from None
+        raise InputError(f"cannot write {in_quotes(out)}: {error.strerror}") from None
 
 
 def _exchange(one: Path, other: Path) -> None:
@@ -73,6 +75,6 @@ def _exchange(one: Path, other: Path) -> None:
         return
     reason = os.strerror(ctypes.get_errno()) if call is not None else "the system has no call for it"
     raise InputError(
-        f"{str(other)!r} holds an earlier result, and cannot be replaced in one step here ({reason}); give a new "
-        "folder"
+        f"{in_quotes(other)} holds an earlier result, and cannot be replaced in one step here ({reason}); give a "
+        "new folder"
     )

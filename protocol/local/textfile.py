@@ -12,9 +12,11 @@ from typing import IO, Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.sentences import fault_sentences, yaml_sentence
 from cohortmix.core.data.table import InputError
 from cohortmix.core.data.typed_yaml import load_yaml
+from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.fields import HEX_64
 from cohortmix.protocol.names import NAME
 
@@ -39,7 +41,7 @@ def read_text(path: Path, what: str, absent: str = "") -> str:
     try:
         return read_bytes(path, what, absent).decode("utf-8")
     except UnicodeDecodeError:
-        raise InputError(f"cannot read {what} {str(path)!r}: it is not UTF-8 text") from None
+        raise InputError(f"cannot read {what} {in_quotes(path)}: it is not UTF-8 text") from None
 
 
 def read_bytes(path: Path, what: str, absent: str = "", most: int = MOST_BYTES) -> bytes:
@@ -47,8 +49,29 @@ def read_bytes(path: Path, what: str, absent: str = "", most: int = MOST_BYTES) 
     with plain_file(path, what, absent) as file:
         content = file.read(most + 1)
     if len(content) > most:
-        raise InputError(f"cannot read {what} {str(path)!r}: it is longer than {most} bytes")
+        raise InputError(f"cannot read {what} {in_quotes(path)}: it is longer than {most} bytes")
     return content
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file; InputError if that is not possible."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {in_quotes(path)}: {error.strerror}") from None
+
+
+def read_schema(path: Path) -> Schema:
+    """The schema in a file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    SchemaError
+        If it is no schema.
+    """
+    return Schema.from_yaml(read_text(path, "the schema"))
 
 
 @contextmanager
@@ -58,16 +81,16 @@ def plain_file(path: Path, what: str, absent: str = "") -> Iterator[IO[bytes]]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe's writer is not waited for
     except OSError as error:
         cure = f"; {absent}" if absent and isinstance(error, FileNotFoundError) else ""
-        raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror}{cure}") from None
+        raise InputError(f"cannot read {what} {in_quotes(path)}: {error.strerror}{cure}") from None
     except ValueError:
-        raise InputError(f"cannot read {what} {str(path)!r}: no file can have this name") from None
+        raise InputError(f"cannot read {what} {in_quotes(path)}: no file can have this name") from None
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InputError(f"cannot read {what} {str(path)!r}: it is no plain file")
+            raise InputError(f"cannot read {what} {in_quotes(path)}: it is no plain file")
         with open(descriptor, "rb", closefd=False) as file:
             yield file
     except OSError as error:
-        raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror}") from None
+        raise InputError(f"cannot read {what} {in_quotes(path)}: {error.strerror}") from None
     finally:
         os.close(descriptor)
 

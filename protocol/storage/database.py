@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.storage.durable import sync_folder
 
 _PATIENCE_SECONDS = 60.0  # for another process's transaction; they are all short
@@ -119,7 +120,7 @@ class Database:
     def _fault(self, what: str, error: OSError | sqlite3.Error | UnicodeDecodeError) -> Exception:
         reason = error.strerror if isinstance(error, OSError) else _reason(error)
         cure = "" if isinstance(error, OSError | sqlite3.OperationalError) else f"; {self._words.newest}"
-        return self._words.error(f"cannot {what} {self._words.name} {str(self._path)!r}: {reason}{cure}")
+        return self._words.error(f"cannot {what} {self._words.name} {in_quotes(self._path)}: {reason}{cure}")
 
     def _require_whole(self) -> None:
         """Table, indexes and free pages agree, and there is nothing but what belongs there."""
@@ -135,7 +136,7 @@ class Database:
 
     def _altered(self, what: str) -> Exception:
         return self._words.history_error(
-            f"{self._words.name} {str(self._path)!r} is damaged: {what}; {self._words.newest}"
+            f"{self._words.name} {in_quotes(self._path)} is damaged: {what}; {self._words.newest}"
         )
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from pydantic import Field, ValidationError
 
+from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Hash, Wire
 from cohortmix.protocol.storage.database import Words
@@ -72,15 +73,15 @@ class Mark:
         mark = self._read(words.renew if place.steps else f"and {words.name} is empty: {words.newest}")
         if mark is None and place.steps:
             raise words.history_error(
-                f"{words.name} has {place.steps} steps and its high-water mark {str(self._file)!r} is not there; "
-                f"mount its storage; {words.renew}"
+                f"{words.name} has {place.steps} steps and its high-water mark {in_quotes(self._file)} is not "
+                f"there; mount its storage; {words.renew}"
             )
         if mark is not None:
             self._require_history(mark, place, hash_of)
             if self._most_ahead is not None and place.steps > mark.steps + self._most_ahead:
                 raise words.history_error(
                     f"the high-water mark was set back: it says {mark.steps} steps, {words.name} has "
-                    f"{place.steps}; put the newest {str(self._file)!r} back; {words.renew}"
+                    f"{place.steps}; put the newest {in_quotes(self._file)} back; {words.renew}"
                 )
         if mark != place:
             self._write(place)
@@ -127,11 +128,11 @@ class Mark:
             return None
         except OSError as error:
             raise self._words.error(
-                f"cannot read the high-water mark {str(self._file)!r}: {error.strerror}; check its storage"
+                f"cannot read the high-water mark {in_quotes(self._file)}: {error.strerror}; check its storage"
             ) from None
         except ValidationError:
             raise self._words.history_error(
-                f"the high-water mark {str(self._file)!r} is damaged; {cure}"
+                f"the high-water mark {in_quotes(self._file)} is damaged; {cure}"
             ) from None
         return Place(content.steps, content.hash)
 
@@ -140,5 +141,5 @@ class Mark:
             replace_file(self._file, canonical(_Content(steps=place.steps, hash=place.hash).plain()))
         except OSError as error:
             raise self._words.error(
-                f"cannot write the high-water mark {str(self._file)!r}: {error.strerror}; check its storage"
+                f"cannot write the high-water mark {in_quotes(self._file)}: {error.strerror}; check its storage"
             ) from None

@@ -33,7 +33,7 @@ from cohortmix.core.data.table import InputError
 from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget, ResolvedBudget
 from cohortmix.protocol.fields import Exact, Ratio, TypedName, decimal_down, exact
-from cohortmix.protocol.local.textfile import faults_of, parse_file, read_text
+from cohortmix.protocol.local.textfile import faults_of, parse_file, read_schema, read_text
 from cohortmix.protocol.messages import Description, MessageError, SiteEntry, StudySpec, decode
 from cohortmix.protocol.names import confusable
 from cohortmix.protocol.overlap import Overlap, read_overlap
@@ -94,7 +94,7 @@ def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, S
         If the schema is none, or a line of it is not confirmed.
     """
     file = _read(path)
-    schema = Schema.from_yaml(read_text(path.parent / file.schema_file, "the schema"))
+    schema = read_schema(path.parent / file.schema_file)
     schema.require_confirmed()
     budget = _budget(file, path)
     sites = tuple(_entry(path.parent / description, schema) for description in file.sites)

@@ -17,7 +17,7 @@ import pytest
 from damages import DAMAGES, Files, campaign
 from ledgers import HASH, KEY, LARGE, STUDY, answer, fulfil, request, reserve, sealing
 
-from cohortmix.client.ledger.journal import HistoryError, Journal, LedgerError
+from cohortmix.client.ledger.journal import HistoryError, LedgerError, LedgerJournal
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.ledger.policy import Refused
 from cohortmix.client.ledger.reservation import Reservation
@@ -249,7 +249,7 @@ def test_a_step_that_says_nothing_is_one_sentence(kind: str, tmp_path: Path) -> 
     for content in (b"", b"{}", b"[" * 5000, b"\xff", b'{"mu2":"1/0"}'):
         folder = tmp_path / str(len(content)) / str(content[:1].hex())
         folder.mkdir(parents=True)
-        journal = Journal(folder / "ledger.db", folder)
+        journal = LedgerJournal(folder / "ledger.db", folder)
         with journal.transaction():
             journal.append(kind, STUDY, "request-1", 0, content)
         journal.close()

@@ -13,7 +13,7 @@ from ledgers import CAP, HASH, LARGE, STUDY, answer, mu2, request, reserve, seal
 
 from cohortmix.client.ledger import ledger as module
 from cohortmix.client.ledger import reservation
-from cohortmix.client.ledger.journal import LedgerError, written
+from cohortmix.client.ledger.journal import LedgerError, step_content
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.ledger.reservation import Reservation
 from cohortmix.core.privacy.meter import BudgetExceeded
@@ -162,12 +162,12 @@ def test_a_cost_that_would_not_read_back_is_not_reserved(path: Path) -> None:
 
 def test_a_step_that_could_not_be_read_again_is_not_written() -> None:
     """Whatever a message holds that its own fields would refuse, or that has no canonical form."""
-    paid = reservation._Question
-    assert written(paid(question="d" * 64, mu2=Fraction(1, 64)))
+    paid = reservation._Paid
+    assert step_content(paid(question="d" * 64, mu2=Fraction(1, 64)))
     for fields in ({"mu2": Fraction(1, 10**500)}, {"mu2": Fraction(1, 64), "question": "d"}):
         broken = paid.model_construct(**{"question": "d" * 64} | fields)
         with pytest.raises(LedgerError, match="would not read back"):
-            written(broken)
+            step_content(broken)
 
 
 def test_a_release_that_no_message_can_hold_is_not_committed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ledgers import CAP, HASH, KEY, LARGE, OTHER, STUDY, answer, fulfil, mu2, request, reserve, sealing, signing
 
-from cohortmix.client.ledger.journal import HistoryError, Journal, LedgerError
+from cohortmix.client.ledger.journal import HistoryError, LedgerError, LedgerJournal
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.ledger.signed_act import Act
 from cohortmix.core.privacy.meter import BudgetExceeded
@@ -131,8 +131,8 @@ def test_each_receipt_is_under_the_key_of_its_time(path: Path) -> None:
 
 def forged_copy(path: Path) -> Path:
     """The same steps in a journal of another file, the receipt's signature replaced by another one."""
-    steps, other = Journal(path), path.with_name("forged.db")
-    forged = Journal(other)
+    steps, other = LedgerJournal(path), path.with_name("forged.db")
+    forged = LedgerJournal(other)
     for kind in ("reserved", "paid", "answered", "committed"):
         for step in steps.steps(kind):
             content = step.content

@@ -26,7 +26,7 @@ from sites import (
     table,
 )
 
-from cohortmix.client.ledger import ledger as ledger_module
+from cohortmix.client.ledger import history
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.ledger.policy import Policy
 from cohortmix.client.site import room
@@ -79,7 +79,7 @@ def test_a_study_that_has_expired_is_refused(ledger: Ledger) -> None:
 def test_a_clock_that_is_set_back_revives_no_study(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger has seen a later day, whatever the clock says now; a reservation and a decision show it one."""
     clock = [date(2026, 3, 1)]
-    monkeypatch.setattr(ledger_module, "today", lambda: clock[0])
+    monkeypatch.setattr(history, "today", lambda: clock[0])
     short, long, other = (
         study(name=name, expires=date(2026, 3, day)) for name, day in (("s", 5), ("l", 20), ("o", 8))
     )

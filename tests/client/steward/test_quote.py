@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from cohortmix.client.ledger.ledger import Ledger
-from cohortmix.client.steward.quote import Quote, Spending, quote
+from cohortmix.client.steward.quote import Quote, quote
+from cohortmix.client.steward.spending import Spending
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.schema import Schema
@@ -117,7 +118,7 @@ def test_where_pairs_have_hardly_room_round_1_costs_more_and_is_less_noisy() -> 
 
 def test_a_study_that_has_begun_is_not_counted_twice() -> None:
     quarter = Fraction(1, 4)
-    spending = Spending(spent=Fraction(1, 2), own=Fraction(1, 10), cap=Fraction(13, 20))
+    spending = Spending(spent=Fraction(1, 2), reserved=Fraction(1, 10), cap=Fraction(13, 20))
     assert spending.after(quarter) == Fraction(13, 20)
     shown = quoted(study("0.5"), spending=spending)  # mu^2 = 1/4: to the cap, to the last bit
     assert shown.affordable

@@ -68,7 +68,7 @@ FAULTS = (
     ),
     Fault(
         "a clock that is set back revives a study",
-        "client/ledger/ledger.py",
+        "client/ledger/history.py",
         "return max([today(), *(day for day in days if day is not None)])",
         "return today()",
         ("tests/client/site/test_site_refusals.py::test_a_clock_that_is_set_back_revives_no_study",),

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 
 from cohortmix.core.utility.check import Checked, Fit
 from cohortmix.protocol.local.terminal import Terminal, compact_table, panel, styled
+from cohortmix.protocol.local.wording import whole_percent
 
 MaxUnreadable = Annotated[
     float,
@@ -32,7 +33,7 @@ def summary(checked: Checked) -> str:
     """The same in one line: the share of each column's values that do not count as they stand.
 
     >>> summary(Checked({"lab": Fit(60, empty=40), "sex": Fit(100)}))
-    'lab: 40 % empty'
+    'lab: 40\\xa0% empty'
     """
     columns = [f"{name}: {shares}" for name, fit in checked.columns.items() if (shares := _shares(fit))]
     return "; ".join([*columns, *_dropped(checked)])
@@ -82,15 +83,7 @@ def _shares(fit: Fit) -> str:
         "empty": fit.empty,
         "without the time of day": fit.timed,
     }
-    return ", ".join(f"{_percent(count / total)} {kind}" for kind, count in kinds.items() if count)
-
-
-def _percent(share: float) -> str:
-    """
-    >>> _percent(0.004), _percent(0.996), _percent(1.0)
-    ('under 1 %', '99 %', '100 %')
-    """
-    return f"{int(100 * share)} %" if share >= 0.01 else "under 1 %"
+    return ", ".join(f"{whole_percent(count / total)} {kind}" for kind, count in kinds.items() if count)
 
 
 def _counted(number: int, one: str, more: str) -> str:
