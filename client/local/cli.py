@@ -1,4 +1,4 @@
-"""Commands of one hospital, or of a researcher with one table: no server, no network."""
+"""Commands of one hospital, or of a researcher, with one table: `schema draft`, `evaluate`, `synthesize`."""
 
 from __future__ import annotations
 
@@ -37,8 +37,7 @@ AcceptDegraded = Annotated[
     ),
 ]
 
-MAX_EPSILON = 1e6  # beyond both, sums or noise would leave the 62 bits in which the vault is exact
-MIN_MU = 1e-6
+MAX_EPSILON, MIN_MU = 1e6, 1e-6  # beyond these, sums or noise would leave the 62 bits in which the vault is exact
 
 schema_commands = typer.Typer(help="The data dictionary of a table.")
 
@@ -62,17 +61,17 @@ def evaluate(
     max_unreadable: MaxUnreadable = MOST_UNREADABLE,
 ) -> None:
     """Train on synthetic records, test on real ones. The figures are not private."""
-    from cohortmix.core.utility.evaluate import evaluate as figures  # brings in LightGBM
+    from cohortmix.core.utility.evaluate import evaluate as report_of  # brings in LightGBM
 
     if more_targets and not target:
         raise InputError(f"unexpected argument {more_targets[0]!r}; name targets with --target")
     dictionary = read_schema(schema)
-    made, _ = open_checked(synthetic, without_key(dictionary), max_unreadable, "synthetic")
-    held, found = open_checked(real, dictionary, max_unreadable, "real")
-    if not found.as_declared:
-        show_checked(Terminal(stderr=True, soft_wrap=False), found)
+    sample, _ = open_checked(synthetic, without_key(dictionary), max_unreadable, "synthetic")
+    records, checked = open_checked(real, dictionary, max_unreadable, "real")
+    if not checked.as_declared:
+        show_checked(Terminal(stderr=True, soft_wrap=False), checked)
     with step("evaluating on real records"):
-        report = figures(made, held, dictionary, (*(target or ()), *(more_targets or ())))
+        report = report_of(sample, records, dictionary, (*(target or ()), *(more_targets or ())))
     if json_file is not None:
         write_text(json_file, json.dumps(report, indent=2) + "\n")
     print_figures(report)
@@ -128,7 +127,10 @@ def budget_of(epsilon: float, delta: float | None, loose_delta: bool) -> Budget:
 
 
 def require_affordable(budget: Budget, patients: int) -> None:
-    """Raise InputError for a delta too large for so many patients, or a budget too far from 1 to be exact."""
+    """Raise InputError for a delta too large for this number of patients, or a budget that the vault cannot spend.
+
+    The vault is exact in 62 bits: an epsilon beyond `MAX_EPSILON` or a mu below `MIN_MU` leaves them.
+    """
     if budget.epsilon is not None and budget.epsilon > MAX_EPSILON:
         raise InputError(f"epsilon={budget.epsilon:g} protects nobody: expected at most {MAX_EPSILON:g}")
     try:
@@ -142,9 +144,19 @@ def require_affordable(budget: Budget, patients: int) -> None:
 def open_checked(
     data: Path, schema: Schema, max_unreadable: float = MOST_UNREADABLE, what: str = ""
 ) -> tuple[Source, Checked]:
-    """A table whose records fit the schema, each line of which a person has confirmed; and what was found in it.
+    """A table that fits the schema, each line of which a person has confirmed; and what the check found in it.
 
-    `what` names the table where there are two. Errors as `check`.
+    Parameters
+    ----------
+    max_unreadable : the largest share of a column's values that may be no number, or no date.
+    what : the name of the table, for messages, where there are two.
+
+    Raises
+    ------
+    SchemaError
+        If a line of the schema is not confirmed.
+    InputError
+        If the table cannot be read, or does not fit.
     """
     schema.require_confirmed()
     source = open_table(data, schema)

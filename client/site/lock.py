@@ -1,6 +1,6 @@
-"""Who serves a site: one process at a time. And nobody replaces the snapshot while anyone has it open.
+"""Locks: one process at a time serves a site, and nobody replaces the snapshot while anyone has it open.
 
-These are two locks: a preview may run beside the daemon, `site check` beside neither.
+There are two of them, since a preview may run beside the daemon, but `site check` beside neither.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 from cohortmix.core.data.table import InputError
 from cohortmix.core.data.words import in_quotes
 
-FILE = "lock"  # of the snapshot; the folder itself is the lock of who serves
+SNAPSHOT_LOCK = "lock"  # a file in the snapshot's folder; the folder itself is the lock of who serves
 
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold a folder for as long as this lasts; a process that dies, however it dies, holds nothing.
+    """Hold a folder while the context is open; a process that dies, however it dies, releases it.
 
     Raises
     ------
@@ -33,17 +33,17 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Keep the snapshot in `folder` as it is; many can at once. InputError while it is being replaced."""
+    """Keep the snapshot in `folder` as it is; many readers may at once. InputError while it is being replaced."""
     refusal = f"the table in {in_quotes(folder)} is being checked and replaced; try again when that is done"
-    with _held(folder / FILE, os.O_RDWR | os.O_CREAT, fcntl.LOCK_SH, refusal):
+    with _held(folder / SNAPSHOT_LOCK, os.O_RDWR | os.O_CREAT, fcntl.LOCK_SH, refusal):
         yield
 
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[None]:
-    """Have the snapshot in `folder` to oneself. InputError while anyone reads it."""
+    """Keep all readers of the snapshot in `folder` out. InputError while there is one."""
     refusal = f"another process reads the table in {in_quotes(folder)}; try again when it is done"
-    with _held(folder / FILE, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX, refusal):
+    with _held(folder / SNAPSHOT_LOCK, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX, refusal):
         yield
 
 

@@ -1,4 +1,4 @@
-"""What a check found in a person's table, on that person's own terminal: counts by column, and nothing else."""
+"""What a check found in a table, by column and with counts, for the terminal of whoever holds the table."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ HEADER = ("column", "values", "clipped", "undeclared", "unreadable", "empty", "f
 
 
 def show_checked(console: Terminal, checked: Checked) -> None:
-    """How many values and rows of the table are not what the schema declares; for the holder's terminal alone."""
+    """Print how many values and rows of the table are not what the schema declares."""
     parts = [*_table(checked), *_sentences(checked)] or ["every value is what the schema declares"]
     banner = styled("Figures of real records are NOT PRIVATE: they stay on this terminal.", "bold")
     console.print(panel(Group(banner, *parts), border_style="yellow"))
 
 
 def summary(checked: Checked) -> str:
-    """The same in one line: the share of each column's values that do not count as they stand.
+    """The same in one line: for each column the share of its values that are not counted as they are.
 
     >>> summary(Checked({"lab": Fit(60, empty=40), "sex": Fit(100)}))
     'lab: 40\\xa0% empty'

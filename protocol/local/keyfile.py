@@ -11,7 +11,7 @@ from cohortmix.protocol.local.textfile import plain_file
 from cohortmix.protocol.signing import Key
 
 _BYTES = 32
-_OTHERS = 0o077  # what group and others may do with a file
+_OTHERS = 0o077  # permissions of the group and of others
 
 
 def read_key(path: Path) -> Key:
@@ -27,8 +27,8 @@ def read_key(path: Path) -> Key:
     if mode & _OTHERS:
         raise InputError(f"the key {in_quotes(path)} is open to others; chmod 600 it")
     if len(content) != _BYTES:
-        came = f"{len(content)}" if len(content) < _BYTES else "more"
-        raise InputError(f"{in_quotes(path)} is no key: expected {_BYTES} bytes, got {came}")
+        length = f"{len(content)}" if len(content) < _BYTES else "more"
+        raise InputError(f"{in_quotes(path)} is no key: expected {_BYTES} bytes, got {length}")
     return Key.from_bytes(content)
 
 
@@ -38,7 +38,7 @@ def write_key(path: Path, key: Key) -> None:
     Raises
     ------
     InputError
-        If the file exists, for a key that is replaced is lost, or cannot be written.
+        If the file cannot be written, or exists: a key that is overwritten is lost.
     """
     try:
         with open(path, "xb", opener=_private) as file:

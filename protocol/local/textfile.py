@@ -1,4 +1,4 @@
-"""Text that a person has written: read from a file, and what it says as the keys that it shall have."""
+"""Text files that people write: read, parsed as the keys that they should have, and written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cohortmix.protocol.fields import HEX_64
 from cohortmix.protocol.names import NAME
 
 MOST_BYTES = 8 * 2**20
-"""Of a file that a person has written or was sent: a study of 1000 sites has a fiftieth of it."""
+"""Of a file that a person has written or was sent; a study of 1000 sites is a fiftieth of it."""
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -32,11 +32,17 @@ _SHAPES = {
 
 
 def read_text(path: Path, what: str, absent: str = "") -> str:
-    """The text of a file; InputError, which says `what` it is, if it cannot be read.
+    """The text of a file.
 
     Parameters
     ----------
-    absent : what to do where there is no such file.
+    what : what errors call the file.
+    absent : what a person should do where there is no such file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is longer than `MOST_BYTES`, or is not UTF-8.
     """
     try:
         return read_bytes(path, what, absent).decode("utf-8")
@@ -76,9 +82,10 @@ def read_schema(path: Path) -> Schema:
 
 @contextmanager
 def plain_file(path: Path, what: str, absent: str = "") -> Iterator[IO[bytes]]:
-    """A file, open; errors as `read_text`, also for a device or a pipe, which might never end."""
+    """An open file; errors as `read_text`, also for a device or a pipe, which might never end."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe's writer is not waited for
+        # Not blocking: opening a pipe would wait for somebody who writes to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         cure = f"; {absent}" if absent and isinstance(error, FileNotFoundError) else ""
         raise InputError(f"cannot read {what} {in_quotes(path)}: {error.strerror}{cure}") from None
@@ -102,8 +109,8 @@ def parse_file(text: str, model: type[T], what: str, context: Any = None) -> T:
 
     Parameters
     ----------
-    what : how errors call the file.
-    context : for the model's validators.
+    what : what errors call the file.
+    context : passed to the model's validators.
 
     Raises
     ------
@@ -119,10 +126,10 @@ def parse_file(text: str, model: type[T], what: str, context: Any = None) -> T:
 
 
 def faults_of(error: ValidationError, model: type[BaseModel]) -> str:
-    """As `sentences.fault_sentences`, with the names and keys of this protocol in words."""
+    """What is wrong with a file, as `sentences.fault_sentences`; names and keys of this protocol are described."""
     return fault_sentences(error, model, _SHAPES)
 
 
 def shown(text: str) -> str:
-    """A key of somebody's file, as it may stand in a sentence: short, and on one line."""
+    """A key from somebody's file as a sentence may show it: short, and on one line."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:60])

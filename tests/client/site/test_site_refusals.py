@@ -30,7 +30,7 @@ from cohortmix.client.ledger import history
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.ledger.policy import Policy
 from cohortmix.client.site import room
-from cohortmix.client.site.site import MAX_GROUPS
+from cohortmix.client.site.request import MAX_GROUPS
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.schema import Schema, SchemaError
 from cohortmix.core.data.table import TableSource

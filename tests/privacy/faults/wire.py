@@ -21,7 +21,7 @@ FAULTS = (
     ),
     Fault(
         "a hostile coordinator's margins are reserved for before they are checked",
-        "client/site/site.py",
+        "client/site/request.py",
         "or not _are_margins(common, study, sizes):",
         "or not sizes:",
         (
@@ -32,8 +32,8 @@ FAULTS = (
     Fault(
         "a site answers a study of another version",
         "client/site/site.py",
-        'if study.version != (own := version("cohortmix")):',
-        'if not (own := version("cohortmix")):',
+        'if study.version != (installed := version("cohortmix")):',
+        'if not (installed := version("cohortmix")):',
         ("tests/client/site/test_hostile_requests.py::test_a_study_of_another_version_is_refused",),
     ),
     Fault(
