@@ -14,6 +14,7 @@ import typer
 from cohortmix.client.local.cli import AcceptDegraded, DataFile, SchemaFile, budget_of, require_affordable
 from cohortmix.client.table.data import open_table
 from cohortmix.core.data.table import InputError
+from cohortmix.core.data.words import listed
 from cohortmix.core.utility.check import MOST_UNREADABLE, check
 from cohortmix.deploy.simulation.split import Split
 from cohortmix.protocol.local.checked import MaxUnreadable, show_checked
@@ -139,7 +140,7 @@ def _covered(files: Sequence[str] | None) -> str:
     if files is None:
         return "no manifest was checked: nobody vouches for the synthetic records, the centroids and the report"
     others = [name for name in files if not name.startswith("receipts/")]
-    return f"manifest: {len(files)} files are as the coordinator signed them: {', '.join(others)} and the receipts"
+    return f"manifest: {len(files)} files are as the coordinator signed them: {listed([*others, 'the receipts'])}"
 
 
 def print_warning(console: Terminal, summary: Mapping[str, Any]) -> None:

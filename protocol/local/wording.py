@@ -49,22 +49,25 @@ def overlap_in_words(overlap: Overlap) -> str:
 
 
 def reduced(names: Sequence[str], sites: int) -> str:
-    """What it means that these of a study's sites are reduced to class centroids.
+    """What it means for the pooled records that some of a study's sites gave class centroids only.
+
+    Parameters
+    ----------
+    names : these sites.
+    sites : how many sites the study has.
 
     >>> reduced(["NORW"], 8).split(": ")[0]
     'Reduced to class centroids (1 of 8 sites)'
     """
-    known = (
-        "how often each value occurs in a class of the outcome, but not which values go together in one patient"
-    )
     others = (
-        "No site has told that, so the columns of the pooled records are related through the outcome alone."
+        "No site tells that, so the columns of the pooled records are related through the outcome alone."
         if len(names) == sites
         else "In the pooled records that is taken from the other sites."
     )
     return (
         f"Reduced to class centroids ({len(names)} of {count(sites, 'site')}): {some(names)}. There were too few "
-        f"patients for more at this budget, or round 2 was missed. Of such a site one knows {known}. {others}"
+        "patients for more at this budget, or round 2 was missed. Such a site tells how often each value occurs "
+        f"in each class of the outcome, but not which values go together in one patient. {others}"
     )
 
 

@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS steps (  -- added one by one, never changed
 _COLUMNS = "number, kind, study, id, part, content, hash"
 _TYPES = (int, str, str, str, int, bytes, str)
 SMALL = 4096
-"""Bytes of content up to which a step stays in memory; larger ones, as releases are, are read and checked again."""
+"""Most bytes of content that stay in memory; a larger step, such as a release, is read and checked again."""
 
 
 class Step(NamedTuple):

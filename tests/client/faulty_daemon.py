@@ -50,7 +50,7 @@ def stop_after(call: Callable[..., Any], *given: Any, **named: Any) -> Any:
 
 
 def full_disk(call: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    """No file may grow while this lasts, once; SQLite and `write` then fail as on a full disk."""
+    """Once, let no file grow while the context is open: SQLite and `write` then fail as on a full disk."""
     global disk_is_full
     if not disk_is_full:
         return call(*given, **named)

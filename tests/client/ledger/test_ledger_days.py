@@ -31,7 +31,7 @@ def test_a_reservation_keeps_its_day_and_who_asked(ledger: Ledger, monkeypatch: 
     on(monkeypatch, SECOND)
     ledger.reserve(STUDY, "request-1", HASH, mu2("0.1"), LARGE, coordinator="e" * 64)  # the same, again
     ledger.reserve(STUDY, "request-2", HASH, mu2("0.1"), LARGE)
-    found = [(each.request_id, each.day, each.coordinator) for each in ledger.entries()]
+    found = [(entry.request_id, entry.day, entry.coordinator) for entry in ledger.entries()]
     assert found == [("request-1", FIRST, KEY.public_hex), ("request-2", SECOND, None)]
 
 
@@ -49,7 +49,7 @@ def test_acts_and_decisions_keep_their_day(path: Path) -> None:
 
 
 def test_the_day_of_an_act_is_signed(path: Path) -> None:
-    """The same act under another day, with a chain that was written anew around it."""
+    """The same act under another day is refused, even with a chain that was written anew around it."""
     ledger = signing(path, "0.3")
     ledger.raise_cap(Decimal("0.9"), KEY)
     ledger.close()
@@ -68,7 +68,7 @@ def test_the_day_of_an_act_is_signed(path: Path) -> None:
 
 
 def test_a_ledger_from_before_days_opens_and_holds(path: Path) -> None:
-    """Its reservations, acts and decisions as they were written then, with the signatures of then."""
+    """Its reservations, acts and decisions are as they were written before, with the signatures of that time."""
     old, key = LedgerJournal(path), KEY.public_hex.encode()
     with old.transaction():
         reserved = b'{"cap":"0.3","key":"%s","mu2":"1/100","request":"%s"}' % (key, HASH.encode())
@@ -84,7 +84,7 @@ def test_a_ledger_from_before_days_opens_and_holds(path: Path) -> None:
     ledger = Ledger(path, Decimal("0.4"), key=KEY.public_hex)
     try:
         assert ledger.cap_mu == Decimal("0.4")
-        assert [(each.day, each.coordinator) for each in ledger.entries()] == [(None, None)]
+        assert [(entry.day, entry.coordinator) for entry in ledger.entries()] == [(None, None)]
         assert ledger.revoked() == {OTHER}
         with pytest.raises(Refused, match="has revoked this study"):
             ledger.reserve(OTHER, "request-1", HASH, mu2("0.01"), LARGE)

@@ -39,7 +39,7 @@ class Place:
         Ledger.renew_mark(self.state / "ledger.db", CAP, self.mark, key)
 
     def spend(self, *requests: str) -> Fraction:
-        """Reserve for each of these requests; everything spent by then."""
+        """Reserve for each of these requests, and return what is spent then."""
         ledger = self.open()
         try:
             for request in requests:
@@ -97,7 +97,7 @@ def test_a_ledger_that_was_begun_anew_is_refused(place: Place) -> None:
 
 @pytest.mark.parametrize("more", [0, 1, 2])
 def test_another_history_is_refused_however_long_it_is(place: Place, tmp_path: Path, more: int) -> None:
-    """A backup that went on by itself: behind, beside and ahead of the mark."""
+    """A backup that was used on: with fewer, as many, and more steps than the mark."""
     place.spend("1")
     backup = place.backup(tmp_path / "backup", "state")
     place.spend("2", "3")
@@ -111,7 +111,7 @@ def test_another_history_is_refused_however_long_it_is(place: Place, tmp_path: P
 
 
 def test_a_backup_with_its_old_mark_cannot_be_noticed_here(place: Place, tmp_path: Path) -> None:
-    """What the mark cannot do: it must be on other storage, and the receipts' chain shows the fork outside."""
+    """The limit of the mark: it must be on other storage. The receipts' chain shows the fork to others."""
     place.spend("1")
     backups = {of: place.backup(tmp_path / f"backup-{of}", of) for of in ("state", "mark")}
     place.spend("2")
@@ -192,7 +192,7 @@ def test_a_crash_between_commit_and_mark_is_made_good(place: Place) -> None:
 
 
 def test_without_its_mark_a_running_site_spends_nothing(place: Place) -> None:
-    """The mark's storage goes away: refused before anything is reserved, and good again when it is back."""
+    """While the mark's storage is gone, requests are refused before anything is reserved; then it goes on."""
     ledger = place.open()
     ledger.reserve("a" * 64, "request-1", HASH, COST, LARGE)
     away = place.mark.rename(place.mark.with_name("away"))
@@ -208,7 +208,7 @@ def test_without_its_mark_a_running_site_spends_nothing(place: Place) -> None:
 def test_a_step_that_cannot_be_marked_is_spent_and_gives_nothing(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No reservation comes back, so nothing is drawn; the next step finds the ledger one ahead and goes on."""
+    """There is no reservation, so nothing is drawn; the next step finds the ledger one step ahead and goes on."""
     ledger = place.open()
 
     def full(path: Path, data: bytes) -> None:
@@ -229,15 +229,15 @@ def test_two_ledgers_open_at_once_share_the_mark(place: Place) -> None:
     for number in range(6):
         (one, other)[number % 2].reserve("a" * 64, f"request-{number}", HASH, COST, LARGE)
     assert one.spent_mu2 == other.spent_mu2 == 6 * COST
-    for each in (one, other):
-        each.close()
+    for opened in (one, other):
+        opened.close()
     assert place.spend() == 6 * COST
 
 
 def test_a_mark_that_is_not_readable_is_not_a_missing_one(place: Place) -> None:
     place.spend("1")
     (place.mark / MARK_FILE).unlink()
-    os.symlink(MARK_FILE, place.mark / MARK_FILE)  # a loop: neither there nor absent
+    os.symlink(MARK_FILE, place.mark / MARK_FILE)  # a link to itself: it can neither be read nor is it missing
     with pytest.raises(LedgerError, match="cannot read the high-water mark"):
         place.open()
 
@@ -282,7 +282,7 @@ def test_a_mark_that_contradicts_the_steward_is_not_overwritten(place: Place, tm
 @pytest.mark.parametrize("mark", [None, b"", b"{}"], ids=["lost", "empty", "damaged"])
 @pytest.mark.parametrize("ledger", ["gone", "no bytes", "no steps"])
 def test_nobody_signs_for_a_lost_ledger(place: Place, mark: bytes | None, ledger: str) -> None:
-    """Ledger and mark are lost at once: the word that nothing was spent would buy the whole cap again."""
+    """Ledger and mark are both lost: to sign that nothing was spent would free the whole cap again."""
     place.spend("1")
     (newest,) = (file.read_bytes() for file in place.state.iterdir())
     (place.state / "ledger.db").unlink()
@@ -312,7 +312,7 @@ def test_a_damaged_mark_of_an_empty_ledger_is_not_to_be_renewed(place: Place) ->
     ):
         place.open()
     (place.state / "ledger.db").unlink()
-    for _ in range(2):  # also over the file that the first opening has made
+    for _ in range(2):  # also after the first try, which has made a file
         with pytest.raises(
             HistoryError, match="damaged; and the ledger is empty: put the newest ledger back"
         ) as at:

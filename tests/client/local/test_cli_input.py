@@ -1,4 +1,4 @@
-"""What the commands of one hospital are given: odd tables that are no fault, and faults, each in one sentence."""
+"""Input of the commands for one table: odd tables that are accepted, and faulty ones, each in one sentence."""
 
 from collections.abc import Callable
 from pathlib import Path

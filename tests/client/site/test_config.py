@@ -8,7 +8,7 @@ import pytest
 from cohortmix.client.site.config import load_config
 from cohortmix.core.data.table import InputError
 
-KEY = "1" * 63 + "e"  # digits only would be a number to most readers of YAML, and this one a float
+KEY = "1" * 63 + "e"  # most readers of YAML would take digits for a number, and this text for a float
 GOOD = f"""
 name: NORWAY
 data: {{file: patients.parquet}}
@@ -39,7 +39,7 @@ def test_a_configuration(tmp_path: Path) -> None:
     assert not config.mark.is_relative_to(config.state)
 
 
-def test_paths_are_seen_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_relative_to_the_files_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "site.yaml").write_text(GOOD + "state: ../elsewhere/state\n")
     monkeypatch.chdir(tmp_path)
     assert load_config().state == Path("../elsewhere/state")

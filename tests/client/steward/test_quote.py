@@ -1,4 +1,4 @@
-"""A quote: what it says is what a study then costs, and how noisy its answers then are."""
+"""A quote: the study then costs what it says, and the answers are as noisy as it says."""
 
 import json
 from decimal import Decimal
@@ -61,8 +61,8 @@ def study(mu: str = "0.5", sites: int = 3, **changes: Any) -> StudySpec:
     return StudySpec(**values | changes)
 
 
-def quoted(about: StudySpec, patients: int = PATIENTS, spending: Spending = NOTHING) -> Quote:
-    return quote(about, SCHEMA, "S0", patients, spending)
+def quoted(spec: StudySpec, patients: int = PATIENTS, spending: Spending = NOTHING) -> Quote:
+    return quote(spec, SCHEMA, "S0", patients, spending)
 
 
 # --- cost
@@ -123,14 +123,14 @@ def test_a_study_that_has_begun_is_not_counted_twice() -> None:
     shown = quoted(study("0.5"), spending=spending)  # mu^2 = 1/4: to the cap, to the last bit
     assert shown.affordable
     assert not quoted(study("0.5000001"), spending=spending).affordable
-    assert spending.after(Fraction(1, 20)) == spending.spent  # nothing is given back
+    assert spending.after(Fraction(1, 20)) == spending.spent  # a smaller study gives nothing back
 
 
 def test_spending_is_what_the_ledger_holds() -> None:
-    ledger, about = Ledger(":memory:", Decimal("0.7")), study()
-    for name, cost in ((about.hash, Fraction(1, 50)), ("b" * 64, Fraction(1, 25))):
+    ledger, spec = Ledger(":memory:", Decimal("0.7")), study()
+    for name, cost in ((spec.hash, Fraction(1, 50)), ("b" * 64, Fraction(1, 25))):
         ledger.reserve(name, "request-1", "c" * 64, cost, Fraction(1))
-    assert Spending.of(ledger, about.hash) == Spending(
+    assert Spending.of(ledger, spec.hash) == Spending(
         Fraction(3, 50), Fraction(1, 50), Fraction(49, 100), Decimal("0.7")
     )
     ledger.close()
@@ -180,8 +180,8 @@ def test_noise_is_that_of_the_real_answer(answers: np.ndarray) -> None:
     noise = answers - answers.mean(axis=0)
     runs = noise[:, :, : age.cells]
     ends = np.array([Encoding.of(SCHEMA).features[0].interval(code) for code in range(89 + 1)])
-    of = np.asarray(Encoding.of(SCHEMA).features[0].coarse)[: len(ends)]
-    middles = np.array([(ends[of == k].min() + ends[of == k].max()) / 2 for k in range(8)])
+    bins = np.asarray(Encoding.of(SCHEMA).features[0].coarse)[: len(ends)]
+    middles = np.array([(ends[bins == k].min() + ends[bins == k].max()) / 2 for k in range(8)])
     means = runs[:, :, :8] @ (middles - 60.5) / (PATIENTS / 2)
     assert age.mean is not None
     for observed, stated in ((float(runs[:, :, 0].std()), age.cell), (float(means.std()), age.mean)):
@@ -199,8 +199,8 @@ def test_noise_falls_with_the_budget_and_its_share_with_the_patients() -> None:
 
 
 def test_columns_are_those_of_the_schema_in_its_units() -> None:
-    columns = {each.name: each for each in quoted(study()).columns}
-    assert [(each.range, each.unit) for each in columns.values()] == [
+    columns = {column.name: column for column in quoted(study()).columns}
+    assert [(column.range, column.unit) for column in columns.values()] == [
         ("16 to 105 years", "years"),
         ("0 to 10", None),
         ("1991-01-01 to 1996-12-31", "days"),

@@ -175,7 +175,7 @@ def test_a_preview_is_what_the_coordinator_gets(desk: Desk, capsys: pytest.Captu
 
 
 def test_no_check_replaces_the_table_while_a_site_is_open(desk: Desk) -> None:
-    """The patients were counted in the table that is read: not in one that two checks have put in its place."""
+    """Patients were counted in the table that is open: it must not be another one when it is read."""
     config, table = desk.hospital.config, desk.hospital.folder / "records.parquet"
     first, last = pd.read_parquet(table), pd.read_parquet(table).assign(id=range(100, 160))
     last = pd.concat([last, last.assign(id=range(200, 260))])

@@ -62,7 +62,7 @@ def test_an_empty_ledger_is_shown_as_one(desk: Desk, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     steward.ledger(desk.file)
     shown = capsys.readouterr().out
-    assert f"revoked: [{desk.study().hash[:12]}]" in shown  # its name went with the approval
+    assert f"revoked: [{desk.study().hash[:12]}]" in shown  # without its name, which stood in the approval
     assert f"{today()}  steward         revoked [{desk.study().hash[:12]}]" in shown
 
 
@@ -150,7 +150,7 @@ def test_a_ledger_that_was_set_back_is_named_by_every_command(desk: Desk) -> Non
 
 
 def test_a_lost_ledger_is_not_renewed_by_the_steward(desk: Desk) -> None:
-    """Ledger lost, mark damaged: what was spent stays spent until the ledger is put back."""
+    """The ledger is lost and its mark damaged: what was spent stays spent until the ledger is put back."""
     desk.approve(desk.study())
     desk.answer(desk.study())
     newest, config = desk.hospital.config.ledger_file.read_bytes(), desk.hospital.config

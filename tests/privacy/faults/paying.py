@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .fault import ACT, DAYS, LEDGER, MARK, MESSAGES, METER, QUERY, RESERVATION, SITE, Fault
+from .fault import ACT, AGAIN, DAYS, LEDGER, MARK, MESSAGES, METER, QUERY, RESERVATION, Fault
 
 FAULTS = (
     Fault(
@@ -92,7 +92,7 @@ FAULTS = (
         "client/ledger/ledger.py",
         "if costs[0].request != request_hash:",
         "if not costs[0].request:",
-        (f"{SITE}::test_one_id_has_one_content",),
+        (f"{AGAIN}::test_one_id_has_one_content",),
     ),
     Fault(
         "a signature that raised the cap once raises it again",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .fault import POLICY, REFUSALS, SITE, SNAPSHOT, TICKS, Fault
+from .fault import AGAIN, POLICY, REFUSALS, SNAPSHOT, TICKS, Fault
 
 FAULTS = (
     Fault(
@@ -83,7 +83,7 @@ FAULTS = (
         "client/site/site.py",
         "if request.request_id != request_id(study.hash, self.name, request.round):",
         "if False:",
-        (f"{SITE}::test_a_round_of_a_study_is_one_request",),
+        (f"{AGAIN}::test_a_round_of_a_study_is_one_request",),
     ),
     Fault(
         "a table that changed since its check is served",
