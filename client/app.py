@@ -1,7 +1,7 @@
 """Flower's ClientApp at a hospital: a relay without logic.
 
-It holds no record, key, schema or rule: bytes go in, bytes come out, and what stands behind it decides. Flower
-sends the text of an exception to the coordinator, so none may leave here.
+It holds no record, key, schema or rule. It passes bytes to the site and back, and the site decides. Flower sends
+the text of an exception to the coordinator, so no exception may leave this file.
 """
 
 import logging
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class SiteConnection(Protocol):
-    """The two calls that a site answers, in bytes."""
+    """The two calls that a site answers; bytes in and out."""
 
     def describe(self) -> bytes:
         """The site's `Description`."""
@@ -34,8 +34,8 @@ def relay(connect: Callable[[Context], SiteConnection]) -> ClientApp:
 
     Parameters
     ----------
-    connect : gives the connection to this node's site; the only thing that differs between a simulation, where
-        the site is opened in this process, and a hospital, where it listens on a socket.
+    connect : gives the connection to this node's site. It is all that differs between a simulation, where the
+        site is opened in this process, and a hospital, where it listens on a socket.
     """
     app = ClientApp()
 
@@ -61,4 +61,4 @@ def _reply(message: Message, call: Callable[[], bytes]) -> Message:
 
 
 app = relay(lambda context: SocketConnection(Path(str(context.node_config["socket"]))))
-"""The relay of a hospital: the node's configuration names the socket of its site's daemon."""
+"""The relay of a hospital; `socket` in the node's configuration is where its site's daemon listens."""

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortmix.client.local.cli import open_checked, print_rows, read_schema, write_text
+from cohortmix.client.local.cli import open_checked
 from cohortmix.core.audit.lower_bound import DRAWS_PER_PIPELINE, RUNS, TIGHT, runs_needed
 from cohortmix.core.audit.neighbours import Cohort
 from cohortmix.core.data.table import InputError, Source
 from cohortmix.core.privacy.noise import OpenDPNoise
 from cohortmix.protocol.local.progress import steps
+from cohortmix.protocol.local.tables import print_rows
 from cohortmix.protocol.local.terminal import Terminal
+from cohortmix.protocol.local.textfile import read_schema, write_text
 
 if TYPE_CHECKING:
     from cohortmix.core.audit.audit import Audit

@@ -11,30 +11,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pyarrow as pa
 import typer
 
-from cohortmix.client.local.cli import (
-    AcceptDegraded,
-    DataFile,
-    SchemaFile,
-    budget_of,
-    figure,
-    print_rows,
-    read_schema,
-    require_affordable,
-)
-from cohortmix.client.local.fits import MaxUnreadable, show_checked
+from cohortmix.client.local.cli import AcceptDegraded, DataFile, SchemaFile, budget_of, require_affordable
 from cohortmix.client.table.data import open_table
 from cohortmix.core.data.table import InputError
+from cohortmix.core.data.words import listed
 from cohortmix.core.utility.check import MOST_UNREADABLE, check
 from cohortmix.deploy.simulation.split import Split
+from cohortmix.protocol.local.checked import MaxUnreadable, show_checked
 from cohortmix.protocol.local.progress import step, steps
+from cohortmix.protocol.local.tables import figure, print_rows
 from cohortmix.protocol.local.terminal import Terminal, say
+from cohortmix.protocol.local.textfile import read_schema
 from cohortmix.protocol.local.wording import reduced
+from cohortmix.protocol.overlap import Overlap, read_overlap
 from cohortmix.server.commands.outcome import with_enough_sites
 from cohortmix.server.publish.gains import compared
 
 if TYPE_CHECKING:
     from cohortmix.core.data.schema import Schema
-    from cohortmix.server.budget import Overlap
 
 TEST_FRACTION = 0.25
 
@@ -146,7 +140,7 @@ def _covered(files: Sequence[str] | None) -> str:
     if files is None:
         return "no manifest was checked: nobody vouches for the synthetic records, the centroids and the report"
     others = [name for name in files if not name.startswith("receipts/")]
-    return f"manifest: {len(files)} files are as the coordinator signed them: {', '.join(others)} and the receipts"
+    return f"manifest: {len(files)} files are as the coordinator signed them: {listed([*others, 'the receipts'])}"
 
 
 def print_warning(console: Terminal, summary: Mapping[str, Any]) -> None:
@@ -215,10 +209,7 @@ def _require_public_split(schema: Schema, site_column: str | None, skew: float |
 
 
 def _overlap(text: str) -> Overlap:
-    if text == "disjoint":
-        return "disjoint"
-    if text == "unknown":
-        return "unknown"
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        return int(text)
-    raise InputError(f"expected --overlap disjoint, unknown, or a whole number above zero; got {text!r}")
+    try:
+        return read_overlap(text)
+    except ValueError as error:
+        raise InputError(f"--overlap: {error}") from None

@@ -21,13 +21,13 @@ import typer
 from rich import box
 from rich.console import RenderableType
 
-from cohortmix.client.local.cli import figure
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.steps.plan import Plan
 from cohortmix.deploy.simulation.split import held_out
 from cohortmix.protocol.local.progress import steps
+from cohortmix.protocol.local.tables import figure
 from cohortmix.protocol.local.terminal import Terminal, compact_table, say
 from cohortmix.protocol.local.wording import at_most, reduced
 from cohortmix.protocol.messages import TEST_WARNING

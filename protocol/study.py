@@ -13,6 +13,7 @@ from pydantic import FailFast, Field, model_validator
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.fields import Exact, Hash, Name, Patients, PublicKey, Ratio, Version, Wire
 from cohortmix.protocol.names import confusable
+from cohortmix.protocol.overlap import Overlap
 
 MOST_MU = 1000
 """Beyond this a study would bound nothing; it keeps every number of a receipt within a float."""
@@ -52,7 +53,7 @@ class StudySpec(Wire):
     share: Ratio = Fraction(15, 100)
     delta: Exact
     neighbours: Literal["replace-one-patient"] = NEIGHBOURS
-    overlap: Literal["disjoint", "unknown"] | Annotated[int, Field(ge=1, le=10_000)]
+    overlap: Overlap
     variant: Literal["cells"] = "cells"
     sites: Annotated[tuple[SiteEntry, ...], Field(min_length=1, max_length=MOST_SITES), FailFast()]
     min_sites: int = Field(ge=1, le=MOST_SITES)

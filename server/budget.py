@@ -8,12 +8,10 @@ coordinator cannot know which sites these are; the study declares in how many of
 
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from cohortmix.core.privacy.gdp import compose
-
-Overlap = Literal["disjoint", "unknown"] | int
-"""In how many sites one patient can have records: in one, in at most k, or in any number of them."""
+from cohortmix.protocol.overlap import Overlap, sites_per_patient
 
 
 class Composition(NamedTuple):
@@ -54,7 +52,7 @@ def consortium_mu(site_mus: Iterable[float], overlap: Overlap) -> Composition:
     if not largest_first:
         raise ValueError("A study needs at least one site to compose its budget; got none.")
     worst = compose(largest_first)
-    return Composition(compose(largest_first[: _sites_per_patient(overlap, len(largest_first))]), worst)
+    return Composition(compose(largest_first[: sites_per_patient(overlap, len(largest_first))]), worst)
 
 
 def consortium_kappa(site_kappas: Iterable[Fraction], overlap: Overlap) -> Fraction:
@@ -64,16 +62,4 @@ def consortium_kappa(site_kappas: Iterable[Fraction], overlap: Overlap) -> Fract
     Fraction(5, 9)
     """
     largest_first = sorted(site_kappas, reverse=True)
-    return sum(largest_first[: _sites_per_patient(overlap, len(largest_first))], Fraction(0))
-
-
-def _sites_per_patient(overlap: Overlap, sites: int) -> int:
-    if overlap == "disjoint":
-        return 1
-    if overlap == "unknown":
-        return sites
-    if isinstance(overlap, bool) or not isinstance(overlap, int) or overlap < 1:
-        raise ValueError(
-            f"overlap must be 'disjoint', 'unknown' or a whole number above zero; got overlap={overlap!r}."
-        )
-    return overlap
+    return sum(largest_first[: sites_per_patient(overlap, len(largest_first))], Fraction(0))

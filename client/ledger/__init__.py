@@ -1,1 +1,5 @@
-"""The site's ledger: what was promised, reserved and spent, and the policy and signed acts that allow it."""
+"""The site's ledger: what was approved, reserved, drawn and released, and what it has cost.
+
+May import `core` and `protocol`; the site and the steward's commands import it. It reads no record, since the
+answers come to it from the vault, with noise.
+"""

@@ -1,4 +1,4 @@
-"""The day on which something is written into the ledger; it stays in the ledger."""
+"""The day that is written into a step of the ledger."""
 
 from __future__ import annotations
 

@@ -8,64 +8,32 @@ after a draw must not buy a second draw. The currency is mu^2, as an exact fract
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from cohortmix.client.ledger.day import today
-from cohortmix.client.ledger.journal import CURE, HistoryError, Journal, LedgerError, Step, made, written
+from cohortmix.client.ledger.history import COMMITTED, DECIDED, RESERVED, SIGNED, History, ReservedCost
+from cohortmix.client.ledger.journal import (
+    CURE,
+    HistoryError,
+    LedgerError,
+    LedgerJournal,
+    step_content,
+    step_message,
+)
 from cohortmix.client.ledger.policy import Refused
 from cohortmix.client.ledger.reservation import Reservation, check_limit, total_mu2
-from cohortmix.client.ledger.signed_act import Act, Decision, ForeignKeyError, under, verify_signed
-from cohortmix.client.ledger.signed_act import Kind as ActKind
-from cohortmix.protocol.fields import Exact, Hash, PublicKey, Ratio, Wire
-from cohortmix.protocol.messages import MAX_BYTES, Code, MessageError, SignedReceipt, SignedRelease, decode
-from cohortmix.protocol.receipts import GENESIS, ReceiptError, verify_chain
-from cohortmix.protocol.signing import Key, SignatureError
-
-RESERVED, COMMITTED, SIGNED, DECIDED = "reserved", "committed", "signed act", "steward's decision"
-OTHER_KEY = (
-    "the site's key (`key` in site.yaml) is not the one that this ledger was kept under last: put that key back, "
-    "or name its file in site.yaml; a key is replaced only by `cohortmix site ledger --new-key FILE`, signed with "
-    "the one before"
-)
+from cohortmix.client.ledger.signed_act import Act, Decision, Kind, under
+from cohortmix.core.data.words import in_quotes
+from cohortmix.protocol.messages import MAX_BYTES, Code, SignedRelease
+from cohortmix.protocol.signing import Key
 
 
 class RequestConflict(LedgerError):  # noqa: N818 (a conflict, not a fault of this program)
     """A request id came back with other content."""
 
 
-class _Reserved(Wire):
-    """Content of a reservation: the request, its cost, the cap under which it was granted, and the site's key.
-
-    `coordinator` is the key that signed the request and `day` when it was reserved; None in older ledgers.
-    """
-
-    request: Hash
-    mu2: Ratio
-    cap: Exact
-    key: PublicKey | None = None
-    coordinator: PublicKey | None = None
-    day: date | None = None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One request in the ledger: what it has cost, and whether it was answered; who asked for it, and when."""
-
-    study: str
-    request_id: str
-    mu2: Fraction
-    committed: bool
-    coordinator: str | None = None
-    day: date | None = None
-
-
-class Ledger:
+class Ledger(History):
     """A site's ledger in one SQLite file, safe across threads and processes.
 
     Parameters
@@ -85,7 +53,7 @@ class Ledger:
 
     Guarantee
     ---------
-    test_cap_holds_under_concurrency. Whatever is asked, in whichever order, by how many threads and processes:
+    test_cap_holds_under_concurrency. Whatever is requested, in whichever order, by how many threads and processes:
     the sum of mu^2 over all reservations is at most cap_mu^2, and no answer is drawn outside of a reservation.
     This makes the cap a privacy filter: studies may be chosen after seeing former ones (Smith and Thakurta 2022).
     """
@@ -93,23 +61,13 @@ class Ledger:
     def __init__(
         self, path: str | Path, cap_mu: Decimal, mark: Path | None = None, key: str | None = None
     ) -> None:
-        self._configured, self._key = cap_mu, key
-        self._journal = Journal(path, mark)
-        try:
-            self._verify()
-        except ForeignKeyError:
-            self.close()
-            raise LedgerError(OTHER_KEY) from None
-        except (ReceiptError, SignatureError) as error:
-            self.close()
-            raise HistoryError(f"the ledger does not hold: {error}; {CURE}") from None
-        except LedgerError:
-            self.close()
-            raise
+        self._configured_cap = cap_mu
+        super().__init__(path, mark, key)
 
-    def close(self) -> None:
-        """Close the file; the ledger cannot be used afterwards."""
-        self._journal.close()
+    @property
+    def cap_mu(self) -> Decimal:
+        """The cap in force."""
+        return self._configured_cap if self.own_cap is None else min(self._configured_cap, self.own_cap)
 
     def reserve(
         self,
@@ -144,21 +102,16 @@ class Ledger:
             self._require_present_key()
             if self._revoked(study):
                 raise Refused(Code.NOT_APPROVED, "The steward of this site has revoked this study.")
-            known = [self._reserved(step) for step in self._journal.steps(RESERVED, study, request_id)]
-            if not known:
-                self._afford(study, mu2, approved_mu2)
-                cap, key, day = self.cap_mu, self._key, self.today
-                new = made(
-                    _Reserved, request=request_hash, mu2=mu2, cap=cap, key=key, coordinator=coordinator, day=day
-                )
-                self._journal.append(RESERVED, study, request_id, 0, written(new))
-                known = [new]
+            costs = [self._cost(step) for step in self._journal.steps(RESERVED, study, request_id)]
+            if not costs:
+                self._require_affordable(study, mu2, approved_mu2)
+                costs = [self._add_reservation(study, request_id, request_hash, mu2, coordinator)]
             committed = self._journal.steps(COMMITTED, study, request_id)
-        if known[0].request != request_hash:
+        if costs[0].request != request_hash:
             raise RequestConflict(f"request_id={request_id} was used for another content; choose a new one")
         if committed:
             return committed[0].content
-        return Reservation(self._journal, study, request_id, known[0].mu2)
+        return Reservation(self._journal, study, request_id, costs[0].mu2)
 
     def commit(self, reserved: Reservation, seal: Callable[[str], SignedRelease]) -> bytes:
         """Close a reservation: its release and receipt become durable together, or not at all.
@@ -172,6 +125,11 @@ class Ledger:
         -------
         bytes
             The encoded release, with which the same request is answered from now on.
+
+        Raises
+        ------
+        LedgerError
+            If the reservation is closed already, or the receipt is not its next one; nothing is written then.
         """
         with self._journal.transaction():
             if self._journal.steps(COMMITTED, reserved.study, reserved.request_id):
@@ -179,8 +137,8 @@ class Ledger:
             self._require_present_key()
             previous = self.previous_receipt_hash
             signed = seal(previous)
-            _check_sealed(signed, reserved, previous, self._key)
-            content = written(signed, MAX_BYTES)  # a longer one could not be read again, nor sent
+            _require_next_receipt(signed, reserved, previous, self._key)
+            content = step_content(signed, MAX_BYTES)  # a longer one could not be read again, nor sent
             self._journal.append(COMMITTED, reserved.study, reserved.request_id, 0, content)
         return content
 
@@ -205,11 +163,11 @@ class Ledger:
         """
         if self.own_cap is not None and cap_mu <= self.own_cap:
             raise LedgerError(f"expected a cap above {self.own_cap}, the ledger's own, got {cap_mu}")
-        self._act(key, "raise cap", cap_mu)
+        self._sign(key, "raise cap", cap_mu)
 
     def change_key(self, key: Key, new: str) -> None:
         """Sign the public key `new` with the present one: from now on the ledger opens with the new key."""
-        self._act(key, "new key", key=new)
+        self._sign(key, "new key", key=new)
         self._key = new
 
     @classmethod
@@ -218,111 +176,61 @@ class Ledger:
 
         Nothing can check the word; it stays in the ledger. A mark that contradicts it is not overwritten, and
         nobody can sign for a ledger that is not there, or is empty.
+
+        Raises
+        ------
+        HistoryError
+            If there is no ledger, it is empty, or there is a mark that contradicts it.
+        LedgerError
+            If the ledger was kept under another key.
         """
         if not path.exists():  # opening it would make an empty one
-            raise HistoryError(f"there is no ledger {str(path)!r} to sign for; {CURE}")
+            raise HistoryError(f"there is no ledger {in_quotes(path)} to sign for; {CURE}")
         cls(path, cap_mu, None, key.public_hex).close()  # whose key it is, before anything is written
-        Journal(path, mark, renew=True).close()
+        LedgerJournal(path, mark, renew=True).close()
         ledger = cls(path, cap_mu, mark, key.public_hex)
         try:
-            ledger._act(key, "renew mark")
+            ledger._sign(key, "renew mark")
         finally:
             ledger.close()
 
-    @property
-    def cap_mu(self) -> Decimal:
-        """The cap in force."""
-        return self._configured if self.own_cap is None else min(self._configured, self.own_cap)
-
-    @property
-    def own_cap(self) -> Decimal | None:
-        """The last raised cap, or that of the first reservation; None while nothing is spent."""
-        raised = [act.cap for _, act in self._acts() if act.cap is not None]
-        if raised:
-            return raised[-1]
-        first = self._journal.steps(RESERVED)[:1]
-        return self._reserved(first[0]).cap if first else None
-
-    @property
-    def today(self) -> date:
-        """The latest day that this ledger has seen: today, unless the clock was set back since a step of it."""
-        days: list[date | None] = [self._reserved(step).day for step in self._journal.steps(RESERVED)]
-        days += [act.day for _, act in self._acts()]
-        days += [self._decision(step).day for step in self._journal.steps(DECIDED)]
-        return max([today(), *(day for day in days if day is not None)])
-
-    @property
-    def spent_mu2(self) -> Fraction:
-        """Sum of mu^2 over everything ever reserved."""
-        return total_mu2(entry.mu2 for entry in self.entries())
-
-    @property
-    def previous_receipt_hash(self) -> str:
-        """Hash of the last receipt; GENESIS before the first."""
-        last = self._journal.last(COMMITTED)
-        return GENESIS if last is None else self._released(last).receipt.hash
-
-    def revoked(self) -> frozenset[str]:
-        """Hashes of the studies that are revoked."""
-        last = {step.study: step for step in self._journal.steps(DECIDED)}
-        return frozenset(study for study, step in last.items() if self._decision(step).revokes)
-
-    def entries(self) -> tuple[Entry, ...]:
-        """All requests, in the order of their reservation."""
-        committed = self._journal.keys(COMMITTED)
-        reserved = [(step, self._reserved(step)) for step in self._journal.steps(RESERVED)]
-        return tuple(
-            Entry(step.study, step.id, of.mu2, (step.study, step.id) in committed, of.coordinator, of.day)
-            for step, of in reserved
-        )
-
-    def by_steward(self) -> tuple[tuple[str, Act | Decision], ...]:
-        """The steward's acts and decisions in their order, a decision with its study."""
-        decided = ((step, Decision.read(step.content)) for step in self._journal.steps(DECIDED))
-        entries: list[tuple[Step, Act | Decision]] = [*self._acts(), *decided]
-        return tuple((step.study, each) for step, each in sorted(entries, key=lambda entry: entry[0].number))
-
-    def receipts(self) -> tuple[SignedReceipt, ...]:
-        """All receipts, in the order of their chain."""
-        return tuple(self._released(step).signed_receipt for step in self._journal.steps(COMMITTED))
-
-    def releases(self, study: str) -> tuple[SignedRelease, ...]:
-        """The committed releases of a study, in the order of their receipts."""
-        return tuple(self._released(step) for step in self._journal.steps(COMMITTED, study))
-
-    def _afford(self, study: str, mu2: Fraction, approved_mu2: Fraction) -> None:
+    def _require_affordable(self, study: str, mu2: Fraction, approved_mu2: Fraction) -> None:
         entries = self.entries()
-        check_limit("approved", total_mu2(each.mu2 for each in entries if each.study == study), mu2, approved_mu2)
-        check_limit("cap", total_mu2(each.mu2 for each in entries), mu2, Fraction(self.cap_mu) ** 2)
+        of_study = total_mu2(entry.mu2 for entry in entries if entry.study == study)
+        check_limit("approved", of_study, mu2, approved_mu2)
+        check_limit("cap", total_mu2(entry.mu2 for entry in entries), mu2, Fraction(self.cap_mu) ** 2)
 
-    def _revoked(self, study: str) -> bool:
-        last = self._journal.steps(DECIDED, study)[-1:]
-        return any(self._decision(step).revokes for step in last)
+    def _add_reservation(
+        self, study: str, request_id: str, request_hash: str, mu2: Fraction, coordinator: str | None
+    ) -> ReservedCost:
+        cost = step_message(
+            ReservedCost,
+            request=request_hash,
+            mu2=mu2,
+            cap=self.cap_mu,
+            key=self._key,
+            coordinator=coordinator,
+            day=self.today,
+        )
+        self._journal.append(RESERVED, study, request_id, 0, step_content(cost))
+        return cost
 
     def _decide(self, study: str, revoked: bool) -> bool:
         with self._journal.transaction():
             changes = self._revoked(study) != revoked
             if changes:
-                part = len(self._journal.steps(DECIDED, study))
+                earlier = len(self._journal.steps(DECIDED, study))
                 decision = Decision(decision="revoked" if revoked else "approved", day=self.today)
-                self._journal.append(DECIDED, study, "", part, written(decision))
+                self._journal.append(DECIDED, study, "", earlier, step_content(decision))
         return changes
 
-    def _verify(self) -> None:
-        """Receipts are one chain; receipts and acts are signed with the site's keys, one after the other."""
-        for step in self._journal.steps(DECIDED):
-            self._decision(step)
-        acts, reserved = self._acts(), [(step, self._reserved(step).key) for step in self._journal.steps(RESERVED)]
-        committed = self._journal.steps(COMMITTED)
-        receipts = [(step, self._released(step).signed_receipt) for step in committed]
-        verify_chain([signed.receipt for _, signed in receipts], complete=True)
-        if self._key is not None:
-            entries: list[tuple[Step, Act | SignedReceipt | str]] = [*acts, *receipts]
-            entries += [(step, key) for step, key in reserved if key is not None]
-            entries.sort(key=lambda entry: entry[0].number)
-            verify_signed([(self._journal.hash_of(step.number - 1), each) for step, each in entries], self._key)
-        elif acts:
-            raise LedgerError("this ledger holds acts signed by the site; open it with the site's key")
+    def _sign(self, by: Key, kind: Kind, cap: Decimal | None = None, key: str | None = None) -> None:
+        if by.public_hex != self._key:
+            raise LedgerError("only the site's own key signs in its ledger")
+        with self._journal.transaction():
+            self._require_present_key()
+            act = Act.sign(by, self._journal.place.hash, kind, cap, key, self.today)
+            self._journal.append(SIGNED, "", "", len(self._acts()), step_content(act))
 
     def _require_present_key(self) -> None:
         """What an earlier key signs after its successor would be in nobody's name."""
@@ -330,37 +238,8 @@ class Ledger:
         if self._key is not None and keys and keys[-1] != self._key:
             raise LedgerError("the site's key was replaced while this ledger was open; start the daemon again")
 
-    def _acts(self) -> list[tuple[Step, Act]]:
-        return [(step, self._journal.read(step, Act)) for step in self._journal.steps(SIGNED)]
 
-    def _act(self, by: Key, act: ActKind, cap: Decimal | None = None, key: str | None = None) -> None:
-        if by.public_hex != self._key:
-            raise LedgerError("only the site's own key signs in its ledger")
-        with self._journal.transaction():
-            self._require_present_key()
-            signed = Act.sign(by, self._journal.place.hash, act, cap, key, self.today)
-            self._journal.append(SIGNED, "", "", len(self._acts()), written(signed))
-
-    def _reserved(self, step: Step) -> _Reserved:
-        return self._journal.read(step, _Reserved)
-
-    def _released(self, step: Step) -> SignedRelease:
-        try:
-            message = decode(step.content)
-        except MessageError:
-            raise self._journal.altered(step.number) from None
-        if not isinstance(message, SignedRelease):
-            raise self._journal.altered(step.number)
-        return message
-
-    def _decision(self, step: Step) -> Decision:
-        try:
-            return Decision.read(step.content)
-        except ValidationError:
-            raise self._journal.altered(step.number) from None
-
-
-def _check_sealed(signed: SignedRelease, reserved: Reservation, previous: str, key: str | None) -> None:
+def _require_next_receipt(signed: SignedRelease, reserved: Reservation, previous: str, key: str | None) -> None:
     receipt = signed.receipt
     if (receipt.study, receipt.request_id, receipt.previous) != (reserved.study, reserved.request_id, previous):
         raise LedgerError("the receipt is not the next one of this reservation")

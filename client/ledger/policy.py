@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cohortmix.core.data.table import InputError
+from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Exact, Hash, Name, PublicKey, Wire
 from cohortmix.protocol.local.textfile import read_bytes
@@ -28,7 +29,7 @@ class Refused(Exception):  # noqa: N818 (an answer, not a fault)
 
 
 class Approval(Wire):
-    """A steward's yes to one study, by its hash, on a `day`: up to `max_mu` over all of its requests."""
+    """A steward's approval of one study, by its hash, on a `day`: up to `max_mu` over all of its requests."""
 
     study: Hash
     max_mu: Exact
@@ -55,12 +56,12 @@ class Policy(Wire):
             return cls.model_validate_json(read_bytes(path, "the approvals"))
         except ValidationError:
             raise InputError(
-                f"the approvals {str(path)!r} are damaged; remove the file and approve the studies again"
+                f"the approvals {in_quotes(path)} are damaged; remove the file and approve the studies again"
             ) from None
 
     @classmethod
     def update(cls, path: Path, change: Callable[[Policy], Policy]) -> None:
-        """Write a changed policy back as a whole, durably; of two changes at once neither is lost.
+        """Read a policy, change it and write it back, durably; of two changes at the same time none is lost.
 
         Raises
         ------
@@ -71,7 +72,7 @@ class Policy(Wire):
             with locked(path.parent):
                 replace_file(path, canonical(change(cls.load(path)).plain()) + b"\n")
         except OSError as error:
-            raise InputError(f"cannot write the approvals {str(path)!r}: {error.strerror}") from None
+            raise InputError(f"cannot write the approvals {in_quotes(path)}: {error.strerror}") from None
 
     def enrol(self, coordinators: Iterable[str]) -> Policy:
         """This policy for these coordinators and no others."""
@@ -79,14 +80,14 @@ class Policy(Wire):
 
     def approve(self, study: StudySpec, max_mu: Decimal | None = None, day: date | None = None) -> Policy:
         """This policy with one more study, up to `max_mu`, by default the mu that it asks for."""
-        most = study.mu if max_mu is None else max_mu
-        approval = Approval(study=study.hash, max_mu=most, name=study.name, day=day)
+        limit = study.mu if max_mu is None else max_mu
+        approval = Approval(study=study.hash, max_mu=limit, name=study.name, day=day)
         return self.model_copy(update={"approvals": (*self.revoke(study.hash).approvals, approval)})
 
     def revoke(self, study: str) -> Policy:
         """This policy without the study of this hash."""
-        rest = tuple(approval for approval in self.approvals if approval.study != study)
-        return self.model_copy(update={"approvals": rest})
+        others = tuple(approval for approval in self.approvals if approval.study != study)
+        return self.model_copy(update={"approvals": others})
 
     def approved_mu2(self, study: StudySpec) -> Fraction:
         """The most that the study's requests may cost together, as mu^2.

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from fractions import Fraction
 
-from cohortmix.client.ledger.journal import Journal, LedgerError, made, written
+from cohortmix.client.ledger.journal import LedgerError, LedgerJournal, step_content, step_message
 from cohortmix.core.privacy.meter import Answer, BudgetExceeded
 from cohortmix.protocol.fields import Hash, Ratio, Wire
 from cohortmix.protocol.messages import NoisedAnswer
@@ -18,8 +18,8 @@ from cohortmix.protocol.messages import NoisedAnswer
 PAID, ANSWERED = "paid", "answered"
 
 
-class _Question(Wire):
-    """What was paid for."""
+class _Paid(Wire):
+    """Content of a step: a question, by its hash, and what was paid for it."""
 
     question: Hash
     mu2: Ratio
@@ -30,11 +30,11 @@ class Reservation:
 
     Attributes
     ----------
-    study, request_id : the request.
+    study, request_id : the request: the hash of its study, and its id in that study.
     mu2 : the most that its questions may cost together.
     """
 
-    def __init__(self, journal: Journal, study: str, request_id: str, mu2: Fraction) -> None:
+    def __init__(self, journal: LedgerJournal, study: str, request_id: str, mu2: Fraction) -> None:
         self._journal = journal
         self.study, self.request_id, self.mu2 = study, request_id, mu2
 
@@ -51,31 +51,33 @@ class Reservation:
         BudgetExceeded
             If the questions together cost more than the reservation, or the index has another question.
         """
-        asked = made(_Question, question=question, mu2=mu2)
+        payment = step_message(_Paid, question=question, mu2=mu2)
         with self._journal.transaction():
             paid = self._paid()
             if index in paid:
-                if paid[index] != asked:
+                if paid[index] != payment:
                     raise BudgetExceeded(f"question {index} was another one; start a new request")
                 return
-            check_limit("reserved", total_mu2(each.mu2 for each in paid.values()), mu2, self.mu2)
-            self._journal.append(PAID, self.study, self.request_id, index, written(asked))
+            spent = total_mu2(earlier.mu2 for earlier in paid.values())
+            check_limit("reserved", spent, mu2, self.mu2)
+            self._journal.append(PAID, self.study, self.request_id, index, step_content(payment))
 
     def store(self, index: int, answer: Answer) -> None:
         """Make an answer durable, once; LedgerError for a second draw, which nobody then reads."""
-        asked = made(_Question, question=answer.question, mu2=answer.mu2)
+        payment = step_message(_Paid, question=answer.question, mu2=answer.mu2)
         with self._journal.transaction():
-            if self._paid().get(index) != asked or index in self._answers():
+            if self._paid().get(index) != payment or index in self._answers():
                 raise LedgerError(f"question {index} was not paid for, or has an answer already")
-            self._journal.append(ANSWERED, self.study, self.request_id, index, written(NoisedAnswer.of(answer)))
+            content = step_content(NoisedAnswer.of(answer))
+            self._journal.append(ANSWERED, self.study, self.request_id, index, content)
 
     def answers(self) -> tuple[NoisedAnswer, ...]:
         """All answers that the request has drawn, in the order of its questions."""
         return tuple(answer for _, answer in sorted(self._answers().items()))
 
-    def _paid(self) -> dict[int, _Question]:
+    def _paid(self) -> dict[int, _Paid]:
         steps = self._journal.steps(PAID, self.study, self.request_id)
-        return {step.part: self._journal.read(step, _Question) for step in steps}
+        return {step.part: self._journal.read(step, _Paid) for step in steps}
 
     def _answers(self) -> dict[int, NoisedAnswer]:
         steps = self._journal.steps(ANSWERED, self.study, self.request_id)
@@ -83,12 +85,17 @@ class Reservation:
 
 
 def total_mu2(costs: Iterable[Fraction]) -> Fraction:
-    """Their exact sum."""
+    """The exact sum of costs, each a mu^2."""
     return sum(costs, Fraction(0))
 
 
 def check_limit(name: str, spent: Fraction, asked: Fraction, limit: Fraction) -> None:
-    """Raise BudgetExceeded, with the parts apart, if spent + asked > limit (all mu^2)."""
+    """Raise BudgetExceeded, with the parts apart, if spent + asked > limit (all mu^2).
+
+    Parameters
+    ----------
+    name : what the limit is, as the message calls it: "cap", "approved" or "reserved".
+    """
     if spent + asked > limit:
         raise BudgetExceeded(
             f"over budget: spent {mu_text(spent)}, asked {mu_text(asked)}, {name} {mu_text(limit)} "
@@ -97,5 +104,9 @@ def check_limit(name: str, spent: Fraction, asked: Fraction, limit: Fraction) ->
 
 
 def mu_text(mu2: Fraction) -> str:
-    """The mu of an exact mu^2, with four places where two do not say it."""
+    """The mu of an exact mu^2 with four decimals, or with two where the others are zeros.
+
+    >>> mu_text(Fraction(1, 4)), mu_text(Fraction(1, 3))
+    ('0.50', '0.5774')
+    """
     return f"{math.sqrt(mu2):.4f}".removesuffix("00")

@@ -33,7 +33,7 @@ class Act(Wire):
     def sign(
         cls, by: Key, previous: str, act: Kind, cap: Decimal | None, key: str | None, day: date | None = None
     ) -> Act:
-        """An act that follows the step of hash `previous`."""
+        """A signed act whose place is behind the step of hash `previous`."""
         unsigned = cls(act=act, by=by.public_hex, cap=cap, key=key, day=day, signature="0" * 128)
         return unsigned.model_copy(update={"signature": by.sign(unsigned._message(previous))})
 
@@ -49,21 +49,24 @@ class Act(Wire):
 
 
 class Decision(Wire):
-    """The steward's word on a study: revoked, or approved after it had been; `day` is None in older ledgers."""
+    """The steward's word on a study: revoked, or approved again after that. `day` is None in older ledgers."""
 
     decision: Literal["approved", "revoked"]
     day: date | None = None
 
     @classmethod
     def read(cls, content: bytes) -> Decision:
-        """The decision that a step holds; older ledgers hold the word alone."""
+        """The decision that a step holds; pydantic's ValidationError if it holds none.
+
+        Older ledgers hold the word alone.
+        """
         if content in (b"approved", b"revoked"):
             return cls(decision="revoked" if content == b"revoked" else "approved")
         return cls.model_validate_json(content)
 
     @property
     def revokes(self) -> bool:
-        """Whether nothing of the study is answered from here on."""
+        """Whether the site answers nothing of the study from here on."""
         return self.decision == "revoked"
 
 
@@ -74,11 +77,13 @@ class ForeignKeyError(SignatureError):
 def verify_signed(entries: Sequence[tuple[str, Act | SignedReceipt | str]], public_hex: str) -> None:
     """Raise SignatureError unless each act and each receipt is signed with the site's key of its time.
 
-    The newest entry says whose ledger it is, the older ones whether it holds.
+    They are checked from the newest to the oldest, since each change of the key names the one before. Whether the
+    newest is under the present key says whose ledger this is; whether the older ones are, says if it was altered.
 
     Parameters
     ----------
-    entries : in their order, each with the hash of the step before it; of a reservation, the key that it names.
+    entries : acts, receipts, and the keys that reservations name, in the ledger's order, each after the hash of
+        the step before it.
     public_hex : the site's present key.
 
     Raises

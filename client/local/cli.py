@@ -1,10 +1,8 @@
-"""Commands of one hospital, or of a researcher with one table: no server, no network."""
+"""Commands of one hospital, or of a researcher, with one table: `schema draft`, `evaluate`, `synthesize`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,19 +11,18 @@ import typer
 
 from cohortmix.client.local.draft import draft
 from cohortmix.client.local.figures import print_figures
-from cohortmix.client.local.fits import MaxUnreadable, show_checked, summary
 from cohortmix.client.local.output import require_free, write_release
 from cohortmix.client.table.data import open_all, open_table
+from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget
-from cohortmix.core.privacy.memory_meter import MemoryMeter
-from cohortmix.core.privacy.noise import OpenDPNoise
-from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, check
+from cohortmix.protocol.local.checked import MaxUnreadable, show_checked, summary
 from cohortmix.protocol.local.progress import step
-from cohortmix.protocol.local.terminal import Terminal, compact_table, say
-from cohortmix.protocol.local.textfile import read_text
+from cohortmix.protocol.local.tables import print_rows
+from cohortmix.protocol.local.terminal import Terminal, say
+from cohortmix.protocol.local.textfile import read_schema, write_text
 
 if TYPE_CHECKING:
     from cohortmix.core.synthesis import Release
@@ -40,8 +37,7 @@ AcceptDegraded = Annotated[
     ),
 ]
 
-MAX_EPSILON = 1e6  # beyond both, sums or noise would leave the 62 bits in which the vault is exact
-MIN_MU = 1e-6
+MAX_EPSILON, MIN_MU = 1e6, 1e-6  # beyond these, sums or noise would leave the 62 bits in which the vault is exact
 
 schema_commands = typer.Typer(help="The data dictionary of a table.")
 
@@ -65,17 +61,17 @@ def evaluate(
     max_unreadable: MaxUnreadable = MOST_UNREADABLE,
 ) -> None:
     """Train on synthetic records, test on real ones. The figures are not private."""
-    from cohortmix.core.utility.evaluate import evaluate as figures  # brings in LightGBM
+    from cohortmix.core.utility.evaluate import evaluate as report_of  # brings in LightGBM
 
     if more_targets and not target:
         raise InputError(f"unexpected argument {more_targets[0]!r}; name targets with --target")
     dictionary = read_schema(schema)
-    made, _ = open_checked(synthetic, without_key(dictionary), max_unreadable, "synthetic")
-    held, found = open_checked(real, dictionary, max_unreadable, "real")
-    if not found.as_declared:
-        show_checked(Terminal(stderr=True, soft_wrap=False), found)
+    sample, _ = open_checked(synthetic, without_key(dictionary), max_unreadable, "synthetic")
+    records, checked = open_checked(real, dictionary, max_unreadable, "real")
+    if not checked.as_declared:
+        show_checked(Terminal(stderr=True, soft_wrap=False), checked)
     with step("evaluating on real records"):
-        report = figures(made, held, dictionary, (*(target or ()), *(more_targets or ())))
+        report = report_of(sample, records, dictionary, (*(target or ()), *(more_targets or ())))
     if json_file is not None:
         write_text(json_file, json.dumps(report, indent=2) + "\n")
     print_figures(report)
@@ -107,7 +103,7 @@ def synthesize(
     source, checked = open_checked(data, dictionary, max_unreadable)
     if not checked.as_declared:
         show_checked(Terminal(stderr=True, soft_wrap=False), checked)
-    patients = Vault(source, dictionary, OpenDPNoise().add, MemoryMeter(Fraction(0))).patients
+    patients = count_patients(source, dictionary).number
     if patients < MIN_PATIENTS:
         raise InputError(
             f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}; "
@@ -131,7 +127,10 @@ def budget_of(epsilon: float, delta: float | None, loose_delta: bool) -> Budget:
 
 
 def require_affordable(budget: Budget, patients: int) -> None:
-    """Raise InputError for a delta too large for so many patients, or a budget too far from 1 to be exact."""
+    """Raise InputError for a delta too large for this number of patients, or a budget that the vault cannot spend.
+
+    The vault is exact in 62 bits: an epsilon beyond `MAX_EPSILON` or a mu below `MIN_MU` leaves them.
+    """
     if budget.epsilon is not None and budget.epsilon > MAX_EPSILON:
         raise InputError(f"epsilon={budget.epsilon:g} protects nobody: expected at most {MAX_EPSILON:g}")
     try:
@@ -142,25 +141,22 @@ def require_affordable(budget: Budget, patients: int) -> None:
         raise InputError(f"this budget is mu={mu:.3g}, expected mu >= {MIN_MU:g}; raise epsilon or delta")
 
 
-def read_schema(path: Path) -> Schema:
-    """The schema in a file.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read.
-    SchemaError
-        If it is no schema.
-    """
-    return Schema.from_yaml(read_text(path, "the schema"))
-
-
 def open_checked(
     data: Path, schema: Schema, max_unreadable: float = MOST_UNREADABLE, what: str = ""
 ) -> tuple[Source, Checked]:
-    """A table whose records fit the schema, each line of which a person has confirmed; and what was found in it.
+    """A table that fits the schema, each line of which a person has confirmed; and what the check found in it.
 
-    `what` names the table where there are two. Errors as `check`.
+    Parameters
+    ----------
+    max_unreadable : the largest share of a column's values that may be no number, or no date.
+    what : the name of the table, for messages, where there are two.
+
+    Raises
+    ------
+    SchemaError
+        If a line of the schema is not confirmed.
+    InputError
+        If the table cannot be read, or does not fit.
     """
     schema.require_confirmed()
     source = open_table(data, schema)
@@ -174,27 +170,6 @@ def open_checked(
 def without_key(schema: Schema) -> Schema:
     """The schema of synthetic records, which belong to no patient."""
     return schema.model_copy(update={"patient_key": None})
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file; InputError if that is not possible."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from None
-
-
-def print_rows(console: Terminal, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A compact table; a figure that is not defined is a dash."""
-    shown = compact_table(header)
-    for row in rows:
-        shown.add_row(*("-" if cell is None else str(cell) for cell in row))
-    console.print(shown)
-
-
-def figure(value: float | None, places: int = 3) -> str | None:
-    """A figure of a report as text."""
-    return None if value is None else f"{value:.{places}f}"
 
 
 def _release(source: Source, schema: Schema, budget: Budget, seed: int | None, **options: Any) -> Release:

@@ -1,8 +1,8 @@
 """A first schema from a table: names and types, for a person to complete from the data dictionary.
 
-Types are guessed from the records, and nothing else is: a bound or a value that was read off the records would
-publish them, since a schema is public. Every line is therefore unconfirmed, and holds gaps that keep it from
-being used before a person has filled them.
+Only types are guessed from the records. A schema is public, so a bound or a value that was read off the records
+would publish them. Every line is therefore unconfirmed, with gaps that keep it from being used before a person has
+filled them.
 """
 
 from __future__ import annotations
@@ -51,85 +51,87 @@ def draft(source: Source, name: str) -> str:
         If the table cannot be read, has no record, has one column only, or has no distinct name for each.
     """
     _require_names(source.names)
-    seen = {column: _Seen() for column in source.names}
+    types = {column: _Types() for column in source.names}
     rows = 0
     for batch in source.batches():
         rows += batch.num_rows
         for column in source.names:
-            seen[column] |= _Seen.of(batch.column(column))
+            types[column] &= _Types.of(batch.column(column))
     if not rows:
         raise InputError("the table is empty: it holds no record from which a type could be guessed")
-    if len(seen) < 2:
-        raise InputError(f"the table has {len(seen)} column; a schema needs a target and one more column")
-    return BANNER + "\n".join(_lines(name, seen)) + "\n"
+    if len(types) < 2:
+        raise InputError(f"the table has {len(types)} column; a schema needs a target and one more column")
+    return BANNER + "\n".join(_lines(name, types)) + "\n"
 
 
 def _require_names(names: Sequence[str]) -> None:
-    """Refuse, and print nothing of, what looks like a record in place of the column names."""
+    """Refuse what looks like a record in place of the column names; nothing of it is printed."""
     texts = pa.array(names, pa.string())
-    value = ~np.isnan(numbers(texts, _ANY_NUMBER)) | ~np.isnan(numbers(texts, _ANY_DATE))
-    if value.any() or len(set(names)) < len(names) or not all(_LETTER.search(name) for name in names):
+    is_value = ~np.isnan(numbers(texts, _ANY_NUMBER)) | ~np.isnan(numbers(texts, _ANY_DATE))
+    if is_value.any() or len(set(names)) < len(names) or not all(_LETTER.search(name) for name in names):
         raise InputError(
             "expected a name for each column, got an empty one, a number, a date, or a name twice; "
             "has the file a header line? If it has, give each column a name of its own"
         )
 
 
-def _lines(name: str, seen: dict[str, _Seen]) -> Iterator[str]:
+def _lines(name: str, types: dict[str, _Types]) -> Iterator[str]:
     yield f"name: {_text(name)}"
     yield "patient_key: null   # the column that names the patient; null: one row is one patient"
     yield "target: null        # the outcome: a category column"
     yield "columns:"
-    for column, what in seen.items():
-        yield f"  {_text(column)}: {what.line()}"
+    for column, possible in types.items():
+        yield f"  {_text(column)}: {possible.line()}"
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """Which types every value so far would allow; `any` is false until there was one."""
+class _Types:
+    """The types that a column can have, by all values so far; `any` is false until there is one."""
 
     any: bool = False
     nested: bool = False
-    flag: bool = True
+    truth: bool = True
     date: bool = True
     number: bool = True
     whole: bool = True
 
-    def __or__(self, other: _Seen) -> _Seen:
-        return _Seen(
+    def __and__(self, other: _Types) -> _Types:
+        return _Types(
             self.any or other.any,
             self.nested or other.nested,
-            self.flag and other.flag,
+            self.truth and other.truth,
             self.date and other.date,
             self.number and other.number,
             self.whole and other.whole,
         )
 
     @classmethod
-    def of(cls, given: pa.Array) -> _Seen:
-        array = plain(given)
+    def of(cls, column: pa.Array) -> _Types:
+        """The types that the values of one batch allow."""
+        array = plain(column)
         null = is_null(array)
         if null.all():
             return cls()
         kind = array.type
-        if is_nested(given.type):
+        if is_nested(column.type):
             return cls(any=True, nested=True)
         day, number = numbers(array, _ANY_DATE)[~null], numbers(array, _ANY_NUMBER)[~null]
         is_number = not np.isnan(number).any() and not _padded(array)
         return cls(
             any=True,
-            flag=pa.types.is_boolean(kind) or _are_truth_values(array),
+            truth=pa.types.is_boolean(kind) or _are_truth_values(array),
             date=(is_text(kind) or pa.types.is_temporal(kind)) and not np.isnan(day).any(),
             number=is_number,
             whole=is_number and bool((number == np.floor(number)).all()),
         )
 
     def line(self) -> str:
+        """The description of the column in the schema, with a gap for everything but its type."""
         if self.nested:
             return (
                 "{type: category, values: [], confirmed: false}   # lists or structs: make columns of their parts"
             )
-        if self.any and self.flag:
+        if self.any and self.truth:
             return "{type: category, values: [false, true], missing: true, confirmed: false}"
         if self.any and self.date:
             return "{type: date, min: null, max: null, missing: true, confirmed: false}"

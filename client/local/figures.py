@@ -1,26 +1,29 @@
-"""What `evaluate` prints: how well models do, and where synthetic and real records differ, the worst first."""
+"""What `evaluate` prints: how well models predict, and where synthetic and real records differ most."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from cohortmix.protocol.local.tables import UNDEFINED, figure
 from cohortmix.protocol.local.terminal import Terminal, compact_table
+from cohortmix.protocol.local.wording import percent
 
 MOST_COLUMNS, MOST_PAIRS = 10, 5  # on the terminal; --json has every column
 MOST_VALUES = 3
-QUANTILES = ("1", "50", "99")
+QUANTILES = ("1", "50", "99")  # in percent
+SIDES = ("real", "synthetic")
 
 
 def print_figures(report: Mapping[str, Any], places: int = 3) -> None:
-    """The report of `core.evaluate.evaluate`."""
+    """Print the report of `core.utility.evaluate.evaluate`."""
     console = Terminal()
     console.print(
         "Figures on real records are NOT PRIVATE: they stay with whoever holds the records.", style="bold"
     )
     targets = compact_table(("target", "AUC synthetic", "AUC real"))
-    for one in report["targets"]:
-        targets.add_row(one["target"], *(_figure(one[key], places) for key in ("auc", "ceiling_auc")))
+    for target in report["targets"]:
+        targets.add_row(target["target"], *(figure(target[key], places) for key in ("auc", "ceiling_auc")))
     console.print(targets)
     tvd, count = report["tvd"], report["records"]
     console.print(
@@ -37,32 +40,30 @@ def _print_columns(console: Terminal, report: Mapping[str, Any]) -> None:
     table = compact_table(
         ("column, worst first", "TVD", "missing", "real -> synthetic"), left=("real -> synthetic",)
     )
-    for one in columns[:MOST_COLUMNS]:
-        missing = _change(*(f"{100 * one['missing'][side]:.1f} %" for side in ("real", "synthetic")))
-        table.add_row(one["column"], f"{one['tvd']:.3f}", missing, _details(one))
+    for column in columns[:MOST_COLUMNS]:
+        missing = _change(*(percent(column["missing"][side]) for side in SIDES))
+        table.add_row(column["column"], figure(column["tvd"]), missing, _details(column))
     console.print(table)
     if len(columns) > MOST_COLUMNS:
         console.print(f"{len(columns) - MOST_COLUMNS} more columns are nearer than these: see --json")
 
 
 def _print_pairs(console: Terminal, report: Mapping[str, Any]) -> None:
-    pairs = [
-        f"{one['columns'][0]} with {one['columns'][1]} {one['tvd']:.3f}" for one in report["pairs"][:MOST_PAIRS]
-    ]
+    pairs = [f"{' with '.join(pair['columns'])} {figure(pair['tvd'])}" for pair in report["pairs"][:MOST_PAIRS]]
     console.print(f"pairs of columns, worst first: {'; '.join(pairs)}")
 
 
-def _details(one: Mapping[str, Any]) -> str:
-    """Both ends and the middle of a number or date, or the values whose shares differ most."""
-    if one["type"] == "category":
+def _details(column: Mapping[str, Any]) -> str:
+    """The median and both ends of a number or date, or the values of a category whose shares differ most."""
+    if column["type"] == "category":
         shares = (
-            (value["value"], *(f"{100 * value[side]:.1f} %" for side in ("real", "synthetic")))
-            for value in one["values"][:MOST_VALUES]
+            (value["value"], *(percent(value[side]) for side in SIDES)) for value in column["values"][:MOST_VALUES]
         )
         return "; ".join(f"{value}: {_change(real, synthetic)}" for value, real, synthetic in shares)
-    quantiles = one["quantiles"]
+    quantiles = column["quantiles"]
     return "; ".join(
-        f"{at} %: {_change(*(_value(quantiles[at][side]) for side in ('real', 'synthetic')))}" for at in QUANTILES
+        f"{percent(int(at) / 100, 0)}: {_change(*(_value(quantiles[at][side]) for side in SIDES))}"
+        for at in QUANTILES
     )
 
 
@@ -71,8 +72,4 @@ def _change(real: str, synthetic: str) -> str:
 
 
 def _value(value: float | str | None) -> str:
-    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else value
-
-
-def _figure(value: float | None, places: int) -> str:
-    return "-" if value is None else f"{value:.{places}f}"
+    return UNDEFINED if value is None else f"{value:.6g}" if isinstance(value, float) else value

@@ -1,15 +1,15 @@
 """The configuration of a site: one YAML file; paths in it are relative to its folder.
 
 ```yaml
-name: NORWAY                      # as studies name the site
+name: NORWAY                      # the name that studies give the site
 data: {file: patients.parquet}    # CSV, Parquet, a folder; or {sql: "postgresql+psycopg://user@/db", table: T}
 schema: schema.yaml               # the data dictionary
 cap_mu: 0.5                       # the most that all studies together may ever cost one patient
-coordinators: [64 hexadecimal digits, ...]    # public keys that may ask at all
+coordinators: [64 hexadecimal digits, ...]    # public keys whose studies may be approved
 key: site.key                     # signs receipts; 0600
 state: state                      # ledger, approvals, snapshot
 mark: mark                        # the ledger's high-water mark: put it on other storage than `state`
-socket: run/site.sock             # the relay's way in
+socket: run/site.sock             # where the daemon listens for the relay
 interval_seconds: 30              # replies leave on ticks of it
 max_message_bytes: 33554432       # a longer request is not read
 ```
@@ -26,23 +26,23 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from cohortmix.core.data.schema import Schema
 from cohortmix.protocol.fields import Exact, PublicKey, TypedName
 from cohortmix.protocol.local.keyfile import read_key
-from cohortmix.protocol.local.textfile import parse_file, read_text
+from cohortmix.protocol.local.textfile import parse_file, read_schema, read_text
 from cohortmix.protocol.messages import MAX_BYTES
 from cohortmix.protocol.signing import Key
 
 DEFAULT = Path("site.yaml")
-"""Where every `site` command looks, unless it is told."""
+"""Where every `site` command looks without `--config`."""
 
 
-def _beside(path: Path, info: ValidationInfo) -> Path:
-    """A path of the file, seen from the file's folder."""
+def _from_file(path: Path, info: ValidationInfo) -> Path:
+    """A path as the file has it, relative to the file's folder."""
     folder: Path = (info.context or {}).get("folder", Path())
     if "\0" in str(path):
         raise ValueError("expected a path, got a text with a NUL")
     return Path(os.path.normpath(folder / path.expanduser()))
 
 
-Beside = Annotated[Path, AfterValidator(_beside)]
+PathInFile = Annotated[Path, AfterValidator(_from_file)]
 
 
 class _Part(BaseModel):
@@ -52,7 +52,7 @@ class _Part(BaseModel):
 class Data(_Part):
     """Where the records are: a file or a folder of files, or one table of a database."""
 
-    file: Beside | None = None
+    file: PathInFile | None = None
     sql: str | None = None
     table: str | None = None
 
@@ -72,13 +72,13 @@ class SiteConfig(_Part):
 
     name: TypedName
     data: Data
-    schema_file: Beside = Field(alias="schema")
+    schema_file: PathInFile = Field(alias="schema")
     cap_mu: Exact
     coordinators: tuple[PublicKey, ...] = ()
-    key: Beside = Path("site.key")
-    state: Beside = Path("state")
-    mark: Beside = Path("mark")
-    socket: Beside = Path("run/site.sock")
+    key: PathInFile = Path("site.key")
+    state: PathInFile = Path("state")
+    mark: PathInFile = Path("mark")
+    socket: PathInFile = Path("run/site.sock")
     interval_seconds: float = Field(default=30, ge=0.01, le=3600, allow_inf_nan=False)
     max_message_bytes: int = Field(default=32 * 2**20, ge=2**16, le=MAX_BYTES)
 
@@ -103,8 +103,8 @@ class SiteConfig(_Part):
         return self.state / "description.json"
 
     def read_schema(self) -> Schema:
-        """The data dictionary; InputError if it cannot be read, SchemaError if it is none."""
-        return Schema.from_yaml(read_text(self.schema_file, "the schema"))
+        """The data dictionary; errors as `textfile.read_schema`."""
+        return read_schema(self.schema_file)
 
     def read_key(self) -> Key:
         """The key that signs receipts; errors as `keyfile.read_key`."""
@@ -124,10 +124,10 @@ def load_config(path: Path = DEFAULT) -> SiteConfig:
 
 
 def parse_config(text: str, path: Path, what: str) -> SiteConfig:
-    """The configuration in `text`, which is or shall be the content of `path`; errors as `load_config`.
+    """The configuration in `text`, the present or future content of `path`; errors as `load_config`.
 
     Parameters
     ----------
-    what : how errors call it.
+    what : what errors call it.
     """
     return parse_file(text, SiteConfig, what, {"folder": path.parent})

@@ -1,4 +1,4 @@
-"""The relay's way to the site's daemon: its two calls over the unix socket."""
+"""The relay's connection to the site's daemon: two calls over a unix socket."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _ANY_LENGTH = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_
 class SocketConnection:
     """A site behind a unix socket; connects for each call, so that a daemon may restart in between.
 
-    A call has no deadline of its own: an answer takes as long as the table needs, and a daemon that dies closes
-    the socket. What gRPC raises then is the caller's to hide.
+    A call has no deadline: an answer takes as long as the table needs, and a daemon that dies closes the socket.
+    The caller must hide what gRPC raises then.
     """
 
     socket: Path

@@ -1,15 +1,17 @@
 """The site's daemon: a gRPC server on a unix socket, the only process that can read records, ledger and key.
 
-It is a program of its own, `python -m cohortmix.client.site.start site.yaml`: what only the command line needs,
-and what looks at records without noise, is not loaded.
+It is a separate program, `python -m cohortmix.client.site.start site.yaml`, so that nothing is loaded which only
+the command line needs, or which looks at records without noise.
 
-**When a reply leaves.** The time that an answer takes follows the number of rows, which is not public. So one
-call has the site at a time, and has it for whole intervals: its reply, a refusal too, leaves on the first tick of
-a public interval after it is ready, and only then the next call begins, also where the caller has gone. Ticks are
-counted from when a call begins, by a clock that nobody can set. What remains: the number of ticks, a coarse
-function of the number of rows (with an interval above the longest answer it is one, always), and the load of the
-machine, which another process on it can watch. `Describe` has bytes made at the start, and waits for the site too:
-answered beside a computation it would be slower for as long as that lasts, and show when it ends.
+**When a reply leaves.** The time that an answer takes depends on the number of rows, which is not public. So the
+site works on one call at a time, and for whole intervals: a reply or refusal leaves on the first tick of a public
+interval after it is ready. Only then the next call begins, even if the caller of the first has hung up. Ticks are
+counted from the beginning of the call, by a clock that nobody can set.
+
+Two things still show: the number of ticks, a coarse function of the number of rows (always one, where the interval
+is longer than the longest answer), and the load of the machine, which another process on it can watch. `Describe`
+returns bytes that were made at the start, and waits for its turn too: answered beside a computation it would be
+slower for as long as that lasts, and so show when it ends.
 """
 
 from __future__ import annotations
@@ -37,14 +39,15 @@ from cohortmix.client.site.opening import open_site, read_policy
 from cohortmix.client.site.site import Site
 from cohortmix.core.data.schema import SchemaError
 from cohortmix.core.data.table import InputError
+from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol import site_pb2
 from cohortmix.protocol.local.terminal import say
 from cohortmix.protocol.messages import Code, Refusal, encode
 
 SERVICE = site_pb2.DESCRIPTOR.services_by_name["Site"].full_name
-MOST_CALLS = 8  # at once; one has the site, the others wait for it
-LONGEST_PATH = 107  # bytes of a socket's path, a limit of the system
-OPEN_TO_OTHERS = 0o027  # group may not write, others nothing: who can rename the socket can pose as the site
+MOST_CALLS = 8  # at the same time: the site works on one of them, the others wait
+LONGEST_PATH = 107  # bytes of a socket's path: Linux has 108, the last of them zero
+OPEN_TO_OTHERS = 0o027  # write for the group, anything for others: who can rename the socket can pose as the site
 
 logger = logging.getLogger("cohortmix.site")
 
@@ -54,10 +57,10 @@ class Daemon:
 
     Parameters
     ----------
-    site : what is behind the socket.
-    policy : reads what is approved; asked before each answer, so that a revocation counts at once.
+    site : answers the calls.
+    policy : reads what is approved; called before each answer, so that a revocation counts at once.
     interval : seconds between the ticks on which replies leave.
-    max_bytes : a longer request is not read; gRPC itself cuts off one that is twice as long.
+    max_bytes : a longer request is refused; gRPC itself cuts off one that is twice as long.
     """
 
     def __init__(self, site: Site, policy: Callable[[], Policy], interval: float, max_bytes: int) -> None:
@@ -67,10 +70,10 @@ class Daemon:
 
     @asynccontextmanager
     async def listening(self, socket: Path) -> AsyncIterator[None]:
-        """Answer on `socket`, its owner and the group of its folder, for as long as this lasts.
+        """Answer on `socket` while the context is open; its owner and the group of its folder may connect.
 
         At the end no more calls are taken, the replies that are ready leave on their tick, and what is being
-        computed is finished: then it is committed, and there when the coordinator asks again.
+        computed is finished and committed: the coordinator gets it when it asks again.
 
         Raises
         ------
@@ -101,7 +104,8 @@ class Daemon:
 
     async def _release(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         await self._turn.acquire()
-        # Not ended with its call: whoever hangs up would learn from the next call when this one was ready.
+        # The work is not cancelled with its call: by its next call, whoever hangs up would learn when this one
+        # was ready.
         return await asyncio.shield(asyncio.create_task(self._for_whole_intervals(request)))
 
     async def _for_whole_intervals(self, request: bytes) -> bytes:
@@ -150,12 +154,12 @@ async def serve(config: SiteConfig) -> None:
     socket = _socket(config.socket)
     with exclusive(config.snapshot_folder), open_site(config) as site:
         daemon = Daemon(site, lambda: read_policy(config), config.interval_seconds, config.max_message_bytes)
-        told = asyncio.Event()
+        stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, told.set)
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         async with daemon.listening(socket):
             logger.info("%s is served on %s", config.name, socket)
-            await told.wait()
+            await stop.wait()
             logger.info("stopping")
 
 
@@ -164,23 +168,25 @@ def _bind(server: grpc.aio.Server, socket: Path) -> None:
     try:
         server.add_insecure_port(f"unix:{socket}")
     except RuntimeError:
-        raise InputError(f"cannot listen on {str(socket)!r}; may this user write its folder?") from None
+        raise InputError(f"cannot listen on {in_quotes(socket)}; may this user write its folder?") from None
     finally:
         os.umask(before)
 
 
 def _socket(path: Path) -> Path:
-    """The socket's path, in a folder that nobody but this user can write."""
+    """The socket's path; InputError unless nobody but this user can write its folder."""
     if len(os.fsencode(path)) > LONGEST_PATH:
-        raise InputError(f"the socket's path {str(path)!r} is longer than the system allows, {LONGEST_PATH} bytes")
+        raise InputError(
+            f"the socket's path {in_quotes(path)} is longer than the system allows, {LONGEST_PATH} bytes"
+        )
     try:
         mode = path.parent.stat().st_mode
     except OSError as error:
-        raise InputError(f"cannot open the socket's folder {str(path.parent)!r}: {error.strerror}") from None
+        raise InputError(f"cannot open the socket's folder {in_quotes(path.parent)}: {error.strerror}") from None
     if mode & OPEN_TO_OTHERS:
         raise InputError(
-            f"the socket's folder {str(path.parent)!r} has mode {stat.S_IMODE(mode):o}: expected 2750, which lets "
-            "the relay's group pass and nobody else"
+            f"the socket's folder {in_quotes(path.parent)} has mode {stat.S_IMODE(mode):o}: expected 2750, which "
+            "lets the relay's group pass and nobody else"
         )
     return path
 
@@ -195,9 +201,9 @@ def _refusal(sentence: str) -> bytes:
 
 
 def main(path: Path) -> int:
-    """Serve the site of a configuration file; the exit status, as those of the commands."""
+    """Serve the site of a configuration file; returns an exit status, as the commands have them."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
-    logger.setLevel(logging.INFO)  # ours alone: what a library finds worth telling is not ours to know
+    logger.setLevel(logging.INFO)  # for our own logger alone: a library's messages might quote what it works on
     try:
         asyncio.run(serve(load_config(path)))
     except (InputError, SchemaError, LedgerError) as error:

@@ -1,6 +1,6 @@
-"""Who serves a site: one process at a time. And nobody replaces the snapshot while anyone has it open.
+"""Locks: one process at a time serves a site, and nobody replaces the snapshot while anyone has it open.
 
-These are two locks: a preview may run beside the daemon, `site check` beside neither.
+There are two of them, since a preview may run beside the daemon, but `site check` beside neither.
 """
 
 from __future__ import annotations
@@ -12,37 +12,38 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cohortmix.core.data.table import InputError
+from cohortmix.core.data.words import in_quotes
 
-FILE = "lock"  # of the snapshot; the folder itself is the lock of who serves
+SNAPSHOT_LOCK = "lock"  # a file in the snapshot's folder; the folder itself is the lock of who serves
 
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold a folder for as long as this lasts; a process that dies, however it dies, holds nothing.
+    """Hold a folder while the context is open; a process that dies, however it dies, releases it.
 
     Raises
     ------
     InputError
         If another process holds it, or the folder cannot be opened.
     """
-    refusal = f"another process serves or checks {str(folder)!r}; stop it first"
+    refusal = f"another process serves or checks {in_quotes(folder)}; stop it first"
     with _held(folder, os.O_RDONLY | os.O_DIRECTORY, fcntl.LOCK_EX, refusal):
         yield
 
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Keep the snapshot in `folder` as it is; many can at once. InputError while it is being replaced."""
-    refusal = f"the table in {str(folder)!r} is being checked and replaced; try again when that is done"
-    with _held(folder / FILE, os.O_RDWR | os.O_CREAT, fcntl.LOCK_SH, refusal):
+    """Keep the snapshot in `folder` as it is; many readers may at once. InputError while it is being replaced."""
+    refusal = f"the table in {in_quotes(folder)} is being checked and replaced; try again when that is done"
+    with _held(folder / SNAPSHOT_LOCK, os.O_RDWR | os.O_CREAT, fcntl.LOCK_SH, refusal):
         yield
 
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[None]:
-    """Have the snapshot in `folder` to oneself. InputError while anyone reads it."""
-    refusal = f"another process reads the table in {str(folder)!r}; try again when it is done"
-    with _held(folder / FILE, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX, refusal):
+    """Keep all readers of the snapshot in `folder` out. InputError while there is one."""
+    refusal = f"another process reads the table in {in_quotes(folder)}; try again when it is done"
+    with _held(folder / SNAPSHOT_LOCK, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX, refusal):
         yield
 
 
@@ -52,7 +53,7 @@ def _held(path: Path, flags: int, kind: int, refusal: str) -> Iterator[None]:
         descriptor = os.open(path, flags, 0o600)
     except OSError as error:
         what = "folder" if flags & os.O_DIRECTORY else "lock"
-        raise InputError(f"cannot open the {what} {str(path)!r}: {error.strerror}") from None
+        raise InputError(f"cannot open the {what} {in_quotes(path)}: {error.strerror}") from None
     try:
         _lock(descriptor, kind, refusal)
         yield

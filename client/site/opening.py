@@ -1,4 +1,4 @@
-"""A site as its configuration describes it: what the daemon serves, and what a steward previews."""
+"""Opening the site of a configuration: what the daemon serves, and what a steward previews."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from cohortmix.core.privacy.noise import OpenDPNoise
 def open_site(config: SiteConfig) -> Iterator[Site]:
     """The site with its checked table, its ledger and the real noise; the ledger is closed afterwards.
 
-    Meanwhile the snapshot is not replaced: the number of patients is counted once, the records are read later.
+    The snapshot cannot be replaced meanwhile: patients are counted at the opening, records are read later.
 
     Raises
     ------
     InputError
         If key, schema or snapshot cannot be used, or the snapshot is being replaced.
     SchemaError
-        If the schema is none, or a line of it is not confirmed.
+        If the schema file holds no schema, or one with an unconfirmed line.
     LedgerError
         If the ledger is damaged, or was set back.
     """

@@ -1,6 +1,6 @@
-"""How long the steps of a request can become, from public facts alone: known before anything is reserved.
+"""How long an answer and a release can become: public facts say it before any budget is reserved.
 
-A release longer than a message may be could be drawn and paid for, and neither sent nor read again.
+A release that is longer than a message could be drawn and paid for, but neither sent nor read again.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from cohortmix.core.data.groups import Groups
 from cohortmix.core.steps.plan import CENTROIDS, LARGEST_K, Plan
 from cohortmix.protocol.messages import MAX_BYTES, Code, Common
 
-NUMBER = 11  # bytes: eight, in base64
-REST = 2**16  # bytes: the receipt, and the names of the fields
+NUMBER = 11  # bytes of a number: eight, in base64
+REST = 2**16  # bytes for the receipt and the names of the fields
 
 
 def require_room(plan: Plan, common: Common | None) -> None:
-    """Raise Refused if the release of a round could be longer than a message, or an answer than a step.
+    """Raise Refused if the release of a round could be longer than a message, or an answer longer than a step.
 
     Parameters
     ----------
-    common : of round 2; None for round 1.
+    common : the common facts of round 2; None for round 1.
     """
     encoding, classes = Encoding.of(plan.schema), len(plan.schema.classes)
     if common is None:

@@ -1,8 +1,8 @@
 """A hospital's site: bytes of a request in, bytes of a release or a refusal out.
 
 Every check comes before the reservation, the reservation before the vault, the commit before the reply. No
-exception crosses, and no refusal depends on a record: it depends on the request, the schema, the public number
-of patients, the policy and the ledger.
+exception leaves the site. No refusal depends on a record, only on the request, the schema, the public number of
+patients, the policy and the ledger.
 """
 
 from __future__ import annotations
@@ -12,18 +12,15 @@ import threading
 from fractions import Fraction
 from importlib.metadata import version
 
-import numpy as np
-
 from cohortmix.client.ledger.ledger import Ledger, RequestConflict
 from cohortmix.client.ledger.policy import Policy, Refused
 from cohortmix.client.ledger.reservation import Reservation
+from cohortmix.client.site.request import read_request, require_common
 from cohortmix.client.site.room import require_room
-from cohortmix.core.data.encoding import Encoding, blocks_of
-from cohortmix.core.data.groups import Groups
+from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import Source
 from cohortmix.core.privacy.budget import MIN_PATIENTS
-from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.meter import BudgetExceeded
 from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.vault import Vault
@@ -35,29 +32,18 @@ from cohortmix.protocol.messages import (
     Centroids,
     ClassSums,
     Code,
-    Common,
     Description,
-    MessageError,
     NoisedAnswer,
     Refusal,
     Release,
     Request,
-    SignedRequest,
     SignedStudy,
     StudySpec,
-    VersionError,
-    decode,
     encode,
     request_id,
 )
 from cohortmix.protocol.receipts import issue
-from cohortmix.protocol.signing import Key, SignatureError, verify_request, verify_study
-
-MAX_GROUPS = 2000
-"""Most groups that a coordinator may ask for; the second moment has their square."""
-
-ROUNDING = 1e-6
-"""How far the margins that a coordinator sends may be from distributions."""
+from cohortmix.protocol.signing import Key, SignatureError, verify_study
 
 logger = logging.getLogger("cohortmix.site")
 
@@ -67,13 +53,14 @@ class Site:
 
     Parameters
     ----------
-    name : as the studies name it.
+    name : the name that studies give it.
     source : its table; the same rows at every reading.
     schema : the data dictionary, every line confirmed by a person.
-    ledger : all snapshots of the same patients share one.
-    policy : may be replaced while the site runs.
+    ledger : one for all snapshots of the same patients, since they share one budget.
+    policy : what is approved; it may be replaced while the site runs.
     key : signs the receipts.
-    noise : a test source is good for studies that say so, whose receipts say "NOT PRIVATE".
+    noise : the real source, or one for tests, which answers only studies that declare test noise; their receipts
+        say "NOT PRIVATE".
 
     Raises
     ------
@@ -94,7 +81,7 @@ class Site:
         schema.require_confirmed()
         self.name, self.policy = name, policy
         self._source, self._schema, self._ledger, self._key, self._noise = source, schema, ledger, key, noise
-        self._patients = Vault(source, schema, noise.add, MemoryMeter(Fraction(0))).patients
+        self._patients = count_patients(source, schema).number
         self._one_request = threading.Lock()
 
     @property
@@ -124,7 +111,7 @@ class Site:
         """
         try:
             with self._one_request:
-                return self._fulfil(_read(data))
+                return self._fulfil(read_request(data))
         except Refused as refused:
             logger.info("refused: %s", refused.refusal.code)
             return encode(refused.refusal)
@@ -140,15 +127,16 @@ class Site:
         Raises
         ------
         Refused
-            As `answer` would refuse. Any other exception is not for the coordinator's eyes.
+            Where `answer` would refuse. The text of any other exception may hold a record: the coordinator must
+            not see it.
         """
         try:
             verify_study(study)
         except SignatureError:
             raise Refused(Code.BAD_SIGNATURE, "The study is not signed by its coordinator.") from None
-        asked = Request(study=study, round=1, request_id=request_id(study.study.hash, self.name, 1))
+        request = Request(study=study, round=1, request_id=request_id(study.study.hash, self.name, 1))
         with self._one_request:
-            return self._fulfil(asked)
+            return self._fulfil(request)
 
     def _fulfil(self, request: Request) -> bytes:
         study = request.study.study
@@ -159,22 +147,23 @@ class Site:
                 Code.NOT_APPROVED, "Each round of a study is one request; its id follows from the study."
             )
         plan = Plan(self._schema, study.mu2, self._patients, study.share, float(study.alpha))
-        own = None
+        own_sums = None
         if request.common is not None:
-            _check_common(request.common, study, self._schema)
-            own = self._own_class_sums(study)
+            require_common(request.common, study, self._schema)
+            own_sums = self._own_class_sums(study)
         require_room(plan, request.common)
         cost = plan.mu2_sums if request.round == 1 else plan.mu2_moments
         reserved = self._reserve(request, cost, approved_mu2)
-        return reserved if isinstance(reserved, bytes) else self._release(request, plan, own, reserved)
+        return reserved if isinstance(reserved, bytes) else self._release(request, plan, own_sums, reserved)
 
     def _check_study(self, study: StudySpec) -> None:
         if study.expired(self._ledger.today):
             raise Refused(Code.NOT_APPROVED, "The study has expired.")
-        if study.version != (own := version("cohortmix")):
+        if study.version != (installed := version("cohortmix")):
             raise Refused(
                 Code.UNKNOWN_VERSION,
-                f"The study was made with cohortmix {study.version}, this site runs {own}; install one version.",
+                f"The study was made with cohortmix {study.version}, this site runs {installed}; install one "
+                "version.",
             )
         if (study.schema_hash, study.target) != (self._schema.hash, self._schema.target):
             raise Refused(Code.UNKNOWN_COLUMN, "The study's schema is not the one that this site serves.")
@@ -191,6 +180,7 @@ class Site:
             )
 
     def _own_class_sums(self, study: StudySpec) -> NoisedAnswer:
+        """The answer of round 1 as it was released: round 2 starts from it, and reads nothing for it again."""
         releases = [signed.release for signed in self._ledger.releases(study.hash)]
         sums = [release.answer for release in releases if isinstance(release, ClassSums)]
         if not sums:
@@ -208,61 +198,29 @@ class Site:
         except RequestConflict as error:
             raise Refused(Code.NOT_APPROVED, str(error)) from None
 
-    def _release(self, request: Request, plan: Plan, own: NoisedAnswer | None, reserved: Reservation) -> bytes:
-        release = self._compute(request, plan, own, reserved)
+    def _release(
+        self, request: Request, plan: Plan, own_sums: NoisedAnswer | None, reserved: Reservation
+    ) -> bytes:
+        release = self._compute(request, plan, own_sums, reserved)
         names = ANSWER_NAMES[request.round] if request.round == 1 or plan.fits_mixture else ()
-        answers = dict(zip(names, reserved.answers(), strict=True))  # one without a name would be off the receipt
+        # Strict: an answer without a name would be missing from the receipt.
+        answers = dict(zip(names, reserved.answers(), strict=True))
         return self._ledger.commit(
             reserved,
             lambda previous: issue(self._key, self.name, request, release, answers, self._patients, previous),
         )
 
-    def _compute(self, request: Request, plan: Plan, own: NoisedAnswer | None, reserved: Reservation) -> Release:
-        if request.common is None or own is None:
+    def _compute(
+        self, request: Request, plan: Plan, own_sums: NoisedAnswer | None, reserved: Reservation
+    ) -> Release:
+        if request.common is None or own_sums is None:
             return ClassSums(answer=NoisedAnswer.of(pipeline.class_sums(self._vault(reserved), plan)))
-        common = request.common.to_core()
-        if not plan.fits_mixture:  # nothing is asked, so the table is not opened: a free request reads no record
-            return Centroids.of(pipeline.class_centroids(plan, common, own.to_core()))
-        seed = bytes.fromhex(sha256([own.plain(), reserved.study, reserved.request_id]))
-        return Centroids.of(pipeline.centroids(self._vault(reserved), plan, common, own.to_core(), seed))
+        common, sums = request.common.to_core(), own_sums.to_core()
+        if not plan.fits_mixture:  # round 2 is free then, so no vault is opened: a free request reads no record
+            return Centroids.of(pipeline.class_centroids(plan, common, sums))
+        # The seed follows from what was released and requested, so the same request computes the same centroids.
+        seed = bytes.fromhex(sha256([own_sums.plain(), reserved.study, reserved.request_id]))
+        return Centroids.of(pipeline.centroids(self._vault(reserved), plan, common, sums, seed))
 
     def _vault(self, reserved: Reservation) -> Vault:
         return Vault(self._source, self._schema, self._noise.add, reserved)
-
-
-def _read(data: bytes) -> Request:
-    """The request, once both its signatures are found good."""
-    try:
-        signed = decode(data)
-        if not isinstance(signed, SignedRequest):
-            raise Refused(Code.UNAVAILABLE, "The site answers signed requests only.")
-        verify_request(signed)
-    except VersionError as error:
-        raise Refused(Code.UNKNOWN_VERSION, str(error)) from None
-    except MessageError:
-        raise Refused(Code.UNAVAILABLE, "The bytes are not a message of this protocol.") from None
-    except SignatureError:
-        raise Refused(
-            Code.BAD_SIGNATURE, "The study or the request is not signed by the study's coordinator."
-        ) from None
-    return signed.request
-
-
-def _check_common(common: Common, study: StudySpec, schema: Schema) -> None:
-    """The groups put each fine cell of each feature into one group, and leave none empty; margins are margins."""
-    sizes, classes, groups = Encoding.of(schema).sizes, len(schema.classes), Groups(common.groups)
-    partition = groups.cells == sizes and groups.are_partitions
-    if not partition or common.cells.shape != (classes, sum(sizes)) or not _are_margins(common, study, sizes):
-        raise Refused(Code.UNKNOWN_COLUMN, "The common groups and margins do not fit this site's schema.")
-    if sum(groups.sizes) > MAX_GROUPS:
-        raise Refused(Code.UNKNOWN_COLUMN, f"The common groups are more than {MAX_GROUPS}.")
-
-
-def _are_margins(common: Common, study: StudySpec, sizes: tuple[int, ...]) -> bool:
-    """Distributions of each feature, and masses above zero of no more patients than the study has."""
-    cells, masses = common.cells.numpy(), common.masses.numpy()
-    most = sum(entry.patients for entry in study.sites) * (1 + ROUNDING)
-    if (cells < 0).any() or (cells > 1 + ROUNDING).any() or (masses <= 0).any() or (masses > most).any():
-        return False
-    sums = np.stack([cells[:, block].sum(axis=1) for block in blocks_of(sizes)])
-    return bool((abs(sums - 1) <= ROUNDING).all() and masses.sum() <= most and common.s_a > 0)

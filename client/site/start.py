@@ -1,4 +1,4 @@
-"""The start of the daemon's process, `python -m cohortmix.client.site.start site.yaml`: loads it, then serves."""
+"""The daemon's program, `python -m cohortmix.client.site.start site.yaml`: loads what it needs, then serves."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from cohortmix.protocol.local.interrupt import STATUS, loading, release
 
 
 def main(config: Path) -> int:
-    """Serve the site of a configuration file; the exit status, as those of the commands."""
+    """Serve the site of a configuration file; returns an exit status, as the commands have them."""
     try:
         with loading():
             release()
             from cohortmix.client.site.daemon import main as serve  # brings in JAX
         return serve(config)
-    except KeyboardInterrupt:  # before it listens; from then on it is told to stop, and does
+    except KeyboardInterrupt:  # only before it listens: from then on the signal ends it in order, without this
         print("cohortmix: interrupted; nothing was served", file=sys.stderr)
         return STATUS
 

@@ -1,6 +1,7 @@
-"""What must hold before a steward's yes: a signed study of this very site, by an enrolled coordinator, in budget.
+"""What must hold before a steward can approve: a signed study of this site, by an enrolled coordinator, in budget.
 
-The daemon looks at all of it again for each request; here the sentences are for the steward, and say what to do.
+The daemon checks all of it again for each request. Its sentences go to the coordinator; those here are for the
+steward, and say what to do.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from pydantic import ValidationError
 from cohortmix.client.ledger.policy import Policy, Refused
 from cohortmix.client.ledger.reservation import check_limit
 from cohortmix.client.site.config import SiteConfig
-from cohortmix.client.steward.quote import Spending
+from cohortmix.client.steward.spending import Spending
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
+from cohortmix.core.data.words import in_quotes, listed
 from cohortmix.core.privacy.budget import MIN_PATIENTS
 from cohortmix.core.privacy.meter import BudgetExceeded
 from cohortmix.protocol.fields import decimal_text, decimal_up
@@ -37,39 +39,39 @@ from cohortmix.protocol.signing import SignatureError, verify_study
 
 
 def read_study(path: Path) -> SignedStudy:
-    """The study in a file; InputError unless its coordinator has signed it as it is."""
+    """The study in a file; InputError unless it is signed, and unchanged since its coordinator signed it."""
     data = read_bytes(path, "the study")
     try:
         study = decode(data)
     except VersionError as error:
-        raise InputError(f"cannot read the study {str(path)!r}: {error}") from None
+        raise InputError(f"cannot read the study {in_quotes(path)}: {error}") from None
     except MessageError:
         study = None
     if not isinstance(study, SignedStudy):
         what = "is the draft of a study, which is not signed" if _is_draft(data) else "is no signed study"
-        raise InputError(f"{str(path)!r} {what}; ask the coordinator for signed.json")
+        raise InputError(f"{in_quotes(path)} {what}; ask the coordinator for signed.json")
     try:
         verify_study(study)
     except SignatureError as error:
-        raise InputError(f"{str(path)!r} is not as its coordinator signed it: {error}") from None
+        raise InputError(f"{in_quotes(path)} is not as its coordinator signed it: {error}") from None
     return study
 
 
 def read_description(config: SiteConfig, schema: Schema) -> Description:
     """The public facts of this site; InputError unless `site check` wrote them for this schema."""
-    again = "run `cohortmix site check`"
+    cure = "run `cohortmix site check`"
     if not config.description_file.exists():
-        raise InputError(f"the table has not been checked yet; {again}")
+        raise InputError(f"the table has not been checked yet; {cure}")
     try:
         facts = decode(read_bytes(config.description_file, "the site's description"))
     except MessageError:
         facts = None
     if not isinstance(facts, Description):
-        raise InputError(f"{str(config.description_file)!r} is damaged; {again}")
+        raise InputError(f"{in_quotes(config.description_file)} is damaged; {cure}")
     if facts.schema_hash != schema.hash:
-        raise InputError(f"the schema has changed since the table was checked; {again}")
+        raise InputError(f"the schema has changed since the table was checked; {cure}")
     if facts.key != config.read_key().public_hex:
-        raise InputError(f"the site's key has changed since the table was checked; {again}")
+        raise InputError(f"the site's key has changed since the table was checked; {cure}")
     return facts
 
 
@@ -114,11 +116,11 @@ def require_answerable(config: SiteConfig, study: StudySpec, today: date) -> Non
             f"The study expired on {study.expires}; ask the coordinator for a new one. (The ledger has seen "
             f"{today}, and no clock that is set back undoes that.)",
         )
-    if study.version != (own := version("cohortmix")):
+    if study.version != (installed := version("cohortmix")):
         raise Refused(
             Code.UNKNOWN_VERSION,
-            f"The study was made with cohortmix {study.version}, this site runs {own}; install one version, or "
-            "ask the coordinator for a study of this one.",
+            f"The study was made with cohortmix {study.version}, this site runs {installed}; install one version, "
+            "or ask the coordinator for a study of this one.",
         )
     if study.noise != "opendp":
         raise Refused(
@@ -141,11 +143,11 @@ def require_within(study: StudySpec, max_mu: Decimal) -> None:
 
 def require_affordable(config: SiteConfig, study: StudySpec, spending: Spending) -> None:
     """Raise BudgetExceeded, which names the cap that would have to be raised, for a study over it."""
-    others, own = spending.spent - spending.own, max(study.mu2, spending.own)
+    others, cost = spending.spent - spending.reserved, max(study.mu2, spending.reserved)
     try:
-        check_limit("cap", others, own, spending.cap)
+        check_limit("cap", others, cost, spending.cap)
     except BudgetExceeded as error:
-        raise BudgetExceeded(f"{error}; {_larger(config, spending, others + own)}") from None
+        raise BudgetExceeded(f"{error}; {_larger_cap(config, spending, others + cost)}") from None
 
 
 def require_approved(study: StudySpec, approvals: Policy, revoked: bool) -> None:
@@ -159,15 +161,13 @@ def require_approved(study: StudySpec, approvals: Policy, revoked: bool) -> None
         )
 
 
-def _larger(config: SiteConfig, spending: Spending, needed: Fraction) -> str:
-    """Which caps are below `needed`, as mu^2."""
-    own = spending.own_cap
+def _larger_cap(config: SiteConfig, spending: Spending, needed: Fraction) -> str:
+    """Which cap a study needs, and which of the two caps are below it; `needed` is a mu^2."""
+    own_cap = spending.own_cap
     caps = [f"`cap_mu` in site.yaml ({config.cap_mu})"] if Fraction(config.cap_mu) ** 2 < needed else []
-    if own is not None and Fraction(own) ** 2 < needed:
-        caps.append(f"the ledger's own ({own}), by `cohortmix site ledger --raise-cap`")
-    return (
-        f"it needs a cap of {decimal_text(decimal_up(sqrt(needed), 4))}: to allow it, raise {' and '.join(caps)}"
-    )
+    if own_cap is not None and Fraction(own_cap) ** 2 < needed:
+        caps.append(f"the ledger's own ({own_cap}), by `cohortmix site ledger --raise-cap`")
+    return f"it needs a cap of {decimal_text(decimal_up(sqrt(needed), 4))}: to allow it, raise {listed(caps)}"
 
 
 def _is_draft(data: bytes) -> bool:

@@ -1,22 +1,20 @@
 """What a study would cost a site's patients, and how noisy its answers would be: from public numbers alone.
 
-The schema, the number of patients N, the study and the ledger's sums go in. No record is looked at, so a quote
-costs no budget and may be repeated for as many studies as one likes.
+These are the schema, the number of patients N, the study, and the sums of the ledger. No record is looked at, so a
+quote costs no budget, and a steward may ask for as many as they like.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import date
-from decimal import Decimal
 from fractions import Fraction
-from math import floor, sqrt
+from math import sqrt
 from typing import Any
 
 import numpy as np
 
-from cohortmix.client.ledger.ledger import Ledger
-from cohortmix.client.ledger.reservation import total_mu2
+from cohortmix.client.steward.spending import Spending
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.schema import Category, Date, Schema
 from cohortmix.core.dimensions import most_kappa
@@ -24,42 +22,11 @@ from cohortmix.core.privacy import gdp
 from cohortmix.core.steps import anonymize
 from cohortmix.core.steps.plan import Plan, components, fits_of, l_min
 from cohortmix.protocol.messages import StudySpec
+from cohortmix.protocol.overlap import sites_per_patient
 from cohortmix.protocol.receipts import Total
 
 FALSE_ALARMS = (0.01, 0.05)
-"""Shares of non-members that an attacker may take for members, for which the members found are bounded."""
-
-
-@dataclass(frozen=True)
-class Spending:
-    """A site's ledger, as sums of mu^2.
-
-    Attributes
-    ----------
-    spent : reserved by all studies so far.
-    own : the part of it that this study has reserved already.
-    cap : the most that all studies together may cost.
-    own_cap : the ledger's own cap, as mu; None while nothing is spent.
-    """
-
-    spent: Fraction
-    own: Fraction
-    cap: Fraction
-    own_cap: Decimal | None = None
-
-    @classmethod
-    def of(cls, ledger: Ledger, study: str) -> Spending:
-        """What a ledger says about the study of this hash."""
-        own = (entry.mu2 for entry in ledger.entries() if entry.study == study)
-        return cls(ledger.spent_mu2, total_mu2(own), Fraction(ledger.cap_mu) ** 2, ledger.own_cap)
-
-    def after(self, mu2: Fraction) -> Fraction:
-        """What is spent at most once a study of this mu^2 is done."""
-        return self.spent - self.own + max(mu2, self.own)
-
-    def more(self, mu2: Fraction) -> int:
-        """How many further studies of this mu^2 > 0 the cap allows once this one is done."""
-        return max(0, floor((self.cap - self.after(mu2)) / mu2))
+"""Shares of non-members that an attacker takes for members; for each, the share of members found is bounded."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +51,12 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Mixtures:
-    """What round 2 can be expected to give.
+    """The mixtures that round 2 can be expected to give.
 
     Attributes
     ----------
-    components : of one fit at most; 0 where there is room for class centroids only.
-    fits : that are averaged.
+    components : the most that one fit has; 0 where there is room for class centroids only.
+    fits : how many fits are averaged.
     smallest : l_min, the least patients of a component.
     pair_noise : s_B, standard deviation of one cell of a pair table, in patients.
     """
@@ -106,7 +73,8 @@ class ColumnNoise:
 
     Attributes
     ----------
-    cells : that are counted per class: values of a category, runs of a number's range, the slot for missing.
+    cells : how many are counted in each class: values of a category, or bins of a number's range, and one for
+        missing.
     cell, cell_share : standard deviation of one count, in patients and as a share of N.
     mean, mean_share : standard deviation of the mean of a class of N/C patients, in the column's unit (days for
         a date) and as a share of its range; None for a category.
@@ -125,7 +93,7 @@ class ColumnNoise:
 
 @dataclass(frozen=True)
 class Quote:
-    """The answer to "what would it cost?"; mu and epsilon are those of this site's patients.
+    """What a study would cost; mu and epsilon are those of this site's patients.
 
     `more_like_it` is how many further studies of the same cost the cap allows after this one.
     """
@@ -152,7 +120,7 @@ class Quote:
     more_like_it: int
 
     def plain(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The quote as JSON can hold it."""
         return asdict(self)
 
 
@@ -192,15 +160,14 @@ def quote(study: StudySpec, schema: Schema, site: str, patients: int, spending: 
 
 
 def _epsilon(mu2: Fraction, kappa: Fraction, study: StudySpec) -> float:
-    """At the study's delta, rounded up as a receipt rounds it; kappa is the most that answers can have."""
+    """The epsilon at the study's delta, rounded up as in a receipt; kappa is the most that answers can have."""
     return float(Total(mu2, kappa).epsilon(study.delta))
 
 
 def _overlap(study: StudySpec, kappa: Fraction) -> Overlap:
     """mu of k sites is sqrt(k) mu, since all sites of a study have one mu (Dong, Roth and Su, Corollary 3.3)."""
     sites = len(study.sites)
-    held = {"disjoint": 1, "unknown": sites}.get(str(study.overlap), study.overlap)
-    k = min(int(held), sites)
+    k = sites_per_patient(study.overlap, sites)
     return Overlap(
         str(study.overlap),
         sites,
@@ -240,7 +207,7 @@ def _column(cells: Cells, s_a: float, patients: int, classes: int) -> ColumnNois
 
 
 def _leverage(cells: Cells) -> float:
-    """By how much noise of standard deviation 1 on each counted cell moves the sum of a column.
+    """Standard deviation of a column's sum where each counted cell has noise of standard deviation 1.
 
     The sum is read off the counts as sum_k (m_k - m) count_k, m_k the middle of cell k and m that of the range,
     so the noises add to sqrt(sum_k (m_k - m)^2).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,19 +11,18 @@ import typer
 import yaml
 
 from cohortmix.client.ledger.ledger import Ledger
-from cohortmix.client.local.fits import MaxUnreadable, show_checked
 from cohortmix.client.site.config import DEFAULT, SiteConfig, load_config, parse_config
 from cohortmix.client.site.lock import exclusive, replacing
 from cohortmix.client.table.data import open_table
 from cohortmix.client.table.snapshot import pin_snapshot
+from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source, quoted
+from cohortmix.core.data.words import in_quotes
 from cohortmix.core.privacy.budget import MIN_PATIENTS
-from cohortmix.core.privacy.memory_meter import MemoryMeter
-from cohortmix.core.privacy.noise import OpenDPNoise
-from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, MisfitError
 from cohortmix.core.utility.check import check as check_table
+from cohortmix.protocol.local.checked import MaxUnreadable, show_checked
 from cohortmix.protocol.local.interrupt import hold
 from cohortmix.protocol.local.keyfile import write_key
 from cohortmix.protocol.local.progress import step
@@ -49,7 +47,7 @@ def init(
 ) -> None:
     """Make the folder of a new site: configuration, signing key, and a state that allows nothing yet."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{str(folder)!r} is not an empty folder; give a new one")
+        raise InputError(f"{in_quotes(folder)} is not an empty folder; give a new one")
     source = {"sql": data} if "://" in data else {"file": str(Path(data).absolute())}
     if "file" in source and not os.path.exists(data):
         raise InputError(
@@ -58,7 +56,7 @@ def init(
     if "sql" in source:
         from cohortmix.client.table.sql import check_url  # brings in SQLAlchemy
 
-        check_url(data)  # before a password in it is written down
+        check_url(data)  # now, before a password in it is written into site.yaml
     plain = {
         "name": name,
         "data": source | ({} if table is None else {"table": table}),
@@ -77,60 +75,60 @@ def check(config: ConfigFile = DEFAULT, max_unreadable: MaxUnreadable = MOST_UNR
     """Read the table, check that it fits its schema, and pin a copy of it, which is what will be served."""
     from cohortmix.client.site.opening import open_site  # brings in JAX
 
-    site, on_terminal = load_config(config), sys.stderr.isatty()  # asked before a progress line replaces it
+    site, on_terminal = load_config(config), sys.stderr.isatty()  # now: a progress line replaces sys.stderr
     schema = site.read_schema()
     schema.require_confirmed()
     with exclusive(site.snapshot_folder):
-        if site.ledger_file.exists():  # one that does not open is said before the table takes its time
+        if site.ledger_file.exists():  # first: a ledger that does not open should not wait for a long reading
             Ledger(site.ledger_file, site.cap_mu, site.mark, site.read_key().public_hex).close()
         with replacing(site.snapshot_folder), step("reading and checking the table"):
-            found: list[Checked] = []
+            checked: list[Checked] = []
             pin_snapshot(
                 site.snapshot_folder,
                 _source(site, schema),
                 schema,
-                lambda copy: found.append(_check(copy, schema, max_unreadable, on_terminal)),
+                lambda copy: checked.append(_check(copy, schema, max_unreadable, on_terminal)),
             )
         with open_site(site) as opened:
             facts = opened.description
         _write_description(site, facts)
     say(f"{facts.site}: {facts.patients} patients, {len(facts.columns)} columns; ready to be served")
     say(f"{site.description_file}: give it to the coordinator")
-    if sys.stdout.isatty():  # a log is read by others, and kept
-        show_checked(Terminal(soft_wrap=False), found[0])
+    if sys.stdout.isatty():  # a log is kept, and read by others
+        show_checked(Terminal(soft_wrap=False), checked[0])
     else:
         say("how many values were clipped or count as missing is shown on a terminal only")
 
 
 def serve(config: ConfigFile = DEFAULT) -> None:
     """Answer studies on the site's socket until told to stop; becomes the daemon's own process."""
-    say(f"{load_config(config).name}: starting", err=True)  # it says nothing while it loads, for seconds
-    hold()  # until the daemon's own program can say what Ctrl-C means
-    # -P: the folder that this was started in is not searched for modules.
+    say(f"{load_config(config).name}: starting", err=True)  # loading takes seconds, and prints nothing
+    hold()  # interrupts wait until the daemon's program is there to handle them
+    # -P: do not search the folder that this was started in for modules.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "cohortmix.client.site.start", str(config)])
 
 
 def _check(table: Source, schema: Schema, max_unreadable: float, on_terminal: bool) -> Checked:
     try:
-        found = check_table(table, schema, max_unreadable)
+        checked = check_table(table, schema, max_unreadable)
     except MisfitError as error:
         if on_terminal:
             raise
-        raise InputError(  # a log is read by others, and counts are not private
+        raise InputError(  # a log is read by others, and the counts in the error are not private
             f"the table does not fit its schema, in {quoted(error.columns)}; run `cohortmix site check` on a "
             "terminal to see how"
         ) from None
-    patients = Vault(table, schema, OpenDPNoise().add, MemoryMeter(Fraction(0))).patients
+    patients = count_patients(table, schema).number
     if patients < MIN_PATIENTS:
         raise InputError(f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}")
-    return found
+    return checked
 
 
 def _write_description(config: SiteConfig, facts: Description) -> None:
     try:
         replace_file(config.description_file, encode(facts))
     except OSError as error:
-        raise InputError(f"cannot write {str(config.description_file)!r}: {error.strerror}") from None
+        raise InputError(f"cannot write {in_quotes(config.description_file)}: {error.strerror}") from None
 
 
 def _source(config: SiteConfig, schema: Schema) -> Source:
@@ -148,17 +146,17 @@ def _write(folder: Path, plain: dict[str, Any], key: Key) -> SiteConfig:
     config = parse_config(text, path, "the new site")
     config.read_schema()
     try:
-        _make_folder(folder, 0o711)  # the relay passes through it to the socket, and sees nothing else
+        _make_folder(folder, 0o711)  # the relay may pass through it to the socket, and see nothing else
         for private in (config.state, config.snapshot_folder, config.mark):
             _make_folder(private, 0o700)
         _make_folder(config.socket.parent, 0o2750)
         write_key(config.key, key)
         replace_file(path, text.encode())
     except OSError as error:
-        raise InputError(f"cannot write {str(folder)!r}: {error.strerror}") from None
+        raise InputError(f"cannot write {in_quotes(folder)}: {error.strerror}") from None
     return config
 
 
 def _make_folder(folder: Path, mode: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(mode)  # mkdir's own mode is cut by the umask, and knows no setgid
+    folder.chmod(mode)  # the umask takes bits from mkdir's own mode, and mkdir ignores setgid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
@@ -17,7 +17,6 @@ from pydantic import TypeAdapter, ValidationError
 from cohortmix.client.ledger.journal import LedgerError
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.ledger.policy import Policy
-from cohortmix.client.local.cli import write_text
 from cohortmix.client.site.config import DEFAULT, SiteConfig, load_config
 from cohortmix.client.steward.approval import (
     read_description,
@@ -28,18 +27,18 @@ from cohortmix.client.steward.approval import (
     require_fitting,
     require_within,
 )
-from cohortmix.client.steward.display import show_class_centroids, show_decisions, show_ledger, show_quote, state
-from cohortmix.client.steward.quote import Quote, Spending
+from cohortmix.client.steward.quote import Quote
 from cohortmix.client.steward.quote import quote as quote_of
-from cohortmix.core.data.encoding import Encoding
+from cohortmix.client.steward.show_ledger import ledger_sheet, show_decisions, show_ledger
+from cohortmix.client.steward.show_preview import show_class_sums
+from cohortmix.client.steward.show_quote import show_quote
+from cohortmix.client.steward.spending import Spending
 from cohortmix.core.data.table import InputError
-from cohortmix.core.steps.anonymize import project, read_sums
-from cohortmix.core.steps.known import available_cases, known_shares
-from cohortmix.protocol.fields import Exact, decimal_text, ratio_text
+from cohortmix.protocol.fields import Exact, decimal_text
 from cohortmix.protocol.local.keyfile import write_key
 from cohortmix.protocol.local.progress import step
-from cohortmix.protocol.local.sheet import as_csv
 from cohortmix.protocol.local.terminal import Terminal, say
+from cohortmix.protocol.local.textfile import write_text
 from cohortmix.protocol.messages import ClassSums, Description, SignedRelease, StudySpec, decode, request_id
 from cohortmix.protocol.signing import Key
 
@@ -55,11 +54,11 @@ def quote(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the quote to this file.")] = None,
 ) -> None:
     """Show what a study would cost this site's patients; from public numbers, at no budget."""
-    site, asked = load_config(config), read_study(study).study
-    shown = _quote(site, asked, *_standing(site, asked))
+    site, spec = load_config(config), read_study(study).study
+    answer = _quote(site, spec, *_standing(site, spec))
     if json_file is not None:
-        write_text(json_file, json.dumps(shown.plain(), indent=2) + "\n")
-    show_quote(Terminal(soft_wrap=False), shown)
+        write_text(json_file, json.dumps(answer.plain(), indent=2) + "\n")
+    show_quote(Terminal(soft_wrap=False), answer)
 
 
 def approve(
@@ -68,16 +67,16 @@ def approve(
     config: ConfigFile = DEFAULT,
 ) -> None:
     """Show a study's quote, then allow it, by its hash; nothing is computed or sent yet."""
-    site, asked, most = load_config(config), read_study(study).study, _mu("--max-mu", max_mu)
-    facts, spending = _standing(site, asked)
-    require_answerable(site, asked, _today(site))
-    require_within(asked, most)
-    require_affordable(site, asked, spending)
-    show_quote(Terminal(soft_wrap=False), _quote(site, asked, facts, spending))
+    site, spec, limit = load_config(config), read_study(study).study, _mu("--max-mu", max_mu)
+    facts, spending = _standing(site, spec)
+    require_answerable(site, spec, _today(site))
+    require_within(spec, limit)
+    require_affordable(site, spec, spending)
+    show_quote(Terminal(soft_wrap=False), _quote(site, spec, facts, spending))
     with _ledger(site) as book:
-        lifted = book.approve(asked.hash)
-    Policy.update(site.policy_file, lambda policy: policy.approve(asked, most, _today(site)))
-    say(f"approved: {asked.name} [{asked.hash[:12]}], up to mu {decimal_text(most)}")
+        lifted = book.approve(spec.hash)
+    Policy.update(site.policy_file, lambda policy: policy.approve(spec, limit, _today(site)))
+    say(f"approved: {spec.name} [{spec.hash[:12]}], up to mu {decimal_text(limit)}")
     if lifted:
         say("it had been revoked here; this approval lifts that")
 
@@ -90,23 +89,18 @@ def revoke(
 ) -> None:
     """Withdraw an approval: the site refuses the study from now on. What was committed stays, and stays spent."""
     site = load_config(config)
-    start = read_study(Path(study)).study.hash if Path(study).is_file() else study.lower()
-    approved = {approval.study for approval in Policy.load(site.policy_file).approvals}
-    found = [hash for hash in approved if start and hash.startswith(start)]
-    if not found and Path(study).is_file():
-        raise InputError(f"the study [{start[:12]}] of {study!r} is not approved here: there is nothing to revoke")
-    if len(found) != 1:
-        what = f"{len(found)} approved studies begin" if found else "no approved study begins"
-        raise InputError(f"{what} with {study[:64]!r}; give the study's file, or more of its hash")
+    revoked = _approved_study(site, study)
     try:
         with _ledger(site) as book:
-            book.revoke(found[0])
+            book.revoke(revoked)
     except LedgerError:
         say("the approval is withdrawn; that it was revoked could not be written into the ledger", err=True)
         raise
-    finally:  # whatever holds the ledger up; and after it, so that a revocation cut short can be repeated
-        Policy.update(site.policy_file, lambda policy: policy.revoke(found[0]))
-    say(f"revoked: {found[0]}")
+    finally:
+        # Also where the ledger cannot be opened; and after the ledger, so that a revocation that was cut short can
+        # be repeated.
+        Policy.update(site.policy_file, lambda policy: policy.revoke(revoked))
+    say(f"revoked: {revoked}")
 
 
 def ledger(
@@ -134,11 +128,9 @@ def ledger(
         if new_key is not None:
             _change_key(book, site, new_key)
         approvals = Policy.load(site.policy_file).approvals
-        names = {each.study: each.name or "" for each in approvals}
-        rounds = _rounds(book, site.name)
         if csv_file is not None:
-            write_text(csv_file, _as_csv(book, names, rounds))
-        show_ledger(Terminal(soft_wrap=False), book, approvals, rounds)
+            write_text(csv_file, ledger_sheet(book, approvals, site.name))
+        show_ledger(Terminal(soft_wrap=False), book, approvals, site.name)
         show_decisions(Terminal(soft_wrap=False), approvals, book.revoked())
         if book.own_cap is not None and book.own_cap != site.cap_mu:
             say(
@@ -152,27 +144,23 @@ def preview(study: StudyFile, config: ConfigFile = DEFAULT) -> None:
     from cohortmix.client.site.opening import open_site  # brings in JAX
 
     site, signed = load_config(config), read_study(study)
-    asked = signed.study
-    _, spending = _standing(site, asked)
-    require_answerable(site, asked, _today(site))
+    spec = signed.study
+    _, spending = _standing(site, spec)
+    require_answerable(site, spec, _today(site))
     with _ledger(site) as book:
-        require_approved(asked, Policy.load(site.policy_file), asked.hash in book.revoked())
-        first = request_id(asked.hash, site.name, 1)
-        made = any(each.committed and each.request_id == first for each in book.entries())
-    if not made:
-        require_affordable(site, asked, spending)
+        require_approved(spec, Policy.load(site.policy_file), spec.hash in book.revoked())
+        first = request_id(spec.hash, site.name, 1)
+        exists = any(entry.committed and entry.request_id == first for entry in book.entries())
+    if not exists:
+        require_affordable(site, spec, spending)
     with open_site(site) as opened, step("making the release"):
         released, patients = decode(opened.preview(signed)), opened.description.patients
     assert isinstance(released, SignedRelease)
     assert isinstance(released.release, ClassSums)
-    schema, answer, receipt = site.read_schema(), released.release.answer.to_core(), released.receipt
-    encoding = Encoding.of(schema)
-    sums = read_sums(encoding, answer.estimate, answer.std)
-    sums = available_cases(sums, encoding, known_shares(sums, encoding, patients))
-    margins = project(sums, encoding, patients)
-    show_class_centroids(Terminal(soft_wrap=False), encoding, schema.classes, margins)
+    answer, receipt = released.release.answer.to_core(), released.receipt
+    show_class_sums(Terminal(soft_wrap=False), site.read_schema(), answer, patients)
     cost = f"mu {sqrt(receipt.mu2):.3g} by request {receipt.request_id[:12]}; receipt {receipt.hash[:12]}"
-    say(f"nothing new was spent: this release was made before, for {cost}" if made else f"spent: {cost}")
+    say(f"nothing new was spent: this release was made before, for {cost}" if exists else f"spent: {cost}")
 
 
 @contextmanager
@@ -189,6 +177,33 @@ def _today(site: SiteConfig) -> date:
         return book.today
 
 
+def _standing(site: SiteConfig, spec: StudySpec) -> tuple[Description, Spending]:
+    """The site's public facts, and its ledger as seen from the study; Refused unless the study fits the facts."""
+    with _ledger(site) as book:  # first: a ledger under another key must be put right before anything else
+        spending = Spending.of(book, spec.hash)
+    facts = read_description(site, site.read_schema())
+    require_fitting(spec, facts)
+    return facts, spending
+
+
+def _quote(site: SiteConfig, spec: StudySpec, facts: Description, spending: Spending) -> Quote:
+    return quote_of(spec, site.read_schema(), site.name, facts.patients, spending)
+
+
+def _approved_study(site: SiteConfig, study: str) -> str:
+    """The hash of the one approved study that a person means, by its file or by how its hash begins."""
+    is_file = Path(study).is_file()
+    start = read_study(Path(study)).study.hash if is_file else study.lower()
+    approved = {approval.study for approval in Policy.load(site.policy_file).approvals}
+    matches = [hash for hash in approved if start and hash.startswith(start)]
+    if not matches and is_file:
+        raise InputError(f"the study [{start[:12]}] of {study!r} is not approved here: there is nothing to revoke")
+    if len(matches) != 1:
+        what = f"{len(matches)} approved studies begin" if matches else "no approved study begins"
+        raise InputError(f"{what} with {study[:64]!r}; give the study's file, or more of its hash")
+    return matches[0]
+
+
 def _change_key(book: Ledger, site: SiteConfig, path: Path) -> None:
     new = Key.generate()
     write_key(path, new)
@@ -198,44 +213,8 @@ def _change_key(book: Ledger, site: SiteConfig, path: Path) -> None:
     say(f"next: stop the daemon, {setting}, run `cohortmix site check`, and start it again")
 
 
-def _standing(site: SiteConfig, study: StudySpec) -> tuple[Description, Spending]:
-    """What is known of a study that names this very site, before anything is computed."""
-    with _ledger(site) as book:  # first: where its key is another one, nothing else matters
-        spending = Spending.of(book, study.hash)
-    facts = read_description(site, site.read_schema())
-    require_fitting(study, facts)
-    return facts, spending
-
-
-def _quote(site: SiteConfig, study: StudySpec, facts: Description, spending: Spending) -> Quote:
-    return quote_of(study, site.read_schema(), site.name, facts.patients, spending)
-
-
 def _mu(option: str, text: str) -> Decimal:
     try:
         return _EXACT.validate_python(text)
     except ValidationError:
         raise InputError(f"expected {option} as a decimal such as 0.3, got {text!r}") from None
-
-
-def _rounds(book: Ledger, site: str) -> dict[str, int]:
-    """The round of each request whose id follows from its study, as those of this package do."""
-    studies = {entry.study for entry in book.entries()}
-    return {request_id(study, site, round): round for study in studies for round in (1, 2)}
-
-
-def _as_csv(book: Ledger, names: Mapping[str, str], rounds: Mapping[str, int]) -> str:
-    receipts = {(each.receipt.study, each.receipt.request_id): each.receipt.hash for each in book.receipts()}
-    header = ("study", "name", "request", "round", "state", "mu", "mu2", "receipt", "day", "coordinator")
-    rows: list[Sequence[object]] = [header]
-    for each in book.entries():
-        key, name, round = (
-            (each.study, each.request_id),
-            names.get(each.study, ""),
-            rounds.get(each.request_id, ""),
-        )
-        cost = f"{sqrt(each.mu2):.9g}", ratio_text(each.mu2)
-        asked = "" if each.day is None else each.day.isoformat(), each.coordinator or ""
-        cells = (each.study, name, each.request_id, round, state(each), *cost, receipts.get(key, ""))
-        rows.append((*cells, *asked))
-    return as_csv(rows)

@@ -1,8 +1,8 @@
 """Readers: a CSV or Parquet file, or a folder of Parquet files, as a source of record batches.
 
 Only the schema's columns and the patient key are handed on. A CSV file is read as text, cell by cell: a reader
-that infers the type of a column would let one record change how all others are read. All its columns are looked
-at, since a quotation mark that is left open in any of them swallows the records that follow.
+that infers the type of a column would let one record change how all others are read. All columns of the file are
+looked at, since a quotation mark that is left open in any of them swallows the records that follow.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ from cohortmix.core.data.table import (
     require_columns,
 )
 from cohortmix.core.data.values import is_text, python_values, simple
+from cohortmix.core.data.words import in_quotes
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
-HEADER_BYTES = 1 << 20
-BLOCK_BYTES = 1 << 22
+HEADER_BYTES = 1 << 20  # more than any header has; of a file without a line end no more is read
+BLOCK_BYTES = 1 << 22  # that pyarrow reads at a time; no record may be longer
 LINE_END = r"[\r\n]"
 
 
@@ -58,7 +59,7 @@ def open_table(path: Path | str, schema: Schema, also: Sequence[str] = ()) -> So
 def open_all(path: Path | str) -> Source:
     """All columns of a file, for a first look at a table that has no schema yet; their names are not judged.
 
-    Errors as `open_table`, but for columns.
+    Errors as `open_table`, except those about columns.
     """
     path = Path(path)
     return _reader(path, column_names(path))
@@ -73,6 +74,8 @@ def column_names(path: Path) -> list[str]:
 
 
 class _Cleaned:
+    """A source in which a text that says "no value" is null, as `plain` has it."""
+
     def __init__(self, source: Source, schema: Schema) -> None:
         self.names = source.names
         self._source, self._schema = source, schema
@@ -85,6 +88,8 @@ class _Cleaned:
 
 
 class _Csv:
+    """The columns of a CSV file, every cell as text."""
+
     def __init__(self, path: Path, names: Sequence[str]) -> None:
         self.names = tuple(names)
         self._path = path
@@ -98,7 +103,7 @@ class _Csv:
                 read_options=pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
                 parse_options=pacsv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True),
                 convert_options=pacsv.ConvertOptions(
-                    # Bytes need not be UTF-8: what is not handed on may be in any encoding.
+                    # As bytes, since a column that is not handed on may be in any encoding.
                     column_types={
                         name: pa.string() if name in self.names else pa.binary() for name in self._header
                     },
@@ -106,18 +111,22 @@ class _Csv:
                 ),
             ) as reader,
         ):
-            if reader.schema.names != self._header:  # then a column of another name would have a guessed type
-                raise InputError(f"{str(self._path)!r}: the column names are not on one line; write them on one")
+            if reader.schema.names != self._header:  # a column under another name would be read by a guessed type
+                raise InputError(
+                    f"{in_quotes(self._path)}: the column names are not on one line; write them on one"
+                )
             for batch in reader:
                 if any(pc.any(pc.match_substring_regex(cells, LINE_END)).as_py() for cells in batch.columns):
                     raise InputError(
-                        f"{str(self._path)!r}: a cell spans several lines; is a quotation mark open? "
+                        f"{in_quotes(self._path)}: a cell spans several lines; is a quotation mark open? "
                         "If the text is meant so, remove its column or the line breaks in it"
                     )
                 yield batch.select(list(self.names))
 
 
 class _Parquet:
+    """The columns of a Parquet file, or of all files of a folder in the order of their names."""
+
     def __init__(self, path: Path, names: Sequence[str], schema: Schema | None) -> None:
         self.names = tuple(names)
         self._files, self._schema = _parquet_files(path), schema
@@ -152,7 +161,7 @@ class _Parquet:
                 kind = _kind(empty.column(name).type)
                 if kind and kinds.setdefault(name, kind) != kind:
                     raise InputError(
-                        f"{str(path)!r}: column {name!r} holds {kind}, in another file of the folder "
+                        f"{in_quotes(path)}: column {name!r} holds {kind}, in another file of the folder "
                         f"{kinds[name]}; write it with the same type in all of them"
                     )
                 seen[name] |= {simple(empty.column(name)).type} if kind else set()
@@ -160,9 +169,10 @@ class _Parquet:
 
 
 def _common(types: set[pa.DataType]) -> pa.DataType:
-    """Of a column's types in several files: the one that they have, floats before whole numbers, or else text.
+    """The type in which a column of several files is read, from its types in them.
 
-    Floats stay floats, so that codes which they cannot tell apart are seen and refused (`require_exact_codes`).
+    It is the one that all have; floats where some have whole numbers and some floats; text otherwise. Floats stay
+    floats, so that codes which they cannot tell apart are noticed and refused (`require_exact_codes`).
     """
     if len(types) == 1:
         return next(iter(types))
@@ -173,7 +183,7 @@ def _common(types: set[pa.DataType]) -> pa.DataType:
 
 
 def _as(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The array as the type of its column in all files; a number or a time reads the same as text."""
+    """The array in the type that its column has in all files; a number or a time reads the same as text."""
     if array.type == kind:
         return array
     if is_text(array.type) or array.null_count == len(array) or not is_text(kind):
@@ -184,7 +194,7 @@ def _as(array: pa.Array, kind: pa.DataType) -> pa.Array:
 def _kind(declared: pa.DataType) -> str:
     """What a type holds, in the words of a message; "" for the type of a column in which nobody has a value.
 
-    Widths of a type do not matter: a value reads the same in each.
+    Its width does not matter: a value reads the same from 32 bits as from 64.
     """
     if pa.types.is_null(declared):
         return ""
@@ -203,13 +213,13 @@ def _reader(path: Path, names: Sequence[str], schema: Schema | None = None) -> S
 
 def _is_csv(path: Path) -> bool:
     if not path.exists():
-        raise InputError(f"there is no file {str(path)!r}")
+        raise InputError(f"there is no file {in_quotes(path)}")
     _require_plain(path)
     if path.is_dir() or path.name.lower().endswith(PARQUET_SUFFIXES):
         return False
     if path.name.lower().endswith(CSV_SUFFIXES):
         return True
-    raise InputError(f"{str(path)!r} is neither a .csv nor a .parquet file, nor a folder of .parquet files")
+    raise InputError(f"{in_quotes(path)} is neither a .csv nor a .parquet file, nor a folder of .parquet files")
 
 
 def _parquet_files(path: Path) -> list[Path]:
@@ -217,39 +227,39 @@ def _parquet_files(path: Path) -> list[Path]:
         return [path]
     files = sorted(file for file in path.iterdir() if file.name.lower().endswith(PARQUET_SUFFIXES))
     if not files:
-        raise InputError(f"the folder {str(path)!r} holds no .parquet file")
+        raise InputError(f"the folder {in_quotes(path)} holds no .parquet file")
     for file in files:
         _require_plain(file)
     return files
 
 
 def _require_plain(path: Path) -> None:
-    """A pipe that nobody writes to, or a device, would be read without end."""
+    """Refuse a pipe or a device, which might never end."""
     if not path.is_file() and not path.is_dir():
-        raise InputError(f"{str(path)!r} is no plain file; copy what it gives into one")
+        raise InputError(f"{in_quotes(path)} is no plain file; copy what it gives into one")
 
 
 def _csv_header(path: Path) -> tuple[list[str], str]:
-    """Column names and the delimiter: the one of `,` `;` and tab that gives the most names."""
+    """Column names, and the delimiter: the one of `,` `;` and tab that gives the most names."""
     with _readable(path), pa.input_stream(str(path), compression="detect") as stream:
         line = re.split(LINE_END, stream.read(HEADER_BYTES).decode("utf-8-sig", errors="ignore"), maxsplit=1)[0]
         if not line.strip():
-            raise InputError(f"{str(path)!r} is empty: expected a line of column names and a line per record")
+            raise InputError(f"{in_quotes(path)} is empty: expected a line of column names and a line per record")
         splits = {delimiter: next(csv.reader([line], delimiter=delimiter)) for delimiter in ",;\t"}
-    delimiter = max(splits, key=lambda each: len(splits[each]))
+    delimiter = max(splits, key=lambda character: len(splits[character]))
     return splits[delimiter], delimiter
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turns what a reader raises into one sentence: its own text may quote a record."""
+    """Turn what a reader raises into a sentence of our own: the reader's text may quote a record."""
     try:
         yield
     except InputError:
         raise
     except (pa.ArrowException, OSError, UnicodeError, csv.Error) as error:
         kind = "CSV" if path.name.lower().endswith(CSV_SUFFIXES) else "Parquet"
-        raise InputError(f"{str(path)!r} cannot be read as {kind}: {_reason(error)}") from None
+        raise InputError(f"{in_quotes(path)} cannot be read as {kind}: {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """The snapshot: a copy of the table that is checked once and then served, never changed.
 
-The daemon reads it and nothing else, so what it answers cannot depend on whether a database is there, or on what
-was written to it since; and it needs no network. It holds the schema's columns and the patient key.
+The daemon reads it and nothing else, so its answers cannot depend on whether a database is there, or on what was
+written to it since; and it needs no network. The copy holds the schema's columns and the patient key.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cohortmix.client.table.data import open_table
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source, plain
+from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.storage.durable import replace_file, sync_folder
 
-NAMES = ("a.parquet", "b.parquet")  # one is served; the other is there while it is replaced
-AGAIN = "run `cohortmix site check`"
+NAMES = ("a.parquet", "b.parquet")  # one is served, the other is written to replace it
+CURE = "run `cohortmix site check`"
 
 
 class Pin(BaseModel):
-    """Which file is served, and what it must be. It stays at the site: a hash of records would answer guesses."""
+    """Which file is served, and its hash.
+
+    It stays at the site: with the hash, anybody who guesses the records could see whether the guess is right.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,13 +47,13 @@ def pin_snapshot(folder: Path, source: Source, schema: Schema, check: Callable[[
 
     Parameters
     ----------
-    check : raises for a table that must not be served; it is given the copy, so that what is checked is what is
-        served, also if the source changes meanwhile.
+    check : raises for a table that must not be served. It is given the copy, so that what is checked is what is
+        served, even if the source changes meanwhile. Its errors are passed on.
 
     Raises
     ------
     InputError
-        If the source cannot be read, the copy not be written, or whatever `check` raises.
+        If the source cannot be read, or the copy cannot be written.
     """
     scratch = folder / "new.parquet"
     try:
@@ -63,40 +67,40 @@ def pin_snapshot(folder: Path, source: Source, schema: Schema, check: Callable[[
         replace_file(_pin(folder), pin.model_dump_json().encode())
         _remove_others(folder, pin)
     except OSError as error:
-        raise InputError(f"cannot write the snapshot in {str(folder)!r}: {error.strerror}") from None
+        raise InputError(f"cannot write the snapshot in {in_quotes(folder)}: {error.strerror}") from None
     finally:
         scratch.unlink(missing_ok=True)
 
 
 def open_snapshot(folder: Path, schema: Schema) -> Source:
-    """The table that was pinned. Its bytes are held against the pin at each reading, before and after.
+    """The table that was pinned. Its bytes are compared with the pin before and after each reading.
 
-    A file that was exchanged, or written to, under an open site is never answered from: no draw comes before the
-    last batch was read.
+    So a file that was exchanged, or written to, while the site was open is never answered from: noise is drawn
+    only after the last batch was read.
 
     Raises
     ------
     InputError
-        If there is none, its bytes are not those that were checked (later too, from `batches`), or it was checked
+        If there is none, its bytes are not those that were checked (also later, from `batches`), or it was checked
         for another schema.
     """
     try:
         pin = Pin.model_validate_json(_pin(folder).read_bytes())
     except FileNotFoundError:
-        raise InputError(f"there is no checked table to serve; {AGAIN}") from None
+        raise InputError(f"there is no checked table to serve; {CURE}") from None
     except OSError as error:
-        raise InputError(f"cannot read the snapshot in {str(folder)!r}: {error.strerror}") from None
+        raise InputError(f"cannot read the snapshot in {in_quotes(folder)}: {error.strerror}") from None
     except ValidationError:
-        raise InputError(f"the snapshot in {str(folder)!r} is damaged; {AGAIN}") from None
+        raise InputError(f"the snapshot in {in_quotes(folder)} is damaged; {CURE}") from None
     _require_pinned(folder, pin)
     if pin.schema_hash != schema.hash:
-        raise InputError(f"the schema has changed since the table was checked; {AGAIN}")
+        raise InputError(f"the schema has changed since the table was checked; {CURE}")
     return _Pinned(open_table(folder / pin.file, schema), folder, pin)
 
 
 @dataclass(frozen=True)
 class _Pinned:
-    """A source that is what was checked, from the first batch to the last."""
+    """A source that is shown to be the checked one, from the first batch to the last."""
 
     source: Source
     folder: Path
@@ -109,22 +113,23 @@ class _Pinned:
     def batches(self) -> Iterator[pa.RecordBatch]:
         _require_pinned(self.folder, self.pin)
         yield from self.source.batches()
-        _require_pinned(self.folder, self.pin)  # what was exchanged meanwhile has been read, and is not answered
+        # Again, since the file can have been exchanged while it was read: then nothing is answered from it.
+        _require_pinned(self.folder, self.pin)
 
 
 def _require_pinned(folder: Path, pin: Pin) -> None:
     try:
         digest = _sha256(folder / pin.file)
     except FileNotFoundError:
-        raise InputError(f"there is no checked table to serve; {AGAIN}") from None
+        raise InputError(f"there is no checked table to serve; {CURE}") from None
     except OSError as error:
-        raise InputError(f"cannot read the snapshot in {str(folder)!r}: {error.strerror}") from None
+        raise InputError(f"cannot read the snapshot in {in_quotes(folder)}: {error.strerror}") from None
     if digest != pin.sha256:
-        raise InputError(f"the snapshot in {str(folder)!r} is damaged; {AGAIN}")
+        raise InputError(f"the snapshot in {in_quotes(folder)} is damaged; {CURE}")
 
 
 def _copy(source: Source, schema: Schema, file: IO[bytes]) -> None:
-    """The source's batches as Parquet, durable at the end; what says "no value" is null from here on."""
+    """Write the source's batches as Parquet, durably; a text that says "no value" becomes null."""
     writer: pq.ParquetWriter | None = None
     for batch in source.batches():
         arrays = [plain(batch.column(name), schema.columns.get(name)) for name in source.names]
@@ -139,7 +144,7 @@ def _copy(source: Source, schema: Schema, file: IO[bytes]) -> None:
 
 
 def _other_name(folder: Path) -> str:
-    """Not that of the snapshot that is served, and without a trace of the records."""
+    """The name that the served snapshot does not have; it says nothing about the records."""
     try:
         served = Pin.model_validate_json(_pin(folder).read_bytes()).file
     except (FileNotFoundError, ValidationError):

@@ -1,8 +1,8 @@
 """A table or view of a SQL database as a source of record batches, through SQLAlchemy.
 
-Whole numbers, floats and truth values keep the type that the database declares; everything else becomes text,
-cell by cell, a time with its offset from UTC where the database has one. SQLite declares types that its cells need
-not have, so there every column is text. Nothing but SELECTs of the named columns is ever sent.
+Whole numbers, floats and truth values keep the type that the database declares. Everything else becomes text, cell
+by cell; a time keeps its offset from UTC where the database has one. In SQLite a cell need not have the declared
+type of its column, so there every column is text. Nothing but SELECTs of the named columns is ever sent.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from cohortmix.core.data.table import (
     require_columns,
 )
 
-NO_PERMISSION = "42501"  # the SQLSTATE insufficient_privilege
+NO_PERMISSION = "42501"  # SQLSTATE of "insufficient_privilege", in the SQL standard and in PostgreSQL
 
 
 class SqlSource:
-    """Columns of a table, in the order of the database, which need not be that of the next reading.
+    """Columns of a table or view. Each reading has the database's order of rows, which can differ from the last.
 
     Parameters
     ----------
-    url : as SQLAlchemy has it, without a password, whatever the driver calls it: libpq and the drivers of other
-        databases have files for it.
-    table : a table or view; with its own schema as `schema.table`.
-    schema : its columns and patient key are read, no others.
+    url : as SQLAlchemy writes it, and without a password under any of the names that drivers have for one: libpq
+        and other drivers read it from a file.
+    table : a table or view; `SCHEMA.TABLE` where it is in a schema of the database.
+    schema : the data dictionary; its columns and patient key are read, no others.
 
     Raises
     ------
@@ -48,11 +48,11 @@ class SqlSource:
 
     def __init__(self, url: str, table: str, schema: Schema) -> None:
         self._engine = _engine(url)
-        space, _, name = table.rpartition(".")
-        self._table, self._space = name, space or None
+        namespace, _, name = table.rpartition(".")
+        self._table, self._namespace = name, namespace or None
         with _connecting(table):
             try:
-                declared = sa.inspect(self._engine).get_columns(name, schema=self._space)
+                declared = sa.inspect(self._engine).get_columns(name, schema=self._namespace)
             except sa.exc.NoSuchTableError:
                 raise InputError(
                     f"the database has no table or view {table!r} that this user may see; check its name, and "
@@ -63,9 +63,9 @@ class SqlSource:
         require_columns(list(types), self.names)
         self._schema = schema
         self._codes = frozenset(code_columns(schema))
-        fixed = self._engine.dialect.name != "sqlite"
-        self._types = {name: _arrow_type(types[name]) if fixed else pa.string() for name in self.names}
-        self._written = {
+        typed = self._engine.dialect.name != "sqlite"
+        self._types = {name: _arrow_type(types[name]) if typed else pa.string() for name in self.names}
+        self._cast_to_text = {
             name: self._engine.dialect.name == "postgresql" and isinstance(types[name], sa.Date | sa.DateTime)
             for name in self.names
         }
@@ -74,13 +74,13 @@ class SqlSource:
         """The rows of one SELECT, as the database streams them; at most `BATCH_ROWS` at a time."""
         try:
             yield from self._read(self.names)
-        except InputError:  # of our own words
+        except InputError:  # a sentence of our own, which quotes no record
             raise
         except _UNREADABLE as error:
             raise self._fault(error) from None
 
     def _read(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        query = sa.select(*map(self._column, names)).select_from(sa.table(self._table, schema=self._space))
+        query = sa.select(*map(self._column, names)).select_from(sa.table(self._table, schema=self._namespace))
         with self._permitted(), self._engine.connect() as connection:
             result = connection.execution_options(stream_results=True, yield_per=BATCH_ROWS).execute(query)
             for rows in result.partitions():
@@ -95,14 +95,15 @@ class SqlSource:
 
     def _column(self, name: str) -> sa.ColumnElement[Any]:
         # Without a type SQLAlchemy converts nothing, so it cannot stop at a cell that it cannot convert.
-        # PostgreSQL itself writes days and times, since its driver stops at 'infinity'.
+        # PostgreSQL is asked for days and times as text, since its driver stops at 'infinity'.
         column: sa.ColumnClause[Any] = sa.column(name)
-        return sa.cast(column, sa.Text) if self._written[name] else column
+        return sa.cast(column, sa.Text) if self._cast_to_text[name] else column
 
     def _fault(self, error: Exception) -> InputError:
-        """The sentence of a fault while records are read, by the column that has it if one has.
+        """What to raise for an error while records are read; it names the column that cannot be read, if one
+        cannot.
 
-        The database's own text may quote a record, so only its kind is shown.
+        The database's own text may quote a record, so only the kind of the error is shown.
         """
         kind = type(getattr(error, "orig", None) or error).__name__
         for name in self.names:
@@ -118,17 +119,20 @@ class SqlSource:
 
     @contextmanager
     def _permitted(self) -> Iterator[None]:
-        """A right that the user lacks, in a sentence: which, on what, and how it is given."""
+        """Say which right the user lacks, on what, and how an administrator grants it."""
         try:
             yield
         except sa.exc.DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) != NO_PERMISSION:
                 raise
             user = self._engine.url.username or "this user"
-            if self._space is not None and "for schema" in str(error.orig):
-                right, on = "USAGE", f"SCHEMA {self._space}"
+            if self._namespace is not None and "for schema" in str(error.orig):
+                right, on = "USAGE", f"SCHEMA {self._namespace}"
             else:
-                right, on = "SELECT", self._table if self._space is None else f"{self._space}.{self._table}"
+                right, on = (
+                    "SELECT",
+                    self._table if self._namespace is None else f"{self._namespace}.{self._table}",
+                )
             raise InputError(
                 f"the database user {user!r} may not read the table {self._table!r}: it lacks the right {right} "
                 f"on {on}; ask the database's administrator for GRANT {right} ON {on} TO {user}"
@@ -145,7 +149,7 @@ def _engine(url: str) -> sa.Engine:
         parsed = sa.make_url(url)
         if _holds_password(parsed):
             raise InputError("leave the password out of the URL; libpq reads PGPASSFILE or ~/.pgpass")
-        # Days and times are written alike, whatever is set for the database or its user.
+        # So that days and times read the same whatever is set for the database or its user.
         settings = "-c datestyle=ISO,YMD -c timezone=UTC"
         plain = parsed.drivername == "postgresql+psycopg" and "options" not in parsed.query
         return sa.create_engine(
@@ -163,7 +167,7 @@ def _engine(url: str) -> sa.Engine:
 
 
 def _holds_password(url: sa.URL) -> bool:
-    """Whether a password stands in the URL, or an option of one of the drivers' many names for it."""
+    """Whether the URL holds a password, or an option under one of the many names that drivers have for one."""
     values = ";".join(value for given in url.normalized_query.values() for value in given)
     return (
         url.password is not None
@@ -203,9 +207,9 @@ _CONVERSIONS: dict[pa.DataType, Callable[[Any], object]] = {
 
 @contextmanager
 def _connecting(table: str) -> Iterator[None]:
-    """Faults before any record was read: the database's own sentence is shown."""
+    """Show the database's own sentence for an error before any record was read: it cannot quote one yet."""
     try:
         yield
     except sa.exc.DBAPIError as error:
-        said = next(iter(str(error.orig).strip().splitlines()), "without a reason")
-        raise InputError(f"the database of {table!r} cannot be reached: {said}") from None
+        reason = next(iter(str(error.orig).strip().splitlines()), "without a reason")
+        raise InputError(f"the database of {table!r} cannot be reached: {reason}") from None

@@ -1,4 +1,7 @@
-"""YAML that ends: nothing nested or repeated without end, and no types but texts, lists and keys."""
+"""A YAML reader with bounds on nesting and size, which knows no types but texts, lists and keys with values.
+
+A few lines of YAML can stand for gigabytes, by aliases of aliases, or make a reader create any Python object.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,24 @@ from typing import Any
 import yaml
 
 DEEPEST = 30
-"""Levels of lists and keys in each other; a schema has four."""
+"""Most levels of nesting; a schema has four."""
 
 MOST_NODES = 100_000
-"""Values of a file, an alias counted as all that it stands for."""
+"""Most values of a file; an alias counts as many as it stands for."""
 
 _TYPES = ("map", "seq", "str", "null")
 
 
 class BoundedLoader(yaml.SafeLoader):
-    """PyYAML's safe reader with bounds; what is beyond one is a YAMLError, as other faults of a file are."""
+    """PyYAML's safe reader with bounds; a file beyond one is a YAMLError, like other faults of a file."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
         self._depth, self._nodes = 0, 0
-        self._sizes: dict[int, int] = {}  # by identity of a node that is complete
+        self._sizes: dict[int, int] = {}  # values in each complete node, by the node's identity
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """The next value, with all that is in it."""
+        """The next value of the file, with everything in it."""
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # of types-pyyaml
         before, self._depth = self._nodes, self._depth + 1
         if self._depth > DEEPEST:

@@ -1,7 +1,8 @@
-"""What is wrong with a file that a person has written: YAML's and pydantic's complaints in plain words.
+"""What is wrong with a file that a person has written: YAML's and pydantic's errors in plain words.
 
-Every file that people write (schema, site.yaml, STUDY.yaml) is judged here, so that one fault has one sentence:
-which key, what was expected, what to do. No value is repeated, except by the validators of our own.
+Every file that people write (schema, site.yaml, STUDY.yaml) has its errors worded here, so that the same fault
+reads the same everywhere: which key, what was expected, what to do. No value is repeated, except by our own
+validators.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-MOST_FAULTS = 5  # of a file that are named at once
+from cohortmix.core.data.words import listed
+
+MOST_FAULTS = 5  # that one message names; the rest are counted
 EMPTY = "it has no value, since YAML reads null, ~ and an empty place as nothing"
 
 Path = tuple[int | str, ...]
 NO_SHAPES: Mapping[str, str] = {}
 
-_EXPECTED = {  # by pydantic's name of the fault, or how such names begin
+_EXPECTED = {  # by how pydantic's names of such faults begin; the first that fits
     "bool": "true or false",
     "date": "a day such as 2027-01-31",
     "decimal": "a number",
@@ -41,7 +44,7 @@ _EXPECTED = {  # by pydantic's name of the fault, or how such names begin
     "tuple_type": "a list such as [a, b]",
     "union_tag": "a type: {tags}",
 }
-_YAML = (  # a part of the parser's own words, and what a person would call it
+_YAML = (  # a part of the parser's message, and what to say instead
     ("this key occurs twice", "{0}; keep one"),
     ("levels are nested", "{0}"),
     ("a value holds itself", "{0}; write it out"),
@@ -65,26 +68,29 @@ _YAML = (  # a part of the parser's own words, and what a person would call it
 
 
 def yaml_sentence(error: yaml.YAMLError) -> str:
-    """What is wrong with a text as YAML, after "is not valid YAML": where, and what to do."""
+    """Where a text is not YAML, and what to do: a sentence's end, after "is not valid YAML"."""
     mark, problem = getattr(error, "problem_mark", None), str(getattr(error, "problem", None) or error)
     where = f" at line {mark.line + 1}" if mark else ""
-    for part, said in _YAML:
+    for part, instead in _YAML:
         if part in problem:
-            return f"{where}: {said.format(problem)}"
+            return f"{where}: {instead.format(problem)}"
     if isinstance(error, yaml.reader.ReaderError):
         return ": it holds a character that a text file cannot hold; save it as plain text in UTF-8"
     return f"{where}: keys and values are expected, such as `key: value`"
 
 
 def fault_sentences(error: ValidationError, model: type[BaseModel], shapes: Mapping[str, str] = NO_SHAPES) -> str:
-    """The first faults of a file that shall be a `model`, in one line, each with its key and without its value.
+    """The first faults of a file in one line, each with its key and without its value.
 
     Parameters
     ----------
-    shapes : what a text of each pattern is, in words.
+    error : what pydantic raised for the file.
+    model : what the file should be.
+    shapes : by pattern, what a text that matches it is called.
     """
     faults: list[Any] = error.errors(include_url=False)
-    # A list that is short of a wrong entry is no fault of its own; a misspelt key is why another one is missing.
+    # A list is too short because an entry is wrong, so the entry alone is named. A misspelt key is named first,
+    # since it is why another one is missing.
     inner = {fault["loc"][:-1] for fault in faults}
     faults = [fault for fault in faults if not (fault["type"] == "too_short" and fault["loc"] in inner)]
     faults.sort(key=lambda fault: fault["type"] != "extra_forbidden")
@@ -97,7 +103,7 @@ def _sentence(fault: Any, model: type[BaseModel], shapes: Mapping[str, str]) -> 
     loc, kind = tuple(fault["loc"]), fault["type"]
     if not loc and kind != "value_error":
         needed = [name for name, field in _keys(model).items() if field.is_required()]
-        return f"expected the keys {', '.join(needed)}, each as `key: value`"
+        return f"expected the keys {listed(needed)}, each as `key: value`"
     if kind == "invalid_key" or loc[-1:] == ("[key]",):
         holder = loc[:-1] if kind == "invalid_key" else loc[:-2]
         return f"{_path(holder, model)}: a key has no name before its colon".removeprefix(": ")
@@ -130,7 +136,7 @@ def _empty(loc: Path, model: type[BaseModel]) -> str:
 
 
 def _plain(context: Mapping[str, Any], loc: Path, model: type[BaseModel]) -> dict[str, str]:
-    """Of a fault's context what a sentence can need."""
+    """What a sentence can need of a fault's context, as text."""
     plain = {name: str(value).replace("'", "") for name, value in context.items()}
     if "ge" in context or "le" in context:
         plain |= {name: f"{float(context[name]):.12g}" for name in ("ge", "le") if name in context}
@@ -138,14 +144,16 @@ def _plain(context: Mapping[str, Any], loc: Path, model: type[BaseModel]) -> dic
         least = {"1": "one", "2": "two"}.get(plain["min_length"], plain["min_length"])
         where = ", in a list such as [a, b]" if get_origin(_at(model, loc)) is tuple else ""
         plain["least"] = f"{least} at least{where}"
-    *first, last = _tags(_at(model, loc)) or [""]
-    return plain | {"tags": f"{', '.join(first)} or {last}"}
+    return plain | {"tags": listed(_tags(_at(model, loc)), "or")}
 
 
 def _path(loc: Path, model: type[BaseModel]) -> str:
-    """Where a fault is, as a person counts: `values, entry 2`; the tag of a union is not in the file."""
-    names = [part for at, part in enumerate(loc) if not _is_tag(loc[:at], part, model)]
-    parts = [f", entry {part + 1}" if isinstance(part, int) else f".{part}" for part in names]
+    """Where a fault is, as a person counts: `values, entry 2`.
+
+    Pydantic's path also holds the tag of a union, which is not a key of the file.
+    """
+    in_file = [part for depth, part in enumerate(loc) if not _is_tag(loc[:depth], part, model)]
+    parts = [f", entry {part + 1}" if isinstance(part, int) else f".{part}" for part in in_file]
     return "".join(parts).removeprefix(".")
 
 
@@ -155,18 +163,18 @@ def _is_tag(before: Path, part: int | str, model: type[BaseModel]) -> bool:
 
 def _unknown(key: str, known: Sequence[str]) -> str:
     close = get_close_matches(key, known, n=1)
-    return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; there are {', '.join(known)}"
+    return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; there are {listed(known)}"
 
 
 def _keys(annotation: Any) -> dict[str, Any]:
-    """The fields of a model under the names that a file has for them; none of what is no model."""
+    """The fields of a model, by the names that a file has for them; none if it is no model."""
     if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return {}
     return {field.alias or name: field for name, field in annotation.model_fields.items()}
 
 
 def _at(annotation: Any, path: Path) -> Any:
-    """The type that belongs at a path of a fault; None where there is none."""
+    """The type that the model has at the path of a fault; None where it has none."""
     annotation = _bare(annotation)
     if not path:
         return annotation
@@ -180,7 +188,7 @@ def _at(annotation: Any, path: Path) -> Any:
 
 
 def _bare(annotation: Any) -> Any:
-    """Without its notes, and without None where that is the only other choice."""
+    """A type without its annotations, and without None if that is its only alternative."""
     if get_origin(annotation) is Annotated:
         return _bare(get_args(annotation)[0])
     members = [member for member in _members(annotation) if member is not NoneType]
@@ -192,7 +200,7 @@ def _members(annotation: Any) -> tuple[Any, ...]:
 
 
 def _tags(annotation: Any) -> list[str]:
-    """The types of a union of models that are told apart by their key `type`."""
+    """The values of the key `type` by which the models of a union are told apart."""
     return [tag for member in _members(annotation) for tag in _tag(member)]
 
 

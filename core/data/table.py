@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cohortmix.core.data.cell import NULL_TEXTS, category_text, text_of
 from cohortmix.core.data.schema import EXACT, Category, Column, Schema
 from cohortmix.core.data.values import is_text, simple
+from cohortmix.core.data.words import MOST_NAMES, in_quotes, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,10 +143,9 @@ def merges(array: pa.Array) -> bool:
     return bool((values >= 2.0 ** (np.finfo(values.dtype).nmant + 1)).any())  # 2^53 for float64
 
 
-def quoted(names: Sequence[str], most: int = 12) -> str:
-    """Names as text for a message: `'AGE', 'SEX' and 9 more`."""
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+def quoted(names: Sequence[str], most: int = MOST_NAMES) -> str:
+    """Names in quotation marks in a row: `'AGE', 'SEX' and 9 more`."""
+    return some([in_quotes(name) for name in names], most)
 
 
 def plain(array: pa.Array | pa.ChunkedArray, column: Column | None = None) -> pa.Array:

@@ -1,4 +1,4 @@
-"""YAML as people type it: a value is a text until its key gives it a type, so `no` and `1` are texts."""
+"""YAML as people mean it: every value is a text until its key gives it a type, so `no` and `1` are texts."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ import yaml
 from cohortmix.core.data.bounded_yaml import BoundedLoader
 from cohortmix.core.data.cell import TRUTH_TEXTS, whole_text
 
-WHOLE, TRUTH = "whole number", "truth value"  # tags; nobody can write one that has a space
+WHOLE, TRUTH = "whole number", "truth value"  # YAML tags; with a space in them, nobody can write them in a file
 
 
 class AsTyped(BoundedLoader):
-    """YAML without guessing: everything but null is text, and pydantic gives each key its declared type.
+    """A YAML reader that guesses no types: everything but null is text, and pydantic gives each key its type.
 
-    A list of `values` without quotes holds numbers or truth values, if all of them look like that. A key that
-    occurs twice is an error; YAML's usual reader keeps the last one and says nothing.
+    There is one exception: a list under the key `values` whose entries have no quotes holds whole numbers if all
+    of them look like that, or truth values if all of them do. A key that occurs twice is an error; PyYAML alone
+    would keep the last one and say nothing.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         for key, value in node.value:
             if key.value == "values" and isinstance(value, yaml.SequenceNode):
-                _without_quotes(value)
+                _type_without_quotes(value)
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if len(set(keys)) != len(keys):
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise yaml.constructor.ConstructorError(None, None, f"{twice}: this key occurs twice", node.start_mark)
+            repeated = next(key for key in keys if keys.count(key) > 1)
+            problem = f"{repeated}: this key occurs twice"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)
 
 
-def _without_quotes(values: yaml.SequenceNode) -> None:
-    """Tag all values of a list as whole numbers or as truth values where each is written as one."""
+def _type_without_quotes(values: yaml.SequenceNode) -> None:
+    """Tag the entries of a list as whole numbers or truth values, where all are written as one without quotes."""
     items = values.value
     if not all(isinstance(item, yaml.ScalarNode) and item.style is None for item in items):
         return
@@ -54,7 +56,7 @@ AsTyped.yaml_implicit_resolvers = {
 
 
 def load_yaml(text: str) -> Any:
-    """What a text says, as `AsTyped` reads it; yaml.YAMLError if it is none, or is nested beyond reading."""
+    """The content of a text, as `AsTyped` reads it; yaml.YAMLError if it is no YAML, or nested too deeply."""
     try:
         return yaml.load(text, Loader=AsTyped)
     except RecursionError:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.reading import UNKNOWN
 from cohortmix.core.data.values import patient_keys
 from cohortmix.core.privacy.meter import Answer, BudgetExceeded, Meter
@@ -53,12 +54,9 @@ class Vault:
     def __init__(self, source: Source, schema: Schema, add_noise: AddNoise, meter: Meter) -> None:
         self._source, self._schema, self._add_noise, self._meter = source, schema, add_noise, meter
         self._reader = Encoding.of(schema).reader
-        self._rows_of = _rows_of_patients(source, schema.patient_key)
-        self._asked = 0
         #: N, public: distinct patient keys, before any row is dropped.
-        self.patients = (
-            sum(batch.num_rows for batch in source.batches()) if self._rows_of is None else len(self._rows_of)
-        )
+        self.patients, self._rows_of = count_patients(source, schema)
+        self._asked = 0
 
     def answer(self, question: Question, mu2: Fraction) -> Answer:
         """The exact sums that a question asks for, plus discrete Gaussian noise.
@@ -130,13 +128,3 @@ class Vault:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a vault holds records: it cannot be copied or serialised")
-
-
-def _rows_of_patients(source: Source, key: str | None) -> Counter[str] | None:
-    """Rows of each patient, by canonical key; None where a row is a patient."""
-    if key is None:
-        return None
-    rows: Counter[str] = Counter()
-    for batch in source.batches():
-        rows.update(patient for patient in patient_keys(batch.column(key)) if patient is not None)
-    return rows

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cohortmix.protocol.local.wording import count, listed
+from cohortmix.core.data.words import listed
+from cohortmix.protocol.local.wording import count
 from cohortmix.server.commands.cli import in_words
 from cohortmix.server.commands.status import Status
 from cohortmix.server.study import Study

@@ -19,11 +19,12 @@ from typing import Annotated
 import typer
 
 from cohortmix.core.data.table import InputError
+from cohortmix.core.data.words import listed
 from cohortmix.deploy.meeting.superlink import SuperLink
 from cohortmix.protocol.local.keyfile import read_key
 from cohortmix.protocol.local.progress import steps
 from cohortmix.protocol.local.terminal import Terminal, say
-from cohortmix.protocol.local.wording import count, listed
+from cohortmix.protocol.local.wording import count
 from cohortmix.protocol.signing import Key
 from cohortmix.server.commands.cli import KeyFile, StudyFolder, print_status
 from cohortmix.server.commands.outcome import EngineError, told_apart

@@ -27,8 +27,8 @@ from cohortmix.deploy.simulation.engines import Engine, run, silent
 from cohortmix.protocol.fields import Name
 from cohortmix.protocol.local import folder
 from cohortmix.protocol.messages import StudySpec
+from cohortmix.protocol.overlap import Overlap, sites_per_patient
 from cohortmix.server.app import Progress
-from cohortmix.server.budget import Overlap
 from cohortmix.server.commands.reduced import notice, require_a_mixture
 from cohortmix.server.publish.pool import draw
 from cohortmix.server.publish.publish import Figures, publish, require_free, summarise
@@ -152,7 +152,7 @@ def _check_overlap(table: pa.Table, names: NDArray[np.str_], schema: Schema, ove
     keys = patient_keys(table.column(schema.patient_key))
     sites = pd.DataFrame({"key": keys, "site": names}).dropna().groupby("key")["site"].nunique()
     most = int(sites.max()) if len(sites) else 0
-    if most > (1 if overlap == "disjoint" else overlap):
+    if most > sites_per_patient(overlap, most):
         raise InputError(
             f"patients have records at more sites than declared, which was {overlap!r}; "
             "pass --overlap with the most sites of one patient, or --overlap unknown"

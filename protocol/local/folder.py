@@ -1,6 +1,6 @@
 """A folder of results: written as a whole or not at all, and never over anything else.
 
-At every moment, a power cut included, what stands under its name is whole: the earlier folder, or the new one.
+Even after a power cut there is a complete folder under its name: the earlier one, or the new one.
 """
 
 from __future__ import annotations
@@ -13,40 +13,45 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cohortmix.core.data.table import InputError
+from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.storage.durable import sync_folder, sync_tree
 
-_HERE = -100  # AT_FDCWD: paths as they are given
+_HERE = -100  # AT_FDCWD: a relative path starts in the working directory
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 
 
 def require_free(out: Path, files: Collection[str]) -> None:
-    """Raise InputError unless `out` is new, empty, or holds an earlier result, of these `files` and no others.
+    """Raise InputError unless `out` is new, empty, or holds an earlier result.
 
-    Without `files` nothing is replaced.
+    Parameters
+    ----------
+    files : the names that a result has; a folder with any other file in it is no result. Without names, no result
+        is ever replaced.
     """
     if out.exists() and not out.is_dir():
-        raise InputError(f"{str(out)!r} is a file; give a folder")
+        raise InputError(f"{in_quotes(out)} is a file; give a folder")
     others = sorted({path.name for path in out.iterdir()} - set(files)) if out.exists() else []
     if others and not files:
         raise InputError(
-            f"{str(out)!r} holds files, such as {others[0]!r}, which stay as they are; give a new or empty folder"
+            f"{in_quotes(out)} holds files, such as {others[0]!r}, which stay as they are; give a new or empty "
+            "folder"
         )
     if others:
-        raise InputError(f"{str(out)!r} holds other files, such as {others[0]!r}; give a new or empty folder")
+        raise InputError(f"{in_quotes(out)} holds other files, such as {others[0]!r}; give a new or empty folder")
 
 
 @contextmanager
 def whole_folder(out: Path, files: Collection[str]) -> Iterator[Path]:
-    """A scratch folder beside `out`, which takes its place once everything is in it, durably.
+    """A scratch folder beside `out`, which takes its place, durably, when the context ends without an error.
 
-    An earlier result is exchanged for it in one step of the file system, and removed afterwards; a crash can leave
-    a hidden folder `.NAME-...` beside it, which may be removed.
+    An earlier result changes places with it in one step of the file system, and is removed afterwards. A crash can
+    leave a hidden folder `.NAME-...` beside `out`, which may be removed.
 
     Raises
     ------
     InputError
-        As `require_free`; if the folder cannot be written; or if the file system cannot exchange two folders in
-        one step, and there is an earlier result. Nothing is changed then.
+        As `require_free`; if the folder cannot be written; or if there is an earlier result, and the file system
+        cannot exchange two folders in one step. Nothing is changed then.
     """
     out = out.absolute()
     require_free(out, files)
@@ -63,16 +68,16 @@ def whole_folder(out: Path, files: Collection[str]) -> Iterator[Path]:
                 folder.rename(out)  # over nothing, or over an empty folder
             sync_folder(out.parent)
     except OSError as error:
-        raise InputError(f"cannot write {str(out)!r}: {error.strerror}") from None
+        raise InputError(f"cannot write {in_quotes(out)}: {error.strerror}") from None
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Let two folders change names, so that neither name is free in between; InputError where that cannot be."""
-    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # of Linux, with glibc 2.28 or musl 1.2.5
+    """Let two folders change names, so that neither name is free in between; InputError if that is impossible."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux with glibc 2.28 or musl 1.2.5
     if call is not None and call(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
         return
     reason = os.strerror(ctypes.get_errno()) if call is not None else "the system has no call for it"
     raise InputError(
-        f"{str(other)!r} holds an earlier result, and cannot be replaced in one step here ({reason}); give a new "
-        "folder"
+        f"{in_quotes(other)} holds an earlier result, and cannot be replaced in one step here ({reason}); give a "
+        "new folder"
     )

@@ -1,4 +1,4 @@
-"""Ctrl-C while a program is loading: the first seconds, in which nothing was done that could be left half done."""
+"""Ctrl-C during the seconds in which a program loads: nothing was done yet that could be left half done."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _SENTENCE = b"\ncohortmix: interrupted while it was loading; nothing was written
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """For imports alone: an interrupt meanwhile is one sentence and the exit status, at once.
+    """Around imports: an interrupt prints one sentence and ends the process at once.
 
-    It is no exception here. What numpy and others import in C prints a traceback for one, or goes on without it.
+    KeyboardInterrupt would not do: extension modules such as numpy's print a traceback for an exception while they
+    are imported, or drop it.
     """
     before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:  # whoever started this has other wishes, such as to ignore it
+    if before is not signal.default_int_handler:  # whoever started this program has set another, such as to ignore
         yield
         return
     signal.signal(signal.SIGINT, _stop)
@@ -32,7 +33,7 @@ def loading() -> Iterator[None]:
 
 
 def hold() -> None:
-    """Keep interrupts back, also through the start of the program that takes this one's place."""
+    """Keep interrupts back, also in the program that takes this one's place by exec."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 

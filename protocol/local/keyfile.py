@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 from cohortmix.core.data.table import InputError
+from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.local.textfile import plain_file
 from cohortmix.protocol.signing import Key
 
 _BYTES = 32
-_OTHERS = 0o077  # what group and others may do with a file
+_OTHERS = 0o077  # permissions of the group and of others
 
 
 def read_key(path: Path) -> Key:
@@ -24,10 +25,10 @@ def read_key(path: Path) -> Key:
     with plain_file(path, "the key") as file:
         mode, content = os.fstat(file.fileno()).st_mode, file.read(_BYTES + 1)
     if mode & _OTHERS:
-        raise InputError(f"the key {str(path)!r} is open to others; chmod 600 it")
+        raise InputError(f"the key {in_quotes(path)} is open to others; chmod 600 it")
     if len(content) != _BYTES:
-        came = f"{len(content)}" if len(content) < _BYTES else "more"
-        raise InputError(f"{str(path)!r} is no key: expected {_BYTES} bytes, got {came}")
+        length = f"{len(content)}" if len(content) < _BYTES else "more"
+        raise InputError(f"{in_quotes(path)} is no key: expected {_BYTES} bytes, got {length}")
     return Key.from_bytes(content)
 
 
@@ -37,7 +38,7 @@ def write_key(path: Path, key: Key) -> None:
     Raises
     ------
     InputError
-        If the file exists, for a key that is replaced is lost, or cannot be written.
+        If the file cannot be written, or exists: a key that is overwritten is lost.
     """
     try:
         with open(path, "xb", opener=_private) as file:
@@ -45,7 +46,7 @@ def write_key(path: Path, key: Key) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise InputError(f"cannot write the key {str(path)!r}: {error.strerror}") from None
+        raise InputError(f"cannot write the key {in_quotes(path)}: {error.strerror}") from None
 
 
 def _private(path: str, flags: int) -> int:

@@ -13,7 +13,7 @@ from cohortmix.protocol.local.terminal import Terminal, styled, visible
 
 @contextmanager
 def step(text: str, console: Terminal | None = None) -> Iterator[None]:
-    """Say that `text` is going on, and when it is done how long it took."""
+    """Print that `text` is going on, and at its end, on a terminal, how long it took."""
     console = console or Terminal(stderr=True)
     start = monotonic()
     if console.is_terminal:
@@ -27,13 +27,18 @@ def step(text: str, console: Terminal | None = None) -> Iterator[None]:
 
 @contextmanager
 def steps(console: Terminal | None = None) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield what work of several parts reports to, as report(part, done, total)."""
+    """Yield a function to which work in several parts reports its progress: report(part, done, total)."""
     console = console or Terminal(stderr=True)
     if not console.is_terminal:
         yield lambda part, done, total: console.print(f"{part}: {done} of {total}")
         return
-    look = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*look, console=console) as progress:
+    parts = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*parts, console=console) as progress:
         tasks = {}
 
         def report(part: str, done: int, total: int) -> None:

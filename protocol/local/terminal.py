@@ -16,8 +16,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-_JOINERS = "\u200c\u200d"  # format characters that words of some languages need
-_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, directions, lone surrogates, separators of lines
+_JOINERS = "\u200c\u200d"  # format characters that are part of words in some languages
+_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode: controls, formats, surrogates, line and paragraph separators
 
 
 def visible(text: str) -> str:
@@ -32,20 +32,20 @@ def visible(text: str) -> str:
 
 
 def printable() -> None:
-    """What standard output cannot encode is escaped from now on, as it is on standard error; for entry points."""
+    """From now on, escape what standard output cannot encode, as standard error does; for entry points."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
 
 
 class Terminal(Console):
-    """A console that takes every text as it stands; the arguments are those of rich's Console."""
+    """A console on which no text is markup; the arguments are those of rich's Console."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"soft_wrap": True, **options, "markup": False, "emoji": False, "highlight": False})
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Every text on the way to the screen comes by here, also from within tables and panels."""
+        """Every text on its way to the screen passes here, also from within tables and panels."""
         return super().render_str(
             visible(text), **{**options, "markup": False, "emoji": False, "highlight": False}
         )
@@ -57,21 +57,21 @@ def say(text: str, *, err: bool = False, style: str = "") -> None:
 
 
 def styled(text: str, style: str = "") -> Text:
-    """A text with a style of its own, where rich needs more than a string."""
+    """A text in one style, as rich takes it where a string will not do."""
     return Text(visible(text), style=style)
 
 
 def compact_table(header: Sequence[str] = (), *, left: Sequence[str] = (), **options: Any) -> Table:
     """A compact table; columns but the first, and those named in `left`, are aligned to the right."""
-    made = Table(**{"box": None, "pad_edge": False, "header_style": "bold", **options})
-    for at, name in enumerate(header):
-        justify: Any = "right" if at and name not in left else "left"
-        made.add_column(styled(name), justify=justify, overflow="fold")
-    return made
+    table = Table(**{"box": None, "pad_edge": False, "header_style": "bold", **options})
+    for position, name in enumerate(header):
+        justify: Any = "right" if position and name not in left else "left"
+        table.add_column(styled(name), justify=justify, overflow="fold")
+    return table
 
 
 def panel(content: RenderableType, title: str | None = None, **options: Any) -> Panel:
-    """A frame around something, with a title on its left."""
+    """A frame around `content`, with a title at its upper left."""
     return Panel(content, title=None if title is None else styled(title), title_align="left", **options)
 
 

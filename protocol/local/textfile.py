@@ -1,4 +1,4 @@
-"""Text that a person has written: read from a file, and what it says as the keys that it shall have."""
+"""Text files that people write: read, parsed as the keys that they should have, and written."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from typing import IO, Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.sentences import fault_sentences, yaml_sentence
 from cohortmix.core.data.table import InputError
 from cohortmix.core.data.typed_yaml import load_yaml
+from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.fields import HEX_64
 from cohortmix.protocol.names import NAME
 
 MOST_BYTES = 8 * 2**20
-"""Of a file that a person has written or was sent: a study of 1000 sites has a fiftieth of it."""
+"""Of a file that a person has written or was sent; a study of 1000 sites is a fiftieth of it."""
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -30,16 +32,22 @@ _SHAPES = {
 
 
 def read_text(path: Path, what: str, absent: str = "") -> str:
-    """The text of a file; InputError, which says `what` it is, if it cannot be read.
+    """The text of a file.
 
     Parameters
     ----------
-    absent : what to do where there is no such file.
+    what : what errors call the file.
+    absent : what a person should do where there is no such file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is longer than `MOST_BYTES`, or is not UTF-8.
     """
     try:
         return read_bytes(path, what, absent).decode("utf-8")
     except UnicodeDecodeError:
-        raise InputError(f"cannot read {what} {str(path)!r}: it is not UTF-8 text") from None
+        raise InputError(f"cannot read {what} {in_quotes(path)}: it is not UTF-8 text") from None
 
 
 def read_bytes(path: Path, what: str, absent: str = "", most: int = MOST_BYTES) -> bytes:
@@ -47,27 +55,49 @@ def read_bytes(path: Path, what: str, absent: str = "", most: int = MOST_BYTES) 
     with plain_file(path, what, absent) as file:
         content = file.read(most + 1)
     if len(content) > most:
-        raise InputError(f"cannot read {what} {str(path)!r}: it is longer than {most} bytes")
+        raise InputError(f"cannot read {what} {in_quotes(path)}: it is longer than {most} bytes")
     return content
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file; InputError if that is not possible."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {in_quotes(path)}: {error.strerror}") from None
+
+
+def read_schema(path: Path) -> Schema:
+    """The schema in a file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    SchemaError
+        If it is no schema.
+    """
+    return Schema.from_yaml(read_text(path, "the schema"))
 
 
 @contextmanager
 def plain_file(path: Path, what: str, absent: str = "") -> Iterator[IO[bytes]]:
-    """A file, open; errors as `read_text`, also for a device or a pipe, which might never end."""
+    """An open file; errors as `read_text`, also for a device or a pipe, which might never end."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe's writer is not waited for
+        # Not blocking: opening a pipe would wait for somebody who writes to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         cure = f"; {absent}" if absent and isinstance(error, FileNotFoundError) else ""
-        raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror}{cure}") from None
+        raise InputError(f"cannot read {what} {in_quotes(path)}: {error.strerror}{cure}") from None
     except ValueError:
-        raise InputError(f"cannot read {what} {str(path)!r}: no file can have this name") from None
+        raise InputError(f"cannot read {what} {in_quotes(path)}: no file can have this name") from None
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InputError(f"cannot read {what} {str(path)!r}: it is no plain file")
+            raise InputError(f"cannot read {what} {in_quotes(path)}: it is no plain file")
         with open(descriptor, "rb", closefd=False) as file:
             yield file
     except OSError as error:
-        raise InputError(f"cannot read {what} {str(path)!r}: {error.strerror}") from None
+        raise InputError(f"cannot read {what} {in_quotes(path)}: {error.strerror}") from None
     finally:
         os.close(descriptor)
 
@@ -79,8 +109,8 @@ def parse_file(text: str, model: type[T], what: str, context: Any = None) -> T:
 
     Parameters
     ----------
-    what : how errors call the file.
-    context : for the model's validators.
+    what : what errors call the file.
+    context : passed to the model's validators.
 
     Raises
     ------
@@ -96,10 +126,10 @@ def parse_file(text: str, model: type[T], what: str, context: Any = None) -> T:
 
 
 def faults_of(error: ValidationError, model: type[BaseModel]) -> str:
-    """As `sentences.fault_sentences`, with the names and keys of this protocol in words."""
+    """What is wrong with a file, as `sentences.fault_sentences`; names and keys of this protocol are described."""
     return fault_sentences(error, model, _SHAPES)
 
 
 def shown(text: str) -> str:
-    """A key of somebody's file, as it may stand in a sentence: short, and on one line."""
+    """A key from somebody's file as a sentence may show it: short, and on one line."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:60])

@@ -1,9 +1,15 @@
-"""Numbers and lists as a reader expects them in a sentence or a table."""
+"""How numbers and facts are written for a reader, in a sentence or a table, on a terminal or in a report.
+
+How names are written is in `core/data/words.py`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+
+from cohortmix.core.data.words import some
+from cohortmix.protocol.overlap import Overlap
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -29,59 +35,58 @@ def duration(seconds: int) -> str:
     return count(seconds, "second")
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names in a row.
+def overlap_in_words(overlap: Overlap) -> str:
+    """What a study declares about patients of several sites, as a statement.
 
-    >>> listed(["UK", "ITAL", "NORW"])
-    'UK, ITAL and NORW'
+    >>> overlap_in_words("disjoint"), overlap_in_words(2)
+    ('no patient has records at two sites', 'no patient has records at more than 2 sites')
     """
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def some(names: Sequence[str], most: int = 12) -> str:
-    """Names in a row; of many the first ones, and how many more there are.
-
-    >>> some(["UK", "ITAL", "NORW"]), some(["UK", "ITAL", "NORW"], most=2)
-    ('UK, ITAL and NORW', 'UK, ITAL and 1 more')
-    """
-    return listed(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most:,} more"
+    if overlap == "disjoint":
+        return "no patient has records at two sites"
+    if overlap == "unknown":
+        return "a patient can have records at every site"
+    return f"no patient has records at more than {count(overlap, 'site')}"
 
 
 def reduced(names: Sequence[str], sites: int) -> str:
-    """What it means that these of a study's sites are reduced to class centroids.
+    """What it means for the pooled records that some of a study's sites gave class centroids only.
+
+    Parameters
+    ----------
+    names : these sites.
+    sites : how many sites the study has.
 
     >>> reduced(["NORW"], 8).split(": ")[0]
     'Reduced to class centroids (1 of 8 sites)'
     """
-    known = (
-        "how often each value occurs in a class of the outcome, but not which values go together in one patient"
-    )
     others = (
-        "No site has told that, so the columns of the pooled records are related through the outcome alone."
+        "No site tells that, so the columns of the pooled records are related through the outcome alone."
         if len(names) == sites
         else "In the pooled records that is taken from the other sites."
     )
     return (
         f"Reduced to class centroids ({len(names)} of {count(sites, 'site')}): {some(names)}. There were too few "
-        f"patients for more at this budget, or round 2 was missed. Of such a site one knows {known}. {others}"
+        "patients for more at this budget, or round 2 was missed. Such a site tells how often each value occurs "
+        f"in each class of the outcome, but not which values go together in one patient. {others}"
     )
 
 
 def digits(value: float) -> str:
-    """Three significant digits, trailing zeros among them.
+    """Three significant digits, trailing zeros among them; from a thousand on, the whole number.
 
-    >>> digits(1.0), digits(0.26805), digits(123.4)
-    ('1.00', '0.268', '123')
+    >>> digits(0.26805), digits(1.0), digits(79.96), digits(999.6), digits(1234.5), digits(0.0)
+    ('0.268', '1.00', '80.0', '1,000', '1,234', '0')
     """
+    if not value or value >= 999.5:  # which would round to 1.00e+03
+        return f"{value:,.0f}"
     return f"{value:#.3g}".removesuffix(".")
 
 
 def percent(share: float, places: int = 1) -> str:
-    """A share of one as a percentage.
+    """A share of one as a percentage; a space that does not break keeps the sign with its number.
 
-    >>> percent(0.0843)
-    '8.4\\xa0%'
+    >>> percent(0.0843), percent(0.25, 0)
+    ('8.4\\xa0%', '25\\xa0%')
     """
     return f"{100 * share:.{places}f}\u00a0%"
 
@@ -93,6 +98,15 @@ def at_most(share: float) -> str:
     ('8.5\\xa0%', '5.0\\xa0%')
     """
     return f"{ceil(1000 * share - 1e-9) / 10:.1f}\u00a0%"
+
+
+def whole_percent(share: float) -> str:
+    """A share of one as a whole percentage, rounded down: all but one of many are not yet all of them.
+
+    >>> whole_percent(0.004), whole_percent(0.996), whole_percent(1.0)
+    ('under 1\\xa0%', '99\\xa0%', '100\\xa0%')
+    """
+    return f"{int(100 * share)}\u00a0%" if share >= 0.01 else "under 1\u00a0%"
 
 
 def power_of_ten(value: float) -> str:

@@ -1,1 +1,4 @@
-"""Journals that a crash cannot tear and a damage cannot change unseen; client and server keep theirs in them."""
+"""What is kept on disk: journals that show whether they were damaged, altered or set back, and durable files.
+
+May import `core.data` and `protocol`; the site's ledger, the server's store and `protocol.local` import it.
+"""

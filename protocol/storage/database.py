@@ -1,8 +1,9 @@
-"""One SQLite file: durable transactions, one writer at a time, across threads and processes, or one sentence.
+"""One SQLite file: durable transactions, one writer at a time across threads and processes, errors of one
+sentence.
 
-A damaged file can read as a good one: an index that disagrees with its table hides rows, and a trigger or a view
-that was slipped in acts in the name of this program. So the file is checked as a whole when it opens, and that its
-schema is ours, at the start of each transaction too.
+A damaged file can read like a good one: an index that disagrees with its table hides rows, and a trigger or view
+that somebody put in acts in the name of this program. So the whole file is checked when it opens. That it holds
+our tables and nothing else is checked again at the start of each transaction.
 """
 
 from __future__ import annotations
@@ -14,24 +15,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.storage.durable import sync_folder
 
-_PATIENCE_SECONDS = 60.0  # for another process's transaction; they are all short
+_PATIENCE_SECONDS = 60.0  # that a transaction waits for another process's; all of them are short
 _PRAGMAS = ("cell_size_check=ON", "trusted_schema=OFF", "journal_mode=WAL", "synchronous=FULL")
 _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name"
-_LONGEST_REASON = 120
+_LONGEST_REASON = 120  # characters of SQLite's message that are shown
 
 
 class Words(NamedTuple):
-    """How errors speak of a file that is kept.
+    """How errors about a kept file are worded.
 
     Attributes
     ----------
-    name : what it is, such as "the ledger".
+    name : what the file is called, such as "the ledger".
     newest : what to do where it is not the newest, or not as it was written.
-    renew : what to do where its high-water mark alone is lost.
-    error : raised where it cannot be used.
-    history_error : the kind of error for one that is not the one kept here last, or not as it was written.
+    renew : what to do where only its high-water mark is lost.
+    error : the exception for a file that cannot be used.
+    history_error : the exception for a file that is not the one kept here last, or not as it was written.
     """
 
     name: str
@@ -46,8 +48,8 @@ class Database:
 
     Parameters
     ----------
-    path : the file, readable by its owner only when it is made here; ":memory:" for none.
-    tables : SQL that creates what is not there yet; nothing else may be there.
+    path : the file; one that is made here is readable by its owner only. ":memory:" for none.
+    tables : SQL that creates the tables where they are not there yet; the file may hold nothing else.
 
     Raises
     ------
@@ -67,7 +69,7 @@ class Database:
         except (OSError, sqlite3.Error) as error:
             raise self._fault("open", error) from None
         try:
-            with self._told("read"):
+            with self._worded("read"):
                 for pragma in _PRAGMAS:
                     self._connection.execute(f"PRAGMA {pragma}")
                 if not self._connection.execute(_SCHEMA).fetchall():
@@ -80,8 +82,8 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything or nothing; IMMEDIATE, so that what was read first still holds at the commit."""
-        with self._lock, self._told("write"), self._connection:
+        """All of it is written, or nothing; IMMEDIATE, so that what was read in it still holds at the commit."""
+        with self._lock, self._worded("write"), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._require_tables()
             yield
@@ -89,7 +91,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Keep the other threads of this process out while something is read."""
-        with self._lock, self._told("read"):
+        with self._lock, self._worded("read"):
             yield
 
     @property
@@ -101,7 +103,7 @@ class Database:
         """Run one statement, inside a transaction."""
         self._connection.execute(sql, values)
 
-    def each(self, sql: str, *values: str | int) -> Iterator[tuple[Any, ...]]:
+    def select(self, sql: str, *values: str | int) -> Iterator[tuple[Any, ...]]:
         """The rows of one SELECT, one at a time; for use inside `reading` or a transaction."""
         yield from self._connection.execute(sql, values)
 
@@ -110,23 +112,24 @@ class Database:
         self._connection.close()
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def _worded(self, what: str) -> Iterator[None]:
+        """Raise SQLite's errors in our words; SQLite also decodes damaged bytes for its own."""
         try:
             yield
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's own words can quote damaged bytes
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._fault(what, error) from None
 
     def _fault(self, what: str, error: OSError | sqlite3.Error | UnicodeDecodeError) -> Exception:
         reason = error.strerror if isinstance(error, OSError) else _reason(error)
         cure = "" if isinstance(error, OSError | sqlite3.OperationalError) else f"; {self._words.newest}"
-        return self._words.error(f"cannot {what} {self._words.name} {str(self._path)!r}: {reason}{cure}")
+        return self._words.error(f"cannot {what} {self._words.name} {in_quotes(self._path)}: {reason}{cure}")
 
     def _require_whole(self) -> None:
-        """Table, indexes and free pages agree, and there is nothing but what belongs there."""
+        """Raise unless table, indexes and free pages agree, and nothing else is in the file."""
         with self.reading():
             self._require_tables()
-            ((found,),) = self._connection.execute("PRAGMA integrity_check(1)")
-        if found != "ok":
+            ((verdict,),) = self._connection.execute("PRAGMA integrity_check(1)")
+        if verdict != "ok":
             raise self._altered("its pages contradict each other")
 
     def _require_tables(self) -> None:
@@ -135,12 +138,12 @@ class Database:
 
     def _altered(self, what: str) -> Exception:
         return self._words.history_error(
-            f"{self._words.name} {str(self._path)!r} is damaged: {what}; {self._words.newest}"
+            f"{self._words.name} {in_quotes(self._path)} is damaged: {what}; {self._words.newest}"
         )
 
 
 def _schema(tables: str) -> list[tuple[Any, ...]]:
-    """What SQLite's own table of tables holds once `tables` has run."""
+    """What SQLite's list of tables holds once `tables` has run."""
     fresh = sqlite3.connect(":memory:")
     try:
         fresh.executescript(tables)
@@ -150,5 +153,5 @@ def _schema(tables: str) -> list[tuple[Any, ...]]:
 
 
 def _reason(error: sqlite3.Error | UnicodeDecodeError) -> str:
-    """SQLite's words on one line; a damaged file can put any byte of its own into them."""
+    """SQLite's message on one line; a damaged file can put any byte into it."""
     return "".join(letter for letter in str(error) if letter.isprintable())[:_LONGEST_REASON]

@@ -1,4 +1,4 @@
-"""Small files that survive a power cut: what was there before, or the whole of what was written."""
+"""Small files that survive a power cut: afterwards there is the old content or the new one, each as a whole."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PRIVATE, SHOWN = 0o600, 0o644
-"""Modes of a file: its owner's alone, or for others to read (less the umask)."""
+"""Modes of a file: for its owner alone, or readable by others (less the umask)."""
 
 
 def replace_file(path: Path, data: bytes, mode: int = PRIVATE) -> None:
     """Make `data` the content of a file; durable, with its name, when this returns.
 
-    One writer at a time: two would share the scratch file (`locked`, or a database's write lock).
+    The caller lets one writer in at a time, by `locked` or a database's write lock: two would share the scratch
+    file.
     """
     scratch = path.with_name(f".{path.name}.new")
     scratch.unlink(missing_ok=True)
@@ -33,7 +34,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Make a folder durable with everything in it: files, then the names of the folders that hold them."""
+    """Make a folder durable with everything in it: in each folder its files first, and then their names."""
     for path, _, files in os.walk(folder, topdown=False):
         for name in files:
             _sync(Path(path, name), os.O_RDONLY)
@@ -50,7 +51,7 @@ def _sync(path: Path, flags: int) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out that lock the same folder; the lock goes with the process that holds it."""
+    """Hold the lock of a folder, and wait for whoever holds it; a process that dies releases it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,11 +1,11 @@
 """A journal: steps that are only ever added, each chained by a hash to the one before.
 
 Every durable step is one row, and a row is never changed. The hash of a row covers all of it and the hash of the
-row before, so that whoever edits, removes or inserts one has to write every later one anew; that the last hash is
-still the one that was written here, the high-water mark says (`mark.py`).
+row before, so that whoever edits, removes or inserts a row has to write every later one anew. The high-water mark
+(`mark.py`) shows whether the last hash is still the one that was written here.
 
-What is decided is decided on the verified chain, which is held in memory, and never on what an index of the file
-says: a damaged index hides rows. A row counts once it was read back from the file, as the next link of the chain.
+Decisions are made on the verified chain, which is held in memory, and never on what an index of the file says: a
+damaged index hides rows. A row counts only once it was read back from the file as the next link of the chain.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ CREATE TABLE IF NOT EXISTS steps (  -- added one by one, never changed
 _COLUMNS = "number, kind, study, id, part, content, hash"
 _TYPES = (int, str, str, str, int, bytes, str)
 SMALL = 4096
-"""Bytes of content that stay in memory; releases are read again from the file, and checked again."""
+"""Most bytes of content that stay in memory; a larger step, such as a release, is read and checked again."""
 
 
 class Step(NamedTuple):
-    """One row: what happened (`kind`), for which request of which study, to which `part` of it."""
+    """One row: what happened (`kind`), to which request (`id`) of which study, and to which `part` of it."""
 
     number: int
     kind: str
@@ -47,17 +47,17 @@ class Step(NamedTuple):
     hash: str
 
     def hash_after(self, previous: str) -> str:
-        """The hash that this step has where it follows the step of hash `previous`."""
+        """The hash of this step if it follows the step of hash `previous`."""
         content = hashlib.sha256(self.content).hexdigest()
         return sha256([previous, self.number, self.kind, self.study, self.id, self.part, content])
 
     def follows(self, place: Place) -> bool:
-        """Whether this is a whole row, and the next one after `place`; a damaged row can hold any value."""
+        """Whether this is a sound row, and the next one after `place`; a damaged row can hold any value."""
         if tuple(map(type, self)) != _TYPES or self.number != place.steps + 1:
             return False
         try:
             return self.hash == self.hash_after(place.hash)
-        except ValueError:  # no step that was ever written has such a part
+        except ValueError:  # a value that cannot be hashed, so that no step was ever written with it
             return False
 
 
@@ -67,11 +67,11 @@ class Journal:
     Parameters
     ----------
     path : the file; ":memory:" for none.
-    words : how errors speak of it.
+    words : how errors about it are worded.
     mark : the file of the mark; None where nobody could set the journal back, as in a simulation.
     renew : write a lost mark anew, on the word of whoever opens the journal.
-    several : whether one transaction may add several steps; the mark can then be as far behind. It may not where
-        a mark that was set back must be noticed.
+    several : whether one transaction may add several steps. A crash can then leave the mark any number of steps
+        behind, so that a mark which was set back is not noticed.
 
     Raises
     ------
@@ -96,7 +96,7 @@ class Journal:
         self._numbers: dict[tuple[str, ...], list[int]] = defaultdict(list)  # by kind; and study; and id
         self._keys: set[tuple[str, str, str, int]] = set()
         self._large: set[int] = set()
-        self._added: list[Step] = []  # in the transaction that is open
+        self._added: list[Step] = []  # by the transaction that is open
         try:
             with self._database.transaction():
                 self._catch_up()
@@ -113,10 +113,10 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """For one `append`, and the reads that decide on it: durable, then marked, when this ends.
+        """For one `append` and the reads that decide on it: durable, and then marked, at the end of the context.
 
-        Both transactions hold the database's write lock, so marks follow steps in order, whoever makes them.
-        Inside another one of this journal it is a part of that.
+        The mark is written in a second transaction, since each holds the database's write lock: so marks follow
+        steps in their order, whichever process writes them. A transaction inside another is a part of that one.
         """
         with self._database.reading():
             if self._database.writing:
@@ -134,12 +134,13 @@ class Journal:
                 self._follow()
 
     def append(self, kind: str, study: str, id: str, part: int, content: bytes) -> None:
-        """Add a step, inside a transaction; the same kind, study, id and part are there once.
+        """Add a step, inside a transaction; kind, study, id and part together are unique.
 
         Raises
         ------
         words.error
-            If that step is there, or does not read back from the file as it was written; nothing is changed then.
+            If there is such a step, or it does not read back from the file as it was written; nothing is changed
+            then.
         """
         if (kind, study, id, part) in self._keys or (self._added and not self._several):
             raise self.words.error(f"{self.words.name} has this step already: {kind}, part {part}")
@@ -182,7 +183,7 @@ class Journal:
         return self._steps[number - 1].hash if number else GENESIS
 
     def altered(self, number: int) -> Exception:
-        """What to raise for a step that is not the one that was written, or that says nothing that can be read."""
+        """What to raise for a step that is not the one that was written, or whose content cannot be read."""
         words = self.words
         return words.history_error(
             f"{words.name} was altered: step {number} is not the one that was written; {words.newest}"
@@ -194,21 +195,21 @@ class Journal:
 
     @contextmanager
     def _newest(self) -> Iterator[None]:
-        """For reads: with the steps that others have added, but not with one that is not yet committed."""
+        """Around reads: with the steps that others have added meanwhile, but none that is not yet committed."""
         with self._database.reading():
             if not self._database.writing:
                 self._catch_up()
             yield
 
     def _catch_up(self) -> None:
-        """Take in what was added since, row by row in the order of the table itself."""
+        """Take in the steps that were added since, row by row in the order of the table itself."""
         place = self._place
-        if place.steps and [row[0] for row in self._found("hash", "number = ?", place.steps)] != [place.hash]:
+        if place.steps and [row[0] for row in self._select("hash", "number = ?", place.steps)] != [place.hash]:
             raise self.words.history_error(
                 f"{self.words.name} was set back, or altered, while it was open; {self.words.newest}"
             )
-        first = place.steps or -(2**63)  # at the opening whatever is there, in front of the first one too
-        for row in self._found(_COLUMNS, "number > ? ORDER BY number", first):
+        first = place.steps or -(2**63)  # at the opening every row, also one of a number that no step has
+        for row in self._select(_COLUMNS, "number > ? ORDER BY number", first):
             self._take(Step(*row))
 
     def _take(self, step: Step) -> None:
@@ -224,22 +225,22 @@ class Journal:
         self._steps.append(step)
 
     def _whole(self, number: int) -> Step:
-        """A step with its content, which is that of its hash."""
+        """A step with its content, which is read again from the file and checked if it is large."""
         step = self._steps[number - 1]
         if number not in self._large:
             return step
-        found, before = self._read(number), Place(number - 1, self.hash_of(number - 1))
-        if found is None or found.hash != step.hash or not found.follows(before):
+        row, before = self._read(number), Place(number - 1, self.hash_of(number - 1))
+        if row is None or row.hash != step.hash or not row.follows(before):
             raise self.altered(number)
-        return found
+        return row
 
     def _read(self, number: int) -> Step | None:
-        rows = list(self._found(_COLUMNS, "number = ?", number))
+        rows = list(self._select(_COLUMNS, "number = ?", number))
         return Step(*rows[0]) if len(rows) == 1 else None
 
-    def _found(self, columns: str, where: str, number: int) -> Iterator[tuple[Any, ...]]:
-        """Found by their number, which is where they are in the table, and by no index."""
-        return self._database.each(f"SELECT {columns} FROM steps NOT INDEXED WHERE {where}", number)
+    def _select(self, columns: str, where: str, number: int) -> Iterator[tuple[Any, ...]]:
+        """Rows by their number, which is the key of the table itself: no index is asked."""
+        return self._database.select(f"SELECT {columns} FROM steps NOT INDEXED WHERE {where}", number)
 
     def _follow(self) -> None:
         if self._mark is not None:

@@ -1,12 +1,12 @@
 """The high-water mark: how far a journal has come, written down outside of it.
 
-A journal that is set back has forgotten what it had decided: a ledger un-spends a budget. No database can notice
-that by itself, since the old file is a good file; so the number of its steps and the hash of the last one also
-stand in a small file elsewhere, best on other storage. After each step the order is: database commit, mark, and
-only then what depends on the step.
+A journal that is set back to an older state has forgotten later decisions: a ledger would have its budget back. No
+database can notice that by itself, since the old file is a sound file. So the number of its steps and the hash of
+the last one are also kept in a small file elsewhere, best on other storage. After each step the order is: database
+commit, mark, and only then whatever depends on the step.
 
-Whoever can put back an old journal *and* its old mark cannot be noticed here. Of a ledger it shows outside: the
-receipts that follow have a predecessor which other receipts had before (`cohortmix verify`: "fork").
+Whoever puts back an old journal *and* its old mark is not noticed here. For a ledger it shows outside: the next
+receipt names a predecessor that another receipt has named before (`cohortmix verify` reports a "fork").
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from pydantic import Field, ValidationError
 
+from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Hash, Wire
 from cohortmix.protocol.storage.database import Words
@@ -42,23 +43,23 @@ class Mark:
 
     Parameters
     ----------
-    file, words : where it is, and how errors speak of the journal.
-    most_ahead : by how many steps a crash between a commit and its mark can leave the journal ahead of it; None
-        for any number.
+    file, words : where the mark is, and how errors about the journal are worded.
+    most_ahead : how many steps the journal may be ahead of its mark, after a crash between a commit and its mark;
+        None for any number.
     """
 
     def __init__(self, file: Path, words: Words, most_ahead: int | None = 1) -> None:
         self._file, self._words, self._most_ahead = file, words, most_ahead
 
     def follow(self, place: Place, hash_of: Callable[[int], str]) -> None:
-        """Move on to `place`, where the journal stands; call it while nobody else can add a step.
+        """Move the mark to `place`, where the journal stands; call it while nobody else can add a step.
 
-        Equal places are the rule. A journal that is `most_ahead` steps ahead, or less, stopped between its commit
-        and its mark. Any other difference is refused.
+        Usually they are equal. A journal that is ahead by at most `most_ahead` steps stopped between a commit and
+        its mark. Any other difference is refused.
 
         Parameters
         ----------
-        hash_of : the hash of each of the journal's steps by its number, and what comes before the first at 0.
+        hash_of : the hash of a step of the journal by its number; GENESIS for 0.
 
         Raises
         ------
@@ -72,27 +73,27 @@ class Mark:
         mark = self._read(words.renew if place.steps else f"and {words.name} is empty: {words.newest}")
         if mark is None and place.steps:
             raise words.history_error(
-                f"{words.name} has {place.steps} steps and its high-water mark {str(self._file)!r} is not there; "
-                f"mount its storage; {words.renew}"
+                f"{words.name} has {place.steps} steps and its high-water mark {in_quotes(self._file)} is not "
+                f"there; mount its storage; {words.renew}"
             )
         if mark is not None:
             self._require_history(mark, place, hash_of)
             if self._most_ahead is not None and place.steps > mark.steps + self._most_ahead:
                 raise words.history_error(
                     f"the high-water mark was set back: it says {mark.steps} steps, {words.name} has "
-                    f"{place.steps}; put the newest {str(self._file)!r} back; {words.renew}"
+                    f"{place.steps}; put the newest {in_quotes(self._file)} back; {words.renew}"
                 )
         if mark != place:
             self._write(place)
 
     def renew(self, place: Place, hash_of: Callable[[int], str]) -> None:
-        """Write a mark that is lost, damaged or too old anew, on the word of whoever calls that `place` is newest.
+        """Write a lost, damaged or outdated mark anew, on the caller's word that `place` is the newest.
 
         Raises
         ------
         words.history_error
-            If there is a mark which shows that it is not, or `place` is that of an empty journal: only a lost one
-            is empty where there was something to mark.
+            If there is a mark which shows that it is not; or if the journal is empty, since where there was a mark
+            an empty journal is a lost one.
         """
         try:
             mark = self._read(self._words.renew)
@@ -120,18 +121,18 @@ class Mark:
             )
 
     def _read(self, cure: str) -> Place | None:
-        """The mark, None if there is no file; `cure` is what a person should do about a damaged one."""
+        """The mark, None if there is no file; `cure` is what a person should do about a damaged mark."""
         try:
             content = _Content.model_validate_json(self._file.read_bytes())
         except FileNotFoundError:
             return None
         except OSError as error:
             raise self._words.error(
-                f"cannot read the high-water mark {str(self._file)!r}: {error.strerror}; check its storage"
+                f"cannot read the high-water mark {in_quotes(self._file)}: {error.strerror}; check its storage"
             ) from None
         except ValidationError:
             raise self._words.history_error(
-                f"the high-water mark {str(self._file)!r} is damaged; {cure}"
+                f"the high-water mark {in_quotes(self._file)} is damaged; {cure}"
             ) from None
         return Place(content.steps, content.hash)
 
@@ -140,5 +141,5 @@ class Mark:
             replace_file(self._file, canonical(_Content(steps=place.steps, hash=place.hash).plain()))
         except OSError as error:
             raise self._words.error(
-                f"cannot write the high-water mark {str(self._file)!r}: {error.strerror}; check its storage"
+                f"cannot write the high-water mark {in_quotes(self._file)}: {error.strerror}; check its storage"
             ) from None

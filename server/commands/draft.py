@@ -33,12 +33,12 @@ from cohortmix.core.data.table import InputError
 from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget, ResolvedBudget
 from cohortmix.protocol.fields import Exact, Ratio, TypedName, decimal_down, exact
-from cohortmix.protocol.local.textfile import faults_of, parse_file, read_text
+from cohortmix.protocol.local.textfile import faults_of, parse_file, read_schema, read_text
 from cohortmix.protocol.messages import Description, MessageError, SiteEntry, StudySpec, decode
 from cohortmix.protocol.names import confusable
+from cohortmix.protocol.overlap import Overlap, read_overlap
 from cohortmix.protocol.receipts import EPSILON_PLACES, Total
 from cohortmix.protocol.study import LONGEST_DEADLINE, MOST_SITES
-from cohortmix.server.budget import Overlap
 from cohortmix.server.commands.reduced import require_a_mixture
 
 MU_PLACES = 9
@@ -58,14 +58,6 @@ def _duration(text: object) -> int:
     return seconds
 
 
-def _overlap(text: object) -> object:
-    if text in ("disjoint", "unknown"):
-        return text
-    if not re.fullmatch(r"[1-9]\d{0,3}", str(text), re.ASCII):
-        raise ValueError(f"expected disjoint, unknown, or a whole number above zero, got {str(text)[:40]!r}")
-    return int(str(text))
-
-
 def _share(text: object) -> object:
     return Fraction(str(text)) if re.fullmatch(r"0?\.\d{1,9}", str(text), re.ASCII) else text
 
@@ -80,7 +72,7 @@ class StudyFile(BaseModel):
     epsilon: float | None = None
     mu: float | None = None
     delta: float | None = None
-    overlap: Annotated[Overlap, BeforeValidator(_overlap)]
+    overlap: Annotated[Overlap, BeforeValidator(read_overlap)]
     min_sites: int
     deadline: Annotated[int, BeforeValidator(_duration)]
     sites: tuple[Path, ...] = Field(min_length=1, max_length=MOST_SITES)
@@ -102,7 +94,7 @@ def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, S
         If the schema is none, or a line of it is not confirmed.
     """
     file = _read(path)
-    schema = Schema.from_yaml(read_text(path.parent / file.schema_file, "the schema"))
+    schema = read_schema(path.parent / file.schema_file)
     schema.require_confirmed()
     budget = _budget(file, path)
     sites = tuple(_entry(path.parent / description, schema) for description in file.sites)

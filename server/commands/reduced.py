@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.words import listed
 from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.reduced import DegradedError, remedies
 from cohortmix.core.steps.plan import Plan
-from cohortmix.protocol.local.wording import listed
 from cohortmix.protocol.messages import SiteEntry, StudySpec
 
 

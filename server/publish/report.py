@@ -10,8 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.words import some
 from cohortmix.core.privacy.gdp import advantage, detection_rate, epsilon_of_discrete
-from cohortmix.protocol.local.wording import at_most, count, digits, percent, power_of_ten, reduced, some
+from cohortmix.protocol.local.wording import (
+    at_most,
+    count,
+    digits,
+    overlap_in_words,
+    percent,
+    power_of_ten,
+    reduced,
+)
 from cohortmix.server.publish.dictionary import dictionary
 from cohortmix.server.publish.gains import compared, shown_gain
 from cohortmix.server.publish.html import Html, element, join
@@ -167,7 +176,7 @@ def _risk(summary: Mapping[str, Any], kappa: float) -> Html:
     mu, worst = whole["mu"], whole["mu_worst"]
     of_all = epsilon_of_discrete(worst, whole["delta"], kappa)
     cases = (
-        (f"As declared: {_overlap(summary['study']['overlap'])}", mu, whole["epsilon"]),
+        (f"As declared: {overlap_in_words(summary['study']['overlap'])}", mu, whole["epsilon"]),
         ("At worst: every patient has records at every site", worst, of_all),
     )
     rows = [
@@ -282,14 +291,6 @@ def _figure(plot: Html, caption: str) -> Html:
 
 def _patients(summary: Mapping[str, Any]) -> int:
     return sum(site["n"] for site in summary["sites"])
-
-
-def _overlap(overlap: str | int) -> str:
-    if overlap == "disjoint":
-        return "no patient has records at two sites"
-    if overlap == "unknown":
-        return "a patient can have records at every site"
-    return f"no patient has records at more than {count(int(overlap), 'site')}"
 
 
 def _auc(figure: float | None) -> str:

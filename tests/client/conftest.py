@@ -28,13 +28,13 @@ def _program(name: str) -> Path | None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """URL of an empty database that listens on a unix socket alone; gone at the end."""
+    """URL of an empty database, reached over a unix socket only; it is removed at the end."""
     pytest.importorskip("psycopg", reason="the driver psycopg is not installed")
     initdb, control = _program("initdb"), _program("pg_ctl")
     if initdb is None or control is None:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
-    folder = Path(tempfile.mkdtemp(prefix="pg"))  # a short path: a socket's is limited
+    user = "postgres" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
+    folder = Path(tempfile.mkdtemp(prefix="pg"))  # not pytest's folder: a socket's path must be short
     if user is not None:
         shutil.chown(folder, user, user)
     as_user = {"user": user, "group": user, "extra_groups": []} if user is not None else {}
@@ -56,22 +56,22 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def daemons() -> Iterator[Daemons]:
-    """Where daemons come from."""
+    """What starts daemons."""
     program = Daemons()
     yield program
     program.close()
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> Callable[..., Hospital]:
-    """Founds hospitals."""
-    return lambda name="hospital", *given, **named: Hospital.found(tmp_path / name, *given, **named)
+def new_hospital(tmp_path: Path) -> Callable[..., Hospital]:
+    """Makes new hospitals."""
+    return lambda name="hospital", *given, **named: Hospital.new(tmp_path / name, *given, **named)
 
 
 @pytest.fixture
-def hospital(found: Callable[..., Hospital]) -> Hospital:
+def hospital(new_hospital: Callable[..., Hospital]) -> Hospital:
     """One hospital with its default table."""
-    return found()
+    return new_hospital()
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +88,7 @@ def schema_text() -> str:
 
 @pytest.fixture
 def desk(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """The desk of its steward."""
+    """The desk of the hospital's steward."""
     monkeypatch.setenv("COLUMNS", "100")
     return Desk(hospital)
 
@@ -109,7 +109,7 @@ def ledger(path: Path) -> Iterator[Ledger]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a table, another one of the same law, and their schema."""
+    """A working folder with a table, another table from the same distribution, and their schema."""
     commands.cohort().to_csv(tmp_path / "t.csv", index=False)
     commands.cohort(seed=1).to_parquet(tmp_path / "other.parquet")
     (tmp_path / "s.yaml").write_text(commands.SCHEMA)

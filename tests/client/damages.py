@@ -1,6 +1,7 @@
 """Random damage to the files of a journal: what a bad disk, a bad copy or a careless restore leaves.
 
-One campaign, one seed: `COHORTMIX_DAMAGES` says how many (a few hundred by default; 10,000 take some minutes).
+`COHORTMIX_DAMAGES` says how many damages a campaign makes (a few hundred by default; 10,000 take some minutes).
+Each campaign has one seed.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class Files:
 
     def __init__(self, now: Path, before: list[Path]) -> None:
         self._now = {file.name: file.read_bytes() for file in now.iterdir() if file.stat().st_size}
-        # The index of the log is memory of open processes, made anew by the first: one that is cut off ends them.
+        # The log's index is memory that open processes share, and the first of them makes it anew. A process that
+        # has it open would crash if it were cut off.
         self.names = sorted(name for name in self._now if not name.endswith("-shm"))
         self._before = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in before]
 
@@ -154,7 +156,7 @@ def campaign(
 
 
 def _overwrite(path: Path, content: bytes) -> None:
-    """In place: whoever has the file open sees it."""
+    """Overwrite in place: whoever has the file open sees the change."""
     with path.open("r+b") as file:
         file.write(content)
         file.truncate()

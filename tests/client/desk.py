@@ -33,7 +33,7 @@ class Desk:
         steward.approve(self.receive(study, by), str(study.mu) if max_mu is None else max_mu, self.file)
 
     def approvals(self) -> list[str]:
-        return [each.study for each in Policy.load(self.hospital.config.policy_file).approvals]
+        return [approval.study for approval in Policy.load(self.hospital.config.policy_file).approvals]
 
     def spent(self) -> Fraction:
         ledger = self.hospital.ledger()

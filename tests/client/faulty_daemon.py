@@ -19,7 +19,7 @@ from typing import Any
 
 import opendp.prelude  # noqa: F401 (once, here, and not in each daemon at its first draw)
 
-from cohortmix.client.ledger import day, ledger, reservation
+from cohortmix.client.ledger import day, history, ledger, reservation
 from cohortmix.client.site import daemon, site
 from cohortmix.core.privacy import noise
 from cohortmix.core.steps import approximate, pipeline, plan
@@ -50,7 +50,7 @@ def stop_after(call: Callable[..., Any], *given: Any, **named: Any) -> Any:
 
 
 def full_disk(call: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    """No file may grow while this lasts, once; SQLite and `write` then fail as on a full disk."""
+    """Once, let no file grow while the context is open: SQLite and `write` then fail as on a full disk."""
     global disk_is_full
     if not disk_is_full:
         return call(*given, **named)
@@ -114,7 +114,7 @@ def with_clock(days: int) -> None:
         return answer(*given)
 
     site.Site.answer = answered  # type: ignore[method-assign]
-    ledger.today = lambda: real() + timedelta(days=jump)  # type: ignore[attr-defined]
+    history.today = lambda: real() + timedelta(days=jump)  # type: ignore[attr-defined]
 
 
 def log_draws(log: str) -> None:

@@ -76,21 +76,21 @@ class Hospital:
     folder: Path
 
     @classmethod
-    def found(cls, folder: Path, cap_mu: str = "5", rows: int = PATIENTS, seed: int = 0, **settings: Any) -> Self:
+    def new(cls, folder: Path, cap_mu: str = "5", rows: int = PATIENTS, seed: int = 0, **settings: Any) -> Self:
         """A new site that has checked its table; replies leave every hundredth of a second."""
         folder.mkdir(parents=True)
         records(rows, seed).to_parquet(folder / "records.parquet")
         (folder / "records.parquet").chmod(0o600)
         (folder / "schema.yaml").write_text(SCHEMA)
-        here = cls(folder)
+        hospital = cls(folder)
         service.init(
-            *(here.site, "A", str(folder / "records.parquet"), folder / "schema.yaml", cap_mu),
+            *(hospital.site, "A", str(folder / "records.parquet"), folder / "schema.yaml", cap_mu),
             coordinator=[COORDINATOR.public_hex],
         )
-        plain = yaml.safe_load((here.site / "site.yaml").read_text())
-        (here.site / "site.yaml").write_text(yaml.safe_dump(plain | {"interval_seconds": 0.01} | settings))
-        service.check(here.site / "site.yaml")
-        return here
+        written = yaml.safe_load((hospital.site / "site.yaml").read_text())
+        (hospital.site / "site.yaml").write_text(yaml.safe_dump(written | {"interval_seconds": 0.01} | settings))
+        service.check(hospital.site / "site.yaml")
+        return hospital
 
     @property
     def site(self) -> Path:
@@ -104,7 +104,7 @@ class Hospital:
 
     @property
     def connection(self) -> SocketConnection:
-        """The relay's way in."""
+        """The relay's connection to the daemon."""
         return SocketConnection(self.config.socket)
 
     @property
@@ -133,12 +133,12 @@ class Hospital:
         return StudySpec(**values | changes)
 
     def approve(self, *studies: StudySpec) -> None:
-        """The steward's yes."""
+        """Approve a study, as the steward."""
         for study in studies:
             Policy.update(self.config.policy_file, lambda policy, study=study: policy.approve(study))
 
     def approved(self, name: str, mu: str = "0.1", **changes: Any) -> StudySpec:
-        """A study with the steward's yes."""
+        """A study that the steward has approved."""
         study = self.study(name, mu, **changes)
         self.approve(study)
         return study
@@ -147,8 +147,8 @@ class Hospital:
     def request(study: StudySpec, round: int = 1, common: Common | None = None) -> bytes:
         """The coordinator's request for a round."""
         id = request_id(study.hash, study.sites[0].name, round)
-        asked = Request(study=sign_study(COORDINATOR, study), round=round, request_id=id, common=common)
-        return encode(sign_request(COORDINATOR, asked))
+        message = Request(study=sign_study(COORDINATOR, study), round=round, request_id=id, common=common)
+        return encode(sign_request(COORDINATOR, message))
 
     def common(self, study: StudySpec, first: bytes) -> Common:
         """What the coordinator sends in round 2 after the only site's release of round 1."""
@@ -159,7 +159,7 @@ class Hospital:
         return Common.of(pipeline.common([plan], [message.release.answer.to_core()]))
 
     def steps(self) -> list[tuple[Any, ...]]:
-        """The ledger's journal as it stands on disk, read by nobody's code but SQLite's."""
+        """The ledger's journal as it is on disk, read by SQLite alone."""
         database = sqlite3.connect(self.config.ledger_file)
         try:
             return database.execute("SELECT kind, study, id, part, content FROM steps ORDER BY number").fetchall()
@@ -222,7 +222,7 @@ class Daemons:
 
     @contextmanager
     def serving(self, hospital: Hospital, fault: dict[str, Any] | None = None) -> Iterator[SocketConnection]:
-        """A daemon for as long as this lasts."""
+        """A daemon while the context is open."""
         process = self.start(hospital, fault)
         try:
             yield hospital.connection
@@ -230,7 +230,7 @@ class Daemons:
             self.stop(process)
 
     def close(self) -> None:
-        """End the program; the daemons are gone by then."""
+        """End the program; its daemons have ended before."""
         assert self._program.stdin is not None
         assert self._program.stdout is not None
         self._program.stdin.close()

@@ -49,24 +49,24 @@ def request(request_id: str = "request-1") -> Request:
     return Request(study=sign_study(KEY, study), round=1, request_id=request_id)
 
 
-def reserve(ledger: Ledger, asked: Request) -> Reservation:
-    reserved = ledger.reserve(asked.study.study.hash, asked.request_id, asked.hash, Fraction(1, 64), LARGE)
+def reserve(ledger: Ledger, message: Request) -> Reservation:
+    reserved = ledger.reserve(message.study.study.hash, message.request_id, message.hash, Fraction(1, 64), LARGE)
     assert isinstance(reserved, Reservation)
     return reserved
 
 
-def sealing(asked: Request, drawn: Answer) -> Callable[[str], SignedRelease]:
+def sealing(message: Request, drawn: Answer) -> Callable[[str], SignedRelease]:
     content = NoisedAnswer.of(drawn)
     return lambda previous: issue(
-        KEY, "site", asked, ClassSums(answer=content), {"class sums": content}, 100, previous
+        KEY, "site", message, ClassSums(answer=content), {"class sums": content}, 100, previous
     )
 
 
-def fulfil(ledger: Ledger, asked: Request, drawn: Answer) -> bytes:
-    reserved = reserve(ledger, asked)
+def fulfil(ledger: Ledger, message: Request, drawn: Answer) -> bytes:
+    reserved = reserve(ledger, message)
     reserved.debit(0, drawn.question, drawn.mu2)
     reserved.store(0, drawn)
-    return ledger.commit(reserved, sealing(asked, drawn))
+    return ledger.commit(reserved, sealing(message, drawn))
 
 
 # --- the cap's own history

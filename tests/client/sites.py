@@ -1,5 +1,6 @@
-"""A site of 120 patients in one process, what it is asked, and what it said."""
+"""A site of 120 patients in one process, requests to it, and its replies."""
 
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +13,7 @@ from cohortmix.client.site.site import Site
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import Source, TableSource
+from cohortmix.core.privacy.noise import NoiseSource
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
@@ -44,6 +46,29 @@ columns:
 )
 
 
+@dataclass
+class CountingNoise:
+    """A real source that counts its draws and can fail at one of them."""
+
+    source: NoiseSource = field(default_factory=lambda: KeyedNoise(1))
+    draws: int = 0
+    fails_at: int = -1
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def private(self) -> bool:
+        return self.source.private
+
+    def add(self, values: Any, sigma: int, purpose: str) -> Any:
+        self.draws += 1
+        if self.draws == self.fails_at:
+            raise OSError("the machine stopped")
+        return self.source.add(values, sigma, f"{purpose}:{self.draws}")  # no two draws are the same
+
+
 def table(patients: int = 120) -> pd.DataFrame:
     rng = np.random.default_rng(5)
     age = rng.integers(16, 105, patients)
@@ -71,16 +96,16 @@ def study(mu: str = SMALL, **changes: Any) -> StudySpec:
     return StudySpec(**values | changes)
 
 
-def asking(about: StudySpec, round: int = 1, id: str | None = None, common: Common | None = None) -> SignedRequest:
-    id = id or request_id(about.hash, "site", round)
-    request = Request(study=sign_study(COORDINATOR, about), round=round, request_id=id, common=common)
+def asking(spec: StudySpec, round: int = 1, id: str | None = None, common: Common | None = None) -> SignedRequest:
+    id = id or request_id(spec.hash, "site", round)
+    request = Request(study=sign_study(COORDINATOR, spec), round=round, request_id=id, common=common)
     return sign_request(COORDINATOR, request)
 
 
 def site(ledger: Ledger, *approved: StudySpec, source: Source | None = None, **changes: Any) -> Site:
     policy = Policy(coordinators=(COORDINATOR.public_hex,))
-    for each in approved:
-        policy = policy.approve(each)
+    for spec in approved:
+        policy = policy.approve(spec)
     values: dict[str, Any] = {
         "name": "site",
         "source": source or TableSource(table()),
@@ -105,7 +130,7 @@ def refused(data: bytes) -> Code:
     return message.code
 
 
-def common_of(about: StudySpec, first: SignedRelease) -> Common:
+def common_of(spec: StudySpec, first: SignedRelease) -> Common:
     assert isinstance(first.release, ClassSums)
-    plan = Plan(SCHEMA, about.mu2, 120, about.share, float(about.alpha))
+    plan = Plan(SCHEMA, spec.mu2, 120, spec.share, float(spec.alpha))
     return Common.of(pipeline.common([plan], [first.release.answer.to_core()]))

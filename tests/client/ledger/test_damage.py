@@ -17,7 +17,7 @@ import pytest
 from damages import DAMAGES, Files, campaign
 from ledgers import HASH, KEY, LARGE, STUDY, answer, fulfil, request, reserve, sealing
 
-from cohortmix.client.ledger.journal import HistoryError, Journal, LedgerError
+from cohortmix.client.ledger.journal import HistoryError, LedgerError, LedgerJournal
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.ledger.policy import Refused
 from cohortmix.client.ledger.reservation import Reservation
@@ -40,7 +40,7 @@ class Truth:
 
     @property
     def spent(self) -> Fraction:
-        """Over the answered requests, two that are open, and one of a study that was revoked."""
+        """mu^2 of the answered requests, of two that are open, and of one of a study that was revoked."""
         return (len(self.sent) + 3) * COST
 
     def open(self, folder: Path | None = None) -> Ledger:
@@ -58,38 +58,38 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
     """Eight requests that were answered, one that was drawn and not committed, one reserved, one revoked."""
     folder = tmp_path_factory.mktemp("truth") / "ledger"
     folder.mkdir()
-    here = Truth(folder)
-    ledger = here.open()
+    truth = Truth(folder)
+    ledger = truth.open()
     ledger.reserve(REVOKED, "request-r", HASH, COST, LARGE)
     ledger.raise_cap(Decimal("0.7"), KEY)
     ledger.revoke(REVOKED)
     for number in range(8):
-        asked = request(f"request-{number}")
+        message = request(f"request-{number}")
         drawn = LARGE_ANSWER if number == 3 else answer(value=number)  # of some pages, or of a part of one
-        here.sent[asked.request_id] = fulfil(ledger, asked, drawn)
+        truth.sent[message.request_id] = fulfil(ledger, message, drawn)
         if number in (2, 5, 6):
-            here.before.append(here.copy(f"open {number}"))
+            truth.before.append(truth.copy(f"open {number}"))
     open_one = reserve(ledger, request("request-drawn"))
     open_one.debit(0, answer().question, COST)
-    here.before.append(here.copy("paid"))
+    truth.before.append(truth.copy("paid"))
     open_one.store(0, answer(value=99))
     ledger.reserve(STUDY, "request-open", HASH, COST, LARGE)
-    here.copy("open")
+    truth.copy("open")
     ledger.close()
-    here.copy("closed")
-    return here
+    truth.copy("closed")
+    return truth
 
 
 def use(truth: Truth, folder: Path, ledger: Ledger) -> None:
     """Everything that a ledger decides; AssertionError where it is not what was written."""
-    about = request()
+    first = request()
     assert ledger.spent_mu2 == truth.spent, "a budget is un-spent"
     assert ledger.own_cap == Decimal("0.7"), "another cap"
     assert ledger.revoked() == {REVOKED}, "a revocation is gone"
     for id, sent in truth.sent.items():
-        asked = request(id)
-        found = ledger.reserve(about.study.study.hash, id, asked.hash, COST, LARGE)
-        assert found == sent, "another release, or a second draw"
+        message = request(id)
+        reply = ledger.reserve(first.study.study.hash, id, message.hash, COST, LARGE)
+        assert reply == sent, "another release, or a second draw"
     drawn = reserve(ledger, request("request-drawn"))
     stored = drawn.load(0)
     assert stored is not None, "a second draw"
@@ -142,7 +142,7 @@ def test_a_damaged_ledger_un_spends_nothing_and_draws_nothing_twice(truth: Truth
 
 
 def test_an_undamaged_ledger_is_what_it_was(truth: Truth, tmp_path: Path) -> None:
-    """The check of the checks."""
+    """The checks themselves accept an undamaged ledger."""
     for name in ("open", "closed"):
         (tmp_path / name).mkdir()
         Files(truth.folder.with_name(name), truth.before).put(tmp_path / name)
@@ -157,7 +157,7 @@ def edited(truth: Truth, folder: Path, *sql: str) -> None:
 
 
 def without_entry(folder: Path) -> None:
-    """One row is gone from an index, and still in its table: what every look-up by that index misses."""
+    """One row is missing from an index and still in its table: every look-up by that index misses it."""
     editor = sqlite3.connect(folder / "ledger.db")
     editor.execute("PRAGMA writable_schema = ON")
     (page,) = editor.execute(
@@ -193,8 +193,8 @@ def test_an_index_that_hides_rows_is_not_believed(
     monkeypatch.setattr(Database, "_require_whole", lambda _: None)
     ledger = truth.open(tmp_path)
     try:
-        asked = request("request-drawn")
-        stored = reserve(ledger, asked).load(0)
+        message = request("request-drawn")
+        stored = reserve(ledger, message).load(0)
         assert stored is not None, "the draw that the index hides"
         assert ledger.spent_mu2 == truth.spent
     finally:
@@ -205,8 +205,8 @@ def test_a_release_that_changed_under_an_open_ledger_is_not_sent(truth: Truth, t
     """A large content is not held in memory: what is read again is what was verified, or is not used."""
     edited(truth, tmp_path)
     ledger = truth.open(tmp_path)
-    asked = request("request-3")
-    again = partial(ledger.reserve, asked.study.study.hash, asked.request_id, asked.hash, COST, LARGE)
+    message = request("request-3")
+    again = partial(ledger.reserve, message.study.study.hash, message.request_id, message.hash, COST, LARGE)
     assert again() == truth.sent["request-3"]
     editor = sqlite3.connect(tmp_path / "ledger.db")
     changed = editor.execute(
@@ -245,11 +245,11 @@ def test_what_does_not_belong_into_a_ledger_is_refused(sql: str, truth: Truth, t
 
 @pytest.mark.parametrize("kind", ["reserved", "committed", "signed act", "steward's decision"])
 def test_a_step_that_says_nothing_is_one_sentence(kind: str, tmp_path: Path) -> None:
-    """With a chain around it that holds, and at a place that its mark knows."""
+    """Also where the chain around it is consistent, and its mark knows the place."""
     for content in (b"", b"{}", b"[" * 5000, b"\xff", b'{"mu2":"1/0"}'):
         folder = tmp_path / str(len(content)) / str(content[:1].hex())
         folder.mkdir(parents=True)
-        journal = Journal(folder / "ledger.db", folder)
+        journal = LedgerJournal(folder / "ledger.db", folder)
         with journal.transaction():
             journal.append(kind, STUDY, "request-1", 0, content)
         journal.close()

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from ledgers import CAP, HASH, LARGE, OTHER, STUDY, answer, fulfil, mu2, request
 
-from cohortmix.client.ledger.journal import HistoryError, LedgerError, Step
+from cohortmix.client.ledger.journal import HistoryError, LedgerError
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.protocol.receipts import GENESIS, verify_chain
+from cohortmix.protocol.storage.journal import Step
 
 # --- the chain
 
@@ -22,10 +23,10 @@ def test_receipts_are_chained(path: Path) -> None:
     ledger = Ledger(path, CAP)
     receipts = [signed.receipt for signed in ledger.receipts()]
     assert receipts[0].previous == GENESIS
-    assert [each.previous for each in receipts[1:]] == [each.hash for each in receipts[:-1]]
+    assert [receipt.previous for receipt in receipts[1:]] == [receipt.hash for receipt in receipts[:-1]]
     assert ledger.previous_receipt_hash == receipts[-1].hash
     verify_chain(receipts, complete=True)
-    assert [each.receipt for each in ledger.releases(receipts[0].study)] == receipts
+    assert [signed.receipt for signed in ledger.releases(receipts[0].study)] == receipts
     assert ledger.releases(OTHER) == ()
     ledger.close()
 
@@ -39,12 +40,12 @@ def test_a_restored_backup_shows_as_a_fork(path: Path, tmp_path: Path) -> None:
     fulfil(ledger, request("request-1"), answer())
     restored = Ledger(backup, CAP)
     fulfil(restored, request("request-2"), answer())
-    receipts = [signed.receipt for each in (ledger, restored) for signed in each.receipts()]
+    receipts = [signed.receipt for opened in (ledger, restored) for signed in opened.receipts()]
     verify_chain(receipts[:2], complete=True)
     with pytest.raises(ValueError, match="set back"):
         verify_chain(receipts)
-    for each in (ledger, restored):
-        each.close()
+    for opened in (ledger, restored):
+        opened.close()
 
 
 # --- tampering
@@ -88,7 +89,7 @@ def test_an_edited_ledger_does_not_open(path: Path, sql: str) -> None:
 
 
 def test_a_step_with_a_right_hash_of_its_own_breaks_the_next(path: Path) -> None:
-    """Whoever knows how hashes are made has to make all later ones anew."""
+    """Whoever knows how hashes are computed has to compute all later ones anew."""
     written(path)
     with sqlite3.connect(path) as editor:
         row = editor.execute("SELECT * FROM steps WHERE number = 1").fetchone()
@@ -102,7 +103,7 @@ def test_a_step_with_a_right_hash_of_its_own_breaks_the_next(path: Path) -> None
 
 
 def test_the_last_steps_are_guarded_by_the_mark_alone(path: Path, tmp_path: Path) -> None:
-    """A chain that is cut at its end is a good chain; the mark knows that there was more."""
+    """A chain without its last steps is consistent; only the mark knows that there was more."""
     written(path)
     edit(path, "DELETE FROM steps WHERE number = (SELECT max(number) FROM steps)")
     shorter = Ledger(path, CAP)

@@ -50,8 +50,8 @@ def test_the_approved_budget_covers_all_requests_of_a_study(ledger: Ledger) -> N
 @given(st.lists(st.integers(1, 40), max_size=12))
 def test_spent_never_passes_the_cap(hundredths: list[int]) -> None:
     ledger, granted = Ledger(":memory:", CAP), Fraction(0)
-    for number, each in enumerate(hundredths):
-        cost = mu2(f"{each}/100")
+    for number, hundredth in enumerate(hundredths):
+        cost = mu2(f"{hundredth}/100")
         try:
             ledger.reserve(STUDY, f"request-{number}", HASH, cost, LARGE)
         except BudgetExceeded:
@@ -83,8 +83,8 @@ def test_cap_holds_under_concurrency(path: Path, shared: bool) -> None:
         thread.join()
     assert sorted(outcomes) == ["granted"] + ["refused"] * 7
     assert ledgers[0].spent_mu2 == mu2("0.22")
-    for each in set(ledgers):
-        each.close()
+    for opened in set(ledgers):
+        opened.close()
 
 
 _ASKS_WHEN_TOLD = """
@@ -108,11 +108,11 @@ except BudgetExceeded:
 """
 
 
-def at_once(path: Path, mark: Path, *asked: tuple[str, str, str]) -> list[str]:
-    """What processes of their own get that all ask at the same moment: (study, request id, mu)."""
+def at_once(path: Path, mark: Path, *requests: tuple[str, str, str]) -> list[str]:
+    """What several processes get that ask at the same moment, each for one (study, request id, mu)."""
     command = [sys.executable, "-c", _ASKS_WHEN_TOLD, str(path), str(mark)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen([*command, *each], **pipes) for each in asked]
+    processes = [subprocess.Popen([*command, *arguments], **pipes) for arguments in requests]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
     for process in processes:
@@ -147,18 +147,18 @@ def test_one_id_has_one_content(ledger: Ledger) -> None:
     ledger.reserve(STUDY, "request-1", HASH, mu2("0.1"), LARGE)
     with pytest.raises(RequestConflict, match="another content"):
         ledger.reserve(STUDY, "request-1", "f" * 64, mu2("0.1"), LARGE)
-    ledger.reserve(OTHER, "request-1", "f" * 64, mu2("0.1"), LARGE)  # ids are a study's own
+    ledger.reserve(OTHER, "request-1", "f" * 64, mu2("0.1"), LARGE)  # another study may use the same id
     assert ledger.spent_mu2 == 2 * mu2("0.1")
 
 
 def test_an_answered_request_gives_its_bytes(ledger: Ledger) -> None:
-    asked = request()
-    data = fulfil(ledger, asked, answer())
-    again = ledger.reserve(asked.study.study.hash, asked.request_id, asked.hash, Fraction(1, 64), LARGE)
+    message = request()
+    data = fulfil(ledger, message, answer())
+    again = ledger.reserve(message.study.study.hash, message.request_id, message.hash, Fraction(1, 64), LARGE)
     assert again == data
     assert ledger.spent_mu2 == Fraction(1, 64)
     with pytest.raises(RequestConflict):
-        ledger.reserve(asked.study.study.hash, asked.request_id, HASH, Fraction(1, 64), LARGE)
+        ledger.reserve(message.study.study.hash, message.request_id, HASH, Fraction(1, 64), LARGE)
 
 
 def test_another_id_is_another_purchase(ledger: Ledger) -> None:
@@ -171,20 +171,20 @@ def test_another_id_is_another_purchase(ledger: Ledger) -> None:
 
 
 def test_of_a_revoked_study_nothing_is_reserved_or_sent_until_it_is_approved(ledger: Ledger, path: Path) -> None:
-    asked, study = request(), request().study.study.hash
-    sent = fulfil(ledger, asked, answer())
+    message, study = request(), request().study.study.hash
+    sent = fulfil(ledger, message, answer())
     ledger.revoke(study)
     other = Ledger(path, CAP)
-    for each in (ledger, other):
+    for opened in (ledger, other):
         for id in ("request-1", "request-2"):
             with pytest.raises(Refused, match="has revoked this study") as refused:
-                reserve(each, request(id))
+                reserve(opened, request(id))
             assert refused.value.refusal.code == Code.NOT_APPROVED
     other.close()
     assert [entry.request_id for entry in ledger.entries()] == ["request-1"]  # it stays, and stays spent
     assert isinstance(ledger.reserve(OTHER, "request-1", HASH, mu2("0.01"), LARGE), Reservation)
     ledger.approve(study)
-    assert ledger.reserve(study, asked.request_id, asked.hash, Fraction(1, 64), LARGE) == sent
+    assert ledger.reserve(study, message.request_id, message.hash, Fraction(1, 64), LARGE) == sent
     assert isinstance(reserve(ledger, request("request-2")), Reservation)
 
 
@@ -207,12 +207,12 @@ def test_the_last_decision_counts_and_is_written_once(ledger: Ledger, path: Path
 
 def test_entries_say_what_is_reserved_and_what_is_committed(ledger: Ledger) -> None:
     assert ledger.entries() == ()
-    asked = request()
-    fulfil(ledger, asked, answer())
+    message = request()
+    fulfil(ledger, message, answer())
     ledger.reserve(OTHER, "request-2", HASH, Fraction(1, 128), LARGE)
-    found = [(each.study, each.request_id, each.mu2, each.committed) for each in ledger.entries()]
+    found = [(entry.study, entry.request_id, entry.mu2, entry.committed) for entry in ledger.entries()]
     assert found == [
-        (asked.study.study.hash, "request-1", Fraction(1, 64), True),
+        (message.study.study.hash, "request-1", Fraction(1, 64), True),
         (OTHER, "request-2", Fraction(1, 128), False),
     ]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from ledgers import CAP, HASH, KEY, LARGE, OTHER, STUDY, answer, fulfil, mu2, request, signing
 
-from cohortmix.client.ledger import ledger as module
-from cohortmix.client.ledger.journal import HistoryError, Journal
+from cohortmix.client.ledger import history
+from cohortmix.client.ledger.journal import HistoryError, LedgerJournal
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.ledger.policy import Refused
 from cohortmix.client.ledger.signed_act import Act
@@ -23,7 +23,7 @@ def _first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def on(monkeypatch: pytest.MonkeyPatch, day: date) -> None:
-    monkeypatch.setattr(module, "today", lambda: day)
+    monkeypatch.setattr(history, "today", lambda: day)
 
 
 def test_a_reservation_keeps_its_day_and_who_asked(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +31,7 @@ def test_a_reservation_keeps_its_day_and_who_asked(ledger: Ledger, monkeypatch: 
     on(monkeypatch, SECOND)
     ledger.reserve(STUDY, "request-1", HASH, mu2("0.1"), LARGE, coordinator="e" * 64)  # the same, again
     ledger.reserve(STUDY, "request-2", HASH, mu2("0.1"), LARGE)
-    found = [(each.request_id, each.day, each.coordinator) for each in ledger.entries()]
+    found = [(entry.request_id, entry.day, entry.coordinator) for entry in ledger.entries()]
     assert found == [("request-1", FIRST, KEY.public_hex), ("request-2", SECOND, None)]
 
 
@@ -41,7 +41,7 @@ def test_acts_and_decisions_keep_their_day(path: Path) -> None:
     ledger.raise_cap(Decimal("0.3"), KEY)
     ledger.revoke(STUDY)
     ledger.close()
-    steps = Journal(path)
+    steps = LedgerJournal(path)
     (act,), (decision,) = steps.steps("signed act"), steps.steps("steward's decision")
     steps.close()
     assert Act.model_validate_json(act.content).day == FIRST
@@ -49,16 +49,16 @@ def test_acts_and_decisions_keep_their_day(path: Path) -> None:
 
 
 def test_the_day_of_an_act_is_signed(path: Path) -> None:
-    """The same act under another day, with a chain that was written anew around it."""
+    """The same act under another day is refused, even with a chain that was written anew around it."""
     ledger = signing(path, "0.3")
     ledger.raise_cap(Decimal("0.9"), KEY)
     ledger.close()
-    steps = Journal(path)
+    steps = LedgerJournal(path)
     (step,) = steps.steps("signed act")
     steps.close()
     act = Act.model_validate_json(step.content)
     for name, forged in (("same", act), ("forged", act.model_copy(update={"day": SECOND}))):
-        other = Journal(path.with_name(name))
+        other = LedgerJournal(path.with_name(name))
         with other.transaction():
             other.append("signed act", "", "", 0, canonical(forged.plain()))
         other.close()
@@ -68,8 +68,8 @@ def test_the_day_of_an_act_is_signed(path: Path) -> None:
 
 
 def test_a_ledger_from_before_days_opens_and_holds(path: Path) -> None:
-    """Its reservations, acts and decisions as they were written then, with the signatures of then."""
-    old, key = Journal(path), KEY.public_hex.encode()
+    """Its reservations, acts and decisions are as they were written before, with the signatures of that time."""
+    old, key = LedgerJournal(path), KEY.public_hex.encode()
     with old.transaction():
         reserved = b'{"cap":"0.3","key":"%s","mu2":"1/100","request":"%s"}' % (key, HASH.encode())
         old.append("reserved", STUDY, "request-1", 0, reserved)
@@ -84,7 +84,7 @@ def test_a_ledger_from_before_days_opens_and_holds(path: Path) -> None:
     ledger = Ledger(path, Decimal("0.4"), key=KEY.public_hex)
     try:
         assert ledger.cap_mu == Decimal("0.4")
-        assert [(each.day, each.coordinator) for each in ledger.entries()] == [(None, None)]
+        assert [(entry.day, entry.coordinator) for entry in ledger.entries()] == [(None, None)]
         assert ledger.revoked() == {OTHER}
         with pytest.raises(Refused, match="has revoked this study"):
             ledger.reserve(OTHER, "request-1", HASH, mu2("0.01"), LARGE)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cohortmix.client.ledger.journal import FILE, HistoryError, LedgerError
+from cohortmix.client.ledger.journal import MARK_FILE, HistoryError, LedgerError
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.protocol.signing import Key
 from cohortmix.protocol.storage import mark
@@ -39,7 +39,7 @@ class Place:
         Ledger.renew_mark(self.state / "ledger.db", CAP, self.mark, key)
 
     def spend(self, *requests: str) -> Fraction:
-        """Reserve for each of these requests; everything spent by then."""
+        """Reserve for each of these requests, and return what is spent then."""
         ledger = self.open()
         try:
             for request in requests:
@@ -63,14 +63,14 @@ def place(tmp_path: Path) -> Place:
 
 def test_the_mark_follows_every_step(place: Place) -> None:
     assert place.spend() == 0
-    seen = {(place.mark / FILE).read_bytes()}
+    seen = {(place.mark / MARK_FILE).read_bytes()}
     for number in range(3):
         place.spend(str(number))
-        seen.add((place.mark / FILE).read_bytes())
+        seen.add((place.mark / MARK_FILE).read_bytes())
     assert len(seen) == 4
     assert place.spend("0") == 3 * COST  # the same request again is no step
-    assert (place.mark / FILE).read_bytes() in seen
-    assert stat.S_IMODE((place.mark / FILE).stat().st_mode) == 0o600
+    assert (place.mark / MARK_FILE).read_bytes() in seen
+    assert stat.S_IMODE((place.mark / MARK_FILE).stat().st_mode) == 0o600
 
 
 def test_a_restored_backup_is_refused(place: Place, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_ledger_that_was_begun_anew_is_refused(place: Place) -> None:
 
 @pytest.mark.parametrize("more", [0, 1, 2])
 def test_another_history_is_refused_however_long_it_is(place: Place, tmp_path: Path, more: int) -> None:
-    """A backup that went on by itself: behind, beside and ahead of the mark."""
+    """A backup that was used on: with fewer, as many, and more steps than the mark."""
     place.spend("1")
     backup = place.backup(tmp_path / "backup", "state")
     place.spend("2", "3")
@@ -111,7 +111,7 @@ def test_another_history_is_refused_however_long_it_is(place: Place, tmp_path: P
 
 
 def test_a_backup_with_its_old_mark_cannot_be_noticed_here(place: Place, tmp_path: Path) -> None:
-    """What the mark cannot do: it must be on other storage, and the receipts' chain shows the fork outside."""
+    """The limit of the mark: it must be on other storage. The receipts' chain shows the fork to others."""
     place.spend("1")
     backups = {of: place.backup(tmp_path / f"backup-{of}", of) for of in ("state", "mark")}
     place.spend("2")
@@ -122,9 +122,9 @@ def test_a_backup_with_its_old_mark_cannot_be_noticed_here(place: Place, tmp_pat
 
 def test_a_lost_mark_is_refused_unless_nothing_was_spent(place: Place) -> None:
     place.spend()
-    (place.mark / FILE).unlink()
+    (place.mark / MARK_FILE).unlink()
     place.spend("1")
-    (place.mark / FILE).unlink()
+    (place.mark / MARK_FILE).unlink()
     with pytest.raises(HistoryError, match=r"has 1 steps and its high-water mark .* is not there"):
         place.open()
     place.mark.rmdir()  # as storage that is not mounted
@@ -141,12 +141,12 @@ def test_the_marks_folder_is_not_made_in_place_of_its_storage(place: Place) -> N
 
 def test_a_damaged_mark_is_refused(place: Place) -> None:
     place.spend("1")
-    good = (place.mark / FILE).read_bytes()
+    good = (place.mark / MARK_FILE).read_bytes()
     for damaged in (b"", good[:-2], good.replace(b"1", b"-1", 1), b"[]"):
-        (place.mark / FILE).write_bytes(damaged)
+        (place.mark / MARK_FILE).write_bytes(damaged)
         with pytest.raises(HistoryError, match="damaged"):
             place.open()
-    (place.mark / FILE).write_bytes(good)
+    (place.mark / MARK_FILE).write_bytes(good)
     assert place.spend() == COST
 
 
@@ -180,19 +180,19 @@ ledger.reserve("a" * 64, "request-9", "c" * 64, Fraction(1, 10**4), Fraction(100
 
 def test_a_crash_between_commit_and_mark_is_made_good(place: Place) -> None:
     place.spend("1")
-    before = (place.mark / FILE).read_bytes()
+    before = (place.mark / MARK_FILE).read_bytes()
     command = [sys.executable, "-c", _DIES_BETWEEN_COMMIT_AND_MARK, place.state / "ledger.db", place.mark]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    assert (place.mark / FILE).read_bytes() == before
+    assert (place.mark / MARK_FILE).read_bytes() == before
     with sqlite3.connect(place.state / "ledger.db") as reader:
         assert reader.execute("SELECT count(*) FROM steps").fetchall() == [(2,)]
     reader.close()
     assert place.spend() == 2 * COST
-    assert (place.mark / FILE).read_bytes() != before
+    assert (place.mark / MARK_FILE).read_bytes() != before
 
 
 def test_without_its_mark_a_running_site_spends_nothing(place: Place) -> None:
-    """The mark's storage goes away: refused before anything is reserved, and good again when it is back."""
+    """While the mark's storage is gone, requests are refused before anything is reserved; then it goes on."""
     ledger = place.open()
     ledger.reserve("a" * 64, "request-1", HASH, COST, LARGE)
     away = place.mark.rename(place.mark.with_name("away"))
@@ -208,7 +208,7 @@ def test_without_its_mark_a_running_site_spends_nothing(place: Place) -> None:
 def test_a_step_that_cannot_be_marked_is_spent_and_gives_nothing(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No reservation comes back, so nothing is drawn; the next step finds the ledger one ahead and goes on."""
+    """There is no reservation, so nothing is drawn; the next step finds the ledger one step ahead and goes on."""
     ledger = place.open()
 
     def full(path: Path, data: bytes) -> None:
@@ -229,15 +229,15 @@ def test_two_ledgers_open_at_once_share_the_mark(place: Place) -> None:
     for number in range(6):
         (one, other)[number % 2].reserve("a" * 64, f"request-{number}", HASH, COST, LARGE)
     assert one.spent_mu2 == other.spent_mu2 == 6 * COST
-    for each in (one, other):
-        each.close()
+    for opened in (one, other):
+        opened.close()
     assert place.spend() == 6 * COST
 
 
 def test_a_mark_that_is_not_readable_is_not_a_missing_one(place: Place) -> None:
     place.spend("1")
-    (place.mark / FILE).unlink()
-    os.symlink(FILE, place.mark / FILE)  # a loop: neither there nor absent
+    (place.mark / MARK_FILE).unlink()
+    os.symlink(MARK_FILE, place.mark / MARK_FILE)  # a link to itself: it can neither be read nor is it missing
     with pytest.raises(LedgerError, match="cannot read the high-water mark"):
         place.open()
 
@@ -253,9 +253,9 @@ def test_a_lost_mark_is_written_anew_on_the_stewards_signed_word(place: Place, t
     if loss == "too old":
         place.restore(old, "mark")
     elif loss == "damaged":
-        (place.mark / FILE).write_bytes(b"{}")
+        (place.mark / MARK_FILE).write_bytes(b"{}")
     else:
-        (place.mark / FILE).unlink()
+        (place.mark / MARK_FILE).unlink()
     with pytest.raises(HistoryError, match="--renew-mark"):
         place.open()
     place.renew()
@@ -270,23 +270,23 @@ def test_a_mark_that_contradicts_the_steward_is_not_overwritten(place: Place, tm
     place.spend("1")
     backup = place.backup(tmp_path / "backup", "state")
     place.spend("2")
-    marked = (place.mark / FILE).read_bytes()
+    marked = (place.mark / MARK_FILE).read_bytes()
     place.restore(backup, "state")
     with pytest.raises(HistoryError, match="set back"):
         place.renew()
     with pytest.raises(HistoryError, match="set back"):
         place.open()
-    assert (place.mark / FILE).read_bytes() == marked
+    assert (place.mark / MARK_FILE).read_bytes() == marked
 
 
 @pytest.mark.parametrize("mark", [None, b"", b"{}"], ids=["lost", "empty", "damaged"])
 @pytest.mark.parametrize("ledger", ["gone", "no bytes", "no steps"])
 def test_nobody_signs_for_a_lost_ledger(place: Place, mark: bytes | None, ledger: str) -> None:
-    """Ledger and mark are lost at once: the word that nothing was spent would buy the whole cap again."""
+    """Ledger and mark are both lost: to sign that nothing was spent would free the whole cap again."""
     place.spend("1")
     (newest,) = (file.read_bytes() for file in place.state.iterdir())
     (place.state / "ledger.db").unlink()
-    (place.mark / FILE).unlink() if mark is None else (place.mark / FILE).write_bytes(mark)
+    (place.mark / MARK_FILE).unlink() if mark is None else (place.mark / MARK_FILE).write_bytes(mark)
     marked = sorted(place.mark.iterdir())
     if ledger == "no bytes":
         (place.state / "ledger.db").touch()
@@ -306,13 +306,13 @@ def test_nobody_signs_for_a_lost_ledger(place: Place, mark: bytes | None, ledger
 
 def test_a_damaged_mark_of_an_empty_ledger_is_not_to_be_renewed(place: Place) -> None:
     place.spend("1")
-    (place.mark / FILE).write_bytes(b"")
+    (place.mark / MARK_FILE).write_bytes(b"")
     with pytest.raises(
         HistoryError, match=r"damaged; if it is lost and this ledger is the newest, .*--renew-mark"
     ):
         place.open()
     (place.state / "ledger.db").unlink()
-    for _ in range(2):  # also over the file that the first opening has made
+    for _ in range(2):  # also after the first try, which has made a file
         with pytest.raises(
             HistoryError, match="damaged; and the ledger is empty: put the newest ledger back"
         ) as at:
@@ -323,7 +323,7 @@ def test_a_damaged_mark_of_an_empty_ledger_is_not_to_be_renewed(place: Place) ->
 def test_a_mark_is_renewed_with_the_sites_key_only(place: Place) -> None:
     place.spend("1")
     place.renew()
-    (place.mark / FILE).unlink()
+    (place.mark / MARK_FILE).unlink()
     with pytest.raises(LedgerError, match="is not the one that this ledger was kept under"):
         place.renew(Key.generate())
-    assert not (place.mark / FILE).exists()
+    assert not (place.mark / MARK_FILE).exists()

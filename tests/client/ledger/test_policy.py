@@ -30,9 +30,9 @@ def study(mu: str = "0.3", coordinator: str = COORDINATOR) -> StudySpec:
     )
 
 
-def refusal(policy: Policy, asked: StudySpec) -> Code:
+def refusal(policy: Policy, wanted: StudySpec) -> Code:
     with pytest.raises(Refused) as caught:
-        policy.approved_mu2(asked)
+        policy.approved_mu2(wanted)
     return caught.value.refusal.code
 
 
@@ -123,19 +123,19 @@ def test_a_damaged_policy_file_allows_nothing(tmp_path: Path, data: bytes) -> No
 
 
 def test_changes_at_once_are_not_lost(tmp_path: Path) -> None:
-    """A revocation that an approval overwrites would keep a study allowed."""
+    """If an approval overwrote a revocation, the revoked study would stay allowed."""
     path = tmp_path / "policy.json"
     studies = [study(mu=f"0.{number}") for number in range(11, 23)]
 
-    def change(each: StudySpec) -> None:
-        Policy.update(path, lambda policy: policy.approve(each))
+    def change(study: StudySpec) -> None:
+        Policy.update(path, lambda policy: policy.approve(study))
 
-    threads = [threading.Thread(target=change, args=(each,)) for each in studies]
+    threads = [threading.Thread(target=change, args=(study,)) for study in studies]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {approval.study for approval in Policy.load(path).approvals} == {each.hash for each in studies}
+    assert {approval.study for approval in Policy.load(path).approvals} == {study.hash for study in studies}
 
 
 def test_a_policy_that_cannot_be_written_stays(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ledgers import CAP, HASH, LARGE, STUDY, answer, mu2, request, reserve, seal
 
 from cohortmix.client.ledger import ledger as module
 from cohortmix.client.ledger import reservation
-from cohortmix.client.ledger.journal import LedgerError, written
+from cohortmix.client.ledger.journal import LedgerError, step_content
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.ledger.reservation import Reservation
 from cohortmix.core.privacy.meter import BudgetExceeded
@@ -84,7 +84,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_killed_process_resumes_with_its_stored_answers(path: Path) -> None:
-    """After the first of two answers the process is gone; the next one finds it and pays nothing twice."""
+    """The process ends after the first of two answers; the next one finds that answer and pays nothing twice."""
     killed = subprocess.run([sys.executable, "-c", _DIES_AFTER_ONE_ANSWER, str(path)], check=False)
     assert killed.returncode == -signal.SIGKILL
     ledger = Ledger(path, CAP)
@@ -103,44 +103,44 @@ def test_a_killed_process_resumes_with_its_stored_answers(path: Path) -> None:
 
 def test_a_commit_is_everything_or_nothing(ledger: Ledger) -> None:
     """The disk is full: neither release nor receipt is there, and a second attempt works."""
-    asked, drawn = request(), replace(answer(), values=np.arange(10_000))  # more than fits on a page
-    reserved = reserve(ledger, asked)
+    message, drawn = request(), replace(answer(), values=np.arange(10_000))  # more than fits on a page
+    reserved = reserve(ledger, message)
     reserved.debit(0, drawn.question, drawn.mu2)
     reserved.store(0, drawn)
     pages = ledger._journal._database._connection.execute
     (room,) = pages("PRAGMA max_page_count").fetchone()
-    pages("PRAGMA max_page_count = 1")  # SQLite's own limit stands for the disk: no page more than there are
+    pages("PRAGMA max_page_count = 1")  # SQLite's own limit, in place of a full disk: no page more than now
     with pytest.raises(LedgerError, match=r"cannot write the ledger .* database or disk is full"):
-        ledger.commit(reserved, sealing(asked, drawn))
+        ledger.commit(reserved, sealing(message, drawn))
     assert ledger.receipts() == ()
     pages(f"PRAGMA max_page_count = {room}")
-    again = reserve(ledger, asked)  # still a reservation: no release was left behind
-    data = ledger.commit(again, sealing(asked, drawn))
+    again = reserve(ledger, message)  # still a reservation: no release was left behind
+    data = ledger.commit(again, sealing(message, drawn))
     assert ledger.releases(reserved.study) == (decode(data),)
     assert ledger.spent_mu2 == Fraction(1, 64)
 
 
 def test_a_reservation_is_committed_once(ledger: Ledger) -> None:
-    asked, drawn = request(), answer()
-    first, second = reserve(ledger, asked), reserve(ledger, asked)
+    message, drawn = request(), answer()
+    first, second = reserve(ledger, message), reserve(ledger, message)
     first.debit(0, drawn.question, drawn.mu2)
     first.store(0, drawn)
-    ledger.commit(first, sealing(asked, drawn))
+    ledger.commit(first, sealing(message, drawn))
     with pytest.raises(LedgerError, match="closed already"):
-        ledger.commit(second, sealing(asked, drawn))
+        ledger.commit(second, sealing(message, drawn))
     assert len(ledger.receipts()) == 1
 
 
 def test_a_receipt_belongs_to_its_reservation(ledger: Ledger) -> None:
-    asked = request()
-    reserved = reserve(ledger, asked)
-    seal = sealing(asked, answer())
+    message = request()
+    reserved = reserve(ledger, message)
+    seal = sealing(message, answer())
     with pytest.raises(LedgerError, match="next one"):
         ledger.commit(reserved, sealing(request("request-2"), answer()))
     with pytest.raises(LedgerError, match="next one"):
         ledger.commit(reserved, lambda previous: seal("f" * 64))
     with pytest.raises(LedgerError, match="more than was reserved"):
-        ledger.commit(reserved, sealing(asked, answer(cost=Fraction(1, 32))))
+        ledger.commit(reserved, sealing(message, answer(cost=Fraction(1, 32))))
     assert ledger.receipts() == ()
 
 
@@ -161,33 +161,33 @@ def test_a_cost_that_would_not_read_back_is_not_reserved(path: Path) -> None:
 
 
 def test_a_step_that_could_not_be_read_again_is_not_written() -> None:
-    """Whatever a message holds that its own fields would refuse, or that has no canonical form."""
-    paid = reservation._Question
-    assert written(paid(question="d" * 64, mu2=Fraction(1, 64)))
+    """A message with a value that its own fields would refuse, or that has no canonical form."""
+    paid = reservation._Paid
+    assert step_content(paid(question="d" * 64, mu2=Fraction(1, 64)))
     for fields in ({"mu2": Fraction(1, 10**500)}, {"mu2": Fraction(1, 64), "question": "d"}):
         broken = paid.model_construct(**{"question": "d" * 64} | fields)
         with pytest.raises(LedgerError, match="would not read back"):
-            written(broken)
+            step_content(broken)
 
 
 def test_a_release_that_no_message_can_hold_is_not_committed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger, asked, drawn = Ledger(path, CAP), request(), answer()
-    reserved = reserve(ledger, asked)
+    ledger, message, drawn = Ledger(path, CAP), request(), answer()
+    reserved = reserve(ledger, message)
     reserved.debit(0, drawn.question, drawn.mu2)
     reserved.store(0, drawn)
     monkeypatch.setattr(module, "MAX_BYTES", 1000)
     with pytest.raises(LedgerError, match="expected 1000 at most; nothing was written"):
-        ledger.commit(reserved, sealing(asked, drawn))
+        ledger.commit(reserved, sealing(message, drawn))
     monkeypatch.undo()
     ledger.close()
     again = Ledger(path, CAP)  # it opens, and the same reservation can be committed
     assert again.spent_mu2 == Fraction(1, 64)
-    assert decode(again.commit(reserve(again, asked), sealing(asked, drawn)))
+    assert decode(again.commit(reserve(again, message), sealing(message, drawn)))
     again.close()
 
 
 def test_a_step_is_read_back_before_it_counts(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Storage that loses or changes what it is given: no step, and no reservation, whatever it says."""
+    """Storage that loses or changes what it is given: then there is no step and no reservation."""
     write = Database.write
 
     def changed(database: Database, sql: str, *values: str | int | bytes) -> None:

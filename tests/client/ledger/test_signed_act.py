@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ledgers import CAP, HASH, KEY, LARGE, OTHER, STUDY, answer, fulfil, mu2, request, reserve, sealing, signing
 
-from cohortmix.client.ledger.journal import HistoryError, Journal, LedgerError
+from cohortmix.client.ledger.journal import HistoryError, LedgerError, LedgerJournal
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.ledger.signed_act import Act
 from cohortmix.core.privacy.meter import BudgetExceeded
@@ -56,7 +56,7 @@ def test_the_cap_is_raised_by_the_sites_key_and_upwards_only(path: Path) -> None
 
 
 def test_a_signed_cap_is_good_at_its_place_only(path: Path, tmp_path: Path) -> None:
-    """The same act, with a chain that was written anew around it, in a ledger that has come further."""
+    """The same act again in a longer ledger, with a chain that was written anew around it."""
     ledgers = []
     for name in ("one.db", "other.db"):
         ledger = signing(tmp_path / name, "0.2")
@@ -92,7 +92,7 @@ def test_a_new_key_is_signed_with_the_one_before(path: Path) -> None:
 
 
 def test_receipts_alone_say_whose_ledger_it_is(path: Path) -> None:
-    """A site.key that was replaced by hand, no act in the ledger; and the ledger is not called damaged."""
+    """A site.key was replaced by hand, and the ledger holds no act; it is not called damaged."""
     ledger = signing(path, "0.3")
     fulfil(ledger, request(), answer())
     ledger.close()
@@ -104,7 +104,7 @@ def test_receipts_alone_say_whose_ledger_it_is(path: Path) -> None:
 
 
 def test_a_reservation_says_whose_ledger_it_is_before_anything_is_signed(path: Path) -> None:
-    """A crash in the first round: something is spent. As long as nothing is, any key will do."""
+    """After a crash in the first round something is spent. While nothing is, any key opens the ledger."""
     signing(path, "0.3").close()
     Ledger(path, CAP, key=Key.generate().public_hex).close()
     ledger = signing(path, "0.3")
@@ -116,7 +116,7 @@ def test_a_reservation_says_whose_ledger_it_is_before_anything_is_signed(path: P
 
 
 def test_each_receipt_is_under_the_key_of_its_time(path: Path) -> None:
-    """The newest entry is the new key's; an older receipt that the site has not signed is found all the same."""
+    """The newest entry is under the new key; an older receipt that the site has not signed is noticed as well."""
     ledger, new = signing(path, "0.3"), Key.generate()
     fulfil(ledger, request(), answer())
     ledger.change_key(KEY, new.public_hex)
@@ -131,8 +131,8 @@ def test_each_receipt_is_under_the_key_of_its_time(path: Path) -> None:
 
 def forged_copy(path: Path) -> Path:
     """The same steps in a journal of another file, the receipt's signature replaced by another one."""
-    steps, other = Journal(path), path.with_name("forged.db")
-    forged = Journal(other)
+    steps, other = LedgerJournal(path), path.with_name("forged.db")
+    forged = LedgerJournal(other)
     for kind in ("reserved", "paid", "answered", "committed"):
         for step in steps.steps(kind):
             content = step.content
@@ -146,20 +146,20 @@ def forged_copy(path: Path) -> Path:
     with forged.transaction():
         signed = Act.sign(KEY, forged.place.hash, act.act, act.cap, act.key)
         forged.append("signed act", "", "", 0, canonical(signed.plain()))
-    for each in (steps, forged):
-        each.close()
+    for journal in (steps, forged):
+        journal.close()
     return other
 
 
 def test_an_earlier_key_signs_nothing_after_its_successor(path: Path) -> None:
-    """A daemon goes on while the steward replaces the key: its receipt would make the ledger nobody's."""
+    """A daemon runs on while the steward replaces the key: with its receipt no key would open the ledger."""
     daemon, steward, new = signing(path, "0.3"), signing(path, "0.3"), Key.generate()
-    reserved = reserve(daemon, asked := request())
+    reserved = reserve(daemon, message := request())
     reserved.debit(0, answer().question, answer().mu2)
     reserved.store(0, answer())
     steward.change_key(KEY, new.public_hex)
     for step in (
-        lambda: daemon.commit(reserved, sealing(asked, answer())),
+        lambda: daemon.commit(reserved, sealing(message, answer())),
         lambda: daemon.reserve(OTHER, "request-2", HASH, mu2("0.01"), LARGE),
         lambda: daemon.raise_cap(Decimal("0.9"), KEY),
     ):
@@ -167,9 +167,9 @@ def test_an_earlier_key_signs_nothing_after_its_successor(path: Path) -> None:
             step()
     steward.reserve(OTHER, "request-2", HASH, mu2("0.01"), LARGE)
     with pytest.raises(LedgerError, match="not signed with the site's key"):
-        steward.commit(reserved, sealing(asked, answer()))  # under the former key
-    for each in (daemon, steward):
-        each.close()
+        steward.commit(reserved, sealing(message, answer()))  # under the former key
+    for opened in (daemon, steward):
+        opened.close()
     Ledger(path, CAP, key=new.public_hex).close()
 
 

@@ -1,4 +1,4 @@
-"""The commands of one hospital: what they print and write, and how they end."""
+"""The commands for one table: what they print and write, and how they end."""
 
 import io
 import subprocess
@@ -89,7 +89,9 @@ def test_synthesize_writes_a_release_and_prints_what_it_cost(folder: Path) -> No
     assert (receipt["noise"], summary["noise"]) == ("opendp", "opendp")
     assert receipt["epsilon"] == pytest.approx(3, rel=1e-6)
     assert receipt["delta"] == 1e-5
-    assert receipt["mu"] == pytest.approx(sum(Fraction(each["mu2"]) for each in receipt["statements"]) ** 0.5)
+    assert receipt["mu"] == pytest.approx(
+        sum(Fraction(statement["mu2"]) for statement in receipt["statements"]) ** 0.5
+    )
     assert (summary["n"], summary["rows"], summary["epsilon"]) == (300, 300, receipt["epsilon"])
     header, figures = (line.split() for line in out.splitlines()[:2])
     shown = dict(zip(header, figures, strict=True))
@@ -170,7 +172,7 @@ def test_a_budget_at_the_limits_is_exact(options: tuple[str, ...]) -> None:
 
 
 def test_an_earlier_release_is_never_replaced(folder: Path) -> None:
-    """It was paid for, and cannot be made again: even what is left of one stays."""
+    """It was paid for, and cannot be made again: even a part of one is kept."""
     (folder / "out").mkdir()  # an empty folder is free
     run(*CHEAP)
     assert {path.name for path in (folder / "out").iterdir()} == FILES

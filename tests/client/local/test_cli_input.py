@@ -1,4 +1,4 @@
-"""What the commands of one hospital are given: odd tables that are no fault, and faults, each in one sentence."""
+"""Input of the commands for one table: odd tables that are accepted, and faulty ones, each in one sentence."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -78,12 +78,12 @@ BAD: dict[str, tuple[str, Callable[[], object], str]] = {
     "a value outside its categories": (
         SCHEMA.replace("[F, M]", "[F, M], outside: refuse"),
         lambda: cohort().assign(sex=["X", *["F"] * 299]).to_csv("t.csv"),
-        "column 'sex': 1 value is not one of the declared values 'F', 'M'",
+        "column 'sex': 1 value is not one of the declared values 'F' and 'M'",
     ),
     "a class that is not declared": (
         SCHEMA,
         lambda: cohort().assign(y=["lost", *["dead"] * 299]).to_csv("t.csv"),
-        "column 'y': the target holds 1 value that is not one of the declared values 'alive', 'dead'",
+        "column 'y': the target holds 1 value that is not one of the declared values 'alive' and 'dead'",
     ),
     "an unreadable file": (SCHEMA, lambda: Path("t.csv").write_bytes(b"x,sex,y\n1,\xff,dead\n"), "not UTF-8"),
     "no file": (SCHEMA, lambda: Path("t.csv").unlink(), "there is no file 't.csv'"),

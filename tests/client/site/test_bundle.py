@@ -158,8 +158,8 @@ def run_evil(hospital: Any, request: bytes, user: int | None) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a second user can be had by root only")
-def test_a_shadowing_module_gains_nothing(place: Path, found: Callable[..., Any], daemons: Any) -> None:
-    hospital = found(place / "hospital")
+def test_a_shadowing_module_gains_nothing(place: Path, new_hospital: Callable[..., Any], daemons: Any) -> None:
+    hospital = new_hospital(place / "hospital")
     hospital.folder.chmod(0o711)
     os.chown(hospital.config.socket.parent, -1, RELAY_GROUP)
     hospital.config.socket.parent.chmod(0o2750)
@@ -177,8 +177,10 @@ def test_a_shadowing_module_gains_nothing(place: Path, found: Callable[..., Any]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a second user can be had by root only")
-def test_without_the_group_not_even_the_socket(place: Path, found: Callable[..., Any], daemons: Any) -> None:
-    hospital = found(place / "hospital")
+def test_without_the_group_not_even_the_socket(
+    place: Path, new_hospital: Callable[..., Any], daemons: Any
+) -> None:
+    hospital = new_hospital(place / "hospital")
     hospital.folder.chmod(0o711)
     with daemons.serving(hospital):
         got = run_evil(hospital, b"{}", RELAY_USER)

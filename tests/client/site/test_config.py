@@ -8,7 +8,7 @@ import pytest
 from cohortmix.client.site.config import load_config
 from cohortmix.core.data.table import InputError
 
-KEY = "1" * 63 + "e"  # digits only would be a number to most readers of YAML, and this one a float
+KEY = "1" * 63 + "e"  # most readers of YAML would take digits for a number, and this text for a float
 GOOD = f"""
 name: NORWAY
 data: {{file: patients.parquet}}
@@ -39,7 +39,7 @@ def test_a_configuration(tmp_path: Path) -> None:
     assert not config.mark.is_relative_to(config.state)
 
 
-def test_paths_are_seen_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_relative_to_the_files_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "site.yaml").write_text(GOOD + "state: ../elsewhere/state\n")
     monkeypatch.chdir(tmp_path)
     assert load_config().state == Path("../elsewhere/state")
@@ -74,14 +74,14 @@ def test_paths_are_seen_from_the_file(tmp_path: Path, monkeypatch: pytest.Monkey
         (("{file: patients.parquet}", "{}"), "data: expected {file: PATH}, or {sql: URL"),
         (
             ("{file: patients.parquet}", "{file: a, query: b}"),
-            "data.query: unknown key; there are file, sql, table",
+            "data.query: unknown key; there are file, sql and table",
         ),
         (("cap_mu", "interval_seconds: 0\ncap_mu"), "interval_seconds: expected 0.01 or more"),
         (("cap_mu", "interval_seconds: .nan\ncap_mu"), "interval_seconds: "),
         (("cap_mu", "max_message_bytes: 1\ncap_mu"), "max_message_bytes: expected 65536 or more"),
         (("name", "name: [\nname"), "not valid YAML"),
-        ((GOOD, "- 1"), "expected the keys name, data, schema, cap_mu"),
-        ((GOOD, ""), "expected the keys name, data, schema, cap_mu"),
+        ((GOOD, "- 1"), "expected the keys name, data, schema and cap_mu"),
+        ((GOOD, ""), "expected the keys name, data, schema and cap_mu"),
     ],
 )
 def test_faults_name_their_key(change: tuple[str, str], expected: str, tmp_path: Path) -> None:

@@ -53,10 +53,10 @@ def test_a_study_from_describe_to_centroids(hospital: Any, daemons: Any) -> None
         second = hospital.request(study, 2, hospital.common(study, replies[0]))
         replies.append(connection.answer(second))
     for request, reply in zip((first, second), replies, strict=True):
-        asked, released = decode(request), decode(reply)
-        assert isinstance(asked, SignedRequest)
+        message, released = decode(request), decode(reply)
+        assert isinstance(message, SignedRequest)
         assert isinstance(released, SignedRelease)
-        verify_release(released, asked.request)
+        verify_release(released, message.request)
         assert (released.receipt.noise, released.receipt.private) == ("opendp", True)
     verify_chain([decode(reply).receipt for reply in replies], complete=True)
 
@@ -88,8 +88,8 @@ def test_a_revocation_counts_at_once(hospital: Any, daemons: Any) -> None:
         assert refusal(connection.answer(hospital.request(study))).code is Code.UNAVAILABLE
 
 
-def test_a_coordinator_that_is_not_enrolled(found: Callable[..., Any], daemons: Any) -> None:
-    hospital = found(coordinators=[])
+def test_a_coordinator_that_is_not_enrolled(new_hospital: Callable[..., Any], daemons: Any) -> None:
+    hospital = new_hospital(coordinators=[])
     with daemons.serving(hospital) as connection:
         reply = connection.answer(hospital.request(hospital.approved("study")))
     assert refusal(reply).code is Code.NOT_APPROVED
@@ -111,9 +111,11 @@ def requests(hospital: Any, common: Common) -> Iterator[bytes]:
     yield good.replace(b'"protocol":1', b'"protocol":2')
 
 
-def test_no_refusal_depends_on_a_cell_or_on_the_number_of_rows(found: Callable[..., Any], daemons: Any) -> None:
+def test_no_refusal_depends_on_a_cell_or_on_the_number_of_rows(
+    new_hospital: Callable[..., Any], daemons: Any
+) -> None:
     said, common = [], None
-    for hospital in (found("one"), found("other", rows=400, seed=9)):
+    for hospital in (new_hospital("one"), new_hospital("other", rows=400, seed=9)):
         study = hospital.approved("study")
         with daemons.serving(hospital) as connection:
             first = connection.answer(hospital.request(study))
@@ -121,7 +123,7 @@ def test_no_refusal_depends_on_a_cell_or_on_the_number_of_rows(found: Callable[.
             said.append([refusal(connection.answer(request)) for request in requests(hospital, common)])
     assert said[0] == said[1]
     # TOO_FEW_PATIENTS cannot be had here: `site check` pins no table of so few.
-    assert {each.code for each in said[0]} == set(Code) - {Code.TOO_FEW_PATIENTS}
+    assert {refusal.code for refusal in said[0]} == set(Code) - {Code.TOO_FEW_PATIENTS}
 
 
 # --- the relay
@@ -201,8 +203,8 @@ def test_a_socket_that_others_could_reach(hospital: Any) -> None:
     assert "cannot open the socket's folder" in starting(hospital)
 
 
-def test_a_socket_whose_path_is_too_long(found: Callable[..., Any]) -> None:
-    assert "longer than the system allows" in starting(found(socket=f"run/{'s' * 100}"))
+def test_a_socket_whose_path_is_too_long(new_hospital: Callable[..., Any]) -> None:
+    assert "longer than the system allows" in starting(new_hospital(socket=f"run/{'s' * 100}"))
 
 
 def test_a_snapshot_or_schema_that_has_changed(hospital: Any) -> None:
@@ -216,8 +218,10 @@ def test_a_snapshot_or_schema_that_has_changed(hospital: Any) -> None:
     assert "is damaged" in starting(hospital)
 
 
-def test_it_stops_when_told_and_a_reply_that_is_due_still_leaves(found: Callable[..., Any], daemons: Any) -> None:
-    hospital = found(interval_seconds=1)
+def test_it_stops_when_told_and_a_reply_that_is_due_still_leaves(
+    new_hospital: Callable[..., Any], daemons: Any
+) -> None:
+    hospital = new_hospital(interval_seconds=1)
     process = daemons.start(hospital)
     request = hospital.request(hospital.approved("study"))
     with ThreadPoolExecutor(1) as pool:

@@ -88,24 +88,29 @@ def spent(hospital: Any) -> Fraction:
 # --- killed anywhere
 
 
-def test_killed_at_random_lines(found: Callable[..., Any], daemons: Any, tmp_path: Path) -> None:
+def test_killed_at_random_lines(new_hospital: Callable[..., Any], daemons: Any, tmp_path: Path) -> None:
     """One ledger lives through all of it; each daemon answers once more what the one before it was killed over."""
     mu, count = Fraction(1, 10), tmp_path / "lines"
-    room = KILLS * 3 // 4  # studies that fit under the cap; the last ones must be refused
-    hospital = found(cap_mu=f"{float(mu) * (room + 0.5) ** 0.5:.6f}")
+    room = KILLS * 3 // 4  # how many studies fit under the cap: the last ones must be refused
+    hospital = new_hospital(cap_mu=f"{float(mu) * (room + 0.5) ** 0.5:.6f}")
     lines = measured(hospital, daemons, count)
-    room -= len(lines)  # the measurement's
+    room -= len(lines)  # as many as the measurement took
     rng, replies, dead = random.Random(17), {}, 0
-    asked: list[bytes] = []
+    requests: list[bytes] = []
     for number in range(KILLS):
         study = hospital.approved(f"study {number}")
         request, folder = hospital.request(study), rng.choice(["client", "core"])
-        fault = {"kind": "line", "folder": folder, "line": rng.randint(1, lines[folder]), "skip": len(asked[-1:])}
+        fault = {
+            "kind": "line",
+            "folder": folder,
+            "line": rng.randint(1, lines[folder]),
+            "skip": len(requests[-1:]),
+        }
         process = daemons.start(hospital, fault | {"count": str(count)})
         before, drawn = hospital.steps(), len(hospital.draws)
-        for former in asked[-1:]:
+        for former in requests[-1:]:
             resume(hospital, former, before, drawn, replies)
-        asked.append(request)
+        requests.append(request)
         try:
             replies[request] = hospital.connection.answer(request)
         except grpc.RpcError:
@@ -117,11 +122,13 @@ def test_killed_at_random_lines(found: Callable[..., Any], daemons: Any, tmp_pat
         assert after[: len(before)] == before
         assert spent(hospital) <= hospital.config.cap_mu**2
     with daemons.serving(hospital) as connection:
-        final = {request: connection.answer(request) for request in asked}
+        final = {request: connection.answer(request) for request in requests}
     assert all(final[request] == reply for request, reply in replies.items())
     receipts = [release(reply).receipt for reply in final.values() if b'"refusal"' not in reply]
     assert len(receipts) == room
-    assert all(refused(final[request]) is Code.OVER_BUDGET for request in asked if b'"refusal"' in final[request])
+    assert all(
+        refused(final[request]) is Code.OVER_BUDGET for request in requests if b'"refusal"' in final[request]
+    )
     assert spent(hospital) == (room + len(lines)) * mu**2
     assert kinds(hospital.steps()).count("reserved") == room + len(lines)
     assert dead >= KILLS // 2
@@ -143,7 +150,7 @@ def resume(hospital: Any, request: bytes, before: list[Any], drawn: int, replies
 
 
 def measured(hospital: Any, daemons: Any, count: Path) -> dict[str, int]:
-    """How many lines of each folder one answer runs."""
+    """How many lines of code of each folder run for one answer."""
     lines = {}
     for folder in ("client", "core"):
         request = hospital.request(hospital.approved(f"measured {folder}"))
@@ -154,9 +161,9 @@ def measured(hospital: Any, daemons: Any, count: Path) -> dict[str, int]:
     return lines
 
 
-def test_killed_in_round_two(found: Callable[..., Any], daemons: Any, tmp_path: Path) -> None:
-    """A budget that affords a mixture: second moments are drawn, and what follows from them takes a while."""
-    hospital, rng, dead = found(cap_mu="1000"), random.Random(5), 0
+def test_killed_in_round_two(new_hospital: Callable[..., Any], daemons: Any, tmp_path: Path) -> None:
+    """With a budget for a mixture, second moments are drawn, and what is computed from them takes a while."""
+    hospital, rng, dead = new_hospital(cap_mu="1000"), random.Random(5), 0
     kills = max(1, KILLS // 40)
     for number in range(kills):
         study = hospital.approved(f"study {number}", mu="6")
@@ -238,8 +245,8 @@ def test_the_same_request_twice_at_once(hospital: Any, daemons: Any) -> None:
     assert len(hospital.draws) == 1
 
 
-def test_two_studies_at_once_over_the_cap(found: Callable[..., Any], daemons: Any) -> None:
-    hospital = found(cap_mu="0.25")  # one of 0.2 fits, two do not
+def test_two_studies_at_once_over_the_cap(new_hospital: Callable[..., Any], daemons: Any) -> None:
+    hospital = new_hospital(cap_mu="0.25")  # one of 0.2 fits, two do not
     requests = [hospital.request(hospital.approved(name, mu="0.2")) for name in ("one", "other")]
     with daemons.serving(hospital) as connection, ThreadPoolExecutor(2) as relays:
         replies = list(relays.map(connection.answer, requests))
@@ -253,7 +260,7 @@ def test_two_studies_at_once_over_the_cap(found: Callable[..., Any], daemons: An
 
 
 def damaged(request: bytes) -> Iterator[bytes]:
-    """Truncated, bit-flipped, of another protocol, and what is no message at all."""
+    """A request truncated, with flipped bits, of another protocol; and bytes that are no message at all."""
     rng = random.Random(3)
     yield from (b"", b"{}", b"[" * 100_000, b"\xff" * 64, b"1e999", b"null", b'{"protocol":1}')
     yield from (request[: rng.randrange(len(request))] for _ in range(20))
@@ -268,11 +275,11 @@ def damaged(request: bytes) -> Iterator[bytes]:
 def test_damaged_requests_are_refused_and_spend_nothing(hospital: Any, daemons: Any) -> None:
     request = hospital.request(hospital.approved("study"))
     with daemons.serving(hospital) as connection:
-        codes = {refused(connection.answer(each)) for each in damaged(request)}
+        codes = {refused(connection.answer(data)) for data in damaged(request)}
         assert codes == {Code.UNAVAILABLE, Code.BAD_SIGNATURE, Code.UNKNOWN_VERSION}
         assert hospital.steps() == []
         first = connection.answer(request)
-        assert refused(connection.answer(first)) is Code.UNAVAILABLE  # its own release, sent back
+        assert refused(connection.answer(first)) is Code.UNAVAILABLE  # the site's own release, sent back to it
         assert refused(connection.answer(connection.describe())) is Code.UNAVAILABLE
-        assert connection.answer(request) == first  # and it still works
+        assert connection.answer(request) == first  # the daemon still works
     assert kinds(hospital.steps()) == ALL

@@ -1,6 +1,7 @@
 """When a reply leaves the daemon: on a tick, whatever was asked and whatever the answer took.
 
-Time is a number here, and moves only once every task waits: whoever may go on while another one sleeps does.
+Time is a number here, which moves only when every task waits. So whatever can go on while another task sleeps
+does.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Clocked(Executor):
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float, fault: Exception | None = None) -> None:
         self.now, self.seconds, self.fault = 0.0, seconds, fault
         self.slept: list[float] = []
-        self.asked: list[bytes] = []
+        self.requests: list[bytes] = []
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._events = count()
         monkeypatch.setattr(daemon, "monotonic", lambda: self.now)
@@ -42,13 +43,13 @@ class Clocked(Executor):
         return b"description"
 
     def answer(self, request: bytes) -> bytes:
-        self.asked.append(request)
+        self.requests.append(request)
         if self.fault is not None:
             raise self.fault
         return b"reply"
 
     def submit(self, call: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-        """The worker's part: ready after `seconds`."""
+        """What the worker does: the result is ready after `seconds`."""
         ready: Future[Any] = Future()
         self._after(self.seconds, lambda: ready.set_result(call(*arguments, **named)))
         return ready
@@ -63,24 +64,24 @@ class Clocked(Executor):
         heappush(self._due, (self.now + seconds, next(self._events), event))
 
     def run(self, calls: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
-        """What `calls(daemon)` returns, while the clock goes on to whoever is to wake first."""
+        """What `calls(daemon)` returns; whenever all tasks sleep, the clock moves to the one that wakes first."""
 
         async def clocked() -> Any:
-            here: Any = Daemon(self, lambda: None, INTERVAL, 2**16)  # type: ignore[arg-type]
-            here._worker = self
-            asked = asyncio.create_task(calls(here))
-            while not asked.done():
+            daemon: Any = Daemon(self, lambda: None, INTERVAL, 2**16)  # type: ignore[arg-type]
+            daemon._worker = self
+            task = asyncio.create_task(calls(daemon))
+            while not task.done():
                 await idle()
                 if self._due:
                     self.now, _, event = heappop(self._due)
                     event()
-            return await asked
+            return await task
 
         return asyncio.run(clocked())
 
     def ask(self, request: bytes) -> bytes:
         """The reply to raw bytes on the socket, once it has left."""
-        return bytes(site_pb2.Envelope.FromString(self.run(lambda here: here._release(request, None))).message)
+        return bytes(site_pb2.Envelope.FromString(self.run(lambda daemon: daemon._release(request, None))).message)
 
 
 def envelope(message: bytes) -> bytes:
@@ -97,21 +98,23 @@ def test_replies_leave_on_ticks(seconds: float, tick: int, monkeypatch: pytest.M
 
 
 def leaving(site: Clocked, calls: str, hang_up: int | None = None) -> list[float]:
-    """When the replies to calls leave that come all at once, R for Release and D for Describe; none to the one
-    that hangs up."""
+    """When the replies leave to calls that come at the same time: R for Release, D for Describe.
+
+    The call of number `hang_up` gets none.
+    """
     left: list[float] = []
 
     async def call(answer: Callable[..., Any]) -> None:
         await answer(envelope(b"request"), None)
         left.append(site.now)
 
-    async def together(here: Any) -> None:
-        asked = {"R": here._release, "D": here._describe}
-        tasks = [asyncio.create_task(call(asked[each])) for each in calls]
+    async def together(daemon: Any) -> None:
+        answers = {"R": daemon._release, "D": daemon._describe}
+        tasks = [asyncio.create_task(call(answers[letter])) for letter in calls]
         if hang_up is not None:
-            await yielding()  # each has begun, and one has the site
+            await yielding()  # all have begun, and the site works on one
             await yielding()
-            assert here._turn.locked()
+            assert daemon._turn.locked()
             tasks[hang_up].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -120,7 +123,7 @@ def leaving(site: Clocked, calls: str, hang_up: int | None = None) -> list[float
 
 
 def yielding() -> asyncio.Future[None]:
-    """Once round the event loop, whatever `asyncio.sleep` is here."""
+    """One turn of the event loop; `asyncio.sleep` is replaced here."""
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_soon(future.set_result, None)
     return future
@@ -138,7 +141,7 @@ async def idle() -> None:
 def test_calls_that_wait_learn_nothing_of_the_one_before(
     hang_up: int | None, ticks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever an answer takes, below the interval: also for whoever sends many calls, or hangs up."""
+    """An answer that takes less than the interval shows nothing, even to who sends many calls, or hangs up."""
     for seconds in (0.1, 10.0, 22.5, 29.9):
         left = leaving(Clocked(monkeypatch, seconds), "RRRR", hang_up)
         assert left == pytest.approx([INTERVAL * tick for tick in ticks])
@@ -152,7 +155,7 @@ def test_calls_that_wait_learn_nothing_of_the_one_before(
 def test_a_description_is_no_clock_for_the_work(
     calls: str, ticks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It leaves when the reply before it has: at once where nothing is computed, else on a tick."""
+    """It leaves after the reply before it: at once where nothing is computed, otherwise on a tick."""
     for seconds in (0.1, 22.5, 29.9):
         left = leaving(Clocked(monkeypatch, seconds), calls)
         assert left == pytest.approx([INTERVAL * tick for tick in ticks])
@@ -161,13 +164,13 @@ def test_a_description_is_no_clock_for_the_work(
 
 
 def test_the_clock_of_these_tests_lets_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A turn that ended with the work would show: the second of two calls would leave when both were computed."""
+    """If a turn ended with the work, these tests would show it: the second reply leaves once both are computed."""
     site, left = Clocked(monkeypatch, 10.0), []
 
-    async def hasty(here: Any) -> None:
+    async def hasty(daemon: Any) -> None:
         async def one() -> None:
-            async with here._turn:
-                await asyncio.wrap_future(here._worker.submit(here._answer, envelope(b"request")))
+            async with daemon._turn:
+                await asyncio.wrap_future(daemon._worker.submit(daemon._answer, envelope(b"request")))
             await asyncio.sleep(until_tick(10.0, INTERVAL))
             left.append(site.now)
 
@@ -190,10 +193,10 @@ def test_what_is_too_long_or_no_envelope_reaches_no_site(monkeypatch: pytest.Mon
     site = Clocked(monkeypatch, 1.0)
     assert "longer" in refusal(site.ask(envelope(b"x" * (2**16 + 1)))).sentence
     assert "not a message" in refusal(site.ask(b"\xff\xff\xff")).sentence
-    assert site.now == 2 * INTERVAL  # a tick each
-    assert site.asked == []
+    assert site.now == 2 * INTERVAL  # one tick for each
+    assert site.requests == []
     assert site.ask(envelope(b"x" * 2**16)) == b"reply"
-    assert site.asked == [b"x" * 2**16]
+    assert site.requests == [b"x" * 2**16]
 
 
 def test_no_text_of_an_exception_leaves(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""What a hostile coordinator, or anyone on the way, may ask: a closed code, or the answer that was approved."""
+"""Requests of a hostile coordinator, or altered on the way: they get a closed code, or the approved answer."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def ledger() -> Iterator[Ledger]:
 def test_altered_requests_get_a_code_or_the_answer_that_was_approved(
     ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing is logged as a fault: no exception has reached the last resort."""
+    """And nothing is logged as an error: no exception reached the handler for unexpected ones."""
     caplog.set_level(logging.ERROR)
-    here, chance, outcomes = site(ledger, study()), random.Random(3), Counter[str]()
-    first = here.answer(encode(asking(study())))
+    hospital, chance, outcomes = site(ledger, study()), random.Random(3), Counter[str]()
+    first = hospital.answer(encode(asking(study())))
     second = encode(asking(study(), 2, common=common_of(study(), release(first))))
-    answers = {encode(asking(study())): first, second: here.answer(second)}
+    answers = {encode(asking(study())): first, second: hospital.answer(second)}
     spent = ledger.spent_mu2
     for number in range(MUTATIONS):
         original = list(answers)[number % 2]
-        reply = here.answer(mutated(original, chance))
+        reply = hospital.answer(mutated(original, chance))
         message = decode(reply)
         if isinstance(message, Refusal):
             outcomes[message.code] += 1
@@ -98,13 +98,13 @@ def extreme(common: Common, change: dict[str, Any]) -> Common:
 def test_margins_at_their_bounds_are_answered_or_refused_before_they_cost(
     ledger: Ledger, caplog: pytest.LogCaptureFixture, few_steps: None, name: str, mu: str
 ) -> None:
-    """A hostile coordinator signs them; what cannot be computed must not cost its budget for nothing."""
+    """A hostile coordinator can sign them; what cannot be computed must be refused before it costs budget."""
     caplog.set_level(logging.ERROR)
-    about = study(mu)
-    here = site(ledger, about)
-    common = common_of(about, release(here.answer(encode(asking(about)))))
+    spec = study(mu)
+    hospital = site(ledger, spec)
+    common = common_of(spec, release(hospital.answer(encode(asking(spec)))))
     spent = ledger.spent_mu2
-    message = decode(here.answer(encode(asking(about, 2, common=extreme(common, EXTREMES[name])))))
+    message = decode(hospital.answer(encode(asking(spec, 2, common=extreme(common, EXTREMES[name])))))
     if isinstance(message, Refusal):
         assert message.code is Code.UNKNOWN_COLUMN
         assert ledger.spent_mu2 == spent
@@ -122,10 +122,10 @@ def test_a_study_of_another_version_is_refused(ledger: Ledger) -> None:
 
 
 def test_altered_envelopes_get_a_code(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
-    """What comes over the socket is an envelope, of which a relay can alter each byte."""
+    """Over the socket comes an envelope, and a relay can alter each of its bytes."""
     caplog.set_level(logging.ERROR)
-    here, chance = site(ledger), random.Random(6)
-    daemon = Daemon(here, Policy, 0.01, 2**20)
+    hospital, chance = site(ledger), random.Random(6)
+    daemon = Daemon(hospital, Policy, 0.01, 2**20)
     request = site_pb2.Envelope(message=encode(asking(study()))).SerializeToString()
     for _ in range(MUTATIONS):
         altered = bytearray(request)

@@ -1,4 +1,4 @@
-"""What a site refuses, for nothing, and what nobody learns from it."""
+"""What a site refuses, at no cost, and that its refusals say nothing of a record."""
 
 import logging
 from collections.abc import Iterator
@@ -26,11 +26,11 @@ from sites import (
     table,
 )
 
-from cohortmix.client.ledger import ledger as ledger_module
+from cohortmix.client.ledger import history
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.ledger.policy import Policy
 from cohortmix.client.site import room
-from cohortmix.client.site.site import MAX_GROUPS
+from cohortmix.client.site.request import MAX_GROUPS
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.schema import Schema, SchemaError
 from cohortmix.core.data.table import TableSource
@@ -62,8 +62,8 @@ def ledger() -> Iterator[Ledger]:
 
 
 def test_empty_policy_allows_nothing(ledger: Ledger) -> None:
-    here = site(ledger, study(), policy=Policy())
-    assert refused(here.answer(encode(asking(study())))) == Code.NOT_APPROVED
+    hospital = site(ledger, study(), policy=Policy())
+    assert refused(hospital.answer(encode(asking(study())))) == Code.NOT_APPROVED
     assert refused(site(ledger).answer(encode(asking(study())))) == Code.NOT_APPROVED
     assert ledger.spent_mu2 == 0
 
@@ -71,32 +71,32 @@ def test_empty_policy_allows_nothing(ledger: Ledger) -> None:
 def test_a_study_that_has_expired_is_refused(ledger: Ledger) -> None:
     today = datetime.now(UTC).date()
     past, current = (study(expires=today + timedelta(days=days)) for days in (-1, 1))
-    here = site(ledger, past, current)
-    assert refused(here.answer(encode(asking(past)))) == Code.NOT_APPROVED
+    hospital = site(ledger, past, current)
+    assert refused(hospital.answer(encode(asking(past)))) == Code.NOT_APPROVED
     assert ledger.spent_mu2 == 0
-    release(here.answer(encode(asking(current))))
+    release(hospital.answer(encode(asking(current))))
 
 
 def test_a_clock_that_is_set_back_revives_no_study(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ledger has seen a later day, whatever the clock says now; a reservation and a decision show it one."""
+    """The ledger has seen a later day, whatever the clock says now: reservations and decisions show it the day."""
     clock = [date(2026, 3, 1)]
-    monkeypatch.setattr(ledger_module, "today", lambda: clock[0])
+    monkeypatch.setattr(history, "today", lambda: clock[0])
     short, long, other = (
         study(name=name, expires=date(2026, 3, day)) for name, day in (("s", 5), ("l", 20), ("o", 8))
     )
-    here = site(ledger, short, long, other)
-    sent = here.answer(encode(asking(short)))
+    hospital = site(ledger, short, long, other)
+    sent = hospital.answer(encode(asking(short)))
     assert release(sent)
     clock[0] = date(2026, 3, 6)
-    release(here.answer(encode(asking(long))))
+    release(hospital.answer(encode(asking(long))))
     clock[0] = date(2026, 3, 1)
-    assert here.answer(encode(asking(short))) != sent
-    assert refused(here.answer(encode(asking(short)))) == Code.NOT_APPROVED
-    release(here.answer(encode(asking(other))))
+    assert hospital.answer(encode(asking(short))) != sent
+    assert refused(hospital.answer(encode(asking(short)))) == Code.NOT_APPROVED
+    release(hospital.answer(encode(asking(other))))
     clock[0] = date(2026, 3, 9)
     ledger.revoke(long.hash)
     clock[0] = date(2026, 3, 1)
-    assert refused(here.answer(encode(asking(other)))) == Code.NOT_APPROVED
+    assert refused(hospital.answer(encode(asking(other)))) == Code.NOT_APPROVED
     assert ledger.today == date(2026, 3, 9)
     assert [entry.day for entry in ledger.entries()] == [date(2026, 3, day) for day in (1, 6, 6)]
 
@@ -104,41 +104,41 @@ def test_a_clock_that_is_set_back_revives_no_study(ledger: Ledger, monkeypatch: 
 def test_a_release_that_could_not_be_sent_is_refused_before_it_is_paid_for(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, asked = site(ledger, study()), encode(asking(study()))
+    hospital, message = site(ledger, study()), encode(asking(study()))
     monkeypatch.setattr(room, "MAX_BYTES", room.REST)
-    assert refused(here.answer(asked)) == Code.UNKNOWN_COLUMN
+    assert refused(hospital.answer(message)) == Code.UNKNOWN_COLUMN
     assert ledger.entries() == ()
     monkeypatch.undo()
-    reply = here.answer(asked)
+    reply = hospital.answer(message)
     (numbers,) = release(reply).release.answer.values.shape
     assert len(reply) <= room.NUMBER * numbers + room.REST
 
 
 def test_a_revoked_study_is_refused(ledger: Ledger) -> None:
-    here = site(ledger, study())
-    release(here.answer(encode(asking(study()))))
-    here.policy = Policy(coordinators=(COORDINATOR.public_hex,))
-    assert refused(here.answer(encode(asking(study())))) == Code.NOT_APPROVED
+    hospital = site(ledger, study())
+    release(hospital.answer(encode(asking(study()))))
+    hospital.policy = Policy(coordinators=(COORDINATOR.public_hex,))
+    assert refused(hospital.answer(encode(asking(study())))) == Code.NOT_APPROVED
 
 
 def test_signatures(ledger: Ledger) -> None:
-    about = study()
-    good = asking(about)
+    spec = study()
+    good = asking(spec)
     request = good.request
     altered = request.model_copy(
         update={"study": SignedStudy(study=study("0.29"), signature=request.study.signature)}
     )
     forged = [
         SignedRequest(request=request, signature="0" * 128),
-        SignedRequest(request=asking(about, id="request-2").request, signature=good.signature),
+        SignedRequest(request=asking(spec, id="request-2").request, signature=good.signature),
         sign_request(STRANGER, request),
         sign_request(COORDINATOR, altered),
-        sign_request(COORDINATOR, request.model_copy(update={"study": sign_study(STRANGER, about)})),
+        sign_request(COORDINATOR, request.model_copy(update={"study": sign_study(STRANGER, spec)})),
     ]
-    here = site(ledger, about, study("0.29"))
-    assert [refused(here.answer(encode(each))) for each in forged] == [Code.BAD_SIGNATURE] * len(forged)
+    hospital = site(ledger, spec, study("0.29"))
+    assert [refused(hospital.answer(encode(message))) for message in forged] == [Code.BAD_SIGNATURE] * len(forged)
     assert ledger.spent_mu2 == 0
-    release(here.answer(encode(good)))
+    release(hospital.answer(encode(good)))
 
 
 def test_a_coordinator_that_is_not_enrolled(ledger: Ledger) -> None:
@@ -151,15 +151,15 @@ def test_a_coordinator_that_is_not_enrolled(ledger: Ledger) -> None:
     ("declared", "source"), [("opendp", KeyedNoise(1)), ("TEST", OpenDPNoise())], ids=["test site", "real site"]
 )
 def test_the_noise_source_must_be_the_declared_one(ledger: Ledger, declared: str, source: NoiseSource) -> None:
-    about = study(noise=declared)
-    assert refused(site(ledger, about, noise=source).answer(encode(asking(about)))) == Code.NOT_APPROVED
+    spec = study(noise=declared)
+    assert refused(site(ledger, spec, noise=source).answer(encode(asking(spec)))) == Code.NOT_APPROVED
     assert ledger.spent_mu2 == 0
 
 
 @pytest.mark.parametrize("change", [{"schema_hash": "0" * 64}, {"target": "SEX"}])
 def test_another_schema(ledger: Ledger, change: dict[str, str]) -> None:
-    about = study(**change)
-    assert refused(site(ledger, about).answer(encode(asking(about)))) == Code.UNKNOWN_COLUMN
+    spec = study(**change)
+    assert refused(site(ledger, spec).answer(encode(asking(spec)))) == Code.UNKNOWN_COLUMN
 
 
 @pytest.mark.parametrize(
@@ -171,14 +171,14 @@ def test_another_schema(ledger: Ledger, change: dict[str, str]) -> None:
     ],
 )
 def test_the_study_must_name_this_site(ledger: Ledger, entry: SiteEntry) -> None:
-    about = study(sites=(entry,))
-    assert refused(site(ledger, about).answer(encode(asking(about)))) == Code.NOT_APPROVED
+    spec = study(sites=(entry,))
+    assert refused(site(ledger, spec).answer(encode(asking(spec)))) == Code.NOT_APPROVED
 
 
 @pytest.mark.parametrize("patients", [MIN_PATIENTS - 1, MIN_PATIENTS])
 def test_too_few_patients(ledger: Ledger, patients: int) -> None:
-    about = study(sites=(SiteEntry(name="site", key=KEY.public_hex, patients=patients),))
-    reply = site(ledger, about, source=TableSource(table(patients))).answer(encode(asking(about)))
+    spec = study(sites=(SiteEntry(name="site", key=KEY.public_hex, patients=patients),))
+    reply = site(ledger, spec, source=TableSource(table(patients))).answer(encode(asking(spec)))
     if patients < MIN_PATIENTS:
         assert refused(reply) == Code.TOO_FEW_PATIENTS
     else:
@@ -187,8 +187,8 @@ def test_too_few_patients(ledger: Ledger, patients: int) -> None:
 
 def test_over_the_cap(ledger: Ledger) -> None:
     ledger.reserve("f" * 64, "request-0", "f" * 64, Fraction(24), Fraction(24))
-    about, another = study("2"), study("2", name="another")
-    message = decode(site(ledger, about).answer(encode(asking(about))))
+    spec, another = study("2"), study("2", name="another")
+    message = decode(site(ledger, spec).answer(encode(asking(spec))))
     assert isinstance(message, SignedRelease)  # 24 + 0.15 * 4 <= 25
     message = decode(site(ledger, another).answer(encode(asking(another))))
     assert isinstance(message, Refusal)
@@ -197,19 +197,19 @@ def test_over_the_cap(ledger: Ledger) -> None:
 
 
 def test_round_two_needs_round_one(ledger: Ledger) -> None:
-    about = study(LARGE)
+    spec = study(LARGE)
     other = Ledger(":memory:", CAP)
-    first = release(site(other, about).answer(encode(asking(about))))
-    second = asking(about, 2, common=common_of(about, first))
-    assert refused(site(ledger, about).answer(encode(second))) == Code.UNAVAILABLE
+    first = release(site(other, spec).answer(encode(asking(spec))))
+    second = asking(spec, 2, common=common_of(spec, first))
+    assert refused(site(ledger, spec).answer(encode(second))) == Code.UNAVAILABLE
     assert ledger.spent_mu2 == 0
     other.close()
 
 
 def test_common_groups_must_fit_the_schema(ledger: Ledger) -> None:
-    about = study(LARGE)
-    here = site(ledger, about)
-    good = common_of(about, release(here.answer(encode(asking(about)))))
+    spec = study(LARGE)
+    hospital = site(ledger, spec)
+    good = common_of(spec, release(hospital.answer(encode(asking(spec)))))
     age, sex = good.groups
     wrong = [
         {"groups": (age,)},
@@ -228,14 +228,14 @@ def test_common_groups_must_fit_the_schema(ledger: Ledger) -> None:
     for change in wrong:
         common = good.model_copy(update=change)
         try:
-            asked = asking(about, 2, common=common)
-        except ValidationError:  # no message holds it, and what is no message is refused as such
+            message = asking(spec, 2, common=common)
+        except ValidationError:  # no message can hold it, and other bytes are refused as such
             unsent += 1
             continue
-        assert refused(here.answer(encode(asked))) == Code.UNKNOWN_COLUMN, change
+        assert refused(hospital.answer(encode(message))) == Code.UNKNOWN_COLUMN, change
     assert unsent <= 6
-    beyond = asking(about, 2, common=good.model_copy(update={"groups": (age, (0, 1, 10**9))}))
-    assert refused(here.answer(encode(beyond))) == Code.UNAVAILABLE  # a group of that number is in no message
+    beyond = asking(spec, 2, common=good.model_copy(update={"groups": (age, (0, 1, 10**9))}))
+    assert refused(hospital.answer(encode(beyond))) == Code.UNAVAILABLE  # no message holds such a group
     assert ledger.spent_mu2 == spent
 
 
@@ -245,15 +245,15 @@ def test_the_number_of_groups_is_capped(ledger: Ledger) -> None:
         f"name: wide\ntarget: outcome\ncolumns:\n  CODE: {{type: category, values: [{values}]}}\n"
         "  outcome: {type: category, values: [well, ill]}\n"
     )
-    about = study(schema_hash=schema.hash)
+    spec = study(schema_hash=schema.hash)
     cells = Array.of(np.full((2, MAX_GROUPS + 1), 1 / (MAX_GROUPS + 1)))
     masses = Array.of(np.array([30.0, 30.0]))
     rows = table().assign(CODE="v1")[["CODE", "outcome"]]
-    here = site(ledger, about, source=TableSource(rows), schema=schema)
+    hospital = site(ledger, spec, source=TableSource(rows), schema=schema)
     for groups, code in ((MAX_GROUPS + 1, Code.UNKNOWN_COLUMN), (MAX_GROUPS, Code.UNAVAILABLE)):
         of = tuple(min(cell, groups - 1) for cell in range(MAX_GROUPS + 1))
         common = Common(groups=(of,), cells=cells, masses=masses, s_a=Decimal(1))
-        assert refused(here.answer(encode(asking(about, 2, common=common)))) == code
+        assert refused(hospital.answer(encode(asking(spec, 2, common=common)))) == code
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_an_unconfirmed_schema_is_not_served(ledger: Ledger) -> None:
         site(ledger, schema=draft)
 
 
-# --- what nobody learns
+# --- what no refusal and no log says
 
 
 class _FailingSource(TableSource):
@@ -312,5 +312,5 @@ def test_no_code_depends_on_a_cell(ledger: Ledger, column: str, value: str | Non
     rows = table().astype("str")
     rows.loc[17, column] = value
     rows[column] = rows[column].where(rows.index != 18, None)
-    here = site(ledger, study(), source=TableSource(pa.Table.from_pandas(rows, preserve_index=False)))
-    verify_release(release(here.answer(encode(asking(study())))), asking(study()).request)
+    hospital = site(ledger, study(), source=TableSource(pa.Table.from_pandas(rows, preserve_index=False)))
+    verify_release(release(hospital.answer(encode(asking(study())))), asking(study()).request)

@@ -1,4 +1,4 @@
-"""A quote: what it says is what a study then costs, and how noisy its answers then are."""
+"""A quote: the study then costs what it says, and the answers are as noisy as it says."""
 
 import json
 from decimal import Decimal
@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from cohortmix.client.ledger.ledger import Ledger
-from cohortmix.client.steward.quote import Quote, Spending, quote
+from cohortmix.client.steward.quote import Quote, quote
+from cohortmix.client.steward.spending import Spending
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.schema import Schema
@@ -60,8 +61,8 @@ def study(mu: str = "0.5", sites: int = 3, **changes: Any) -> StudySpec:
     return StudySpec(**values | changes)
 
 
-def quoted(about: StudySpec, patients: int = PATIENTS, spending: Spending = NOTHING) -> Quote:
-    return quote(about, SCHEMA, "S0", patients, spending)
+def quoted(spec: StudySpec, patients: int = PATIENTS, spending: Spending = NOTHING) -> Quote:
+    return quote(spec, SCHEMA, "S0", patients, spending)
 
 
 # --- cost
@@ -117,19 +118,19 @@ def test_where_pairs_have_hardly_room_round_1_costs_more_and_is_less_noisy() -> 
 
 def test_a_study_that_has_begun_is_not_counted_twice() -> None:
     quarter = Fraction(1, 4)
-    spending = Spending(spent=Fraction(1, 2), own=Fraction(1, 10), cap=Fraction(13, 20))
+    spending = Spending(spent=Fraction(1, 2), reserved=Fraction(1, 10), cap=Fraction(13, 20))
     assert spending.after(quarter) == Fraction(13, 20)
     shown = quoted(study("0.5"), spending=spending)  # mu^2 = 1/4: to the cap, to the last bit
     assert shown.affordable
     assert not quoted(study("0.5000001"), spending=spending).affordable
-    assert spending.after(Fraction(1, 20)) == spending.spent  # nothing is given back
+    assert spending.after(Fraction(1, 20)) == spending.spent  # a smaller study gives nothing back
 
 
 def test_spending_is_what_the_ledger_holds() -> None:
-    ledger, about = Ledger(":memory:", Decimal("0.7")), study()
-    for name, cost in ((about.hash, Fraction(1, 50)), ("b" * 64, Fraction(1, 25))):
+    ledger, spec = Ledger(":memory:", Decimal("0.7")), study()
+    for name, cost in ((spec.hash, Fraction(1, 50)), ("b" * 64, Fraction(1, 25))):
         ledger.reserve(name, "request-1", "c" * 64, cost, Fraction(1))
-    assert Spending.of(ledger, about.hash) == Spending(
+    assert Spending.of(ledger, spec.hash) == Spending(
         Fraction(3, 50), Fraction(1, 50), Fraction(49, 100), Decimal("0.7")
     )
     ledger.close()
@@ -179,8 +180,8 @@ def test_noise_is_that_of_the_real_answer(answers: np.ndarray) -> None:
     noise = answers - answers.mean(axis=0)
     runs = noise[:, :, : age.cells]
     ends = np.array([Encoding.of(SCHEMA).features[0].interval(code) for code in range(89 + 1)])
-    of = np.asarray(Encoding.of(SCHEMA).features[0].coarse)[: len(ends)]
-    middles = np.array([(ends[of == k].min() + ends[of == k].max()) / 2 for k in range(8)])
+    bins = np.asarray(Encoding.of(SCHEMA).features[0].coarse)[: len(ends)]
+    middles = np.array([(ends[bins == k].min() + ends[bins == k].max()) / 2 for k in range(8)])
     means = runs[:, :, :8] @ (middles - 60.5) / (PATIENTS / 2)
     assert age.mean is not None
     for observed, stated in ((float(runs[:, :, 0].std()), age.cell), (float(means.std()), age.mean)):
@@ -198,8 +199,8 @@ def test_noise_falls_with_the_budget_and_its_share_with_the_patients() -> None:
 
 
 def test_columns_are_those_of_the_schema_in_its_units() -> None:
-    columns = {each.name: each for each in quoted(study()).columns}
-    assert [(each.range, each.unit) for each in columns.values()] == [
+    columns = {column.name: column for column in quoted(study()).columns}
+    assert [(column.range, column.unit) for column in columns.values()] == [
         ("16 to 105 years", "years"),
         ("0 to 10", None),
         ("1991-01-01 to 1996-12-31", "days"),

@@ -10,7 +10,7 @@ import pytest
 from desk import STRANGER, Desk
 from typer.testing import CliRunner
 
-from cohortmix.client.ledger.journal import FILE, HistoryError
+from cohortmix.client.ledger.journal import MARK_FILE, HistoryError
 from cohortmix.client.ledger.policy import Refused
 from cohortmix.client.site.lock import replacing
 from cohortmix.client.site.opening import open_site, read_policy
@@ -117,7 +117,7 @@ def test_a_study_is_revoked_also_where_the_ledger_cannot_be_opened(
 ) -> None:
     desk.approve(desk.study())
     desk.answer(desk.study())
-    (desk.hospital.config.mark / FILE).unlink()
+    (desk.hospital.config.mark / MARK_FILE).unlink()
     capsys.readouterr()
     with pytest.raises(HistoryError, match="is not there"):
         steward.revoke(desk.study().hash, desk.file)
@@ -175,7 +175,7 @@ def test_a_preview_is_what_the_coordinator_gets(desk: Desk, capsys: pytest.Captu
 
 
 def test_no_check_replaces_the_table_while_a_site_is_open(desk: Desk) -> None:
-    """The patients were counted in the table that is read: not in one that two checks have put in its place."""
+    """Patients were counted in the table that is open: it must not be another one when it is read."""
     config, table = desk.hospital.config, desk.hospital.folder / "records.parquet"
     first, last = pd.read_parquet(table), pd.read_parquet(table).assign(id=range(100, 160))
     last = pd.concat([last, last.assign(id=range(200, 260))])
@@ -240,5 +240,5 @@ def test_every_refusal_is_a_sentence_and_a_status(desk: Desk) -> None:
         assert "Traceback" not in result.output
     desk.hospital.approve(desk.study())
     desk.answer(desk.study())
-    (desk.hospital.config.mark / FILE).unlink()
+    (desk.hospital.config.mark / MARK_FILE).unlink()
     assert CliRunner().invoke(app, ["site", "ledger", *config]).exit_code == 3

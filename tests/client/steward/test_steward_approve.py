@@ -105,7 +105,7 @@ def test_over_the_cap_it_is_said_which_cap_and_how_much_is_needed(
     for refused in (lambda: desk.approve(second), lambda: steward.preview(desk.receive(second), desk.file)):
         with pytest.raises(BudgetExceeded, match=rf"it needs a cap of 0\.1415: to allow it, raise {named}$"):
             refused()
-        desk.hospital.approve(second)  # as if it had been in budget then
+        desk.hospital.approve(second)  # as if it had fitted the budget then
     desk.configure(cap_mu="0.1415")
     if signed is None:
         steward.ledger(desk.file, raise_cap="0.1415")
@@ -132,13 +132,13 @@ def test_a_study_that_is_not_as_it_was_signed_is_not_read(desk: Desk) -> None:
     path = desk.receive(desk.study(), by=STRANGER)  # it names the coordinator, and the stranger signed it
     altered = desk.receive(desk.study("0.2"))
     altered.write_bytes(altered.read_bytes().replace(b'"mu":"0.2"', b'"mu":"0.1"'))
-    for each in (path, altered):
+    for file in (path, altered):
         for command in (
             lambda file: steward.approve(file, "1", desk.file),
             lambda file: steward.quote(file, desk.file),
         ):
             with pytest.raises(InputError, match="not as its coordinator signed it"):
-                command(each)
+                command(file)
     path.write_bytes(encode(Refusal(code=Code.UNAVAILABLE, sentence="no")))
     with pytest.raises(InputError, match="no signed study"):
         steward.quote(path, desk.file)

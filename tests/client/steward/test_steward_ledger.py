@@ -8,7 +8,7 @@ from desk import COORDINATOR, Desk
 from typer.testing import CliRunner
 
 from cohortmix.client.ledger.day import today
-from cohortmix.client.ledger.journal import FILE, HistoryError, LedgerError
+from cohortmix.client.ledger.journal import MARK_FILE, HistoryError, LedgerError
 from cohortmix.client.steward import service, steward
 from cohortmix.core.data.table import InputError
 from cohortmix.core.privacy.meter import BudgetExceeded
@@ -26,7 +26,7 @@ def test_the_odometer_shows_each_request_and_exports_it(desk: Desk, capsys: pyte
     file = desk.hospital.folder / "ledger.csv"
     steward.ledger(desk.file, file)
     shown = capsys.readouterr().out
-    for part in ("spent mu 0.100 of 0.200: 25.0 %", "left  mu 0.173", "study", study.hash[:12], "committed"):
+    for part in ("spent mu 0.100 of 0.200: 25.0\u00a0%", "left  mu 0.173", "study", study.hash[:12], "committed"):
         assert part in shown
     room = (
         f"the last study, [{study.hash[:12]}], costs mu 0.100 at most: 3 more studies like this fit under the cap"
@@ -54,7 +54,7 @@ def test_the_odometer_shows_each_request_and_exports_it(desk: Desk, capsys: pyte
 def test_an_empty_ledger_is_shown_as_one(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     steward.ledger(desk.file)
     shown = capsys.readouterr().out
-    assert "spent mu 0 of 5.00: 0.0 %" in shown
+    assert "spent mu 0 of 5.00: 0.0\u00a0%" in shown
     assert "no request so far" in shown
     assert "no study is approved" in shown
     desk.approve(desk.study())
@@ -62,7 +62,7 @@ def test_an_empty_ledger_is_shown_as_one(desk: Desk, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     steward.ledger(desk.file)
     shown = capsys.readouterr().out
-    assert f"revoked: [{desk.study().hash[:12]}]" in shown  # its name went with the approval
+    assert f"revoked: [{desk.study().hash[:12]}]" in shown  # without its name, which stood in the approval
     assert f"{today()}  steward         revoked [{desk.study().hash[:12]}]" in shown
 
 
@@ -150,12 +150,12 @@ def test_a_ledger_that_was_set_back_is_named_by_every_command(desk: Desk) -> Non
 
 
 def test_a_lost_ledger_is_not_renewed_by_the_steward(desk: Desk) -> None:
-    """Ledger lost, mark damaged: what was spent stays spent until the ledger is put back."""
+    """The ledger is lost and its mark damaged: what was spent stays spent until the ledger is put back."""
     desk.approve(desk.study())
     desk.answer(desk.study())
     newest, config = desk.hospital.config.ledger_file.read_bytes(), desk.hospital.config
     config.ledger_file.unlink()
-    (config.mark / FILE).write_bytes(b"")
+    (config.mark / MARK_FILE).write_bytes(b"")
     typed = CliRunner().invoke(app, ["site", "ledger", "--renew-mark", "-c", str(desk.file)])
     assert (typed.exit_code, "its whole cap counts as spent" in typed.stderr) == (3, True)
     assert not config.ledger_file.exists()
@@ -170,7 +170,7 @@ def test_a_lost_ledger_is_not_renewed_by_the_steward(desk: Desk) -> None:
 def test_a_lost_mark_is_renewed_by_the_steward(desk: Desk) -> None:
     desk.approve(desk.study())
     desk.answer(desk.study())
-    (desk.hospital.config.mark / FILE).unlink()
+    (desk.hospital.config.mark / MARK_FILE).unlink()
     with pytest.raises(HistoryError, match="--renew-mark"):
         steward.ledger(desk.file)
     steward.ledger(desk.file, renew_mark=True)

@@ -88,7 +88,7 @@ def test_csv_as_it_comes(tmp_path: Path, name: str, content: str | bytes) -> Non
 @pytest.mark.parametrize("header", ["id,x,note,y", "note,x,id,y", "note,y,x,id"])
 @pytest.mark.parametrize("between", [0, 1, 50])
 def test_a_quotation_mark_left_open_deletes_nobody(tmp_path: Path, header: str, end: str, between: int) -> None:
-    """One record may not swallow those that follow, also from a column that is not read: all come, or none."""
+    """No record may swallow those that follow, not even by a column that is not read: all are read, or none."""
 
     def line(**cells: str) -> str:
         return ",".join(cells[name] for name in header.split(","))
@@ -152,8 +152,8 @@ def test_a_large_table_comes_in_bounded_batches(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("t.csv", "id,x\n1,5\n", "missing column 'y': the table has 'id', 'x'"),
-        ("t.csv", "SECRET,40,HIV\nb,5,EU\n", "none of the columns 'x', 'y', 'id': has the file a header line?"),
+        ("t.csv", "id,x\n1,5\n", "missing column 'y': the table has 'id' and 'x'"),
+        ("t.csv", "SECRET,40,HIV\nb,5,EU\n", "none of the columns 'x', 'y' and 'id': has the file a header line?"),
         ("t.csv", "id,x,y,y\n1,5,EU,EU\n", "two columns named 'y'"),
         ("t.csv", "", "is empty: expected a line of column names"),
         ("t.csv", "id,x,y\n1,5,EU\n2,SECRET\n", "a line has another number of cells than the header"),
@@ -220,7 +220,7 @@ def test_the_reader_does_not_bring_in_what_is_not_private() -> None:
 
 
 def test_parts_of_which_one_has_a_null_key_merge_nobody(tmp_path: Path) -> None:
-    """pandas writes floats for that part, which cannot tell large keys apart; the other part is not to hide it."""
+    """For that part pandas writes floats, which cannot tell large keys apart; the other part must not hide it."""
     keys = [2**60 + i for i in range(40)]
     schema = Schema.from_yaml(
         "{name: t, patient_key: id, target: y, columns: "

@@ -86,7 +86,7 @@ def test_a_fault_leaves_what_was_served(
     before = rows(open_snapshot(folder, SCHEMA))
     if at != "check":
         monkeypatch.setattr(snapshot, at, stop)
-    for _ in range(3):  # also over what an earlier try has left
+    for _ in range(3):  # also over a file that an earlier try has left
         with pytest.raises(InputError, match="no"):
             pin_snapshot(folder, source(tmp_path, TABLE[:1]), SCHEMA, stop if at == "check" else accept)
         assert rows(open_snapshot(folder, SCHEMA)) == before
@@ -129,7 +129,7 @@ def test_a_table_that_was_not_checked_is_not_served(folder: Path, tmp_path: Path
 
 
 def test_a_file_that_is_exchanged_under_an_open_site_is_not_read(folder: Path, tmp_path: Path) -> None:
-    """Checked at every reading, and once more after the last batch: in between it may have been another file."""
+    """It is checked at every reading, and again after the last batch: it may have been another file in between."""
     pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
     served, (file,) = open_snapshot(folder, SCHEMA), folder.glob("*.parquet")
     good = file.read_bytes()
@@ -176,7 +176,7 @@ def test_many_read_or_one_replaces(folder: Path) -> None:
         with pytest.raises(InputError, match="another process reads the table"), replacing(folder):
             pass
         with exclusive(folder):
-            pass  # the daemon reads, and serves: two locks
+            pass  # the daemon holds both locks: it reads, and it serves
     with replacing(folder):
         for other in (reading, replacing):
             with pytest.raises(InputError, match="try again"), other(folder):

@@ -91,7 +91,7 @@ def sqlite(path: Path, *statements: str) -> str:
 
 
 def read(source: Source) -> dict[str, list[object]]:
-    """What the core makes of each column's cells."""
+    """What `core` reads in the cells of each column."""
     table = pa.Table.from_batches(list(source.batches()))
     cells: dict[str, list[object]] = {"id": [str(key) for key in table.column("id").to_pylist()]}
     for name, column in SCHEMA.columns.items():
@@ -148,7 +148,7 @@ WITH_A_DAY = Schema.from_yaml(
 
 
 def test_postgres_days_that_python_cannot_hold_stop_nothing(in_postgres: sa.Connection, postgres: str) -> None:
-    """They are there and unreadable, and the days beside them are read."""
+    """They count as unreadable values, and the days beside them are read."""
     in_postgres.execute(
         sa.text(
             "CREATE VIEW strange AS SELECT v.d, '1' AS y FROM (VALUES ('infinity'::date), ('-infinity'), "
@@ -202,7 +202,7 @@ def reader(in_postgres: sa.Connection) -> Iterator[str]:
 def test_a_right_that_is_missing_is_named_with_the_way_to_it(
     in_postgres: sa.Connection, postgres: str, reader: str
 ) -> None:
-    """Each sentence ends with what the administrator types; typed one after the other, they are enough."""
+    """Each sentence ends with what the administrator types. Typed one after the other, these commands suffice."""
     url = postgres.replace("steward", reader)
     lacks = "the database user 'reader' may not read the table 'patients': it lacks the right"
     ask = "ask the database's administrator for"
@@ -255,7 +255,7 @@ def test_sqlite_reads_cell_by_cell(tmp_path: Path) -> None:
     assert rows(SqlSource(url, "t", SMALL)) == first
     (tmp_path / "t.db").unlink()
     url = sqlite(tmp_path, table, good, "INSERT INTO t VALUES ('three', 'many', x'ff', 1), (9e18, 1e300, 1e0, 0)")
-    assert rows(SqlSource(url, "t", SMALL))[:2] == first  # whatever the others hold
+    assert rows(SqlSource(url, "t", SMALL))[:2] == first  # whatever the other cells hold
     assert [row["y"] for row in rows(SqlSource(url, "t", SMALL))[2:]] == [r"\xff", "1"]
 
 
@@ -271,7 +271,7 @@ def test_a_cell_that_stops_the_reading_is_not_quoted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "what"), [("id", "the patient key 'id'"), ("y", "column 'y'")])
 def test_floats_that_may_merge_codes_are_refused(name: str, what: str, tmp_path: Path) -> None:
-    """A database that keeps whole numbers as floats has merged large ones; as whole numbers they are read."""
+    """A database that keeps codes as floats has merged large ones; kept as whole numbers they are read."""
     insert = "INSERT INTO t VALUES (9007199254740993, 5, 9007199254740993)"
     whole = sqlite(tmp_path, "CREATE TABLE t (id INTEGER, x REAL, y INTEGER)", insert)
     assert rows(SqlSource(whole, "t", SMALL)) == [{"x": "5", "y": "9007199254740993", "id": "9007199254740993"}]

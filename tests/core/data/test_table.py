@@ -106,7 +106,7 @@ def test_batches_are_bounded_and_can_be_read_again() -> None:
 def test_only_the_asked_columns_are_kept_and_each_must_be_there_once() -> None:
     table = pa.table({"a": [1], "b": [2]})
     assert TableSource(table, ("b",)).names == ("b",)
-    with pytest.raises(InputError, match="missing column 'c': the table has 'a', 'b'"):
+    with pytest.raises(InputError, match="missing column 'c': the table has 'a' and 'b'"):
         TableSource(table, ("b", "c"))
     with pytest.raises(InputError, match="two columns named 'a'"):
         TableSource(pd.DataFrame([[1, 2]], columns=["a", "a"]))
@@ -183,10 +183,12 @@ def test_synthesize_refuses_merged_patients_before_it_counts_them() -> None:
 
 def test_names_are_listed_only_where_one_of_them_is_a_column() -> None:
     """With none of the columns there, a first record may stand in place of the header."""
-    with pytest.raises(InputError, match=r"none of the columns 'a', 'b': has the file a header line\?") as caught:
+    with pytest.raises(
+        InputError, match=r"none of the columns 'a' and 'b': has the file a header line\?"
+    ) as caught:
         require_columns(["Smith0", "40", "HIV positive"], ["a", "b"])
     assert not any(value in str(caught.value) for value in ("Smith0", "40", "HIV"))
-    with pytest.raises(InputError, match="missing column 'b': the table has 'a', 'c'"):
+    with pytest.raises(InputError, match="missing column 'b': the table has 'a' and 'c'"):
         require_columns(["a", "c"], ["a", "b"])
     require_columns(["a"], [])
 

@@ -86,7 +86,7 @@ def test_what_is_no_fault_passes(table: pd.DataFrame) -> None:
         (one("age", 106.5), "column 'age': 1 value is not a number in 16 to 105 (first in row 1);"),
         (one("age", 15.9), "column 'age': 1 value is not"),
         (one("age", "unknown"), "column 'age': 1 value is not a number"),
-        (one("sex", "diverse"), "column 'sex': 1 value is not one of the declared values 'F', 'M'"),
+        (one("sex", "diverse"), "column 'sex': 1 value is not one of the declared values 'F' and 'M'"),
         (one("day", "1997-01-01"), "column 'day': 1 value is not a date (YYYY-MM-DD) in 1991-01-01 to 1996-12-31"),
         (one("day", "06.05.1993"), "DD.MM.YYYY; write YYYY-MM-DD; correct the table"),
         (one("y", "lost"), "column 'y': the target holds 1 value that is not one of the declared values 'alive'"),
@@ -96,7 +96,7 @@ def test_what_is_no_fault_passes(table: pd.DataFrame) -> None:
             "column 'lab': none of its values is a number in 0 to 200 (first in row 1); is it the right column?",
         ),
         (GOOD.assign(lab="7,5"), "column 'lab': none of its values is a number"),
-        (GOOD.assign(ward=1), "column 'ward': none of its values is one of the declared values 'A', 'B'"),
+        (GOOD.assign(ward=1), "column 'ward': none of its values is one of the declared values 'A' and 'B'"),
     ],
 )
 def test_a_fault_is_named(table: pd.DataFrame, sentence: str) -> None:
@@ -232,7 +232,7 @@ def test_all_problems_of_all_columns_are_said_at_once() -> None:
     for part in (
         "column 'age': 1 value is not a number in 16 to 105 (first in row 60)",
         "column 'lab': none of its values is a number in 0 to 200 (first in row 1): they have a comma",
-        "column 'sex': 1 value is not one of the declared values 'F', 'M' (first in row 1)",
+        "column 'sex': 1 value is not one of the declared values 'F' and 'M' (first in row 1)",
         "column 'y': the target holds 30 values that are not",
         "(first in row 31)",
     ):

@@ -231,7 +231,7 @@ def test_a_column_whose_name_holds_a_sign_is_found_first() -> None:
         ("x>F", "expected a number after the sign, got 'F'"),
         ("day>5", "expected a date after the sign, got '5'"),
         ("sex>F", "a category has no order"),
-        ("sex=F|X", "'X' is not one of the declared 'F', 'M'"),
+        ("sex=F|X", "'X' is not one of the declared 'F' and 'M'"),
     ],
 )
 def test_a_target_that_cannot_be_is_named(text: str, sentence: str) -> None:

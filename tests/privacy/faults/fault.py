@@ -54,5 +54,6 @@ TABLE, CHECK, KNOWN = (
 )
 DIMENSIONS, DAYS = "tests/core/test_dimensions.py", "tests/client/ledger/test_ledger_days.py"
 POLICY, SNAPSHOT = "tests/client/ledger/test_policy.py", "tests/client/table/test_snapshot.py"
-SITE, REFUSALS = "tests/client/site/test_site.py", "tests/client/site/test_site_refusals.py"
+SITE, AGAIN = "tests/client/site/test_site.py", "tests/client/site/test_site_again.py"
+REFUSALS = "tests/client/site/test_site_refusals.py"
 TICKS = "tests/client/site/test_daemon_ticks.py"

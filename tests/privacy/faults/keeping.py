@@ -8,8 +8,8 @@ FAULTS = (
     Fault(
         "a ledger opens although an index of it hides rows",
         "protocol/storage/database.py",
-        'if found != "ok":',
-        "if not found:",
+        'if verdict != "ok":',
+        "if not verdict:",
         ("tests/client/ledger/test_damage.py::test_an_index_that_hides_rows_is_not_believed",),
     ),
     Fault(
@@ -19,14 +19,14 @@ FAULTS = (
         '            names = ("kind", "study", "id")[: len(key)]\n'
         '            where = " AND ".join(f"{name} = ?" for name in names)\n'
         '            query = f"SELECT {_COLUMNS} FROM steps WHERE {where} ORDER BY number"\n'
-        "            return [Step(*row) for row in self._database.each(query, *key)]",
+        "            return [Step(*row) for row in self._database.select(query, *key)]",
         ("tests/client/ledger/test_damage.py::test_an_index_that_hides_rows_is_not_believed",),
     ),
     Fault(
         "a release is read again from the ledger without its hash",
         "protocol/storage/journal.py",
-        "if found is None or found.hash != step.hash or not found.follows(before):",
-        "if found is None:",
+        "if row is None or row.hash != step.hash or not row.follows(before):",
+        "if row is None:",
         ("tests/client/ledger/test_damage.py::test_a_release_that_changed_under_an_open_ledger_is_not_sent",),
     ),
     Fault(
@@ -68,7 +68,7 @@ FAULTS = (
     ),
     Fault(
         "a clock that is set back revives a study",
-        "client/ledger/ledger.py",
+        "client/ledger/history.py",
         "return max([today(), *(day for day in days if day is not None)])",
         "return today()",
         ("tests/client/site/test_site_refusals.py::test_a_clock_that_is_set_back_revives_no_study",),
@@ -118,9 +118,8 @@ FAULTS = (
     Fault(
         "a table that is exchanged while it is read is answered from",
         "client/table/snapshot.py",
-        "        _require_pinned(self.folder, self.pin)  # what was exchanged meanwhile has been read, and is not "
-        "answered\n",
-        "",
+        "then nothing is answered from it.\n        _require_pinned(self.folder, self.pin)\n",
+        "then nothing is answered from it.\n",
         ("tests/client/table/test_snapshot.py::test_a_file_that_is_exchanged_under_an_open_site_is_not_read",),
     ),
 )

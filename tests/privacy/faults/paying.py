@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .fault import ACT, DAYS, LEDGER, MARK, MESSAGES, METER, QUESTION, RESERVATION, SITE, Fault
+from .fault import ACT, AGAIN, DAYS, LEDGER, MARK, MESSAGES, METER, QUESTION, RESERVATION, Fault
 
 FAULTS = (
     Fault(
@@ -49,7 +49,7 @@ FAULTS = (
     ),
     Fault(
         "a reservation names no key",
-        "client/ledger/ledger.py",
+        "client/ledger/history.py",
         "for step, key in reserved if key is not None",
         "for step, key in reserved if key is not None and not reserved",
         (f"{ACT}::test_a_reservation_says_whose_ledger_it_is_before_anything_is_signed",),
@@ -64,38 +64,38 @@ FAULTS = (
     Fault(
         "another question on the budget of the first, in the ledger",
         "client/ledger/reservation.py",
-        "if paid[index] != asked:",
+        "if paid[index] != payment:",
         "if paid[index].mu2 != mu2:",
         (f"{RESERVATION}::test_debit_is_idempotent_for_one_question_only",),
     ),
     Fault(
         "a second draw replaces the stored answer",
         "client/ledger/reservation.py",
-        "!= asked or index in self._answers():",
-        "!= asked:",
+        "!= payment or index in self._answers():",
+        "!= payment:",
         (f"{RESERVATION}::test_an_answer_is_stored_once",),
     ),
     Fault(
         "the cap ignores open reservations",
         "client/ledger/ledger.py",
-        "total_mu2(each.mu2 for each in entries), mu2",
-        "total_mu2(each.mu2 for each in entries if each.committed), mu2",
+        "total_mu2(entry.mu2 for entry in entries), mu2",
+        "total_mu2(entry.mu2 for entry in entries if entry.committed), mu2",
         (f"{LEDGER}::test_over_the_cap_is_refused_with_the_parts_apart",),
         fast=True,
     ),
     Fault(
         "a study's approval counts for each request anew",
         "client/ledger/ledger.py",
-        "total_mu2(each.mu2 for each in entries if each.study == study)",
+        "total_mu2(entry.mu2 for entry in entries if entry.study == study)",
         "Fraction(0)",
         (f"{LEDGER}::test_the_approved_budget_covers_all_requests_of_a_study",),
     ),
     Fault(
         "one request id, two contents",
         "client/ledger/ledger.py",
-        "if known[0].request != request_hash:",
-        "if not known[0].request:",
-        (f"{SITE}::test_one_id_has_one_content",),
+        "if costs[0].request != request_hash:",
+        "if not costs[0].request:",
+        (f"{AGAIN}::test_one_id_has_one_content",),
     ),
     Fault(
         "a signature that raised the cap once raises it again",

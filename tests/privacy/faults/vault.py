@@ -105,9 +105,9 @@ FAULTS = (
     ),
     Fault(
         "N counts rows, and Describe says it",
-        "core/privacy/vault.py",
-        "else len(self._rows_of)",
-        "else self._rows_of.total()",
+        "core/data/patients.py",
+        "return Patients(len(rows), rows)",
+        "return Patients(rows.total(), rows)",
         (f"{SITE}::test_public_facts",),
     ),
     Fault(

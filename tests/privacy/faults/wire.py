@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .fault import POLICY, REFUSALS, SITE, SNAPSHOT, TICKS, Fault
+from .fault import AGAIN, POLICY, REFUSALS, SNAPSHOT, TICKS, Fault
 
 FAULTS = (
     Fault(
@@ -21,7 +21,7 @@ FAULTS = (
     ),
     Fault(
         "a hostile coordinator's margins are reserved for before they are checked",
-        "client/site/site.py",
+        "client/site/request.py",
         "or not _are_margins(common, study, sizes):",
         "or not sizes:",
         (
@@ -32,8 +32,8 @@ FAULTS = (
     Fault(
         "a site answers a study of another version",
         "client/site/site.py",
-        'if study.version != (own := version("cohortmix")):',
-        'if not (own := version("cohortmix")):',
+        'if study.version != (installed := version("cohortmix")):',
+        'if not (installed := version("cohortmix")):',
         ("tests/client/site/test_hostile_requests.py::test_a_study_of_another_version_is_refused",),
     ),
     Fault(
@@ -83,7 +83,7 @@ FAULTS = (
         "client/site/site.py",
         "if request.request_id != request_id(study.hash, self.name, request.round):",
         "if False:",
-        (f"{SITE}::test_a_round_of_a_study_is_one_request",),
+        (f"{AGAIN}::test_a_round_of_a_study_is_one_request",),
     ),
     Fault(
         "a table that changed since its check is served",

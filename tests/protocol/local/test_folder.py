@@ -93,7 +93,7 @@ with folder.whole_folder(out, {"a", "b"}) as new:
 
 
 def test_killed_at_any_line_a_whole_folder_stands_there(tmp_path: Path) -> None:
-    """Stopped at one line after the other: the earlier result or the new one, never nothing and never a part."""
+    """Killed at each line in turn: there is the earlier result or the new one, never nothing and never a part."""
     out, line, seen, ended = tmp_path / "out", 0, set(), False
     write(out, "earlier")
     while not ended:
@@ -114,8 +114,8 @@ def test_where_two_folders_cannot_be_exchanged_nothing_is_changed(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    monkeypatch.setattr(module, "_EXCHANGE", 1 << 20)  # a flag that no file system knows
-    write(out, "first")  # into an empty folder nothing is exchanged
+    monkeypatch.setattr(module, "_EXCHANGE", 1 << 20)  # a flag that no file system supports
+    write(out, "first")  # an empty folder is replaced without an exchange
     with pytest.raises(InputError, match=r"cannot be replaced in one step here .*; give a new folder"):
         write(out, "second")
     monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())

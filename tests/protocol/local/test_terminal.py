@@ -27,7 +27,7 @@ HOSTILE = {
 
 
 def everywhere(name: str) -> str:
-    """What a terminal gets of a name that is printed in every way that there is."""
+    """What a terminal gets of a name that is printed in every way that the module offers."""
     out = io.StringIO()
     console = Terminal(file=out, force_terminal=True, width=200, soft_wrap=True)
     table = compact_table(("name", name))

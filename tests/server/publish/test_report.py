@@ -292,7 +292,7 @@ def test_sites_that_gave_less_or_nothing_are_named_before_any_figure(summary):
     assert "In the pooled records that is taken from the other sites" in said
     assert page.row("NORW")[4] == "2, of classes only"
     summary["sites"][0]["reduced"] = True
-    assert "No site has told that, so the columns" in Page(render(summary)).text
+    assert "No site tells that, so the columns" in Page(render(summary)).text
 
 
 def test_of_many_sites_that_gave_less_the_first_are_named(summary):

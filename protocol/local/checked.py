@@ -1,4 +1,4 @@
-"""What a check found in a person's table, on that person's own terminal: counts by column, and nothing else."""
+"""What a check found in a table, by column and with counts, for the terminal of whoever holds the table."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 
 from cohortmix.core.utility.check import Checked, Fit
 from cohortmix.protocol.local.terminal import Terminal, compact_table, panel, styled
+from cohortmix.protocol.local.wording import whole_percent
 
 MaxUnreadable = Annotated[
     float,
@@ -22,17 +23,17 @@ HEADER = ("column", "values", "clipped", "undeclared", "unreadable", "empty", "f
 
 
 def show_checked(console: Terminal, checked: Checked) -> None:
-    """How many values and rows of the table are not what the schema declares; for the holder's terminal alone."""
+    """Print how many values and rows of the table are not what the schema declares."""
     parts = [*_table(checked), *_sentences(checked)] or ["every value is what the schema declares"]
     banner = styled("Figures of real records are NOT PRIVATE: they stay on this terminal.", "bold")
     console.print(panel(Group(banner, *parts), border_style="yellow"))
 
 
 def summary(checked: Checked) -> str:
-    """The same in one line: the share of each column's values that do not count as they stand.
+    """The same in one line: for each column the share of its values that are not counted as they are.
 
     >>> summary(Checked({"lab": Fit(60, empty=40), "sex": Fit(100)}))
-    'lab: 40 % empty'
+    'lab: 40\\xa0% empty'
     """
     columns = [f"{name}: {shares}" for name, fit in checked.columns.items() if (shares := _shares(fit))]
     return "; ".join([*columns, *_dropped(checked)])
@@ -82,15 +83,7 @@ def _shares(fit: Fit) -> str:
         "empty": fit.empty,
         "without the time of day": fit.timed,
     }
-    return ", ".join(f"{_percent(count / total)} {kind}" for kind, count in kinds.items() if count)
-
-
-def _percent(share: float) -> str:
-    """
-    >>> _percent(0.004), _percent(0.996), _percent(1.0)
-    ('under 1 %', '99 %', '100 %')
-    """
-    return f"{int(100 * share)} %" if share >= 0.01 else "under 1 %"
+    return ", ".join(f"{whole_percent(count / total)} {kind}" for kind, count in kinds.items() if count)
 
 
 def _counted(number: int, one: str, more: str) -> str:

@@ -1,0 +1,75 @@
+"""A request as the site must find it: signed by its coordinator, with common facts that fit the site's schema."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cohortmix.client.ledger.policy import Refused
+from cohortmix.core.data.encoding import Encoding, blocks_of
+from cohortmix.core.data.groups import Groups
+from cohortmix.core.data.schema import Schema
+from cohortmix.protocol.messages import (
+    Code,
+    Common,
+    MessageError,
+    Request,
+    SignedRequest,
+    StudySpec,
+    VersionError,
+    decode,
+)
+from cohortmix.protocol.signing import SignatureError, verify_request
+
+MAX_GROUPS = 2000
+"""Most groups that a coordinator may ask for; the second moment has as many numbers as their square."""
+
+ROUNDING = 1e-6
+"""How far the margins that a coordinator sends may be from distributions: they are sums of floats."""
+
+
+def read_request(data: bytes) -> Request:
+    """The request that a coordinator has signed, in a study that it has signed.
+
+    Raises
+    ------
+    Refused
+        For another version of the protocol, bytes that are no signed request, or a wrong signature.
+    """
+    try:
+        signed = decode(data)
+        if not isinstance(signed, SignedRequest):
+            raise Refused(Code.UNAVAILABLE, "The site answers signed requests only.")
+        verify_request(signed)
+    except VersionError as error:
+        raise Refused(Code.UNKNOWN_VERSION, str(error)) from None
+    except MessageError:
+        raise Refused(Code.UNAVAILABLE, "The bytes are not a message of this protocol.") from None
+    except SignatureError:
+        raise Refused(
+            Code.BAD_SIGNATURE, "The study or the request is not signed by the study's coordinator."
+        ) from None
+    return signed.request
+
+
+def require_common(common: Common, study: StudySpec, schema: Schema) -> None:
+    """Raise Refused unless the common groups and margins of round 2 fit the schema.
+
+    The groups put each fine cell of each feature into one group and leave none empty; the margins are
+    distributions, and masses of no more patients than the study has.
+    """
+    sizes, classes, groups = Encoding.of(schema).sizes, len(schema.classes), Groups(common.groups)
+    partition = groups.cells == sizes and groups.are_partitions
+    if not partition or common.cells.shape != (classes, sum(sizes)) or not _are_margins(common, study, sizes):
+        raise Refused(Code.UNKNOWN_COLUMN, "The common groups and margins do not fit this site's schema.")
+    if sum(groups.sizes) > MAX_GROUPS:
+        raise Refused(Code.UNKNOWN_COLUMN, f"The common groups are more than {MAX_GROUPS}.")
+
+
+def _are_margins(common: Common, study: StudySpec, sizes: tuple[int, ...]) -> bool:
+    """Whether there are a distribution of each feature in each class, and masses above zero."""
+    cells, masses = common.cells.numpy(), common.masses.numpy()
+    most = sum(entry.patients for entry in study.sites) * (1 + ROUNDING)
+    if (cells < 0).any() or (cells > 1 + ROUNDING).any() or (masses <= 0).any() or (masses > most).any():
+        return False
+    sums = np.stack([cells[:, block].sum(axis=1) for block in blocks_of(sizes)])
+    return bool((abs(sums - 1) <= ROUNDING).all() and masses.sum() <= most and common.s_a > 0)

@@ -1,0 +1,129 @@
+"""A quote on the steward's terminal, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+
+from rich.console import Group, RenderableType
+
+from cohortmix.client.steward.quote import ColumnNoise, Mixtures, Overlap, Quote
+from cohortmix.protocol.local.tables import UNDEFINED
+from cohortmix.protocol.local.terminal import Terminal, compact_table, panel, styled
+from cohortmix.protocol.local.wording import at_most, count, digits, overlap_in_words, percent
+from cohortmix.protocol.overlap import read_overlap
+
+MOST_COLUMNS = 12  # of the noise table: with more a quote would not fit on one screen
+
+
+def show_quote(console: Terminal, quote: Quote) -> None:
+    """Print what a study costs, what an attacker gains, what the site would release, and how noisy that is."""
+    facts = {
+        "cost": _cost(quote),
+        "attack": _attack(quote),
+        "overlap": _overlap(quote.overlap),
+        "release": _release(quote.classes, quote.mixtures),
+        "ledger": _ledger(quote),
+    }
+    title = f"{quote.study} [{quote.hash[:12]}] at {quote.site}, {quote.patients} patients"
+    console.print(panel(Group(_facts(facts), "", _noise(quote.columns)), title))
+
+
+def of_cap(mu: float, cap: float) -> str:
+    """mu^2 as a percentage of the cap's mu^2: budgets add in squares.
+
+    >>> of_cap(0.3, 0.6)
+    '25.0\\xa0%'
+    """
+    return percent((mu / cap) ** 2) if cap else percent(1, 0)
+
+
+def fitting(more: int) -> str:
+    """How many further studies of the same cost fit under the cap.
+
+    >>> fitting(0), fitting(1), fitting(2400)
+    ('no other study like this fits', 'one more study like this fits', '2,400 more studies like this fit')
+    """
+    if more <= 1:
+        return f"{('no other', 'one more')[more]} study like this fits"
+    return f"{more:,} more studies like this fit"
+
+
+def _cost(quote: Quote) -> str:
+    first, second = (digits(mu) for mu in quote.round_mu)
+    loose = " (a loose delta: above 1/(10 N))" if quote.loose_delta else ""
+    return (
+        f"mu {digits(quote.mu)}, that is epsilon {digits(quote.epsilon)} at delta {quote.delta:g}{loose}; "
+        f"round 1 takes mu {first}, round 2 mu {second} (squares add)"
+    )
+
+
+def _attack(quote: Quote) -> str:
+    found = {attack.false_alarms: at_most(attack.members_found_at_most) for attack in quote.attacks}
+    return (
+        f"an attacker who knows every other record and allows {percent(0.05, 0)} false alarms finds at most "
+        f"{found[0.05]} of the members, with {percent(0.01, 0)} at most {found[0.01]}; no attacker finds more "
+        f"than {at_most(quote.advantage)} beyond the false alarms"
+    )
+
+
+def _overlap(overlap: Overlap) -> str:
+    worst = f"mu {digits(overlap.worst_mu)}, epsilon {digits(overlap.worst_epsilon)}"
+    if overlap.sites == 1:
+        return "this is the study's only site"
+    declared = f"the study declares that {overlap_in_words(read_overlap(overlap.declared))}"
+    if overlap.declared == "unknown":
+        return f"{declared}, of which it has {overlap.sites}; such a patient bears {worst}"
+    if overlap.declared == "disjoint":
+        return f"{declared}; one with records at all {overlap.sites} would bear {worst}"
+    return (
+        f"{declared}, and such a patient bears mu {digits(overlap.mu)}, epsilon {digits(overlap.epsilon)}; one "
+        f"with records at all {overlap.sites} would bear {worst}"
+    )
+
+
+def _release(classes: int, mixtures: Mixtures) -> str:
+    if not mixtures.components:
+        return (
+            f"{classes} class centroids only: N is too small for mixtures at this mu, and round 1 takes the whole "
+            "budget"
+        )
+    return (
+        f"{classes} class centroids, then mixtures: {count(mixtures.fits, 'fit')} of up to {mixtures.components} "
+        f"components, each of at least {ceil(mixtures.smallest)} patients; a pair cell has noise of "
+        f"± {digits(mixtures.pair_noise)} patients"
+    )
+
+
+def _ledger(quote: Quote) -> str:
+    after = f"after it {fitting(quote.more_like_it)} under the cap" if quote.affordable else "this is over the cap"
+    return (
+        f"spent mu {digits(quote.spent_mu)}, afterwards {digits(quote.after_mu)}, cap {digits(quote.cap_mu)}: "
+        f"{of_cap(quote.spent_mu, quote.cap_mu)} of the cap's mu^2, then {of_cap(quote.after_mu, quote.cap_mu)}; "
+        f"{after}"
+    )
+
+
+def _noise(columns: Sequence[ColumnNoise]) -> RenderableType:
+    header = ("noise", "range", "cells", "of a count", "of N", "of a class mean", "of range")
+    table = compact_table(header, left=("range",))
+    for column in columns[:MOST_COLUMNS]:
+        mean, mean_share = UNDEFINED, UNDEFINED
+        if column.mean is not None and column.mean_share is not None:
+            mean, mean_share = f"± {digits(column.mean)} {column.unit or ''}".strip(), percent(column.mean_share)
+        cell, cell_share = f"± {digits(column.cell)}", percent(column.cell_share)
+        table.add_row(column.name, column.range, str(column.cells), cell, cell_share, mean, mean_share)
+    more = len(columns) - MOST_COLUMNS
+    note = (
+        "standard deviations of the raw answer, which is smoothed afterwards; a class mean is that of N/C patients"
+    )
+    return Group(table, styled(note + (f". {more} more columns: see --json" if more > 0 else ""), style="dim"))
+
+
+def _facts(facts: Mapping[str, str]) -> RenderableType:
+    table = compact_table(show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, text in facts.items():
+        table.add_row(name, text)
+    return table
