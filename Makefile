@@ -61,7 +61,7 @@ proto: $(READY) .typing
 clean:
 	rm -rf $(VENV) $(PEERS) .typing build *.egg-info
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml deploy/package/__init__.py
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \
 		f"cohortmix needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}; name another with make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1; }
@@ -74,3 +74,4 @@ $(READY): requirements.lock pyproject.toml
 .typing:
 	mkdir -p $@/cohortmix
 	$(foreach p,$(PACKAGES),ln -sfn ../../$(p) $@/cohortmix/$(p);)
+	ln -sfn ../../deploy/package/__init__.py $@/cohortmix/__init__.py

@@ -32,7 +32,7 @@ FLOORS = {  # of each package, the lowest first: a folder imports from itself an
     "protocol": ("protocol", "protocol/storage", "protocol/local"),
     "client": ("client/table", "client/ledger", "client/site", "client/local", "client", "client/steward"),
     "server": ("server", "server/publish", "server/commands"),
-    "deploy": ("deploy/demo", "deploy/meeting", "deploy/simulation", "deploy"),
+    "deploy": ("deploy/package", "deploy/demo", "deploy/meeting", "deploy/simulation", "deploy"),
 }
 BESIDE = {"core/utility": {"core/data"}}  # what stands apart from the floors, and all that it may import
 ABOVE = {"core/utility": {"core", "core/audit"}}  # and who in its package may import it
