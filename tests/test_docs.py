@@ -71,7 +71,7 @@ def claims() -> Iterator[str]:
     yield f"the odd value or {MANY_ROWS} rows"
     yield f"for µ = {', '.join(f'{mu:g}' for mu in sorted(FIGURES.MUS)[:-1])} and {max(FIGURES.MUS):g}]"
     yield (
-        f"At µ = {study}, who accuses {100 * likely:g} of 100 people falsely finds at most "
+        f"At µ = {study}, an attacker who accuses {100 * likely:g} of 100 people falsely finds at most "
         f"{at_most(gdp.detection_rate(study, likely))} of the patients; guessing finds {at_most(likely)}."
     )
     yield f"ε = 1 at δ = {power_of_ten(DELTA)} is µ = {gdp.mu_of(1.0, DELTA):.3f}."
