@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PEERS := .venv-peers
+DOCS := .venv-docs
 PACKAGES := core protocol client server deploy
 export OMP_NUM_THREADS ?= 2
 export FLWR_TELEMETRY_ENABLED = 0
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test lint audit bench-utility bench-ablation bench-peers lock proto clean
+.PHONY: demo test lint audit bench-utility bench-ablation bench-peers docs lock proto clean
 
 demo: $(READY)
 	$(BIN)/cohortmix demo
@@ -46,6 +47,15 @@ $(PEERS)/ready: tests/benchmarks/peers/requirements.txt
 	$(PEERS)/bin/python -m pip install --quiet --no-deps -r $<
 	touch $@
 
+# The site of all pages, the examples and the docstrings, in build/site; a link that leads nowhere fails it.
+docs: $(DOCS)/ready .typing
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --config-file docs/site/mkdocs.yml
+
+$(DOCS)/ready: docs/site/requirements.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --require-hashes --no-deps -r $<
+	touch $@
+
 # Resolve the dependencies anew. neural_tangents declares TensorFlow for a module that is never imported
 # (core/steps/kernel.py); what only TensorFlow needs is left out, and the lock is installed without resolving.
 lock: $(READY)
@@ -53,13 +63,15 @@ lock: $(READY)
 		--no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
 	awk '/^[^ ]/ {keep = !/sys_platform == .never./} keep' requirements.lock > requirements.tmp
 	mv requirements.tmp requirements.lock
+	$(BIN)/uv pip compile docs/site/requirements.in --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --no-header -o docs/site/requirements.txt
 
 # The code of the daemon's protocol; a test holds that it is that of protocol/site.proto.
 proto: $(READY) .typing
 	$(BIN)/python -m grpc_tools.protoc -I .typing --python_out=.typing --pyi_out=.typing cohortmix/protocol/site.proto
 
 clean:
-	rm -rf $(VENV) $(PEERS) .typing build *.egg-info
+	rm -rf $(VENV) $(PEERS) $(DOCS) .typing build *.egg-info
 
 $(READY): requirements.lock pyproject.toml deploy/package/__init__.py
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \
