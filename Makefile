@@ -49,7 +49,7 @@ $(PEERS)/ready: tests/benchmarks/peers/requirements.txt
 
 # The site of all pages, the examples and the docstrings, in build/site; a link that leads nowhere fails it.
 docs: $(DOCS)/ready .typing
-	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --config-file docs/site/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --config-file docs/site/mkdocs.yml
 
 $(DOCS)/ready: docs/site/requirements.txt
 	$(PYTHON) -m venv $(DOCS)

@@ -1,7 +1,7 @@
 """An extension of Griffe: docstrings as this project writes them, for a parser that knows numpydoc.
 
-Here a parameter's line is `name : what it is`, where numpydoc has a type; types stand in the signature. And a formula
-such as `|x| <= R` or `[z, w]` is text, not Markdown.
+Here a parameter's line is `name : what it is`, where numpydoc has a type; types stand in the signature. And a
+formula such as `|x| <= R` or `[z, w]` is text, not Markdown.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from griffe import Extension, Object
 NAMED = ("Parameters", "Attributes")
 ENTRY = re.compile(r"^([\w*]+(?:, [\w*]+)*) : (.*)$")
 SHORT = 45  # characters of what is a type, not the first line of a sentence
+RULE = re.compile(r"-{3,}")
 CODE = re.compile(r"(`[^`]*`)")
-MARKUP = re.compile(r"([*_<\[\]])")
+MARKUP = re.compile(r"([*_\[\]])")
 
 
 class Plain(Extension):
@@ -29,26 +30,21 @@ class Plain(Extension):
 
 def rewritten(text: str) -> str:
     """The docstring with a line of its own for each name, and without markup by accident."""
-    lines, section = [], ""
-    source = text.split("\n")
-    for at, line in enumerate(source):
-        under = source[at + 1] if at + 1 < len(source) else ""
-        if re.fullmatch(r"-{3,}", under):
+    source, lines, section = text.split("\n"), [], ""
+    for line, under in zip(source, [*source[1:], ""], strict=True):
+        if RULE.fullmatch(under):
             section = line
         entry = ENTRY.match(line) if section in NAMED else None
+        code = section == "Examples" or (section not in NAMED and line.startswith((">>>", "    ")))
         if entry:  # numpydoc's own form, a type and then a sentence below it, is in a few places
             typed = len(entry[2]) < SHORT and re.match(r" +[A-Z]", under)
             lines += [entry[1], "    " + plain(entry[2]) + ("." if typed else "")]
-        elif section == "Examples" or line.startswith((">>>", "    ")) and section not in NAMED:
-            lines.append(line)
-        elif re.fullmatch(r"-{3,}", line) or re.fullmatch(r"-{3,}", under):
-            lines.append(line)
         else:
-            lines.append(plain(line))
+            lines.append(line if code or RULE.fullmatch(line) else plain(line))
     return "\n".join(lines)
 
 
 def plain(line: str) -> str:
     """A line whose characters stand for themselves, but for code between backticks."""
     parts = CODE.split(line)
-    return "".join(part if part.startswith("`") else MARKUP.sub(r"\\\1", part) for part in parts)
+    return "".join(part if part.startswith("`") else MARKUP.sub(r"\\\1", part.replace("<", "&lt;")) for part in parts)

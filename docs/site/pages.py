@@ -1,7 +1,7 @@
 """A hook of MkDocs: which files are pages of the site, in which order, and the pages of examples and of the code.
 
-Every page keeps its path in the repository, so a link between Markdown files is the same link on the site. A link to
-a file that is no page (a script, a folder) becomes its text there; one that leads nowhere fails the build.
+Every page keeps its path in the repository, so a link between Markdown files is the same link on the site. A link
+to a file that is no page (a script, a folder) becomes its text there; one that leads nowhere fails the build.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def on_page_markdown(markdown: str, *, page: Page, files: Files, **_: Any) -> st
 
 
 def navigation(pages: set[str]) -> list[Any]:
-    """What stands at the top and at the side; a page of docs/ that has no place here comes last under "Judge it"."""
+    """What stands at the top and at the side; a page of docs/ without a place comes last under "Judge it"."""
     sections = {name: dict(inside) for name, inside in SECTIONS.items()}
     named = {page for inside in sections.values() for page in inside.values()}
     others = sorted(page for page in pages - named if re.fullmatch(r"docs/[\w-]+\.md", page))
