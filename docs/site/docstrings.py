@@ -46,5 +46,9 @@ def rewritten(text: str) -> str:
 
 def plain(line: str) -> str:
     """A line whose characters stand for themselves, but for code between backticks."""
-    parts = CODE.split(line)
-    return "".join(part if part.startswith("`") else MARKUP.sub(r"\\\1", part.replace("<", "&lt;")) for part in parts)
+    return "".join(part if part.startswith("`") else escaped(part) for part in CODE.split(line))
+
+
+def escaped(text: str) -> str:
+    """Text for Markdown, which knows no escape for `<`."""
+    return MARKUP.sub(r"\\\1", text.replace("<", "&lt;"))

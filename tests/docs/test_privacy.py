@@ -9,6 +9,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from math import ceil, floor, sqrt
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -20,7 +21,7 @@ from cohortmix.core.privacy.noise import MIN_SIGMA
 from cohortmix.protocol.local.wording import at_most as percent_up
 from cohortmix.protocol.local.wording import power_of_ten
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 DELTA = 1e-5
 ALARMS = (0.01, 0.05)
 STEEP = 60  # points of a curve that are too steep to compare heights
@@ -169,8 +170,8 @@ def test_a_curve_is_the_trade_off_function(mu: float) -> None:
             (min((x - panel.left) / FIGURES.SIDE, 1) * panel.right, y) for x, y in points[60:]
         ]  # it is steep before
 
-        def off(other: float, panel: FIGURES.Panel = panel, shares: list[tuple[float, float]] = shares) -> float:
-            return max(abs(panel.y(1 - gdp.trade_off(other, alpha)) - y) for alpha, y in shares)
+        def off(other: float, panel: Any = panel, shares: list[tuple[float, float]] = shares) -> float:
+            return max(abs(float(panel.y(1 - gdp.trade_off(other, alpha))) - y) for alpha, y in shares)
 
         assert off(mu) < 0.5
         assert off(1.1 * mu) > 0.5
