@@ -75,6 +75,12 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip()) for heading in headings}
 
 
+def paths(text: str) -> list[str]:
+    """The files and folders of the repository that a page names as code."""
+    named = INLINE.findall(FENCED.sub("", text))
+    return [code for code in named if re.fullmatch(rf"({'|'.join(FOLDERS)}|examples)/[\w./-]*", code)]
+
+
 def links(text: str) -> list[str]:
     """Where a page's links lead, other than to the web."""
     return [target for target in LINK.findall(FENCED.sub("", text)) if "://" not in target]

@@ -19,6 +19,7 @@ from pages import (
     mentioned_commands,
     page,
     pages,
+    paths,
     plain,
     section,
     shown_commands,
@@ -88,6 +89,13 @@ def test_links_lead_somewhere(path: str) -> None:
         assert file.exists(), link
         if anchor:
             assert anchor in anchors(file.read_text(encoding="utf-8")), link
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_files_that_are_named_are_there(path: str) -> None:
+    """Seen from the top, or from the page's own folder."""
+    for name in paths(PAGES[path]):
+        assert (ROOT / name).exists() or (ROOT / path).parent.joinpath(name).exists(), name
 
 
 @pytest.mark.parametrize("path", PAGES)
