@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PEERS := .venv-peers
+DOCS := .venv-docs
 PACKAGES := core protocol client server deploy
 export OMP_NUM_THREADS ?= 2
 export FLWR_TELEMETRY_ENABLED = 0
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test lint audit bench-utility bench-ablation bench-peers bench-tables lock proto clean
+.PHONY: demo test lint audit bench-utility bench-ablation bench-peers bench-tables docs lock proto clean
 
 demo: $(READY)
 	$(BIN)/cohortmix demo
@@ -53,6 +54,15 @@ $(PEERS)/ready: tests/benchmarks/peers/requirements.txt
 	$(PEERS)/bin/python -m pip install --quiet --no-deps -r $<
 	touch $@
 
+# The site of all pages, the examples and the docstrings, in build/site; a link that leads nowhere fails it.
+docs: $(DOCS)/ready .typing
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --config-file docs/site/mkdocs.yml
+
+$(DOCS)/ready: docs/site/requirements.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --require-hashes --no-deps -r $<
+	touch $@
+
 # Resolve the dependencies anew. neural_tangents declares TensorFlow for a module that is never imported
 # (core/steps/kernel.py); what only TensorFlow needs is left out, and the lock is installed without resolving.
 lock: $(READY)
@@ -60,15 +70,17 @@ lock: $(READY)
 		--no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
 	awk '/^[^ ]/ {keep = !/sys_platform == .never./} keep' requirements.lock > requirements.tmp
 	mv requirements.tmp requirements.lock
+	$(BIN)/uv pip compile docs/site/requirements.in --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --no-header -o docs/site/requirements.txt
 
 # The code of the daemon's protocol; a test holds that it is that of protocol/site.proto.
 proto: $(READY) .typing
 	$(BIN)/python -m grpc_tools.protoc -I .typing --python_out=.typing --pyi_out=.typing cohortmix/protocol/site.proto
 
 clean:
-	rm -rf $(VENV) $(PEERS) .typing build *.egg-info
+	rm -rf $(VENV) $(PEERS) $(DOCS) .typing build *.egg-info
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml deploy/package/__init__.py
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \
 		f"cohortmix needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}; name another with make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1; }
@@ -81,3 +93,4 @@ $(READY): requirements.lock pyproject.toml
 .typing:
 	mkdir -p $@/cohortmix
 	$(foreach p,$(PACKAGES),ln -sfn ../../$(p) $@/cohortmix/$(p);)
+	ln -sfn ../../deploy/package/__init__.py $@/cohortmix/__init__.py

@@ -7,7 +7,8 @@ written; 3 refused by policy or budget; 4 a site did not answer; 130 interrupted
 from __future__ import annotations
 
 import sys
-from typing import Any
+from importlib.metadata import version as installed
+from typing import Annotated, Any
 
 import click
 import typer
@@ -77,6 +78,23 @@ app = typer.Typer(
     suggest_commands=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"cohortmix {installed('cohortmix')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
+
+
 app.command()(client.synthesize)
 app.command()(client.evaluate)
 app.command()(demo)

@@ -38,6 +38,8 @@ for part in core protocol client server deploy; do
     mkdir -p "$dir/lib/$version/site-packages/cohortmix"
     cp -r "$from" "$dir/lib/$version/site-packages/cohortmix/$part"
 done
+name=$dir/lib/$version/site-packages/cohortmix/__init__.py
+[ -e "$name" ] || cp "$("$python" -c 'import cohortmix; print(cohortmix.__file__)')" "$name"
 
 # A Python that has its library beside it looks for that where it was built.
 ln -s "$dir/base/bin/$version" "$dir/bin/$version"

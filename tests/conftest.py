@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-FOLDERS = ("benchmarks", "core", "client", "deploy", "privacy", "protocol", "server")
+FOLDERS = ("benchmarks", "core", "client", "deploy", "docs", "privacy", "protocol", "server")
 # A module beside the tests that is none itself, as `core/vaults.py`, is imported by its bare name.
 sys.path[:0] = [str(Path(__file__).parent / folder) for folder in FOLDERS]
 pytest.register_assert_rewrite("commands", "damages", "hospitals", "kills", "ledgers", "loopback", "sites")

@@ -41,7 +41,7 @@ FLOORS = {  # of each package, the lowest first: a folder imports from itself an
     "protocol": ("protocol", "protocol/storage", "protocol/local"),
     "client": ("client/table", "client/ledger", "client/site", "client", "client/steward"),
     "server": ("server", "server/publish", "server/commands"),
-    "deploy": ("deploy/demo", "deploy/meeting", "deploy/simulation", "deploy"),
+    "deploy": ("deploy/package", "deploy/demo", "deploy/meeting", "deploy/simulation", "deploy"),
 }
 BESIDE = {
     "core/utility": {"core/data"},

@@ -241,7 +241,7 @@ class Schema(BaseModel):
 
     @classmethod
     def from_yaml(cls, text: str) -> Schema:
-        """Read the format of the README; a value is taken as it is typed (`no` and `1` are texts, not bools).
+        """Read the format of docs/schema.md; a value is taken as it is typed (`no` and `1` are texts, not bools).
 
         Raises
         ------

@@ -91,6 +91,8 @@ def copy(into: Path) -> None:
     (into / "lib" / "cohortmix").mkdir(parents=True)
     for name in PACKAGES:
         (into / "lib" / "cohortmix" / name).symlink_to(into / name, target_is_directory=True)
+    # Without it, an installed package of this name would go before a folder that has none.
+    (into / "lib" / "cohortmix" / "__init__.py").symlink_to(into / "deploy" / "package" / "__init__.py")
 
 
 def plant(fault: Fault, root: Path) -> None:

@@ -9,6 +9,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from math import ceil, floor, sqrt
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -20,7 +21,7 @@ from cohortmix.core.privacy.noise import MIN_SIGMA
 from cohortmix.protocol.local.wording import at_most as percent_up
 from cohortmix.protocol.local.wording import power_of_ten
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 DELTA = 1e-5
 ALARMS = (0.01, 0.05)
 STEEP = 60  # points of a curve that are too steep to compare heights
@@ -71,7 +72,7 @@ def claims() -> Iterator[str]:
     yield f"the odd value or {MANY_ROWS} rows"
     yield f"for µ = {', '.join(f'{mu:g}' for mu in sorted(FIGURES.MUS)[:-1])} and {max(FIGURES.MUS):g}]"
     yield (
-        f"At µ = {study}, who accuses {100 * likely:g} of 100 people falsely finds at most "
+        f"At µ = {study}, an attacker who accuses {100 * likely:g} of 100 people falsely finds at most "
         f"{at_most(gdp.detection_rate(study, likely))} of the patients; guessing finds {at_most(likely)}."
     )
     yield f"ε = 1 at δ = {power_of_ten(DELTA)} is µ = {gdp.mu_of(1.0, DELTA):.3f}."
@@ -169,8 +170,8 @@ def test_a_curve_is_the_trade_off_function(mu: float) -> None:
             (min((x - panel.left) / FIGURES.SIDE, 1) * panel.right, y) for x, y in points[60:]
         ]  # it is steep before
 
-        def off(other: float, panel: FIGURES.Panel = panel, shares: list[tuple[float, float]] = shares) -> float:
-            return max(abs(panel.y(1 - gdp.trade_off(other, alpha)) - y) for alpha, y in shares)
+        def off(other: float, panel: Any = panel, shares: list[tuple[float, float]] = shares) -> float:
+            return max(abs(float(panel.y(1 - gdp.trade_off(other, alpha))) - y) for alpha, y in shares)
 
         assert off(mu) < 0.5
         assert off(1.1 * mu) > 0.5
