@@ -25,12 +25,12 @@ from cohortmix.client.local.cli import figure
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.budget import Budget
+from cohortmix.core.privacy.noise import NOT_PRIVATE
 from cohortmix.core.steps.plan import Plan
 from cohortmix.deploy.simulation.split import held_out
 from cohortmix.protocol.local.progress import steps
 from cohortmix.protocol.local.terminal import Terminal, compact_table, say
 from cohortmix.protocol.local.wording import at_most, reduced
-from cohortmix.protocol.messages import TEST_WARNING
 from cohortmix.server.commands.outcome import with_enough_sites
 from cohortmix.server.publish.gains import compared, shown_gain
 
@@ -120,7 +120,7 @@ def print_results(finished: Simulation, out: Path) -> None:
     """One table of what each network has on its own and what all have together, and what it means."""
     console, summary = Terminal(), finished.summary
     if summary["noise"] == "TEST":
-        console.print(TEST_WARNING, style="bold red")
+        console.print(NOT_PRIVATE, style="bold red")
     console.print(_table(summary))
     for sentence in _sentences(summary):
         console.print(f"- {sentence}")

@@ -21,13 +21,13 @@ from cohortmix.protocol.fields import decimal_up, ratio_text
 from cohortmix.protocol.messages import (
     NEIGHBOURS,
     TEST_WARNING,
-    ClassSums,
+    ClassSumsRelease,
     NoisedAnswer,
     Receipt,
-    Release,
     Request,
     SignedReceipt,
     SignedRelease,
+    SiteRelease,
     Statement,
     StudySpec,
 )
@@ -95,7 +95,7 @@ def issue(
     key: Key,
     site: str,
     request: Request,
-    release: Release,
+    release: SiteRelease,
     answers: Mapping[str, NoisedAnswer],
     patients: int,
     previous: str,
@@ -201,9 +201,9 @@ def verify_release(signed: SignedRelease, request: Request) -> None:
             "release_hash": signed.release.hash,
         },
     )
-    if isinstance(signed.release, ClassSums) != (request.round == 1):
+    if isinstance(signed.release, ClassSumsRelease) != (request.round == 1):
         raise ReceiptError(f"expected class sums in round 1 and centroids in round 2, got {signed.release.kind}")
-    if isinstance(signed.release, ClassSums):
+    if isinstance(signed.release, ClassSumsRelease):
         answer, statements = signed.release.answer, signed.receipt.statements
         said = [(one.question, one.dimension, one.sensitivity2, one.sigma, one.mu2) for one in statements]
         dimension = math.prod(answer.values.shape)

@@ -17,7 +17,14 @@ from cohortmix.core.privacy.query import MomentQuery, question_hash
 from cohortmix.core.privacy.vault import MOMENT_UNIT
 from cohortmix.core.steps.anonymize import UNIT, noise_a, sum_query
 from cohortmix.core.steps.plan import Plan, components, fits_of
-from cohortmix.protocol.messages import ANSWER_NAMES, Centroids, ClassSums, Receipt, Request, SignedRelease
+from cohortmix.protocol.messages import (
+    ANSWER_NAMES,
+    CentroidsRelease,
+    ClassSumsRelease,
+    Receipt,
+    Request,
+    SignedRelease,
+)
 from cohortmix.protocol.receipts import ReceiptError, verify_release
 
 TAIL = 12
@@ -44,14 +51,14 @@ def check_release(signed: SignedRelease, request: Request, plan: Plan) -> None:
             f"round {request.round} costs mu={float(budget) ** 0.5:.6g}, the receipt says "
             f"mu={float(signed.receipt.mu2) ** 0.5:.6g}"
         )
-    if isinstance(signed.release, ClassSums):
+    if isinstance(signed.release, ClassSumsRelease):
         _check_sums(signed.release, signed.receipt, plan)
     else:
         _check_moments(signed.receipt, request, plan)
         _check_centroids(signed.release, request, plan)
 
 
-def _check_sums(sums: ClassSums, receipt: Receipt, plan: Plan) -> None:
+def _check_sums(sums: ClassSumsRelease, receipt: Receipt, plan: Plan) -> None:
     """The study's question in the vault's unit, and no estimate that N patients and the noise cannot give."""
     encoding, answer = Encoding.of(plan.schema), sums.answer
     query = sum_query(encoding)
@@ -90,7 +97,7 @@ def _check_moments(receipt: Receipt, request: Request, plan: Plan) -> None:
     )
 
 
-def _check_centroids(centroids: Centroids, request: Request, plan: Plan) -> None:
+def _check_centroids(centroids: CentroidsRelease, request: Request, plan: Plan) -> None:
     """Histograms on the common groups and the schema's classes, with as much mass as the site has patients."""
     assert request.common is not None  # a request of round 2 has it
     groups = Groups(request.common.groups)

@@ -1,19 +1,15 @@
-"""What a whole study costs one patient: the sites' mu, composed over the sites that can hold the patient.
+"""What a whole study costs one patient: the costs of the sites, added up over those that can hold the patient.
 
-Neighbours: one person's records are replaced, at the same set of sites. A release of site s is mu_s-GDP for
-its patients and does not depend on anyone else's, so the pooled data set is mu-GDP with mu the composition
-over the sites where the person has records (Dong, Roth and Su 2019, arXiv 1905.02383, Corollary 3.3). The
-coordinator cannot know which sites these are; the study declares in how many of them they can be.
+Neighbours: one person's records are replaced, at the same set of sites. How many sites these can be is the study's
+declared overlap (`protocol/overlap.py`).
 """
 
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from cohortmix.core.privacy.gdp import compose
-
-Overlap = Literal["disjoint", "unknown"] | int
-"""In how many sites one patient can have records: in one, in at most k, or in any number of them."""
+from cohortmix.protocol.overlap import Overlap, sites_per_patient
 
 
 class Composition(NamedTuple):
@@ -54,26 +50,14 @@ def consortium_mu(site_mus: Iterable[float], overlap: Overlap) -> Composition:
     if not largest_first:
         raise ValueError("A study needs at least one site to compose its budget; got none.")
     worst = compose(largest_first)
-    return Composition(compose(largest_first[: _sites_per_patient(overlap, len(largest_first))]), worst)
+    return Composition(compose(largest_first[: sites_per_patient(overlap, len(largest_first))]), worst)
 
 
 def consortium_kappa(site_kappas: Iterable[Fraction], overlap: Overlap) -> Fraction:
-    """The sum of the k largest kappas: only answers of the sites that hold a patient move with its records.
+    """The sum of the k largest kappas: only the answers of sites that hold a patient depend on that patient.
 
     >>> consortium_kappa([Fraction(1, 9), Fraction(3, 9), Fraction(2, 9)], 2)
     Fraction(5, 9)
     """
     largest_first = sorted(site_kappas, reverse=True)
-    return sum(largest_first[: _sites_per_patient(overlap, len(largest_first))], Fraction(0))
-
-
-def _sites_per_patient(overlap: Overlap, sites: int) -> int:
-    if overlap == "disjoint":
-        return 1
-    if overlap == "unknown":
-        return sites
-    if isinstance(overlap, bool) or not isinstance(overlap, int) or overlap < 1:
-        raise ValueError(
-            f"overlap must be 'disjoint', 'unknown' or a whole number above zero; got overlap={overlap!r}."
-        )
-    return overlap
+    return sum(largest_first[: sites_per_patient(overlap, len(largest_first))], Fraction(0))

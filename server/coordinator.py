@@ -19,12 +19,12 @@ from typing import Literal, TypeVar
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.steps import pipeline
-from cohortmix.core.steps.centroids import Common as CommonFacts
+from cohortmix.core.steps.centroids import CommonMessage as CommonFacts
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
-    Centroids,
-    ClassSums,
-    Common,
+    CentroidsRelease,
+    ClassSumsRelease,
+    CommonMessage,
     MessageError,
     Refusal,
     Request,
@@ -103,7 +103,7 @@ class Coordinator:
         self._given_up: set[str] = set()  # in this run; the next run asks again
         self._two_rounds = frozenset(entry.name for entry in self.spec.sites if self.plan(entry).fits_mixture)
         self._decoded: dict[bytes, SignedRelease] = {}  # by the hash of its bytes
-        self._frozen: Common | None = None
+        self._frozen: CommonMessage | None = None
 
     def requests(self) -> dict[str, bytes]:
         """The next request of every site that has one left, by site; the same bytes until it is answered."""
@@ -267,17 +267,19 @@ class Coordinator:
         assert entry is not None  # it was asked
         return entry
 
-    def _total(self, sums: Mapping[str, Answer]) -> Common:
+    def _total(self, sums: Mapping[str, Answer]) -> CommonMessage:
         """Common groups and margins of the sites that have answered round 1."""
         if len(sums) < self.spec.min_sites:
             raise TooFewSites(len(sums), self.spec, self._store.refusals())
         plans = {entry.name: self.plan(entry) for entry in self.spec.sites if entry.name in sums}
-        return Common.of(pipeline.common(list(plans.values()), [sums[site] for site in plans]))
+        return CommonMessage.of(pipeline.common(list(plans.values()), [sums[site] for site in plans]))
 
     def _sums(self) -> dict[str, Answer]:
         releases = {site: signed.release for site, signed in self._releases(1).items()}
         return {
-            site: release.answer.to_core() for site, release in releases.items() if isinstance(release, ClassSums)
+            site: release.answer.to_core()
+            for site, release in releases.items()
+            if isinstance(release, ClassSumsRelease)
         }
 
     def _releases(self, round: Round) -> dict[str, SignedRelease]:
@@ -290,7 +292,7 @@ class Coordinator:
             self._decoded[key] = kept_release(reply, self.spec, site, round)
         return self._decoded[key]
 
-    def _common(self) -> Common | None:
+    def _common(self) -> CommonMessage | None:
         """The frozen common facts, which do not change."""
         if self._frozen is None and (kept := self._store.common()) is not None:
             self._frozen = frozen_common(kept, self.spec)
@@ -302,7 +304,7 @@ class Coordinator:
         last = given[-1].release
         centroids = (
             last.to_core()
-            if isinstance(last, Centroids)
+            if isinstance(last, CentroidsRelease)
             else pipeline.class_centroids(self.plan(entry), common, sums)
         )
         return SiteResult(entry, sums, centroids, tuple(signed.signed_receipt for signed in given))

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from cohortmix.core.data.table import InputError
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Hash, Signature, Wire
-from cohortmix.protocol.messages import Common, MessageError, SignedRelease, StudySpec, decode, request_id
+from cohortmix.protocol.messages import CommonMessage, MessageError, SignedRelease, StudySpec, decode, request_id
 from cohortmix.protocol.receipts import ReceiptError
 from cohortmix.protocol.receipts import verify as verify_signed
 from cohortmix.protocol.signing import Key, SignatureError, signed_bytes, verify
@@ -23,7 +23,7 @@ class Frozen(Wire):
     """The common facts of one study, as they were fixed after round 1."""
 
     study: Hash
-    common: Common
+    common: CommonMessage
 
 
 class SignedFrozen(Wire):
@@ -33,13 +33,13 @@ class SignedFrozen(Wire):
     signature: Signature
 
 
-def freeze(common: Common, study: StudySpec, key: Key) -> bytes:
+def freeze(common: CommonMessage, study: StudySpec, key: Key) -> bytes:
     """The common facts of a study, signed, as bytes for its store."""
     frozen = Frozen(study=study.hash, common=common)
     return canonical(SignedFrozen(frozen=frozen, signature=key.sign(signed_bytes("common", frozen))).plain())
 
 
-def frozen_common(kept: bytes, study: StudySpec) -> Common:
+def frozen_common(kept: bytes, study: StudySpec) -> CommonMessage:
     """The common facts that `freeze` made for this study; InputError for any others."""
     try:
         signed = SignedFrozen.model_validate_json(kept)

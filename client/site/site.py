@@ -31,18 +31,18 @@ from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.messages import (
     ANSWER_NAMES,
-    Centroids,
-    ClassSums,
+    CentroidsRelease,
+    ClassSumsRelease,
     Code,
-    Common,
+    CommonMessage,
     Description,
     MessageError,
     NoisedAnswer,
     Refusal,
-    Release,
     Request,
     SignedRequest,
     SignedStudy,
+    SiteRelease,
     StudySpec,
     VersionError,
     decode,
@@ -191,7 +191,7 @@ class Site:
 
     def _own_class_sums(self, study: StudySpec) -> NoisedAnswer:
         releases = [signed.release for signed in self._ledger.releases(study.hash)]
-        sums = [release.answer for release in releases if isinstance(release, ClassSums)]
+        sums = [release.answer for release in releases if isinstance(release, ClassSumsRelease)]
         if not sums:
             raise Refused(Code.UNAVAILABLE, "This site has not answered round 1 of the study; ask for it first.")
         return sums[-1]
@@ -216,14 +216,16 @@ class Site:
             lambda previous: issue(self._key, self.name, request, release, answers, self._patients, previous),
         )
 
-    def _compute(self, request: Request, plan: Plan, own: NoisedAnswer | None, reserved: Reservation) -> Release:
+    def _compute(
+        self, request: Request, plan: Plan, own: NoisedAnswer | None, reserved: Reservation
+    ) -> SiteRelease:
         if request.common is None or own is None:
-            return ClassSums(answer=NoisedAnswer.of(pipeline.class_sums(self._vault(reserved), plan)))
+            return ClassSumsRelease(answer=NoisedAnswer.of(pipeline.class_sums(self._vault(reserved), plan)))
         common = request.common.to_core()
         if not plan.fits_mixture:  # nothing is asked, so the table is not opened: a free request reads no record
-            return Centroids.of(pipeline.class_centroids(plan, common, own.to_core()))
+            return CentroidsRelease.of(pipeline.class_centroids(plan, common, own.to_core()))
         seed = bytes.fromhex(sha256([own.plain(), reserved.study, reserved.request_id]))
-        return Centroids.of(pipeline.centroids(self._vault(reserved), plan, common, own.to_core(), seed))
+        return CentroidsRelease.of(pipeline.centroids(self._vault(reserved), plan, common, own.to_core(), seed))
 
     def _vault(self, reserved: Reservation) -> Vault:
         return Vault(self._source, self._schema, self._noise.add, reserved)
@@ -247,7 +249,7 @@ def _read(data: bytes) -> Request:
     return signed.request
 
 
-def _check_common(common: Common, study: StudySpec, schema: Schema) -> None:
+def _check_common(common: CommonMessage, study: StudySpec, schema: Schema) -> None:
     """The groups put each fine cell of each feature into one group, and leave none empty; margins are margins."""
     sizes, classes, groups = Encoding.of(schema).sizes, len(schema.classes), Groups(common.groups)
     partition = groups.cells == sizes and groups.are_partitions
@@ -257,7 +259,7 @@ def _check_common(common: Common, study: StudySpec, schema: Schema) -> None:
         raise Refused(Code.UNKNOWN_COLUMN, f"The common groups are more than {MAX_GROUPS}.")
 
 
-def _are_margins(common: Common, study: StudySpec, sizes: tuple[int, ...]) -> bool:
+def _are_margins(common: CommonMessage, study: StudySpec, sizes: tuple[int, ...]) -> bool:
     """Distributions of each feature, and masses above zero of no more patients than the study has."""
     cells, masses = common.cells.numpy(), common.masses.numpy()
     most = sum(entry.patients for entry in study.sites) * (1 + ROUNDING)

@@ -40,7 +40,7 @@ from cohortmix.protocol.local.keyfile import write_key
 from cohortmix.protocol.local.progress import step
 from cohortmix.protocol.local.sheet import as_csv
 from cohortmix.protocol.local.terminal import Terminal, say
-from cohortmix.protocol.messages import ClassSums, Description, SignedRelease, StudySpec, decode, request_id
+from cohortmix.protocol.messages import ClassSumsRelease, Description, SignedRelease, StudySpec, decode, request_id
 from cohortmix.protocol.signing import Key
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The site's configuration.")]
@@ -164,7 +164,7 @@ def preview(study: StudyFile, config: ConfigFile = DEFAULT) -> None:
     with open_site(site) as opened, step("making the release"):
         released, patients = decode(opened.preview(signed)), opened.description.patients
     assert isinstance(released, SignedRelease)
-    assert isinstance(released.release, ClassSums)
+    assert isinstance(released.release, ClassSumsRelease)
     schema, answer, receipt = site.read_schema(), released.release.answer.to_core(), released.receipt
     encoding = Encoding.of(schema)
     sums = read_sums(encoding, answer.estimate, answer.std)

@@ -6,14 +6,13 @@ Two speak of one-hot cells (`SumQuery`, `MomentQuery`), three of signed numbers 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cohortmix.core.data.digest import digest
 from cohortmix.core.data.schema import Schema
 
 # Entries of a symmetric matrix count once on the diagonal and twice off it. Weights with a^2 <= 2 b^2, a / b just
@@ -196,8 +195,7 @@ NAMES = {
 def question_hash(query: Query, schema: Schema) -> str:
     """SHA-256 of what is asked, of which schema."""
     plain = [schema.hash, [NAMES[type(query)], *parts(query)]]
-    text = json.dumps(plain, separators=(",", ":"), default=parts)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest(plain, default=parts)
 
 
 def parts(value: Any) -> list[Any]:

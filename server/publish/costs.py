@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from cohortmix.protocol.messages import TEST_WARNING, StudySpec
+from cohortmix.core.privacy.noise import NOT_PRIVATE
+from cohortmix.protocol.messages import StudySpec
 from cohortmix.protocol.receipts import Total
 from cohortmix.server.budget import consortium_kappa, consortium_mu
 
@@ -19,7 +20,7 @@ LOOSE_WARNING = "loose delta: above 1/(10 N), for comparisons with published fig
 
 def warning(spec: StudySpec) -> dict[str, str]:
     """The entry `warning` of every output of this study; none if there is nothing to warn of."""
-    said = [TEST_WARNING] * (spec.noise == "TEST") + [LOOSE_WARNING] * spec.loose_delta
+    said = [NOT_PRIVATE] * (spec.noise == "TEST") + [LOOSE_WARNING] * spec.loose_delta
     return {"warning": "; ".join(said)} if said else {}
 
 

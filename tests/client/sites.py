@@ -15,9 +15,9 @@ from cohortmix.core.data.table import Source, TableSource
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
-    ClassSums,
+    ClassSumsRelease,
     Code,
-    Common,
+    CommonMessage,
     Refusal,
     Request,
     SignedRelease,
@@ -71,7 +71,9 @@ def study(mu: str = SMALL, **changes: Any) -> StudySpec:
     return StudySpec(**values | changes)
 
 
-def asking(about: StudySpec, round: int = 1, id: str | None = None, common: Common | None = None) -> SignedRequest:
+def asking(
+    about: StudySpec, round: int = 1, id: str | None = None, common: CommonMessage | None = None
+) -> SignedRequest:
     id = id or request_id(about.hash, "site", round)
     request = Request(study=sign_study(COORDINATOR, about), round=round, request_id=id, common=common)
     return sign_request(COORDINATOR, request)
@@ -105,7 +107,7 @@ def refused(data: bytes) -> Code:
     return message.code
 
 
-def common_of(about: StudySpec, first: SignedRelease) -> Common:
-    assert isinstance(first.release, ClassSums)
+def common_of(about: StudySpec, first: SignedRelease) -> CommonMessage:
+    assert isinstance(first.release, ClassSumsRelease)
     plan = Plan(SCHEMA, about.mu2, 120, about.share, float(about.alpha))
-    return Common.of(pipeline.common([plan], [first.release.answer.to_core()]))
+    return CommonMessage.of(pipeline.common([plan], [first.release.answer.to_core()]))

@@ -11,7 +11,7 @@ from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.core.privacy import gdp
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
-    ClassSums,
+    ClassSumsRelease,
     Code,
     Refusal,
     SignedRelease,
@@ -142,7 +142,7 @@ def test_a_reply_signed_by_another_site_is_refused(found):
         signed = decode(of_wee)
         assert isinstance(signed, SignedRelease)
         sums = signed.release
-        assert isinstance(sums, ClassSums)
+        assert isinstance(sums, ClassSumsRelease)
         forged = issue(
             key_of(consortium, 0), "wee", request.request, sums, {"class sums": sums.answer}, SMALL + 1, GENESIS
         )
@@ -159,7 +159,7 @@ def test_a_release_that_does_not_fit_the_study_is_refused_though_its_site_signed
         request, signed = decode(coordinator.requests()["tiny"]), decode(reply)
         assert isinstance(request, SignedRequest)
         assert isinstance(signed, SignedRelease)
-        assert isinstance(signed.release, ClassSums)
+        assert isinstance(signed.release, ClassSumsRelease)
         answer = signed.release.answer
         numbers, largest = answer.values.numpy(), np.arange(answer.values.shape[0]) == 0
         beyond, loud = 13 * answer.sigma, 2**57
@@ -174,7 +174,7 @@ def test_a_release_that_does_not_fit_the_study_is_refused_though_its_site_signed
             "too little": {"values": Array.of(np.where(largest, -beyond, numbers))},
         }
         altered = answer.model_copy(update=changes[change])
-        sums = ClassSums(answer=altered)
+        sums = ClassSumsRelease(answer=altered)
         wrong = issue(
             key_of(consortium, 0), "tiny", request.request, sums, {"class sums": altered}, SMALL, GENESIS
         )
@@ -191,10 +191,10 @@ def test_a_release_that_costs_more_than_its_round_is_refused_though_its_site_sig
         assert isinstance(request, SignedRequest)
         reply = decode(reply_of(consortium, coordinator, 0))
         assert isinstance(reply, SignedRelease)
-        assert isinstance(reply.release, ClassSums)
+        assert isinstance(reply.release, ClassSumsRelease)
         answer, less = reply.release.answer, reply.release.answer.sigma * 4 // 5
         dear = answer.model_copy(update={"sigma": less, "mu2": Fraction(answer.sensitivity2, less**2)})
-        release = ClassSums(answer=dear)
+        release = ClassSumsRelease(answer=dear)
         signed = issue(
             key_of(consortium, 0), "ITAL", request.request, release, {"class sums": dear}, LARGE, GENESIS
         )

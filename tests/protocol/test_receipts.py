@@ -12,8 +12,7 @@ import pytest
 from cohortmix.core.privacy.gdp import epsilon_of
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
-    TEST_WARNING,
-    ClassSums,
+    ClassSumsRelease,
     MessageError,
     Receipt,
     SignedRelease,
@@ -146,10 +145,10 @@ def _with_statement(receipt: Receipt, **changes: Any) -> Receipt:
         ({"delta": Decimal(0)}, "0 < delta < 1"),
         ({"delta": Decimal(1)}, "0 < delta < 1"),
         ({"private": False}, "private=True"),
-        ({"warning": TEST_WARNING}, "private=True"),
+        ({"warning": NOT_PRIVATE}, "private=True"),
         ({"noise": "TEST"}, "private=False"),
         ({"noise": "TEST", "private": False}, "warning"),
-        ({"noise": "TEST", "warning": TEST_WARNING}, "private=False"),
+        ({"noise": "TEST", "warning": NOT_PRIVATE}, "private=False"),
         ({"noise": "TEST", "private": False, "warning": "fine"}, "warning"),
     ],
 )
@@ -190,7 +189,7 @@ def test_numbers_beyond_all_bounds_are_refused(examples: ModuleType, sensitivity
         {"patients": 4690},
         {"site": "NORW"},
         {"site": "FRAN"},
-        {"noise": "TEST", "private": False, "warning": TEST_WARNING},
+        {"noise": "TEST", "private": False, "warning": NOT_PRIVATE},
     ],
 )
 def test_receipt_of_another_study(examples: ModuleType, changes: dict[str, Any]) -> None:
@@ -217,14 +216,16 @@ def test_release_belongs_to_its_request(examples: ModuleType) -> None:
 def test_release_belongs_to_its_receipt(examples: ModuleType) -> None:
     signed = examples.release()
     moved = examples.answer().model_copy(update={"values": Array.of(np.array([2**40, -(2**41), 8]))})
-    swapped = SignedRelease(release=ClassSums(answer=moved), receipt=signed.receipt, signature=signed.signature)
+    swapped = SignedRelease(
+        release=ClassSumsRelease(answer=moved), receipt=signed.receipt, signature=signed.signature
+    )
     with pytest.raises(ReceiptError, match="release_hash"):
         verify_release(swapped, examples.request())
 
 
 def test_receipt_covers_the_release(examples: ModuleType) -> None:
     """A site that released more exactly than it states, or another kind of thing, is found out."""
-    request, content = examples.request(), ClassSums(answer=examples.answer(sigma=2**32))
+    request, content = examples.request(), ClassSumsRelease(answer=examples.answer(sigma=2**32))
     understated = issue(examples.SITE, "UK", request, content, {"class sums": examples.answer()}, 4689, GENESIS)
     with pytest.raises(ReceiptError, match="one statement"):
         verify_release(understated, request)

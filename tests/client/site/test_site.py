@@ -37,7 +37,15 @@ from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.anonymize import sum_query
-from cohortmix.protocol.messages import Centroids, ClassSums, Code, SignedRelease, decode, encode, request_id
+from cohortmix.protocol.messages import (
+    CentroidsRelease,
+    ClassSumsRelease,
+    Code,
+    SignedRelease,
+    decode,
+    encode,
+    request_id,
+)
 from cohortmix.protocol.receipts import total, verify_chain, verify_release
 from cohortmix.protocol.signing import sign_study
 
@@ -107,7 +115,7 @@ def test_round_one(ledger: Ledger) -> None:
     asked = asking(study())
     reply = release(site(ledger, study()).answer(encode(asked)))
     verify_release(reply, asked.request)
-    assert isinstance(reply.release, ClassSums)
+    assert isinstance(reply.release, ClassSumsRelease)
     assert reply.receipt.patients == 120
     assert total([reply.receipt]).mu2 <= ledger.spent_mu2 == study().mu2  # too small for a mixture: all for A
     assert (reply.receipt.private, reply.receipt.warning) == (False, "NOT PRIVATE: test noise")
@@ -142,7 +150,7 @@ def test_what_a_source_says_of_itself_changes_no_number() -> None:
         here = site(ledger, about, noise=source)
         first = release(here.answer(encode(asking(about))))
         second = release(here.answer(encode(asking(about, 2, common=common_of(about, first)))))
-        assert isinstance(first.release, ClassSums)
+        assert isinstance(first.release, ClassSumsRelease)
         stated = [each for signed in (first, second) for each in signed.receipt.statements]
         assert [each.sigma for each in stated] == source.scales
         assert len(stated) == 2
@@ -159,7 +167,7 @@ def test_round_two_of_a_small_site_is_free(ledger: Ledger) -> None:
     asked = asking(about, 2, common=common_of(about, first))
     second = release(here.answer(encode(asked)))
     verify_release(second, asked.request)
-    assert isinstance(second.release, Centroids)
+    assert isinstance(second.release, CentroidsRelease)
     assert set(second.release.kinds) == {"class"}
     assert second.receipt.statements == ()
     assert second.receipt.mu2 == 0
@@ -173,7 +181,7 @@ def test_both_rounds_cost_the_mu_of_the_study(ledger: Ledger) -> None:
     asked = asking(about, 2, common=common_of(about, first))
     second = release(here.answer(encode(asked)))
     verify_release(second, asked.request)
-    assert isinstance(second.release, Centroids)
+    assert isinstance(second.release, CentroidsRelease)
     assert "mixture" in second.release.kinds
     assert second.release.masses.numpy().sum() == pytest.approx(120)
     spent = total([first.receipt, second.receipt]).mu2
@@ -234,7 +242,7 @@ def test_replies_cost_what_the_receipt_says() -> None:
     released = [message for data in replies if isinstance(message := decode(data), SignedRelease)]
     assert 1 < len(released) == noise.draws == len(ledger.receipts())
     assert len(replies) > len(released)  # some were refused
-    answers = [each.release.answer.to_core() for each in released if isinstance(each.release, ClassSums)]
+    answers = [each.release.answer.to_core() for each in released if isinstance(each.release, ClassSumsRelease)]
     cost = sum((Fraction(each.sensitivity2, each.sigma**2) for each in answers), Fraction(0))
     assert cost == total(each.receipt for each in released).mu2
     assert cost <= ledger.spent_mu2 <= Fraction(cap) ** 2
@@ -329,7 +337,7 @@ def test_a_round_that_asks_nothing_opens_no_table(ledger: Ledger, mu: str, asks:
     first = release(here.answer(encode(asking(about))))
     before = source.reads
     second = release(here.answer(encode(asking(about, 2, common=common_of(about, first)))))
-    assert isinstance(second.release, Centroids)
+    assert isinstance(second.release, CentroidsRelease)
     assert (source.reads > before, second.receipt.mu2 > 0) == (asks, asks)
 
 
@@ -340,7 +348,7 @@ def test_a_crash_after_the_draw_buys_no_second_draw() -> None:
     assert (noise.draws, ledger.spent_mu2, ledger.receipts()) == (1, study().mu2, ())
     reply = release(here.answer(data))
     assert (noise.draws, ledger.spent_mu2) == (1, study().mu2)
-    assert isinstance(reply.release, ClassSums)
+    assert isinstance(reply.release, ClassSumsRelease)
     uninterrupted = Ledger(":memory:", CAP)
     plain = release(site(uninterrupted, study(), noise=CountingNoise()).answer(data))
     assert reply == plain  # the answer that was stored is the one that is released
