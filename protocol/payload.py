@@ -33,7 +33,7 @@ class CommonMessage(Wire):
     """What the coordinator learned from round 1 and tells all sites: groups of fine cells, and pooled margins.
 
     `groups[j][cell]` is the group of a fine cell of feature j. `cells` (C, F) and `masses` (C,) are the pooled
-    margins of the C classes over the F fine cells, and `s_a` is the standard deviation of their noise, in patients.
+    margins of the C classes on the F fine cells; `s_a` is the standard deviation of their noise, in patients.
     """
 
     groups: Annotated[tuple[_GroupsOfFeature, ...], Field(max_length=MOST_FEATURES), FailFast()]
@@ -68,7 +68,7 @@ class CommonMessage(Wire):
 
 
 class NoisedAnswer(Wire):
-    """One noised answer of a vault; `values`, `sigma` and `sensitivity2` are in noise steps, `unit` of them are 1."""
+    """One noised answer of a vault: `values` and `sigma` in noise steps, of which `unit` make one patient."""
 
     values: Array
     sigma: BigInt
@@ -114,8 +114,8 @@ class ClassSumsRelease(Wire):
 class CentroidsRelease(Wire):
     """What a site releases in round 2: its finished centroids and its support points.
 
-    For K centroids on G groups and C classes: `masses` (K,) in patients, `means` (K, G), `labels` (K, C), `kinds` K
-    of them; for S support points: `support_points` (S, G), `support_labels` (S, C). `noise_std` is the standard
+    With K centroids, G groups and C classes: `masses` (K,) in patients, `means` (K, G), `labels` (K, C), K
+    `kinds`; with S support points: `support_points` (S, G), `support_labels` (S, C). `noise_std` is the standard
     deviation of the noise of one released count, in patients.
     """
 

@@ -104,7 +104,8 @@ class StudySpec(Wire):
         if self.min_sites > len(self.sites):
             raise ValueError(f"expected min_sites <= {len(self.sites)} sites, got min_sites={self.min_sites}")
         largest = max(entry.patients for entry in self.sites)
-        if float(self.delta) > 1 / (10 * largest) and not self.loose_delta:  # compared as in `core/privacy/budget.py`
+        # In floats, as `core/privacy/budget.py` compares them: both then draw the line at the same delta.
+        if float(self.delta) > 1 / (10 * largest) and not self.loose_delta:
             raise ValueError(
                 f"expected delta <= 1/(10 N) = {1 / (10 * largest):.2g} for the largest site, got "
                 f"delta={self.delta}; lower it, or set loose_delta for a benchmark"

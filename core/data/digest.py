@@ -1,10 +1,10 @@
 """SHA-256 of a public description: of a schema, and of a question to a vault.
 
-The form that is hashed is JSON without spaces, with sorted keys, and with `\\uXXXX` for every character that is not
-printable ASCII. Messages are hashed in another form, RFC 8785 (`protocol/canonical.py`), and the two cannot be one:
-RFC 8785 writes such characters as UTF-8, which would change the hash of every schema with an umlaut in it, and it
-has no whole numbers beyond 2^53, while a question has weights and radii up to 2^62. Where both forms exist and the
-text is printable ASCII they agree byte for byte, which a test holds.
+The form that is hashed is JSON without spaces, with sorted keys, and with `\\uXXXX` for every character that is
+not printable ASCII. Messages are hashed in another form, RFC 8785 (`protocol/canonical.py`), and the two cannot be
+one: RFC 8785 writes such characters as UTF-8, which would change the hash of every schema with an umlaut in it,
+and it has no whole numbers beyond 2^53, while a question has weights and radii up to 2^62. For printable ASCII and
+smaller numbers the two forms are the same, byte for byte; a test holds them together.
 """
 
 from __future__ import annotations

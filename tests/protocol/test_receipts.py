@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cohortmix.core.privacy.gdp import epsilon_of
+from cohortmix.core.privacy.noise import NOT_PRIVATE
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
     ClassSumsRelease,
@@ -25,7 +26,7 @@ from cohortmix.protocol.receipts import (
     Total,
     check,
     issue,
-    statement,
+    statement_of,
     total,
     verify,
     verify_chain,
@@ -284,7 +285,7 @@ def test_total_adds_squares(examples: ModuleType) -> None:
 
 def test_each_answer_counts_with_its_own_sigma(examples: ModuleType) -> None:
     answers = [examples.answer(sigma) for sigma in (2**33, 2**35)]
-    statements = tuple(statement(f"answer {number}", answer) for number, answer in enumerate(answers))
+    statements = tuple(statement_of(f"answer {number}", answer) for number, answer in enumerate(answers))
     cost = total([examples.release().receipt.model_copy(update={"statements": statements})])
     assert cost.mu2 == answers[0].mu2 + answers[1].mu2 == Fraction(17, 16) * answers[0].mu2
     assert cost.kappa == Fraction(17, 16) * Fraction(3, 24 * 2**66)

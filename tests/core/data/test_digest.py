@@ -43,7 +43,7 @@ def test_golden_bytes_of_a_schema_beyond_ascii() -> None:
 
 
 def test_golden_bytes_of_a_question() -> None:
-    asked = f'["{SCHEMA.hash}",["second moment",[[0,1],[0]]]]]'
+    asked = f'["{SCHEMA.hash}",["second moment",[[0,1],[0]]]]'
     assert question_hash(MomentQuery(((0, 1), (0,))), SCHEMA) == of(asked)
 
 

@@ -132,8 +132,8 @@ FAULTS = (
     Fault(
         "mu from the sigma of another answer",
         "protocol/receipts.py",
-        "Fraction(each.sensitivity2, each.sigma**2)",
-        "Fraction(each.sensitivity2, statements[0].sigma ** 2)",
+        "Fraction(one.sensitivity2, one.sigma**2)",
+        "Fraction(one.sensitivity2, statements[0].sigma ** 2)",
         (f"{RECEIPTS}::test_each_answer_counts_with_its_own_sigma",),
     ),
     Fault(
