@@ -34,7 +34,7 @@ from cohortmix.server.publish.gains import compared
 
 if TYPE_CHECKING:
     from cohortmix.core.data.schema import Schema
-    from cohortmix.server.budget import Overlap
+    from cohortmix.protocol.overlap import Overlap
 
 TEST_FRACTION = 0.25
 

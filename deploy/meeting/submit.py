@@ -26,10 +26,10 @@ from cohortmix.protocol.local.terminal import Terminal, say
 from cohortmix.protocol.local.wording import count, listed
 from cohortmix.protocol.signing import Key
 from cohortmix.server.commands.cli import KeyFile, StudyFolder, print_status
-from cohortmix.server.commands.outcome import EngineError, told_apart
+from cohortmix.server.commands.outcome import EngineError, refused_or_unanswered
 from cohortmix.server.commands.reduced import notice
 from cohortmix.server.commands.status import Status
-from cohortmix.server.study import Study, require_own_key
+from cohortmix.server.study import Study, require_coordinator_key
 
 ASK_SECONDS = 5.0  # between two questions to the SuperLink, which take a second each
 SLOW_SECONDS = 15.0  # until a ServerApp that has not come is spoken of
@@ -52,7 +52,7 @@ def run(
 ) -> None:
     """Ask the sites, until all have answered or the deadline is over; again, to go on after any interruption."""
     study, own = Study(folder), read_key(key)
-    require_own_key(study.signed.study, own)
+    require_coordinator_key(study.signed.study, own)
     link, status = SuperLink(superlink), Status.of(study)
     if status.over:
         print_status(study)
@@ -80,8 +80,9 @@ def _conduct(study: Study, key: Key, link: SuperLink, meet: Path | None) -> str:
     """Take the study as far as it goes in one run of Flower's; the id of that run."""
     from cohortmix.deploy.meeting.meeting import meeting  # these bring in JAX and Flower
     from cohortmix.deploy.meeting.presence import Presence
-    from cohortmix.server.app import Patience, conduct
-    from cohortmix.server.coordinator import TooFewSites
+    from cohortmix.server.app import conduct
+    from cohortmix.server.patience import Patience
+    from cohortmix.server.result import TooFewSites
 
     console = Terminal(stderr=True)
     with meeting(meet) as door:
@@ -132,7 +133,7 @@ def require_complete(status: Status, run: str) -> None:
     names = listed([site.entry.name for site in status.missing])
     publishable = "; what has come can be published" if status.publishable else ""
     sentence = f"not all has come from {names} (run {run}){publishable}; run the study again to go on"
-    raise told_apart(sentence, [site.refusal for site in status.missing if site.refusal])
+    raise refused_or_unanswered(sentence, [site.refusal for site in status.missing if site.refusal])
 
 
 @contextmanager

@@ -28,8 +28,8 @@ from cohortmix.core.privacy.noise import NoiseSource, OpenDPNoise
 from cohortmix.protocol.fields import exact
 from cohortmix.protocol.local.keyfile import read_key, write_key
 from cohortmix.protocol.messages import Description, SignedStudy, SiteEntry, StudySpec, decode
+from cohortmix.protocol.overlap import Overlap
 from cohortmix.protocol.signing import Key
-from cohortmix.server.budget import Overlap
 from cohortmix.server.commands.draft import entry_of, study_spec
 from cohortmix.server.coordinator import Coordinator
 from cohortmix.server.study import Study

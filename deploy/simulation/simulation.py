@@ -26,8 +26,8 @@ from cohortmix.deploy.simulation.engines import Engine, run, silent
 from cohortmix.protocol.fields import Name
 from cohortmix.protocol.local import folder
 from cohortmix.protocol.messages import StudySpec
+from cohortmix.protocol.overlap import Overlap
 from cohortmix.server.app import Progress
-from cohortmix.server.budget import Overlap
 from cohortmix.server.commands.reduced import notice, require_a_mixture
 from cohortmix.server.publish.pool import draw
 from cohortmix.server.publish.publish import Figures, publish, require_free, summarise

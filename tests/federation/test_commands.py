@@ -29,9 +29,10 @@ from cohortmix.protocol.local.keyfile import write_key
 from cohortmix.protocol.messages import SignedStudy, decode
 from cohortmix.protocol.signing import Key
 from cohortmix.server import carrier
-from cohortmix.server.app import Patience, conduct
+from cohortmix.server.app import conduct
 from cohortmix.server.commands import cli
 from cohortmix.server.commands.outcome import EngineError
+from cohortmix.server.patience import Patience
 from cohortmix.server.study import Study
 
 LARGE, SMALL = 300, 60

@@ -22,7 +22,8 @@ from cohortmix.protocol.messages import (
 )
 from cohortmix.protocol.receipts import GENESIS, issue, total
 from cohortmix.protocol.signing import Key
-from cohortmix.server.coordinator import Coordinator, TooFewSites, Verdict
+from cohortmix.server.coordinator import Coordinator, Verdict
+from cohortmix.server.result import TooFewSites
 from cohortmix.server.store import NOT_ACCEPTED, Store
 
 MU = 0.4  # of the consortia that `found` makes

@@ -207,7 +207,7 @@ def test_a_release_counts_for_its_own_site_and_round(truth: Truth, tmp_path: Pat
 def test_common_facts_count_by_the_coordinators_signature(signer: str, truth: Truth, tmp_path: Path) -> None:
     study = Study(truth.folder)
     with study.coordinator(truth.key) as coordinator:
-        common, spec = coordinator._common(), coordinator.spec
+        common, spec = coordinator._kept.common(), coordinator.spec
     assert common is not None
     other = spec.model_copy(update={"name": "another"}) if signer != "somebody" else spec
     forged = freeze(common, other, truth.key if signer != "somebody" else Key.generate())

@@ -11,10 +11,10 @@ from cohortmix.client.ledger.policy import Policy
 from cohortmix.deploy.simulation.consortium import Consortium
 from cohortmix.deploy.simulation.local_grid import LocalGrid
 from cohortmix.protocol.messages import Code, Description, Refusal, decode, encode
-from cohortmix.server.app import Clock, Patience, conduct
+from cohortmix.server.app import conduct
 from cohortmix.server.commands.status import State, Status
-from cohortmix.server.coordinator import TooFewSites
-from cohortmix.server.result import StudyResult
+from cohortmix.server.patience import Clock, Patience
+from cohortmix.server.result import StudyResult, TooFewSites
 from cohortmix.server.study import Study
 
 LARGE, SMALL = 300, 60

@@ -10,7 +10,7 @@ from cohortmix.core.privacy.budget import Budget
 from cohortmix.deploy.simulation.consortium import Terms
 from cohortmix.deploy.simulation.engines import EngineError, run
 from cohortmix.deploy.simulation.simulation import simulate
-from cohortmix.server.coordinator import TooFewSites
+from cohortmix.server.result import TooFewSites
 
 TERMS = Terms(budget=Budget.from_mu(0.4), seed=1)
 

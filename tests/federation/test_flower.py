@@ -15,8 +15,9 @@ from cohortmix.deploy.simulation.engines import run
 from cohortmix.deploy.simulation.local_grid import LocalGrid
 from cohortmix.protocol.codec import from_records, to_records
 from cohortmix.protocol.messages import Code, Description, Refusal, decode
-from cohortmix.server.app import Clock, Patience, conduct
-from cohortmix.server.coordinator import TooFewSites
+from cohortmix.server.app import conduct
+from cohortmix.server.patience import Clock, Patience
+from cohortmix.server.result import TooFewSites
 
 LARGE, SMALL = 300, 60
 

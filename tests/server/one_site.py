@@ -16,7 +16,7 @@ from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.meter import Answer, MemoryMeter
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import anonymize, pipeline
-from cohortmix.core.steps.centroids import CommonMessage as CommonFacts
+from cohortmix.core.steps.centroids import Common
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
     CentroidsRelease,
@@ -67,7 +67,7 @@ def vault() -> Vault:
     return Vault(TableSource(frame), SCHEMA, KeyedNoise(0).add, MemoryMeter(PLAN.mu2))
 
 
-def asked(common: CommonFacts | None = None) -> Request:
+def asked(common: Common | None = None) -> Request:
     return Request(
         study=sign_study(COORDINATOR, STUDY),
         round=1 if common is None else 2,

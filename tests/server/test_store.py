@@ -119,12 +119,12 @@ def test_a_store_that_was_set_back_is_refused(tmp_path):
 
 def test_what_is_kept_together_is_there_together_or_not_at_all(tmp_path):
     with Store(tmp_path / "study.db", STUDY) as store:
-        with suppress(KeyError), store.together():
+        with suppress(KeyError), store.transaction():
             store.keep_request("ITAL", 1, b"lost")
             raise KeyError
-        assert store.requests(1) == {}
-        with store.together():
+        assert store.request("ITAL", 1) is None
+        with store.transaction():
             assert store.keep_request("ITAL", 1, b"one") == b"one"
             assert store.keep_request("POLA", 1, b"two") == b"two"
     with Store(tmp_path / "study.db", STUDY) as store:
-        assert store.requests(1) == {"ITAL": b"one", "POLA": b"two"}
+        assert (store.request("ITAL", 1), store.request("POLA", 1)) == (b"one", b"two")

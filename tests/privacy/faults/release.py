@@ -74,7 +74,7 @@ FAULTS = (
     Fault(
         "mu of a study rounded down, but not to what its receipts will say",
         "server/commands/draft.py",
-        "while mu > step and asked and Total(Fraction(mu) ** 2, Fraction(kappa)).epsilon(delta) > asked:",
+        "while mu > step and most and Total(Fraction(mu) ** 2, Fraction(kappa)).epsilon(delta) > most:",
         "while False:",
         (
             "tests/server/commands/test_draft.py::test_no_receipt_of_a_study_can_say_more_than_the_epsilon_that_was_asked_for",
