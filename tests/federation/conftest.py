@@ -66,7 +66,7 @@ def found(tmp_path: Path, schema: Schema, patients: Callable[..., pd.DataFrame])
     def make(sizes: dict[str, int], folder: str = "consortium", **terms: Any) -> Consortium:
         tables = {name: _table(patients(size, seed)) for seed, (name, size) in enumerate(sizes.items())}
         terms = {"budget": Budget.from_mu(0.4), "seed": 1, "min_sites": 1} | terms
-        return Consortium.found(tmp_path / folder, tables, schema, Terms(**terms))
+        return Consortium.create(tmp_path / folder, tables, schema, Terms(**terms))
 
     return make
 

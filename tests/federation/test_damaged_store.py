@@ -70,7 +70,7 @@ def truth(tmp_path_factory: pytest.TempPathFactory, schema: Any, patients: Any) 
     """Two rounds of three sites, of which one has room for a mixture; copies from each step on the way."""
     root = tmp_path_factory.mktemp("truth") / "consortium"
     tables = {name: TableSource(patients(size, seed))._table for seed, (name, size) in enumerate(SIZES.items())}
-    consortium = Consortium.found(root, tables, schema, Terms(budget=Budget.from_mu(0.4), seed=1, min_sites=1))
+    consortium = Consortium.create(root, tables, schema, Terms(budget=Budget.from_mu(0.4), seed=1, min_sites=1))
     here = Truth(root / "coordinator", consortium.key)
     with consortium.coordinator() as coordinator:
         store = coordinator._store

@@ -204,6 +204,12 @@ def _partition(context: Context) -> int:
     return int(context.node_config[PARTITION_ID_KEY])
 
 
+def answers(grid: LocalGrid, messages: list[Message]) -> list[Message]:
+    """The reply to each message; a node of this process always answers."""
+    waiting = list(grid.push_messages(messages))
+    return [reply for _ in waiting for reply in grid.pull_messages(waiting)]
+
+
 class Failing:
     """A site that fails with a record in its hands."""
 
@@ -219,7 +225,7 @@ def test_no_exceptions_text_leaves_the_relay(kind, caplog):
     grid = LocalGrid(relay(lambda context: Failing()), 1)
     (node,) = grid.get_node_ids()
     with caplog.at_level(logging.DEBUG):
-        (reply,) = grid.send_and_receive([Message(to_records(b"{}"), node, kind)])
+        (reply,) = answers(grid, [Message(to_records(b"{}"), node, kind)])
     assert not reply.has_error()
     refusal = decode(from_records(reply.content))
     assert isinstance(refusal, Refusal)
@@ -234,8 +240,8 @@ def test_the_relay_adds_nothing_and_takes_nothing_away(found):
     (node,) = grid.get_node_ids()
     with consortium.coordinator() as coordinator:
         request = coordinator.requests()["tiny"]
-    (described,) = grid.send_and_receive([Message(RecordDict(), node, "query.describe")])
-    (answered,) = grid.send_and_receive([Message(to_records(request), node, "query.synthesize")])
+    (described,) = answers(grid, [Message(RecordDict(), node, "query.describe")])
+    (answered,) = answers(grid, [Message(to_records(request), node, "query.synthesize")])
     assert from_records(described.content) == consortium.site(0).describe()
     assert from_records(answered.content) == consortium.site(0).answer(request)
     description = decode(from_records(described.content))
@@ -246,7 +252,7 @@ def test_the_relay_adds_nothing_and_takes_nothing_away(found):
 def test_another_question_is_not_answered(found):
     grid = LocalGrid(relay(partial(_never, AssertionError)), 1)
     (node,) = grid.get_node_ids()
-    (reply,) = grid.send_and_receive([Message(RecordDict(), node, "query.records")])
+    (reply,) = answers(grid, [Message(RecordDict(), node, "query.records")])
     assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
 

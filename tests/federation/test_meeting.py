@@ -153,6 +153,21 @@ def test_waiting_ends_by_what_the_caller_raises(monkeypatch):
 # --- whoever takes over Flower's user
 
 
+@pytest.mark.parametrize("remote", [False, True])
+def test_what_a_study_never_calls_of_flowers_grid_is_refused_with_what_to_call(remote):
+    local = LocalGrid(relay(lambda context: None), 1)
+    grid = over(local) if remote else local
+    calls = [
+        lambda: grid.run,
+        lambda: grid.set_run(None),
+        lambda: grid.create_message(RecordDict(), "query.describe", 1, "1"),
+        lambda: grid.send_and_receive([]),
+    ]
+    for call in calls:
+        with pytest.raises(NotImplementedError, match=r"Grid\.\w+ is not there; call get_node_ids, push_messages"):
+            call()
+
+
 class Liar:
     """The other end of the connection, which answers what a test wants."""
 
