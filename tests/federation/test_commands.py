@@ -84,14 +84,14 @@ def run_of(**config: str) -> Context:
 
 
 @pytest.fixture
-def consortium(found):
-    return found({"tiny": SMALL, "wee": SMALL + 1}, name="toy study")
+def consortium(consortium_of):
+    return consortium_of({"tiny": SMALL, "wee": SMALL + 1}, name="toy study")
 
 
 @pytest.fixture
-def halved(found):
+def halved(consortium_of):
     """A consortium of which one site cannot even say who it is."""
-    consortium = found({"tiny": SMALL, "wee": SMALL + 1}, deadline_seconds=1)
+    consortium = consortium_of({"tiny": SMALL, "wee": SMALL + 1}, deadline_seconds=1)
     (consortium.site(1).folder / "table.parquet").unlink()
     return consortium
 
@@ -101,8 +101,8 @@ def of(consortium) -> tuple[Path, str, Path]:
     return folder, "--key", folder / "key"
 
 
-def test_from_a_file_to_a_study_that_stewards_can_read(found, tmp_path, schema):
-    consortium = found({"tiny": SMALL, "ITAL": LARGE})
+def test_from_a_file_to_a_study_that_stewards_can_read(consortium_of, tmp_path, schema):
+    consortium = consortium_of({"tiny": SMALL, "ITAL": LARGE})
     for at in (0, 1):
         (tmp_path / f"{at}.json").write_bytes(consortium.site(at).describe())
     (tmp_path / "schema.yaml").write_text(schema.to_yaml())
@@ -210,8 +210,8 @@ def conduct_late(consortium) -> str:
     return cohortmix("status", consortium.root / "coordinator")
 
 
-def test_too_few_sites_cannot_be_published(found, superlink, tmp_path):
-    consortium = found({"tiny": SMALL, "wee": SMALL + 1}, min_sites=2)
+def test_too_few_sites_cannot_be_published(consortium_of, superlink, tmp_path):
+    consortium = consortium_of({"tiny": SMALL, "wee": SMALL + 1}, min_sites=2)
     superlink(consortium)
     consortium.site(1).adopt(Policy())
     cohortmix("run", *of(consortium), status=3)

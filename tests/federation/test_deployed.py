@@ -90,8 +90,8 @@ def refusal(code: Code) -> bytes:
 
 
 @pytest.fixture
-def two(found) -> Consortium:
-    return found({"tiny": SMALL, "wee": SMALL + 1}, deadline_seconds=DEADLINE)
+def two(consortium_of) -> Consortium:
+    return consortium_of({"tiny": SMALL, "wee": SMALL + 1}, deadline_seconds=DEADLINE)
 
 
 def test_a_steward_who_approves_late_is_in_time(two):
@@ -147,9 +147,9 @@ def test_a_forged_description_does_not_end_the_wait_for_a_site(two):
 
 
 @pytest.mark.parametrize("lie", ["nothing", "another's release", "over budget", "an old release"])
-def test_a_node_that_speaks_for_a_site_without_its_key_changes_nothing(two, found, lie):
+def test_a_node_that_speaks_for_a_site_without_its_key_changes_nothing(two, consortium_of, lie):
     """It is asked too, and whatever it says, the site's own node still counts, though that comes later."""
-    other = found({"tiny": SMALL}, folder="other", name="an older study")
+    other = consortium_of({"tiny": SMALL}, folder="other", name="an older study")
     with other.coordinator() as coordinator:
         old = other.site(0).answer(coordinator.requests()["tiny"])
     lies = {
@@ -207,8 +207,8 @@ def test_a_run_after_the_deadline_gives_everybody_one_more_chance(two):
     assert time.seconds < 101 * DEADLINE
 
 
-def test_too_few_answers_by_the_deadline_end_a_run_and_keep_what_came(found):
-    two, time = found({"tiny": SMALL, "wee": SMALL + 1}, deadline_seconds=DEADLINE, min_sites=2), Time()
+def test_too_few_answers_by_the_deadline_end_a_run_and_keep_what_came(consortium_of):
+    two, time = consortium_of({"tiny": SMALL, "wee": SMALL + 1}, deadline_seconds=DEADLINE, min_sites=2), Time()
     nodes = [Node(two.site(0)), Node(two.site(1), lambda request: refusal(Code.UNAVAILABLE))]
     with pytest.raises(TooFewSites, match="1 of 2"):
         conducted(two, Net(nodes), time)
@@ -218,8 +218,8 @@ def test_too_few_answers_by_the_deadline_end_a_run_and_keep_what_came(found):
 
 
 @pytest.mark.parametrize("deployed", [True, False])
-def test_round_two_waits_for_a_late_site_only_where_sites_are_days_apart(found, deployed):
-    consortium = found({"tiny": SMALL, "wee": SMALL + 1}, deadline_seconds=DEADLINE)
+def test_round_two_waits_for_a_late_site_only_where_sites_are_days_apart(consortium_of, deployed):
+    consortium = consortium_of({"tiny": SMALL, "wee": SMALL + 1}, deadline_seconds=DEADLINE)
     time = Time()
 
     def late(request: bytes) -> bytes | None:

@@ -26,8 +26,8 @@ def test_flowers_simulation_engine_gives_the_same_records(patients, schema):
     assert with_flower.summary | {"seconds": None} == in_process.summary | {"seconds": None}
 
 
-def test_an_engine_that_stops_is_told_from_sites_that_are_missing(found, monkeypatch):
-    consortium = found({"a": 60, "b": 60}, min_sites=2)
+def test_an_engine_that_stops_is_told_from_sites_that_are_missing(consortium_of, monkeypatch):
+    consortium = consortium_of({"a": 60, "b": 60}, min_sites=2)
     monkeypatch.setattr("sys.executable", shutil.which("false"))
     with pytest.raises(TooFewSites, match="0 of 2 sites answered round 1"):
         run(consortium, "flower")

@@ -86,11 +86,11 @@ class LossyGrid(LocalGrid):
 
 
 @pytest.fixture
-def federation(found):
+def federation(consortium_of):
     """federation(sizes, until=..., errors=...): a consortium behind a grid, and its sites."""
 
     def make(sizes, nodes=None, time=None, until=None, errors=None, **terms):
-        consortium = found(sizes, **terms)
+        consortium = consortium_of(sizes, **terms)
         sites = [Site(consortium.site(i)) for i in range(len(sites_of(consortium)))]
         order = nodes or list(range(len(sites)))
         app = relay(lambda context: sites[order[int(context.node_config[PARTITION_ID_KEY])]])
@@ -189,10 +189,10 @@ def test_what_flower_says_about_a_failed_app_is_not_kept(federation):
     assert "42" not in str(result.refusals)
 
 
-def test_two_nodes_of_one_site_and_a_node_of_none(federation, found):
+def test_two_nodes_of_one_site_and_a_node_of_none(federation, consortium_of):
     """A restarted SuperNode can be listed twice, and a stranger can join: neither changes the result."""
     consortium, sites, grid = federation({"tiny": SMALL, "wee": SMALL + 1}, nodes=[0, 0, 1])
-    stranger = found({"else": SMALL}, folder="elsewhere").site(0)
+    stranger = consortium_of({"else": SMALL}, folder="elsewhere").site(0)
     strange = LossyGrid(relay(lambda context: [sites[0], stranger, sites[1]][_partition(context)]), 3, Time())
     for each in (grid, strange):
         result = conducted(consortium, each)
@@ -234,8 +234,8 @@ def test_no_exceptions_text_leaves_the_relay(kind, caplog):
     assert "ValueError" in caplog.text
 
 
-def test_the_relay_adds_nothing_and_takes_nothing_away(found):
-    consortium = found({"tiny": SMALL})
+def test_the_relay_adds_nothing_and_takes_nothing_away(consortium_of):
+    consortium = consortium_of({"tiny": SMALL})
     grid = LocalGrid(relay(lambda context: consortium.site(0)), 1)
     (node,) = grid.get_node_ids()
     with consortium.coordinator() as coordinator:
@@ -249,7 +249,7 @@ def test_the_relay_adds_nothing_and_takes_nothing_away(found):
     assert description.patients == SMALL
 
 
-def test_another_question_is_not_answered(found):
+def test_another_question_is_not_answered(consortium_of):
     grid = LocalGrid(relay(partial(_never, AssertionError)), 1)
     (node,) = grid.get_node_ids()
     (reply,) = answers(grid, [Message(RecordDict(), node, "query.records")])

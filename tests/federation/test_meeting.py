@@ -67,10 +67,10 @@ def knock(door: Meeting, token: object) -> socket.socket:
     return connection
 
 
-def test_a_study_over_the_socket_is_the_study_without(found):
+def test_a_study_over_the_socket_is_the_study_without(consortium_of):
     results = []
     for folder in ("near", "far"):
-        consortium = found({"tiny": SMALL, "wee": SMALL + 1}, folder=folder)
+        consortium = consortium_of({"tiny": SMALL, "wee": SMALL + 1}, folder=folder)
         local = LocalGrid(relay(partial(connect, consortium)), 2)
         with consortium.coordinator() as coordinator:
             conduct(local if folder == "near" else over(local), coordinator)

@@ -27,8 +27,8 @@ class Screen:
 
 
 @pytest.fixture
-def study(found) -> Study:
-    return Study(found(SITES).root / "coordinator")
+def study(consortium_of) -> Study:
+    return Study(consortium_of(SITES).root / "coordinator")
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def test_an_interval_counts_patients_and_not_their_records(table, schema):
     drawn = table.sample(150, random_state=1)
     once, again = (_figures(drawn, test, tables, keyed, silent).gains["all"] for test in (held_out, repeated))
     nobody = _figures(drawn, repeated, tables, schema, silent).gains["all"]
-    widths = [found.high - found.low for found in (once, again, nobody)]
+    widths = [gain.high - gain.low for gain in (once, again, nobody)]
     assert widths[1] == pytest.approx(widths[0], rel=0.05)
     assert widths[2] < 0.4 * widths[0]
 
