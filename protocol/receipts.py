@@ -205,9 +205,9 @@ def verify_release(signed: SignedRelease, request: Request) -> None:
         raise ReceiptError(f"expected class sums in round 1 and centroids in round 2, got {signed.release.kind}")
     if isinstance(signed.release, ClassSumsRelease):
         answer, statements = signed.release.answer, signed.receipt.statements
-        said = [(one.question, one.dimension, one.sensitivity2, one.sigma, one.mu2) for one in statements]
+        stated = [(one.question, one.dimension, one.sensitivity2, one.sigma, one.mu2) for one in statements]
         dimension = math.prod(answer.values.shape)
-        if said != [(answer.question, dimension, answer.sensitivity2, answer.sigma, answer.mu2)]:
+        if stated != [(answer.question, dimension, answer.sensitivity2, answer.sigma, answer.mu2)]:
             raise ReceiptError("expected one statement, that of the released class sums")
 
 

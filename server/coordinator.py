@@ -190,9 +190,9 @@ class Coordinator:
         sums = self._kept.class_sums()
         common = (self._kept.common() or self._total(sums)).to_core()
         rounds = [self._kept.releases(1), self._kept.releases(2)]
-        given = {site: [releases[site] for releases in rounds if site in releases] for site in sums}
+        released = {site: [releases[site] for releases in rounds if site in releases] for site in sums}
         entries = [entry for entry in self.spec.sites if entry.name in sums]
-        sites = tuple(self._result(entry, given[entry.name], sums[entry.name], common) for entry in entries)
+        sites = tuple(self._result(entry, released[entry.name], sums[entry.name], common) for entry in entries)
         return StudyResult(self._study, self._schema, common, sites, self._store.refusals())
 
     def plan(self, entry: SiteEntry) -> Plan:
@@ -257,15 +257,15 @@ class Coordinator:
         return CommonMessage.of(pipeline.common(list(plans.values()), [sums[site] for site in plans]))
 
     def _result(
-        self, entry: SiteEntry, given: Sequence[SignedRelease], sums: Answer, common: Common
+        self, entry: SiteEntry, released: Sequence[SignedRelease], sums: Answer, common: Common
     ) -> SiteResult:
-        last = given[-1].release
+        last = released[-1].release
         centroids = (
             last.to_core()
             if isinstance(last, CentroidsRelease)
             else pipeline.class_centroids(self.plan(entry), common, sums)
         )
-        return SiteResult(entry, sums, centroids, tuple(signed.signed_receipt for signed in given))
+        return SiteResult(entry, sums, centroids, tuple(signed.signed_receipt for signed in released))
 
 
 def _require_same(name: str, expected: str, came: str) -> None:

@@ -16,8 +16,8 @@ COLUMNS = [*BEFORE, *DEFICITS, "STYPE", "RXASP", "RXHEP"]
 def demo_table(trial: pa.Table) -> pa.Table:
     """What was known at randomisation, with `network` and `outcome`, of the patients with a known outcome."""
     known = pc.is_in(trial["OCCODE"], value_set=pa.array([1, 2, 3, 4]))
-    here = pc.is_in(trial["COUNTRY"].cast(pa.string()), value_set=pa.array(NETWORKS))
-    trial = trial.filter(pc.and_(known, here))
+    in_networks = pc.is_in(trial["COUNTRY"].cast(pa.string()), value_set=pa.array(NETWORKS))
+    trial = trial.filter(pc.and_(known, in_networks))
     bad = pc.less_equal(trial["OCCODE"], 2)  # 1: dead, 2: dependent
     columns = {name: _compact(trial[name]) for name in COLUMNS}
     columns["network"] = trial["COUNTRY"].cast(pa.string())

@@ -180,9 +180,9 @@ def _figures(
     from cohortmix.core.utility.interval import auc_difference
 
     test, total = read(held_out, schema), len(tables) + 2
-    own = {}
+    scores = {}
     for done, (name, table) in enumerate(tables.items()):
-        own[name] = score_real(table, test, schema)
+        scores[name] = score_real(table, test, schema)
         progress("evaluate", done + 1, total)
     pooled = score_real(drawn, test, schema)
     progress("evaluate", total - 1, total)
@@ -190,8 +190,9 @@ def _figures(
     progress("evaluate", total, total)
     patient = patients(held_out, schema)
     patient = None if patient is None else patient[pooled.known]
-    areas = {name: auc(scored.label, scored.scores) for name, scored in own.items()}
+    areas = {name: auc(scored.label, scored.scores) for name, scored in scores.items()}
     gains = {
-        name: auc_difference(scored.label, scored.scores, pooled.scores, patient) for name, scored in own.items()
+        name: auc_difference(scored.label, scored.scores, pooled.scores, patient)
+        for name, scored in scores.items()
     }
     return Figures(areas, auc(pooled.label, pooled.scores), auc(ceiling.label, ceiling.scores), gains)

@@ -14,9 +14,9 @@ from cohortmix.protocol.local.wording import count
 Comparison: TypeAlias = Literal["better", "within chance", "worse"]
 
 
-def gain(own: float, pooled: float) -> float:
+def gain(own_auc: float, pooled_auc: float) -> float:
     """How much better the pooled records do than a site's own, in the three decimals that are shown."""
-    return round(pooled, 3) - round(own, 3)
+    return round(pooled_auc, 3) - round(own_auc, 3)
 
 
 def comparison(site: Mapping[str, Any]) -> Comparison | None:
@@ -35,10 +35,10 @@ def shown_gain(site: Mapping[str, Any], pooled: float | None) -> tuple[str, str]
     >>> shown_gain({"own_auc": 0.7823, "gain": {"low": -0.021, "high": 0.0012}}, 0.7724)
     ('−0.010', '−0.021 to 0.001')
     """
-    own, interval = site["own_auc"], site["gain"]
-    if own is None or pooled is None or interval is None:
+    own_auc, interval = site["own_auc"], site["gain"]
+    if own_auc is None or pooled is None or interval is None:
         return "", ""
-    more = round(gain(own, pooled), 3)
+    more = round(gain(own_auc, pooled), 3)
     return ("+" if more > 0 else "") + signed(more), f"{signed(interval['low'])} to {signed(interval['high'])}"
 
 

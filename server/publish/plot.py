@@ -105,19 +105,19 @@ def _kind(reduced: bool) -> str:
 
 def _span(site: Mapping[str, Any], pooled: float) -> tuple[float, ...]:
     """Where a site's row has marks: its own AUC and the ends of its interval; empty if not measured."""
-    own, interval = site["own_auc"], site["gain"]
-    if own is None:
+    own_auc, interval = site["own_auc"], site["gain"]
+    if own_auc is None:
         return ()
     ends = () if interval is None else (pooled - interval["high"], pooled - interval["low"])
-    return (own, *(min(1.0, max(0.0, end)) for end in ends))
+    return (own_auc, *(min(1.0, max(0.0, end)) for end in ends))
 
 
 def _own(site: Mapping[str, Any], span: Sequence[float], x: Scale) -> Html:
     if not span:
         return Html("")
-    own, *ends = span
+    own_auc, *ends = span
     line = element("line", x1=_place(x(ends[0])), y1="50%", x2=_place(x(ends[1])), y2="50%", class_="span")
-    dot = _dot("dot full" if comparison(site) == "better" else "dot", x(own))
+    dot = _dot("dot full" if comparison(site) == "better" else "dot", x(own_auc))
     return join(line if ends else Html(""), dot)
 
 

@@ -209,8 +209,8 @@ FAULTS = (
     Fault(
         "class sums on a receipt without a statement",
         "protocol/receipts.py",
-        "        if said != [(answer.question, dimension, ",
-        "        if said and said != [(answer.question, dimension, ",
+        "        if stated != [(answer.question, dimension, ",
+        "        if stated and stated != [(answer.question, dimension, ",
         (f"{RECEIPTS}::test_class_sums_are_one_answer_of_one_statement",),
     ),
     Fault(
