@@ -75,11 +75,12 @@ def _opening(summary: Mapping[str, Any], schema: Schema, coordinator_key: str) -
         _warning(summary),
         element(
             "p",
-            f"{sites} with {patients} took part, and no record left its site. Each site added up its patients, "
-            "put random noise on the sums, and sent only what follows from these noisy sums. From what all "
-            f"sites sent, {rows} were drawn; the outcome is the column “{summary['study']['target']}”. The "
-            "noise limits what anyone can learn about a single patient from everything that was published. How "
-            "well it does so is said below, in numbers that can be checked.",
+            f"{sites} with {patients} took part, and no record left its site. Each site added up the values of "
+            "its patients, put random noise on the sums, and sent only what follows from these noisy sums. "
+            f"From what all sites sent, {rows} were drawn; the outcome is the column "
+            f"“{summary['study']['target']}”. The noise limits what anyone can learn about a single patient "
+            "from everything that was published. How well it does so is said below, in numbers that can be "
+            "checked.",
             class_="lead",
         ),
         _facts(summary, schema, coordinator_key),
@@ -134,12 +135,12 @@ def _usefulness(summary: Mapping[str, Any]) -> Html:
         ),
         _figure(
             auc_plot(summary),
-            "Each dot is a model trained on the real records of one site alone. The line through it is the 95 "
-            "% interval of its difference from the pooled records; where it reaches the line of the pooled "
-            "records, the difference is within chance: with other held-out patients there might have been "
-            "none. The interval does not cover that another run would draw other noise. The number beside a "
-            "name is how many patients the site has. These figures come from real records and are not private; "
-            "they are shown because the study declares its data public.",
+            "Each dot is a model trained on the real records of one site alone. The line through it is the 95 % "
+            "interval of its difference from the pooled records. Where it reaches the line of the pooled "
+            "records, the difference is within chance: with other held-out patients there might have been none. "
+            "The interval does not include the effect of the noise, which another run would draw anew. The "
+            "number beside a name is how many patients the site has. These figures come from real records and "
+            "are not private; they are shown because the study declares its data public.",
         ),
     )
 

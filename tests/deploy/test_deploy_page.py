@@ -14,9 +14,7 @@ def installed_by_the_page() -> set[str]:
     named = re.findall(r"deploy/((?:systemd|nftables|nginx)/[^\s;&|`]+)", PAGE)
     return {
         head + option + tail
-        for head, options, tail in (
-            re.fullmatch(r"([^{]*)(?:\{(.*)\})?([^}]*)", name).groups("") for name in named
-        )
+        for head, options, tail in (re.findall(r"^([^{]*)(?:\{(.*)\})?([^}]*)$", name)[0] for name in named)
         for option in options.split(",")
     }
 

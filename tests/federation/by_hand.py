@@ -1,12 +1,17 @@
-"""Small consortia whose messages are carried by hand, without a network."""
+"""Small consortia whose messages are carried by hand, and the types of the fixtures of this folder."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+
+import pandas as pd
 
 from cohortmix.deploy.simulation.consortium import Consortium
 from cohortmix.protocol.signing import Key
 from cohortmix.server.coordinator import Coordinator, Verdict
+
+ConsortiumOf = Callable[..., Consortium]
+Patients = Callable[[int], pd.DataFrame]
 
 MU = 0.4  # of the consortia that the fixture `consortium_of` makes
 LARGE, SMALL = 300, 60  # patients; at this mu a large site fits a mixture, and a small one does not

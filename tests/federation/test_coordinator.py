@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from by_hand import LARGE, MU, SMALL, carry, key_of
+from by_hand import LARGE, MU, SMALL, ConsortiumOf, carry, key_of
 
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy import gdp
-from cohortmix.deploy.simulation.consortium import Consortium
 from cohortmix.protocol.messages import (
     SiteEntry,
 )
@@ -21,8 +19,6 @@ from cohortmix.protocol.signing import Key
 from cohortmix.server.coordinator import Coordinator, Verdict
 from cohortmix.server.result import TooFewSites
 from cohortmix.server.store import Store
-
-ConsortiumOf = Callable[..., Consortium]
 
 
 def test_two_rounds_give_every_site_its_centroids_and_two_receipts(consortium_of: ConsortiumOf) -> None:

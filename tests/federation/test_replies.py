@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
-from by_hand import LARGE, SMALL, carry, key_of, reply_of
+from by_hand import LARGE, SMALL, ConsortiumOf, carry, key_of, reply_of
 
-from cohortmix.deploy.simulation.consortium import Consortium
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
     ClassSumsRelease,
@@ -25,8 +24,6 @@ from cohortmix.protocol.receipts import GENESIS, issue
 from cohortmix.server.coordinator import Verdict
 from cohortmix.server.result import TooFewSites
 from cohortmix.server.store import NOT_ACCEPTED
-
-ConsortiumOf = Callable[..., Consortium]
 
 
 def test_a_duplicated_reply_is_not_counted_twice(consortium_of: ConsortiumOf) -> None:
@@ -94,7 +91,7 @@ def test_a_release_that_does_not_fit_the_study_is_refused_though_its_site_signed
         numbers, largest = answer.values.numpy(), np.arange(answer.values.shape[0]) == 0
         beyond, loud = 13 * answer.sigma, 2**57
         nothing = {"unit": 0, "sensitivity2": 0, "mu2": Fraction(0), "values": Array.of(numbers * 0)}
-        changes = {
+        changes: dict[str, dict[str, Any]] = {
             "values": {"values": Array.of(numbers[:-1])},
             "question": {"question": "0" * 64},
             "unit": {"unit": answer.unit // 2},

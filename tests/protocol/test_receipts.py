@@ -4,7 +4,7 @@ import json
 from decimal import Decimal
 from fractions import Fraction
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from cohortmix.protocol.messages import (
     ClassSumsRelease,
     MessageError,
     Receipt,
+    SignedReceipt,
     SignedRelease,
     decode,
     encode,
@@ -128,7 +129,7 @@ def test_every_altered_byte_of_a_receipt_is_noticed(examples: ModuleType) -> Non
     for position in range(len(data)):
         altered = bytes([*data[:position], data[position] ^ 1, *data[position + 1 :]])
         with pytest.raises((ReceiptError, MessageError)):
-            verify(decode(altered), examples.study())
+            verify(cast(SignedReceipt, decode(altered)), examples.study())
 
 
 def _with_statement(receipt: Receipt, **changes: Any) -> Receipt:
