@@ -25,7 +25,7 @@ from cohortmix.client.local.fits import MaxUnreadable, show_checked
 from cohortmix.client.table.data import open_table
 from cohortmix.core.data.table import InputError
 from cohortmix.core.utility.check import MOST_UNREADABLE, check
-from cohortmix.deploy.simulation.split import Split
+from cohortmix.deploy.simulation.split import TEST_FRACTION, Split
 from cohortmix.protocol.local.progress import step, steps
 from cohortmix.protocol.local.terminal import Terminal, say
 from cohortmix.protocol.local.wording import reduced
@@ -35,8 +35,6 @@ from cohortmix.server.publish.gains import compared
 
 if TYPE_CHECKING:
     from cohortmix.core.data.schema import Schema
-
-TEST_FRACTION = 0.25
 
 
 def simulate(

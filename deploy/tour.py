@@ -28,12 +28,13 @@ from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.privacy.noise import NOT_PRIVATE
 from cohortmix.core.steps.plan import Plan
-from cohortmix.deploy.simulation.split import held_out
+from cohortmix.deploy.simulation.split import TEST_FRACTION, held_out
 from cohortmix.protocol.local.progress import steps
 from cohortmix.protocol.local.terminal import Terminal, compact_table, say
 from cohortmix.protocol.local.wording import at_most, reduced
 from cohortmix.server.commands.outcome import with_enough_sites
 from cohortmix.server.publish.gains import compared, shown_gain
+from cohortmix.server.publish.manifest import SUMMARY
 
 if TYPE_CHECKING:
     from cohortmix.deploy.simulation.engines import Engine
@@ -43,7 +44,6 @@ DATA = Path(__file__).with_name("demo")
 NETWORKS = ("UK", "ITAL", "SWIT", "POLA", "NETH", "SWED", "AUSL", "NORW")
 NAME = "International Stroke Trial"
 EPSILON, DELTA = 1.0, 1e-5
-TEST_FRACTION = 0.25
 FALSE_ALARMS = 0.05
 STEPS = {
     "sites": "1 hospitals",
@@ -103,7 +103,7 @@ def tour(out: Path, seed: int | None = None, engine: Engine = "flower") -> Simul
 def _is_demo(out: Path) -> bool:
     """Whether the folder holds an earlier demo: that can be made again, and another study cannot."""
     try:
-        return bool(json.loads((out / "summary.json").read_bytes())["study"]["name"] == NAME)
+        return bool(json.loads((out / SUMMARY).read_bytes())["study"]["name"] == NAME)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

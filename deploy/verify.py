@@ -19,9 +19,8 @@ from cohortmix.protocol.signing import SignatureError, verify_study
 from cohortmix.protocol.study import StudySpec
 from cohortmix.server.budget import Composition, consortium_mu
 from cohortmix.server.publish.costs import costs
-from cohortmix.server.publish.manifest import MANIFEST, check_manifest
+from cohortmix.server.publish.manifest import MANIFEST, RECEIPTS, STUDY, SUMMARY, check_manifest
 
-STUDY, RECEIPTS, SUMMARY = "study.json", "receipts", "summary.json"
 _OF_SITE = ("name", "n", "mu", "epsilon", "delta")
 _ABOVE_ALL = 2**1000  # larger than any budget; whole numbers not much larger have no float
 _ROUNDING = 1e-9  # relative: the arithmetic of another machine can differ in the last digits

@@ -18,6 +18,9 @@ from cohortmix.core.data.cell import category_text
 from cohortmix.core.data.schema import Category, Schema
 from cohortmix.core.data.table import InputError, category_codes, patient_keys, plain
 
+TEST_FRACTION = 0.25
+"""Share of each site's patients that is held out by default."""
+
 
 @dataclass(frozen=True, eq=False)
 class Split:

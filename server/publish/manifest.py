@@ -18,7 +18,8 @@ from cohortmix.protocol.fields import Hash, Signature, Wire
 from cohortmix.protocol.local.textfile import read_bytes
 from cohortmix.protocol.signing import Key, SignatureError, signed_bytes, verify
 
-MANIFEST = "manifest.json"
+STUDY, RECEIPTS, SUMMARY, MANIFEST = "study.json", "receipts", "summary.json", "manifest.json"
+"""What a published folder is checked by: the names of three files and of the folder of receipts."""
 
 
 class ManifestError(ValueError):

@@ -30,13 +30,11 @@ from cohortmix.protocol.messages import encode
 from cohortmix.protocol.receipts import Total, total
 from cohortmix.protocol.signing import Key
 from cohortmix.server.publish.costs import costs, warning
-from cohortmix.server.publish.manifest import MANIFEST, write_manifest
+from cohortmix.server.publish.manifest import MANIFEST, RECEIPTS, STUDY, SUMMARY, write_manifest
 from cohortmix.server.publish.report import render
 from cohortmix.server.result import StudyResult
 
-FILES = frozenset(
-    {"pooled.parquet", "centroids.parquet", "study.json", "receipts", "summary.json", "report.html", MANIFEST}
-)
+FILES = frozenset({"pooled.parquet", "centroids.parquet", STUDY, RECEIPTS, SUMMARY, "report.html", MANIFEST})
 
 
 @dataclass(frozen=True)
@@ -128,12 +126,12 @@ def publish(result: StudyResult, records: pd.DataFrame, summary: Mapping[str, An
     with folder.whole_folder(out, FILES) as new:
         _write_parquet(new / "pooled.parquet", records, result)
         _write_parquet(new / "centroids.parquet", centroids, result)
-        (new / "study.json").write_bytes(encode(result.study))
-        (new / "receipts").mkdir()
+        (new / STUDY).write_bytes(encode(result.study))
+        (new / RECEIPTS).mkdir()
         for signed in (signed for site in result.sites for signed in site.receipts):
             name = f"{signed.receipt.site}-{signed.receipt.round}.json"
-            (new / "receipts" / name).write_bytes(encode(signed))
-        (new / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            (new / RECEIPTS / name).write_bytes(encode(signed))
+        (new / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         (new / "report.html").write_text(page, encoding="utf-8")
         write_manifest(new, result.spec.hash, key)
 
