@@ -1,4 +1,4 @@
-"""The command `audit`: does the mechanism keep what it claims? On public tables only."""
+"""The command `audit`: does the mechanism keep what it claims? For public tables only."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from cohortmix.core.audit.replay import Replays
     from cohortmix.core.data.schema import Schema
 
-PATIENTS = 2000  # of the table, drawn at random where it has more
-MOST_SENTENCES = 10
-WORKERS = 2  # processes that share random pairs, pipelines and canaries
+PATIENTS = 2000  # of the table are used; drawn at random if it has more
+MOST_SENTENCES = 10  # about violations are printed; --json has all
+WORKERS = 2  # processes that share the random pairs, the pipelines and the canaries
 FAILED = 1  # exit status
 
 
@@ -57,48 +57,48 @@ def audit(
     """Test the guarantee on a public table: replays on neighbours, and lower bounds on mu.
 
     An audit looks at exact answers, so the table must be public: by giving it, you declare that it is. Exit
-    status 1: the guarantee was seen to fail (of each lower bound this can be chance, at most one time in twenty).
+    status 1: the guarantee was seen to fail (for each lower bound, this can be chance one time in twenty at most).
     """
     source, dictionary = _public_table(data, schema)
 
     from cohortmix.core.audit.audit import audit as audited  # brings in JAX
 
     cohort = Cohort.of(source, dictionary, PATIENTS)
-    with steps() as report, processes() as each:
-        found = audited(cohort, OpenDPNoise(), runs=runs, report=_by_tenths(report), each=each)
-    facts = summary(found, dictionary)
+    with steps() as report, processes() as parallel_map:
+        findings = audited(cohort, OpenDPNoise(), runs=runs, report=_by_tenths(report), each=parallel_map)
+    facts = summary(findings, dictionary)
     if json_file is not None:
         write_text(json_file, json.dumps(facts, indent=2) + "\n")
-    _print(found, facts)
-    if found.violations:
+    _print(findings, facts)
+    if findings.violations:
         raise typer.Exit(FAILED)
 
 
-def summary(found: Audit, schema: Schema) -> dict[str, Any]:
+def summary(findings: Audit, schema: Schema) -> dict[str, Any]:
     """The findings in plain data."""
     return {
         "version": version("cohortmix"),
         "measured_on": "public data",
         "bounds_on": "cells",
         "schema": {"name": schema.name, "hash": schema.hash},
-        "patients": found.patients,
-        "noise": found.noise,
+        "patients": findings.patients,
+        "noise": findings.noise,
         "replays": {
-            **{f"pipeline_{variant}": _replays(each) for variant, each in found.whole.items()},
-            "vault_worst_pairs": _replays(found.named),
-            "vault_random_pairs": _replays(found.at_random),
+            **{f"pipeline_{variant}": _replays(replays) for variant, replays in findings.whole.items()},
+            "vault_worst_pairs": _replays(findings.named),
+            "vault_random_pairs": _replays(findings.at_random),
         },
-        "lower_bound": asdict(found.bound) | {"pair": found.furthest, "enough_runs": found.bound.enough},
-        "whole_pipelines": asdict(found.pipelines) | {"enough_runs": found.pipelines.enough},
-        "one_run": asdict(found.one_run),
-        "violations": list(found.violations),
+        "lower_bound": asdict(findings.bound) | {"pair": findings.furthest, "enough_runs": findings.bound.enough},
+        "whole_pipelines": asdict(findings.pipelines) | {"enough_runs": findings.pipelines.enough},
+        "one_run": asdict(findings.one_run),
+        "violations": list(findings.violations),
     }
 
 
-def claim(found: Audit) -> str:
-    """The sentence of an audit: it speaks of the vault's answers."""
+def claim(findings: Audit) -> str:
+    """The sentence that sums up an audit; it is about the vault's answers."""
     return (
-        f"claimed mu {found.bound.claimed:.2f}, measured at least {_down(found.bound.measured):.2f} "
+        f"claimed mu {findings.bound.claimed:.2f}, measured at least {_down(findings.bound.measured):.2f} "
         f"(at version {version('cohortmix')} on public data)"
     )
 
@@ -115,7 +115,7 @@ def _public_table(data: Path | None, schema: Path | None) -> tuple[Source, Schem
 
 
 def _by_tenths(report: Callable[[str, int, int], None]) -> Callable[[str, int, int], None]:
-    """Report a part when a further tenth of it is done."""
+    """Report a part whenever another tenth of it is done."""
     tenths: dict[str, int] = {}
 
     def progress(part: str, done: int, total: int) -> None:
@@ -141,54 +141,58 @@ def processes() -> Iterator[Map]:
         yield pool.map
 
 
-def _print(found: Audit, facts: dict[str, Any]) -> None:
+def _print(findings: Audit, facts: dict[str, Any]) -> None:
     console = Terminal()
     _print_replays(console, facts["replays"])
-    for sentence in found.violations[:MOST_SENTENCES]:
+    for sentence in findings.violations[:MOST_SENTENCES]:
         console.print(f"VIOLATION: {sentence}", style="bold red")
-    if len(found.violations) > MOST_SENTENCES:
-        console.print(f"and {len(found.violations) - MOST_SENTENCES} more", style="bold red")
-    _print_bounds(console, found)
-    _print_too_few(console, found)
-    console.print(claim(found), style="bold")
+    if len(findings.violations) > MOST_SENTENCES:
+        console.print(f"and {len(findings.violations) - MOST_SENTENCES} more", style="bold red")
+    _print_bounds(console, findings)
+    _print_too_few(console, findings)
+    console.print(claim(findings), style="bold")
 
 
 def _print_replays(console: Terminal, replays: dict[str, Any]) -> None:
-    asked = dict.fromkeys(name for one in replays.values() for name in one["largest_share_of_sensitivity2"])
+    questions = dict.fromkeys(name for one in replays.values() for name in one["largest_share_of_sensitivity2"])
     rows = []
     for name, one in replays.items():
         reached = one["largest_share_of_sensitivity2"]
-        shares = (f"{reached[question]:.4f}" if question in reached else None for question in asked)
+        shares = (f"{reached[question]:.4f}" if question in reached else None for question in questions)
         rows.append((name.replace("_", " "), one["pairs"], *shares, one["violations"]))
-    short = (question.replace("second ", "") for question in asked)
+    short = (question.replace("second ", "") for question in questions)
     print_rows(console, ("replayed", "pairs", *short, "violations"), rows)
-    console.print("of a question: the largest squared distance of two exact answers, over its sensitivity^2")
+    console.print(
+        "below a question: the largest squared distance of two exact answers, as a share of its sensitivity^2"
+    )
     console.print()
 
 
-def _print_bounds(console: Terminal, found: Audit) -> None:
-    one_run = found.one_run
+def _print_bounds(console: Terminal, findings: Audit) -> None:
+    one_run = findings.one_run
     trials: dict[str, tuple[LowerBound | OneRun, str]] = {
-        "vault's answers": (found.bound, f"{found.bound.runs:,} draws a side"),
-        "whole pipelines": (found.pipelines, f"{found.pipelines.runs:,} releases a side"),
+        "vault's answers": (findings.bound, f"{findings.bound.runs:,} draws a side"),
+        "whole pipelines": (findings.pipelines, f"{findings.pipelines.runs:,} releases a side"),
         "one run": (one_run, f"{one_run.correct} of {one_run.guesses} guesses right"),
     }
     rows = [
-        (name, tried, f"{each.claimed:.2f}", f"{_down(each.measured):.2f}", f"{each.attainable:.2f}")
-        for name, (each, tried) in trials.items()
+        (name, tried, f"{bound.claimed:.2f}", f"{_down(bound.measured):.2f}", f"{bound.attainable:.2f}")
+        for name, (bound, tried) in trials.items()
     ]
     print_rows(console, ("mu, measured on", "tries", "claimed", "at least", "if tight"), rows)
     for line in (
-        f"at {found.bound.confidence:.0%} confidence; if tight: what so many tries show of a claim that is tight",
-        "noise was drawn for questions about cells, of the first few features; those about numbers were replayed",
-        f"vault's answers: about the neighbours {found.furthest!r}; one run: {one_run.canaries} canaries",
+        f"at {findings.bound.confidence:.0%} confidence; if tight: what so many tries would show if the claim "
+        "were tight",
+        "noise was drawn for questions about cells of the first few features; questions about numbers were "
+        "replayed",
+        f"vault's answers: for the neighbours {findings.furthest!r}; one run: {one_run.canaries} canaries",
         "",
     ):
         console.print(line)
 
 
-def _print_too_few(console: Terminal, found: Audit) -> None:
-    kinds = {"draws": (found.bound, 1), "pipelines": (found.pipelines, DRAWS_PER_PIPELINE)}
+def _print_too_few(console: Terminal, findings: Audit) -> None:
+    kinds = {"draws": (findings.bound, 1), "pipelines": (findings.pipelines, DRAWS_PER_PIPELINE)}
     for name, (bound, draws) in kinds.items():
         if not bound.enough:
             needed = draws * runs_needed(bound.claimed, bound.confidence)
@@ -200,5 +204,5 @@ def _print_too_few(console: Terminal, found: Audit) -> None:
 
 
 def _down(mu: float) -> float:
-    """What was measured is rounded down."""
+    """A measured lower bound in two decimals, rounded down."""
     return floor(mu * 100) / 100

@@ -1,4 +1,4 @@
-"""The command `cohortmix`: puts the commands of all parts together, and ends each with its status.
+"""The command `cohortmix`: puts the commands of all parts together, and turns how they end into an exit status.
 
 0 done; 1 an audit saw the guarantee fail; 2 wrong usage or input, with one sentence on standard error and nothing
 written; 3 refused by policy or budget; 4 a site did not answer; 130 interrupted.
@@ -48,10 +48,10 @@ STATUS: dict[type[Exception], int] = {
 
 
 class Commands(TyperGroup):
-    """A group that reports every expected fault as one sentence and a status, and no traceback."""
+    """A group that reports every expected fault as one sentence and a status, without a traceback."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        extra["standalone_mode"] = False  # else click words the fault and exits by itself
+        extra["standalone_mode"] = False  # else click reports the fault in its own words and exits by itself
         try:
             status = super().main(*args, **extra)
         except tuple(STATUS) as error:
@@ -59,7 +59,7 @@ class Commands(TyperGroup):
             status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
         except click.Abort:
             status = INTERRUPTED
-        if status == INTERRUPTED:  # what else Typer makes of Ctrl-C
+        if status == INTERRUPTED:  # Typer can return it for Ctrl-C as well
             say("cohortmix: interrupted", err=True)
         sys.exit(status or 0)
 

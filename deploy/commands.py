@@ -1,4 +1,4 @@
-"""Commands that need both sides of a consortium: `simulate` and `verify`."""
+"""The commands that need both sides of a consortium: `simulate` and `verify`."""
 
 from __future__ import annotations
 
@@ -16,21 +16,19 @@ from cohortmix.client.table.data import open_table
 from cohortmix.core.data.table import InputError
 from cohortmix.core.data.words import listed
 from cohortmix.core.utility.check import MOST_UNREADABLE, check
-from cohortmix.deploy.simulation.split import Split
+from cohortmix.deploy.simulation.split import TEST_FRACTION, Split
 from cohortmix.protocol.local.checked import MaxUnreadable, show_checked
 from cohortmix.protocol.local.progress import step, steps
 from cohortmix.protocol.local.tables import figure, print_rows
 from cohortmix.protocol.local.terminal import Terminal, say
 from cohortmix.protocol.local.textfile import read_schema
 from cohortmix.protocol.local.wording import reduced
-from cohortmix.protocol.overlap import Overlap, read_overlap
+from cohortmix.protocol.overlap import Overlap, parse_overlap
 from cohortmix.server.commands.outcome import with_enough_sites
 from cohortmix.server.publish.gains import compared
 
 if TYPE_CHECKING:
     from cohortmix.core.data.schema import Schema
-
-TEST_FRACTION = 0.25
 
 
 def simulate(
@@ -39,7 +37,7 @@ def simulate(
     epsilon: Annotated[float, typer.Option(help="Privacy budget of each patient at each site, above zero.")],
     out: Annotated[Path, typer.Option(help="Folder for the study; it appears as a whole or not at all.")],
     site_column: Annotated[
-        str | None, typer.Option(help="Column that names the hospital of each record; it is none of the schema's.")
+        str | None, typer.Option(help="Column that names the hospital of each record; not a column of the schema.")
     ] = None,
     sites: Annotated[int | None, typer.Option(min=1, help="Split the patients at random into this many.")] = None,
     skew: Annotated[
@@ -53,7 +51,7 @@ def simulate(
         bool, typer.Option("--loose-delta", help="Permit a larger delta, to compare with published figures.")
     ] = False,
     overlap: Annotated[
-        str, typer.Option(help="In how many sites a patient can be: disjoint, a number, or unknown.")
+        str, typer.Option(help="At how many sites a patient can be: disjoint, a number, or unknown.")
     ] = "disjoint",
     public_data: Annotated[
         bool, typer.Option("--public-data", help="The records are public: compute figures on held-out ones.")
@@ -136,7 +134,7 @@ def verify(
 
 
 def _covered(files: Sequence[str] | None) -> str:
-    """What the coordinator's manifest vouches for."""
+    """What the coordinator vouches for with the manifest."""
     if files is None:
         return "no manifest was checked: nobody vouches for the synthetic records, the centroids and the report"
     others = [name for name in files if not name.startswith("receipts/")]
@@ -144,13 +142,13 @@ def _covered(files: Sequence[str] | None) -> str:
 
 
 def print_warning(console: Terminal, summary: Mapping[str, Any]) -> None:
-    """The line that stands above everything else, where there is something to warn of."""
+    """The line above everything else, if there is something to warn of."""
     if "warning" in summary:
         console.print(summary["warning"], style="bold red")
 
 
 def print_study(summary: dict[str, Any]) -> None:
-    """The table of a finished study, from its summary: a line per site, the pooled records, the ceiling."""
+    """The table of a finished study, from its summary: a line for each site, the pooled records, the ceiling."""
     console = Terminal()
     print_warning(console, summary)
     rows: list[tuple[object, ...]] = [
@@ -194,7 +192,7 @@ def _require_consistent(
 
 
 def _require_public_split(schema: Schema, site_column: str | None, skew: float | None) -> None:
-    """Refuse a split that values of records decide: the number of patients of each site is published as it is."""
+    """Refuse a split that depends on values of records: each site's number of patients is published exactly."""
     if skew is not None:
         raise InputError(
             "--skew deals patients out by their target, and how many each site has is published without noise: "
@@ -210,6 +208,6 @@ def _require_public_split(schema: Schema, site_column: str | None, skew: float |
 
 def _overlap(text: str) -> Overlap:
     try:
-        return read_overlap(text)
+        return parse_overlap(text)
     except ValueError as error:
         raise InputError(f"--overlap: {error}") from None

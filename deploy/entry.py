@@ -1,4 +1,4 @@
-"""The console script `cohortmix`: loads the command line, which takes a second, and runs it."""
+"""The console script `cohortmix`: loads the command line, which takes a second, and runs the command."""
 
 from __future__ import annotations
 

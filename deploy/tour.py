@@ -1,6 +1,7 @@
-"""The tour: eight national stroke networks pool what they know, on one machine, with Flower's simulation engine.
+"""The demo: eight national stroke networks pool what they know, on one machine, with Flower's simulation engine.
 
-The records are those of the International Stroke Trial, public and bundled; see demo/NOTICE.md.
+The records are those of the International Stroke Trial, which are public and come with the package
+(demo/NOTICE.md).
 """
 
 from __future__ import annotations
@@ -24,15 +25,16 @@ from rich.console import RenderableType
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.budget import Budget
+from cohortmix.core.privacy.noise_source import NOT_PRIVATE
 from cohortmix.core.steps.plan import Plan
-from cohortmix.deploy.simulation.split import held_out
+from cohortmix.deploy.simulation.split import TEST_FRACTION, held_out
 from cohortmix.protocol.local.progress import steps
 from cohortmix.protocol.local.tables import figure
 from cohortmix.protocol.local.terminal import Terminal, compact_table, say
 from cohortmix.protocol.local.wording import at_most, reduced
-from cohortmix.protocol.messages import TEST_WARNING
 from cohortmix.server.commands.outcome import with_enough_sites
 from cohortmix.server.publish.gains import compared, shown_gain
+from cohortmix.server.publish.manifest import SUMMARY
 
 if TYPE_CHECKING:
     from cohortmix.deploy.simulation.engines import Engine
@@ -42,7 +44,6 @@ DATA = Path(__file__).with_name("demo")
 NETWORKS = ("UK", "ITAL", "SWIT", "POLA", "NETH", "SWED", "AUSL", "NORW")
 NAME = "International Stroke Trial"
 EPSILON, DELTA = 1.0, 1e-5
-TEST_FRACTION = 0.25
 FALSE_ALARMS = 0.05
 STEPS = {
     "sites": "1 hospitals",
@@ -51,7 +52,7 @@ STEPS = {
     "pool": "3 pool",
     "evaluate": "4 evaluation",
 }
-"""What each event of `simulate` belongs to, in order."""
+"""By event of `simulate`, the step of the demo that it belongs to; in order."""
 
 
 def demo(
@@ -67,12 +68,12 @@ def demo(
 
 
 def tour(out: Path, seed: int | None = None, engine: Engine = "flower") -> Simulation:
-    """Run the study of the demo, and say on standard error how it goes.
+    """Run the demo's study, and say on standard error how it goes on.
 
     Raises
     ------
     InputError
-        If `out` cannot be used; nothing is written then.
+        If `out` cannot be used. Nothing is written then.
     """
     from cohortmix.deploy.simulation.consortium import Terms  # these two bring in JAX and Flower
     from cohortmix.deploy.simulation.simulation import simulate
@@ -100,15 +101,15 @@ def tour(out: Path, seed: int | None = None, engine: Engine = "flower") -> Simul
 
 
 def _is_demo(out: Path) -> bool:
-    """Whether the folder holds an earlier demo: it can be made again, another study cannot."""
+    """Whether the folder holds an earlier demo: that can be made again, and another study cannot."""
     try:
-        return bool(json.loads((out / "summary.json").read_bytes())["study"]["name"] == NAME)
+        return bool(json.loads((out / SUMMARY).read_bytes())["study"]["name"] == NAME)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 def tables() -> tuple[pa.Table, pa.Table]:
-    """What the networks hold, and a quarter of each that is held out; always the same patients."""
+    """The patients of the networks, and a quarter of each network that is held out; always the same patients."""
     trial = pq.read_table(DATA / "stroke.parquet")
     trial = pa.concat_tables([trial.filter(pc.equal(trial["network"], name)) for name in NETWORKS])
     names = np.array(trial.column("network").to_pylist())
@@ -117,10 +118,10 @@ def tables() -> tuple[pa.Table, pa.Table]:
 
 
 def print_results(finished: Simulation, out: Path) -> None:
-    """One table of what each network has on its own and what all have together, and what it means."""
+    """Print one table of what each network has by itself and what all have together, and what it means."""
     console, summary = Terminal(), finished.summary
     if summary["noise"] == "TEST":
-        console.print(TEST_WARNING, style="bold red")
+        console.print(NOT_PRIVATE, style="bold red")
     console.print(_table(summary))
     for sentence in _sentences(summary):
         console.print(f"- {sentence}")
@@ -136,7 +137,7 @@ def print_results(finished: Simulation, out: Path) -> None:
 
 
 def _totals(schema: Schema, patients: Sequence[int]) -> dict[str, int]:
-    """How much there is to do in each step; all of it is public beforehand."""
+    """By event, how much there is to do; all of it is public beforehand."""
     mu2 = Fraction(gdp.mu_of(EPSILON, DELTA)) ** 2
     second = sum(Plan(schema, mu2, n).fits_mixture for n in patients)
     sites = len(patients)
@@ -146,7 +147,7 @@ def _totals(schema: Schema, patients: Sequence[int]) -> dict[str, int]:
 def _by_step(
     report: Callable[[str, int, int], None], totals: Mapping[str, int]
 ) -> Callable[[str, int, int], None]:
-    """Tell events by the names of `STEPS`; the next one begins when one is over."""
+    """Report events under the names of `STEPS`; when one step is over, the next is shown."""
 
     def progress(event: str, done: int, total: int) -> None:
         if event not in STEPS:
@@ -161,11 +162,11 @@ def _by_step(
 
 def _print_plan(patients: Mapping[str, int], held_out: int) -> None:
     console = Terminal(stderr=True)
-    hold = ", ".join(f"{name} {n:,}" for name, n in patients.items())
+    networks = ", ".join(f"{name} {n:,}" for name, n in patients.items())
     mu = gdp.mu_of(EPSILON, DELTA)
     console.print("Eight national stroke networks make one synthetic cohort, and no record leaves its network.")
     console.print()
-    console.print(f"1 hospitals   patients: {hold}")
+    console.print(f"1 hospitals   patients: {networks}")
     console.print(f"2 release     each network spends epsilon {EPSILON:g} at delta {DELTA:g}, that is mu {mu:.3f}")
     console.print("3 pool        the coordinator merges what was released and draws synthetic records")
     console.print(f"4 evaluation  on {held_out:,} other patients, a quarter of each network")
@@ -193,13 +194,13 @@ def _costs(budget: Mapping[str, Any], patients: int) -> tuple[str, str, str]:
 def _sentences(summary: Mapping[str, Any]) -> list[str]:
     """What the table means."""
     sites, mu = summary["sites"], summary["consortium"]["mu"]
-    found = gdp.detection_rate(mu, FALSE_ALARMS)
+    detected = gdp.detection_rate(mu, FALSE_ALARMS)
     sentences = [
         f"Against a network's own records the pooled synthetic cohort predicts {compared(summary, 'network')}; "
         "a difference is within chance where its interval holds zero.",
         "AUC: how often a patient who died or stayed dependent is ranked above one who did not; 0.5 is chance.",
         f"An attacker who knows every other record and is allowed {FALSE_ALARMS:.0%} false alarms finds at most "
-        f"{at_most(found)} of the members; guessing finds {FALSE_ALARMS:.0%}.",
+        f"{at_most(detected)} of the members; guessing finds {FALSE_ALARMS:.0%}.",
         f"This counts on every patient being in one network only; if all were in all of them, mu would be "
         f"{summary['consortium']['mu_worst']:.3f}.",
     ]

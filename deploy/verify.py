@@ -1,4 +1,4 @@
-"""Check published studies with public keys alone: signatures, arithmetic, hash chains, budget, and every file."""
+"""Check published studies with public keys alone: signatures, arithmetic, hash chains, budgets, every file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from cohortmix.protocol.signing import SignatureError, verify_study
 from cohortmix.protocol.study import StudySpec
 from cohortmix.server.budget import Composition, consortium_mu
 from cohortmix.server.publish.costs import costs
-from cohortmix.server.publish.manifest import MANIFEST, check_manifest
+from cohortmix.server.publish.manifest import MANIFEST, RECEIPTS, STUDY, SUMMARY, check_manifest
 
-STUDY, RECEIPTS, SUMMARY = "study.json", "receipts", "summary.json"
 _OF_SITE = ("name", "n", "mu", "epsilon", "delta")
-_ABOVE_ALL = 2**1000  # no budget is as large; beyond it, a whole number has no float
-_ROUNDING = 1e-9  # relative; the arithmetic of another machine can differ in the last digits
+_ABOVE_ALL = 2**1000  # larger than any budget; whole numbers not much larger have no float
+_ROUNDING = 1e-9  # relative: the arithmetic of another machine can differ in the last digits
 
 _M = TypeVar("_M", SignedStudy, SignedReceipt)
 
@@ -36,10 +35,10 @@ class Verified:
     Attributes
     ----------
     spec : what the stewards approved, under the coordinator's signature.
-    receipts : of each site, those that were given.
-    spent : of each site, what they cost together.
-    consortium : mu of one patient, for the declared overlap and the worst one.
-    files : of the whole folder, each as the coordinator's manifest says; None without a manifest.
+    receipts : by site, the receipts that were given.
+    spent : by site, what its receipts cost together.
+    consortium : mu of one patient, for the declared overlap and for the worst one.
+    files : the files of the whole folder, which are as the coordinator's manifest says; None without a manifest.
     """
 
     spec: StudySpec
@@ -50,40 +49,41 @@ class Verified:
 
 
 def verify(paths: Sequence[Path]) -> tuple[Verified, ...]:
-    """Check the receipts of published studies: folders of `publish`, or single receipts of theirs.
+    """Check the receipts of published studies, given as published folders or as single receipts of them.
 
-    Receipts of one site from several studies are also checked against each other: two of them with one
+    Receipts of one site from several studies are also checked against each other: two of them that name the same
     predecessor mean that the site's ledger was set back.
 
     Raises
     ------
     InputError
-        If a file cannot be read, is no receipt, or has no study beside it.
+        If a file cannot be read, is not a receipt, or has no study beside it.
     ReceiptError
-        If a statement does not hold.
+        If a receipt, a signature or the summary does not hold.
     ManifestError
-        If a whole folder has a manifest, and is not what that says.
+        If a whole folder has a manifest and is not what that says.
     """
     files: dict[Path, list[Path]] = defaultdict(list)
     for path in paths:
         for receipt in _receipt_files(path):
             files[_study_file(receipt)].append(receipt.absolute())
-    studies = tuple(_verify_study(study, dict.fromkeys(of_study)) for study, of_study in files.items())
+    studies = tuple(_verify_study(study, dict.fromkeys(its_files)) for study, its_files in files.items())
     _check_chains(studies)
     return studies
 
 
 def _check_chains(studies: Collection[Verified]) -> None:
-    """One history of each site: of its name whatever the key, since a ledger outlives the key that signs for it.
+    """Raise ReceiptError if the receipts of a site show two histories of its ledger.
 
-    First receipts are compared for each key alone: sites of two consortia may have one name.
+    A site is known by its name, whatever its key, since a ledger outlives the key that signs for it. But first
+    receipts are compared only among those of one key: sites of two consortia may have the same name.
     """
     chains: dict[tuple[str, ...], list[Receipt]] = defaultdict(list)
-    for each in studies:
-        for entry in each.spec.sites:
-            given = each.receipts.get(entry.name, ())
-            chains[entry.name, entry.key] += given
-            chains[entry.name,] += [receipt for receipt in given if receipt.previous != receipts.GENESIS]
+    for study in studies:
+        for entry in study.spec.sites:
+            issued = study.receipts.get(entry.name, ())
+            chains[entry.name, entry.key] += issued
+            chains[entry.name,] += [receipt for receipt in issued if receipt.previous != receipts.GENESIS]
     for chain in chains.values():
         receipts.verify_chain(chain)
 
@@ -94,12 +94,12 @@ def _verify_study(path: Path, files: Collection[Path]) -> Verified:
         verify_study(signed)
     except SignatureError as error:
         raise ReceiptError(f"{str(path)!r}: {error}") from None
-    spec, given = signed.study, defaultdict[str, list[Receipt]](list)
+    spec, by_site = signed.study, defaultdict[str, list[Receipt]](list)
     for file in files:
         one = _message(file, SignedReceipt)
         receipts.verify(one, spec)
-        given[one.receipt.site].append(one.receipt)
-    spent = {site: receipts.total(of_site) for site, of_site in given.items()}
+        by_site[one.receipt.site].append(one.receipt)
+    spent = {site: receipts.total(issued) for site, issued in by_site.items()}
     for site, cost in spent.items():
         if cost.mu2 > spec.mu2:
             raise ReceiptError(f"site {site!r} spent mu={cost.mu:.6g}, the study approved mu={spec.mu}")
@@ -109,30 +109,30 @@ def _verify_study(path: Path, files: Collection[Path]) -> Verified:
         _check_summary(path.with_name(SUMMARY), spec, spent)
         if (path.parent / MANIFEST).exists():
             signed_files = check_manifest(path.parent, spec.hash, spec.coordinator_key)
-    return Verified(spec, {site: tuple(of_site) for site, of_site in given.items()}, spent, composed, signed_files)
+    return Verified(spec, {site: tuple(issued) for site, issued in by_site.items()}, spent, composed, signed_files)
 
 
 def _check_summary(path: Path, spec: StudySpec, spent: dict[str, Total]) -> None:
-    """The summary of a whole folder says what its study and receipts say."""
+    """Raise ReceiptError unless the summary of a whole folder says what its study and receipts say."""
     if not path.exists():
         raise InputError(
             f"there is no {str(path)!r}: without it, a receipt that was taken away would not be missed"
         )
     try:
-        said = _claims(json.loads(read_bytes(path, "the summary")))
+        claimed = _claims(json.loads(read_bytes(path, "the summary")))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{str(path)!r} is not the summary of a study") from None
-    holds = _claims(costs(spec, spent))
-    for claim in holds | said:
-        if not _agree(said.get(claim), holds.get(claim)):
+    true = _claims(costs(spec, spent))
+    for name in true | claimed:
+        if not _agree(claimed.get(name), true.get(name)):
             raise ReceiptError(
-                f"{shown(claim)}: the summary says {said.get(claim)!r:.300}, study and receipts say "
-                f"{holds.get(claim)!r}"
+                f"{shown(name)}: the summary says {claimed.get(name)!r:.300}, study and receipts say "
+                f"{true.get(name)!r}"
             )
 
 
 def _claims(summary: dict[str, Any]) -> dict[str, object]:
-    """What a summary says of noise, study, sites and budget, by name."""
+    """By name, what a summary says of noise, study, sites and budget."""
     sites = summary["sites"]
     claims = {
         "noise": summary["noise"],
@@ -144,10 +144,10 @@ def _claims(summary: dict[str, Any]) -> dict[str, object]:
     return claims | {f"{key} of {part}": value for part, facts in parts.items() for key, value in facts.items()}
 
 
-def _agree(said: object, holds: object) -> bool:
-    if isinstance(said, int | float) and isinstance(holds, float):
-        return abs(said) < _ABOVE_ALL and math.isclose(said, holds, rel_tol=_ROUNDING)
-    return said == holds
+def _agree(claimed: object, true: object) -> bool:
+    if isinstance(claimed, int | float) and isinstance(true, float):
+        return abs(claimed) < _ABOVE_ALL and math.isclose(claimed, true, rel_tol=_ROUNDING)
+    return claimed == true
 
 
 def _receipt_files(path: Path) -> list[Path]:

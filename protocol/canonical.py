@@ -1,10 +1,11 @@
-"""The one byte form of a value that is hashed or signed: canonical JSON (RFC 8785), without floats.
+"""The one byte form of everything that crosses the wire or is kept: canonical JSON (RFC 8785), without floats.
 
-A float's text depends on who prints it; whatever is not a whole number travels as a decimal text, a fraction
-"p/q" or the bytes of an array (`fields.py`), so that two implementations always hash the same bytes.
+A float's text depends on who prints it. So whatever is not a whole number travels as a decimal text, a fraction
+"p/q" or the bytes of an array (`fields.py`), and two implementations always hash and sign the same bytes.
 
-Without floats, RFC 8785 is Python's own JSON without spaces and with sorted keys; a test holds it against the
-package `rfc8785`, which takes many times as long over a study of many sites.
+Without floats, RFC 8785 is Python's own JSON without spaces and with sorted keys. A test compares it with the
+package `rfc8785`, which takes many times as long for a study of many sites. Schemas and questions are hashed in a
+form of their own; `core/data/digest.py` says why.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import json
 from typing import Any
 
 LARGEST = 2**53 - 1
-"""The largest whole number: readers of JSON that keep numbers as floats lose larger ones."""
+"""The largest whole number: readers of JSON that keep numbers as floats lose digits of larger ones."""
 
 _FORM: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":")}
-_by_character = json.JSONEncoder(sort_keys=True, **_FORM).encode
-_as_it_is = json.JSONEncoder(**_FORM).encode
+_sorted_by_character = json.JSONEncoder(sort_keys=True, **_FORM).encode
+_in_given_order = json.JSONEncoder(**_FORM).encode
 
 
 def canonical(value: Any) -> bytes:
@@ -36,10 +37,10 @@ def canonical(value: Any) -> bytes:
     b'{"a":1,"b":[true,null]}'
     """
     _require_canonical(value)
-    text = _by_character(value)
-    if text.isascii() or max(text) < "\U00010000":  # then the order of characters is that of their UTF-16 units
+    text = _sorted_by_character(value)
+    if text.isascii() or max(text) < "\U00010000":  # up to here, characters sort as their UTF-16 units do
         return text.encode()
-    return _as_it_is(_by_unit(value)).encode()
+    return _in_given_order(_sorted_by_unit(value)).encode()
 
 
 def sha256(value: Any) -> str:
@@ -48,7 +49,7 @@ def sha256(value: Any) -> str:
 
 
 def _require_canonical(value: Any) -> None:
-    """Raise ValueError for what has no canonical form; Python's own JSON would give it one."""
+    """Raise ValueError for what has no canonical form, and would get one from Python's own JSON."""
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
     if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
         raise ValueError("object keys must be strings, got another type")
@@ -72,8 +73,9 @@ def _require_small(number: int) -> None:
         raise ValueError("expected whole numbers up to 2^53 - 1, got a larger one; write it as a decimal text")
 
 
-def _by_unit(value: Any) -> Any:
-    """The value with the keys of each dict in the order of their UTF-16 units."""
+def _sorted_by_unit(value: Any) -> Any:
+    """The value with the keys of every dict in the order of their UTF-16 units, as RFC 8785 wants it."""
     if isinstance(value, dict):
-        return {key: _by_unit(value[key]) for key in sorted(value, key=lambda key: str(key).encode("utf-16-be"))}
-    return [_by_unit(part) for part in value] if isinstance(value, list | tuple) else value
+        keys = sorted(value, key=lambda key: str(key).encode("utf-16-be"))
+        return {key: _sorted_by_unit(value[key]) for key in keys}
+    return [_sorted_by_unit(part) for part in value] if isinstance(value, list | tuple) else value

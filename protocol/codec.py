@@ -1,4 +1,4 @@
-"""Messages inside Flower's records: one field of bytes, which Flower carries and nobody else reads."""
+"""Messages inside Flower's records: one field of bytes, which Flower carries without looking inside."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def to_records(data: bytes) -> RecordDict:
 
 
 def from_records(records: RecordDict) -> bytes:
-    """The encoded message; MessageError if the records hold none."""
+    """The encoded message; MessageError if there is none in the records."""
     record = records.get(_RECORD)
     data = record.get(_FIELD) if isinstance(record, ConfigRecord) else None
     if not isinstance(data, bytes):

@@ -1,4 +1,4 @@
-"""Field types of the messages: exact numbers as texts, arrays as bytes, names and keys with one spelling."""
+"""Field types of the messages: exact numbers as texts, arrays as bytes, names and keys in one spelling each."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from pydantic import (
 from cohortmix.protocol.names import NAME, checked_name, composed
 from cohortmix.protocol.points import is_weak
 
-_DIGITS = 400  # longest numerator or denominator of a fraction: far above any sum of mu^2, far below a denial
+_DIGITS = 400  # of a numerator or denominator: more than any sum of mu^2 has, and still cheap to compute with
 _RATIO = re.compile(rf"(\d{{1,{_DIGITS}}})/(\d{{1,{_DIGITS}}})", re.ASCII)
-_WHOLE_DIGITS = 160  # the vault's sums end at 2^62: a sensitivity, squared, has 40 digits
+_WHOLE_DIGITS = 160  # a squared sensitivity has 40, since the vault's sums end at 2^62
 _WHOLE = re.compile(rf"-?\d{{1,{_WHOLE_DIGITS}}}", re.ASCII)
-_EXPONENT = 60  # decimals between 1e-60 and 1e60
-_LONGEST_DECIMAL = 200  # characters: 121 digits, and zeros that a person may have typed
+_EXPONENT = 60  # decimals lie between 1e-60 and 1e60
+_LONGEST_DECIMAL = 200  # characters: 121 digits, and room for zeros that a person has typed
 MOST_PATIENTS = 10**10
-"""More than there are people; it keeps every number that depends on it within a float."""
+"""More than there are people; the limit keeps every number that depends on it within the range of a float."""
 
 MOST_NUMBERS = 2**24
-"""Of one array along one of its axes: twice what the longest message holds."""
+"""Longest axis of an array: twice as many numbers as the longest message can hold."""
 
 
 def _to_decimal(value: object) -> Decimal:
@@ -53,7 +53,7 @@ def _to_decimal(value: object) -> Decimal:
 
 
 def decimal_text(number: Decimal) -> str:
-    """The one spelling of a decimal: no exponent, no zeros at the end.
+    """The one spelling of a decimal: without an exponent, and without zeros at the end.
 
     >>> decimal_text(Decimal("1E-5")), decimal_text(Decimal("2.50"))
     ('0.00001', '2.5')
@@ -63,7 +63,7 @@ def decimal_text(number: Decimal) -> str:
 
 
 def exact(value: float) -> Decimal:
-    """The shortest decimal that reads back as this very float.
+    """The shortest decimal that reads back as exactly this float.
 
     >>> exact(0.1), float(exact(1 / 3)) == 1 / 3
     (Decimal('0.1'), True)
@@ -86,8 +86,8 @@ def decimal_down(value: float | Fraction, places: int) -> Decimal:
 
 
 def _rounded(value: float | Fraction, places: int, rounding: str) -> Decimal:
-    exact = Fraction(value) * 10**places  # a float is a fraction; nothing is lost before the rounding
-    steps = math.ceil(exact) if rounding == ROUND_CEILING else math.floor(exact)
+    scaled = Fraction(value) * 10**places  # a float is a fraction, so nothing is lost before the rounding
+    steps = math.ceil(scaled) if rounding == ROUND_CEILING else math.floor(scaled)
     with localcontext(prec=_DIGITS):
         return Decimal(steps).scaleb(-places)
 
@@ -104,7 +104,7 @@ def _to_ratio(value: object) -> Fraction:
 
 
 def ratio_text(number: Fraction) -> str:
-    """The one spelling of a fraction: lowest terms, always with a denominator.
+    """The one spelling of a fraction: in lowest terms, always with a denominator.
 
     >>> ratio_text(Fraction(6, 40)), ratio_text(Fraction(2))
     ('3/20', '2/1')
@@ -127,7 +127,7 @@ Ratio = Annotated[Fraction, BeforeValidator(_to_ratio), PlainSerializer(ratio_te
 """A non-negative fraction, as "p/q" on the wire: mu^2 and shares of it."""
 
 BigInt = Annotated[int, BeforeValidator(_to_whole), PlainSerializer(str, when_used="json")]
-"""A whole number of at most 160 digits, as text on the wire: JSON readers lose integers beyond 2^53."""
+"""A whole number of at most 160 digits, as text on the wire: readers of JSON lose digits beyond 2^53."""
 
 HEX_64 = r"^[0-9a-f]{64}$"
 
@@ -142,38 +142,41 @@ Hash = Annotated[str, Field(pattern=HEX_64)]
 """SHA-256, lower-case hexadecimal."""
 
 PublicKey = Annotated[str, Field(pattern=HEX_64), AfterValidator(_no_weak_key)]
-"""Raw Ed25519 public key, lower-case hexadecimal; none of small order, none in a second spelling."""
+"""Raw Ed25519 public key, lower-case hexadecimal; not of small order, and in its only spelling (`points.py`)."""
 
 Signature = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 """Ed25519 signature, lower-case hexadecimal."""
 
 Name = Annotated[str, Field(pattern=NAME), AfterValidator(checked_name)]
-"""A name that is also a safe file name: letters, digits, and ' ', '.', '-', '_' inside; at most 64 bytes, NFC."""
+"""A name that is also a safe file name, of at most 64 bytes in NFC: letters, digits, and " .-_" between them."""
 
 TypedName = Annotated[Name, BeforeValidator(composed)]
-"""A name as a person types it, in either of Unicode's forms."""
+"""A name as a person types it, in Unicode's composed or decomposed form."""
 
 Patients = Annotated[int, Field(ge=1, le=MOST_PATIENTS)]
-"""How many patients a site has."""
+"""The number of a site's patients."""
 
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z.+!-]{1,40}$")]
 """A package version."""
 
+RequestId = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{8,64}$")]
+"""The id of a request; `messages.request_id` makes it."""
+
 
 class Wire(BaseModel):
-    """Base of everything that crosses the wire: frozen, strict, without unknown fields."""
+    """Base of everything that crosses the wire: frozen, strictly typed, without unknown fields."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, hide_input_in_errors=True
     )
 
     def plain(self) -> dict[str, Any]:
-        """The message as dicts, lists, texts and whole numbers: what `canonical` takes."""
+        """The message as dicts, lists, texts and whole numbers, as `canonical` takes it."""
         return self.model_dump(mode="json")
 
 
 class Array(Wire):
-    """An array as its little-endian bytes in base64, so that not one bit of a number is lost."""
+    """An array as its little-endian bytes in base64, so that no bit of a number is lost."""
 
     dtype: Literal["<i8", "<f8"]
     shape: tuple[Annotated[int, Field(ge=0, le=MOST_NUMBERS)], ...] = Field(max_length=3)
@@ -190,7 +193,7 @@ class Array(Wire):
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> Array:
-        """Wrap integers (as int64) or floats (as float64); finite values only."""
+        """Wrap integers (as int64) or finite floats (as float64)."""
         dtype: Literal["<i8", "<f8"] = "<i8" if np.issubdtype(values.dtype, np.integer) else "<f8"
         content = np.ascontiguousarray(values, dtype=dtype).tobytes()
         return cls(dtype=dtype, shape=tuple(values.shape), data=base64.b64encode(content).decode())

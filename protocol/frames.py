@@ -1,6 +1,6 @@
-"""Frames on a unix socket between two processes of one machine: a small head in JSON, and a body of bytes.
+"""Frames on a unix socket between two processes on one machine: a small head in JSON, and a body of bytes.
 
-head length | body length (4 bytes each, big-endian) | head | body
+In this order: length of the head, length of the body (4 bytes each, big-endian), head, body.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _LENGTHS = struct.Struct(">II")
 
 
 class FrameError(Exception):
-    """What came is no frame, or the other side has gone."""
+    """What came is not a frame, or the other side has gone."""
 
 
 def send(connection: socket.socket, head: dict[str, Any], body: bytes = b"") -> None:
-    """Send one frame; FrameError if the other side has gone, or does not read."""
+    """Send one frame; FrameError if the other side has gone or does not read."""
     text = json.dumps(head).encode()
     try:
         connection.sendall(_LENGTHS.pack(len(text), len(body)) + text + body)
@@ -40,13 +40,13 @@ def receive(
 
     Parameters
     ----------
-    seconds : for the whole frame; by default the socket's timeout holds for each part of it.
+    max_body_bytes, max_head_bytes : nothing longer is read.
+    seconds : time for the whole frame; by default the socket's timeout applies to each part of it.
 
     Raises
     ------
     FrameError
-        If the other side has gone, is silent for longer than the socket's timeout, or sends anything else than a
-        frame within the limits; nothing longer than these is read.
+        If the other side has gone, is silent for too long, or sends anything but a frame within the limits.
     """
     end = None if seconds is None else time.monotonic() + seconds
     head_length, body_length = _LENGTHS.unpack(_exactly(connection, _LENGTHS.size, end))
@@ -56,9 +56,9 @@ def receive(
     try:
         head = json.loads(text)
     except (ValueError, RecursionError):
-        raise FrameError("the head of a frame is no JSON") from None
+        raise FrameError("the head of a frame is not JSON") from None
     if not isinstance(head, dict):
-        raise FrameError("the head of a frame is no object")
+        raise FrameError("the head of a frame is not a JSON object")
     return head, body
 
 
@@ -66,7 +66,7 @@ def _exactly(connection: socket.socket, length: int, end: float | None) -> bytes
     data = bytearray()
     while len(data) < length:
         try:
-            if end is not None:  # a byte now and then does not hold the door for hours
+            if end is not None:  # else one byte now and then would keep the connection open for hours
                 connection.settimeout(max(end - time.monotonic(), 1e-3))
             part = connection.recv(min(2**20, length - len(data)))
         except OSError as error:

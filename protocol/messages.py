@@ -1,14 +1,14 @@
-"""What crosses the wire between a coordinator and a site: six messages, versioned, closed to unknown fields.
+"""What crosses the wire between a coordinator and a site: six messages, versioned, without unknown fields.
 
     SignedStudy      coordinator -> stewards     what will be computed, at which cost, by whom
     SignedRequest    coordinator -> site         one round of a signed study
     SignedRelease    site -> coordinator         what the site releases, and its receipt
-    Refusal          site -> coordinator         one code of a closed enumeration
-    SignedReceipt    anyone                      a receipt on its own, as it is published
+    Refusal          site -> coordinator         one of a fixed list of codes
+    SignedReceipt    anyone                      a receipt by itself, as it is published
     Description      site -> anyone              the public facts of a site
 
-Their parts are in `study.py`, `payload.py` and `fields.py`. Signatures are made and checked in `signing.py`,
-receipts in `receipts.py`.
+Their parts are in `study.py`, `payload.py`, `cost.py` and `fields.py`, and can be imported from here. Signatures
+are made and checked in `signing.py`, receipts in `receipts.py`.
 """
 
 from __future__ import annotations
@@ -22,43 +22,34 @@ from typing import Annotated, Any, Literal
 
 from pydantic import FailFast, Field, TypeAdapter, ValidationError, model_validator
 
-from cohortmix.core.privacy.noise_source import NOT_PRIVATE
 from cohortmix.protocol.canonical import canonical, sha256
-from cohortmix.protocol.fields import (
-    MOST_PATIENTS,
-    BigInt,
-    Exact,
-    Hash,
-    Name,
-    Patients,
-    PublicKey,
-    Ratio,
-    Signature,
-    Version,
-    Wire,
+from cohortmix.protocol.cost import ANSWER_NAMES, Receipt, Statement
+from cohortmix.protocol.fields import MOST_PATIENTS, Hash, Name, PublicKey, RequestId, Signature, Version, Wire
+from cohortmix.protocol.payload import (
+    CentroidsRelease,
+    ClassSumsRelease,
+    CommonMessage,
+    NoisedAnswer,
+    SiteRelease,
 )
-from cohortmix.protocol.payload import Centroids, ClassSums, Common, NoisedAnswer, Release
 from cohortmix.protocol.study import NEIGHBOURS, SiteEntry, StudySpec
 
 __all__ = [
-    "ANSWER_NAMES", "NEIGHBOURS", "Centroids", "ClassSums", "Code", "Common", "Description", "Message",
-    "MessageError", "NoisedAnswer", "Receipt", "Refusal", "Release", "Reply", "Request", "SignedReceipt",
-    "SignedRelease", "SignedRequest", "SignedStudy", "SiteEntry", "Statement", "StudySpec", "VersionError",
-    "decode", "encode", "request_id",
+    "ANSWER_NAMES", "NEIGHBOURS", "CentroidsRelease", "ClassSumsRelease", "Code", "CommonMessage", "Description",
+    "Message", "MessageError", "NoisedAnswer", "Receipt", "Refusal", "Reply", "Request", "SignedReceipt",
+    "SignedRelease", "SignedRequest", "SignedStudy", "SiteEntry", "SiteRelease", "Statement", "StudySpec",
+    "VersionError", "decode", "encode", "request_id",
 ]  # fmt: skip
 
 PROTOCOL = 1
 MAX_BYTES = 64 * 2**20
-"""Longest message that is read."""
+"""Longest message that is read; a site refuses a study whose release could be longer (`client/site/room.py`)."""
 
 MOST_KEYS, MOST_PARTS = 2**15, 2**21
-"""Most colons and commas of a message: a study of 1000 sites has 3000 keys, and arrays are one text each.
+"""Most colons and commas of a message: a study of 1000 sites has 3000 keys, and an array is a single text.
 
-Counted before anything is read, since each key and part takes a hundred times its bytes until it is refused.
+They are counted before the message is parsed, since a parsed key or part takes a hundred times its bytes.
 """
-
-TEST_WARNING = NOT_PRIVATE
-"""What every output says that was made with the keyed noise source."""
 
 
 class MessageError(ValueError):
@@ -66,16 +57,13 @@ class MessageError(ValueError):
 
 
 class VersionError(MessageError):
-    """A message of another protocol version."""
+    """A message of another version of the protocol."""
 
 
 class _Message(Wire):
-    """A message that stands alone: it says which it is, and in which version."""
+    """A message that stands alone: it says what it is (`type`) and of which version (`protocol`)."""
 
     protocol: Literal[1] = 1
-
-
-# --- the study
 
 
 class SignedStudy(_Message):
@@ -86,25 +74,22 @@ class SignedStudy(_Message):
     signature: Signature
 
 
-# --- a request
-
-
 class Request(Wire):
-    """One round of a study. Asked again with the same id and content, it gives the same bytes."""
+    """One round of a study. The same request always gets the same bytes in reply."""
 
     study: SignedStudy
     round: Literal[1, 2]
-    request_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{8,64}$")]
-    common: Common | None = None
+    request_id: RequestId
+    common: CommonMessage | None = None
 
     @property
     def hash(self) -> str:
-        """Covers the study, the round, the request id and the common groups and margins."""
+        """Covers the study, the round, the request id, and the common groups and margins."""
         return hashlib.sha256(self.canonical).hexdigest()
 
     @property
     def canonical(self) -> bytes:
-        """The request as canonical JSON, of which its hash and its signature are made."""
+        """The request as canonical JSON, over which its hash and its signature are made."""
         return _canonical(self)
 
     @model_validator(mode="after")
@@ -114,13 +99,13 @@ class Request(Wire):
         return self
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=1)  # a request of round 2 is megabytes, and is needed once for its hash, once for its signature
 def _canonical(request: Request) -> bytes:
     return canonical(request.plain())
 
 
 def request_id(study: str, site: str, round: int) -> str:
-    """The id of a site's request for one round of the study of this hash.
+    """The id of a site's request for one round of the study with this hash.
 
     It follows from the study, so that a steward's preview and the coordinator ask for the same release.
     """
@@ -128,61 +113,11 @@ def request_id(study: str, site: str, round: int) -> str:
 
 
 class SignedRequest(_Message):
-    """A request and the coordinator's signature, so that nobody between spends a site's budget."""
+    """A request and the coordinator's signature, so that nobody on the way can spend a site's budget."""
 
     type: Literal["request"] = "request"
     request: Request
     signature: Signature
-
-
-# --- a release and its receipt
-
-ANSWER_NAMES = {1: ("class sums",), 2: ("second moments",)}
-"""What a receipt calls the answers that each round draws, if it draws any."""
-
-MOST_STATEMENTS = 8
-"""Of one receipt: more than any round draws; their sum is still a number to be printed."""
-
-
-class Statement(Wire):
-    """What one noised answer cost: mu2 = sensitivity2 / sigma^2, all in noise steps."""
-
-    question: Hash
-    name: Annotated[str, Field(min_length=1, max_length=60)]
-    dimension: int = Field(ge=1, le=2**40)
-    sensitivity2: BigInt
-    sigma: BigInt
-    mu2: Ratio
-
-
-class Receipt(Wire):
-    """What one release cost the patients of a site, in numbers that anyone can check (`receipts.py`)."""
-
-    site: Name
-    study: Hash
-    schema_hash: Hash
-    request_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{8,64}$")]
-    request_hash: Hash
-    round: Literal[1, 2]
-    unit: Literal["patient"] = "patient"
-    neighbours: Literal["replace-one-patient"] = NEIGHBOURS
-    mu2: Ratio
-    statements: Annotated[tuple[Statement, ...], Field(max_length=MOST_STATEMENTS), FailFast()]
-    epsilon: Exact
-    delta: Exact
-    kappa: Exact
-    noise: Literal["opendp", "TEST"]
-    private: bool
-    warning: str | None = Field(default=None, max_length=100)
-    version: Version
-    patients: Patients
-    release_hash: Hash
-    previous: Hash
-
-    @property
-    def hash(self) -> str:
-        """What the site's next receipt names as `previous`."""
-        return sha256(self.plain())
 
 
 class SignedReceipt(_Message):
@@ -197,7 +132,7 @@ class SignedRelease(_Message):
     """A release, its receipt, and the site's signature of the receipt, which names the release's hash."""
 
     type: Literal["release"] = "release"
-    release: Release
+    release: SiteRelease
     receipt: Receipt
     signature: Signature
 
@@ -205,9 +140,6 @@ class SignedRelease(_Message):
     def signed_receipt(self) -> SignedReceipt:
         """The receipt and its signature without the release."""
         return SignedReceipt(receipt=self.receipt, signature=self.signature)
-
-
-# --- refusals and public facts
 
 
 class Code(StrEnum):
@@ -223,7 +155,7 @@ class Code(StrEnum):
 
 
 class Refusal(_Message):
-    """A code and a sentence of ours."""
+    """A code, and a sentence that this program wrote."""
 
     type: Literal["refusal"] = "refusal"
     code: Code
@@ -231,7 +163,7 @@ class Refusal(_Message):
 
 
 class Description(_Message):
-    """The public facts of a site: nothing here depends on a record but the number of patients."""
+    """The public facts of a site: only the number of patients depends on its records."""
 
     type: Literal["description"] = "description"
     site: Name
@@ -263,9 +195,9 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Message:
     Raises
     ------
     VersionError
-        When it is of another protocol version.
+        If it is of another version of the protocol.
     MessageError
-        When it is longer than `limit` bytes or not a message; no value of it is repeated in the text.
+        If it is longer than `limit` bytes or not a message; no value of it is repeated in the text.
     """
     if len(data) > limit:
         raise MessageError(f"expected a message of at most {limit} bytes, got {len(data)}")
@@ -281,7 +213,7 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Message:
 
 
 def _faults(error: ValidationError) -> str:
-    """The first faults, each with its key; the name of a key can be whatever somebody sent."""
+    """The first faults with their keys; a key that somebody made up is not repeated."""
     faults: list[Any] = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(f"{_place(fault['loc']) or 'message'}: {fault['type']}" for fault in faults[:5])
 

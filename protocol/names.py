@@ -1,10 +1,11 @@
-"""Names of sites and studies: safe as file names, in one spelling each, and told apart by a reader.
+"""Names of sites and studies: safe as file names, with one spelling each, and easy to tell apart.
 
-Any script may be used. Two names are confusable if they are spelt alike (but for case, spacing, punctuation, and
-letters that Unicode calls compatible) or look alike: Cyrillic and Greek letters that look Latin count as what they
-look like, and so do 0 and o, or 1, l and i. That refuses some names that a careful reader can tell apart ("Site I"
-beside "Site 1"), which costs a new name. Not covered: look-alikes among other scripts (Armenian, Cherokee, ...),
-marks that look alike (a cedilla and a comma below), and whatever a typeface makes alike.
+Any script may be used. Two names are confusable if they are spelt alike (apart from case, spacing, punctuation,
+and letters that Unicode calls compatible) or look alike: a Cyrillic or Greek letter counts as the Latin one that
+it looks like, 0 counts as o, and 1, l and i count as one letter. This refuses some pairs that a careful reader can
+tell apart ("Site I" beside "Site 1"); one of the two then needs another name. Not covered: look-alikes in other
+scripts (Armenian, Cherokee, ...), marks that look alike (a cedilla and a comma below), and whatever a typeface
+makes alike.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-"""Letters and marks that are drawn as nothing: what `NAME` allows of Unicode's Default_Ignorable_Code_Point."""
+"""Letters and marks without a picture: those of Unicode's Default_Ignorable_Code_Point that `NAME` would allow."""
 
 _LOOKS = str.maketrans(
     "АВЕЅІЈКМНОРСТУХҮЬЗБавеѕіјкмнорстухүьзбһԁԛԝӏгпΑΒΕΖΗΙΚΜΝΟΡΤΥΧαβεηικνορτυχγωϲ",
@@ -31,7 +32,7 @@ _ALIKE = str.maketrans("iı10|", "lllol")
 
 
 def checked_name(name: str) -> str:
-    """`name`; ValueError unless it is printable, in NFC and short enough for a file name."""
+    """`name` itself; ValueError unless it is printable, in NFC, and short enough for a file name."""
     if len(name.encode("utf-8", "replace")) > MOST_BYTES:
         raise ValueError(f"expected a name of at most {MOST_BYTES} bytes in UTF-8")
     if not name.isprintable() or _INVISIBLE.search(name):
@@ -42,7 +43,7 @@ def checked_name(name: str) -> str:
 
 
 def composed(name: object) -> object:
-    """A text in NFC, for names that a person has typed; anything else as it is."""
+    """A text in NFC, for a name that a person has typed; anything else unchanged."""
     return unicodedata.normalize("NFC", name) if isinstance(name, str) else name
 
 
@@ -58,7 +59,7 @@ def skeletons(name: str) -> tuple[str, str]:
 
 
 def confusable(names: Iterable[str]) -> tuple[str, str] | None:
-    """The first two of the names, in their order, that are confusable; None if there are no such two."""
+    """The first two names, in their order, that are confusable; None if there are none."""
     first: dict[tuple[int, str], str] = {}
     for name in names:
         for key in enumerate(skeletons(name)):
@@ -69,10 +70,11 @@ def confusable(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def _folded(text: str) -> str:
-    """Letters, digits and marks of a text, without case and in one form; digits of all scripts as 0 to 9."""
+    """Letters, digits and marks of a text, without case, in one form, and with digits of all scripts as 0 to 9."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     kept = [
-        str(unicodedata.digit(each, each)) if unicodedata.category(each)[0] in "LMN" else "-" for each in folded
+        str(unicodedata.digit(letter, letter)) if unicodedata.category(letter)[0] in "LMN" else "-"
+        for letter in folded
     ]
-    # Between two digits a separator counts: 1-11 and 11-1 are two wards.
+    # A separator counts only between two digits, where it makes a difference: 1-11 and 11-1 are two wards.
     return re.sub(r"(?<![0-9])-+|-+(?![0-9])", "", re.sub("-+", "-", "".join(kept)))

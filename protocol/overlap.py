@@ -1,7 +1,9 @@
-"""In how many of a study's sites one patient can have records: what a study declares, and what follows from it.
+"""In how many sites of a study one patient can have records: the rule by which the costs of sites add up.
 
-Nobody can look it up, since no site sees the patients of another one; so the consortium declares it, and every
-quote and report also says what a patient would bear who were at all sites.
+A release of site s is mu_s-GDP for that site's patients and depends on nobody else. So a patient bears the
+composition over the sites where the patient has records (Dong, Roth and Su 2019, arXiv 1905.02383, Corollary 3.3):
+mu^2 and kappa add up over those sites. Nobody can look up which sites these are; the study declares how many they
+can be, and whoever adds up costs counts the dearest ones.
 """
 
 from __future__ import annotations
@@ -11,26 +13,28 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-MOST_SITES_OF_A_PATIENT = 10_000
-"""More than a study can have sites; it bounds the number on the wire."""
+MOST_OVERLAP = 10_000
+"""Largest number that a study can declare; ten times the sites that a study can have."""
 
-Overlap = Literal["disjoint", "unknown"] | Annotated[int, Field(ge=1, le=MOST_SITES_OF_A_PATIENT)]
-"""A patient can have records at one site, at any number of them, or at this many at most."""
+Overlap = Literal["disjoint", "unknown"] | Annotated[int, Field(ge=1, le=MOST_OVERLAP)]
+"""One site for each patient, any number of sites, or at most so many."""
 
 
 def sites_per_patient(overlap: Overlap, sites: int) -> int:
-    """The most of a study's `sites` that can hold one patient.
+    """The most of a study's `sites` at which one patient can have records.
 
     Raises
     ------
     ValueError
-        If the overlap is none of the three.
+        If the overlap is neither "disjoint" nor "unknown" nor a whole number above zero.
 
-    >>> sites_per_patient("disjoint", 8), sites_per_patient(2, 8), sites_per_patient("unknown", 8)
-    (1, 2, 8)
+    Examples
+    --------
+    >>> [sites_per_patient(overlap, 8) for overlap in ("disjoint", 2, 20, "unknown")]
+    [1, 2, 8, 8]
     """
     if overlap == "disjoint":
-        return 1
+        return min(1, sites)
     if overlap == "unknown":
         return sites
     if isinstance(overlap, bool) or not isinstance(overlap, int) or overlap < 1:
@@ -40,16 +44,17 @@ def sites_per_patient(overlap: Overlap, sites: int) -> int:
     return min(overlap, sites)
 
 
-def read_overlap(text: object) -> Overlap:
-    """The overlap that a person has written; ValueError, which says what is expected, if it is none.
+def parse_overlap(text: object) -> Overlap:
+    """The overlap that a person has typed; ValueError for anything else.
 
-    >>> read_overlap("disjoint"), read_overlap("2")
+    >>> parse_overlap("disjoint"), parse_overlap("2")
     ('disjoint', 2)
     """
     if text == "disjoint":
         return "disjoint"
     if text == "unknown":
         return "unknown"
-    if not re.fullmatch(r"[1-9]\d{0,3}", str(text), re.ASCII):
-        raise ValueError(f"expected disjoint, unknown, or a whole number above zero, got {str(text)[:40]!r}")
-    return int(str(text))
+    number = str(text)
+    if not re.fullmatch(r"0*[1-9]\d{0,4}", number, re.ASCII) or int(number) > MOST_OVERLAP:
+        raise ValueError(f"expected disjoint, unknown, or a whole number above zero, got {number[:40]!r}")
+    return int(number)

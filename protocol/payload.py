@@ -1,4 +1,12 @@
-"""What the pipeline of `core` takes and gives, on the wire: common groups, noised answers, centroids."""
+"""The parts of messages that carry what `core` computes: noised answers, common facts, centroids.
+
+Each class is the wire form of a class of `core`: `of` wraps one, `to_core` gives it back, to the last bit.
+
+    NoisedAnswer         core/privacy/meter.py, Answer
+    CommonMessage        core/steps/centroids.py, Common
+    CentroidsRelease     core/steps/centroids.py, SiteCentroids
+    ClassSumsRelease     the one noised answer of round 1
+"""
 
 from __future__ import annotations
 
@@ -21,11 +29,11 @@ _Group = Annotated[int, Field(ge=0, le=MOST_CELLS)]
 _GroupsOfFeature = Annotated[tuple[_Group, ...], Field(min_length=1, max_length=MOST_CELLS), FailFast()]
 
 
-class Common(Wire):
-    """What the coordinator learned from round 1, for all sites: groups of fine cells, and pooled margins.
+class CommonMessage(Wire):
+    """What the coordinator learned from round 1 and tells all sites: groups of fine cells, and pooled margins.
 
-    `groups[j][cell]` is the group of a fine cell of feature j, `cells` (C, F) and `masses` (C,) are the margins
-    of `core.anonymize`, `s_a` their noise.
+    `groups[j][cell]` is the group of a fine cell of feature j. `cells` (C, F) and `masses` (C,) are the pooled
+    margins of the C classes on the F fine cells; `s_a` is the standard deviation of their noise, in patients.
     """
 
     groups: Annotated[tuple[_GroupsOfFeature, ...], Field(max_length=MOST_FEATURES), FailFast()]
@@ -34,8 +42,8 @@ class Common(Wire):
     s_a: Exact
 
     @classmethod
-    def of(cls, common: core.Common) -> Common:
-        """Wrap the `Common` of `core.centroids`."""
+    def of(cls, common: core.Common) -> CommonMessage:
+        """Wrap the common facts of `core`."""
         margins = common.margins
         return cls(
             groups=common.groups.of_cells,
@@ -45,14 +53,14 @@ class Common(Wire):
         )
 
     def to_core(self) -> core.Common:
-        """The `Common` of `core.centroids`."""
+        """The common facts as `core` takes them."""
         return core.Common(
             Groups(self.groups), core.Margins(self.cells.numpy(), self.masses.numpy(), float(self.s_a))
         )
 
     @model_validator(mode="after")
-    def _shapes(self) -> Common:
-        cells, classes = sum(len(of) for of in self.groups), self.masses.shape[:1]
+    def _shapes(self) -> CommonMessage:
+        cells, classes = sum(len(groups) for groups in self.groups), self.masses.shape[:1]
         if self.cells.shape != (*classes, cells) or len(self.masses.shape) != 1:
             raise ValueError("expected cells (classes, fine cells) and masses (classes,)")
         _require_dtype("<f8", self.cells, self.masses)
@@ -60,7 +68,7 @@ class Common(Wire):
 
 
 class NoisedAnswer(Wire):
-    """One noised answer of a vault, in noise steps."""
+    """One noised answer of a vault: `values` and `sigma` in noise steps, of which `unit` make one patient."""
 
     values: Array
     sigma: BigInt
@@ -71,7 +79,7 @@ class NoisedAnswer(Wire):
 
     @classmethod
     def of(cls, answer: Answer) -> NoisedAnswer:
-        """Wrap an `Answer` of `core.vault`."""
+        """Wrap an answer of the vault."""
         return cls(
             values=Array.of(answer.values),
             sigma=answer.sigma,
@@ -82,7 +90,7 @@ class NoisedAnswer(Wire):
         )
 
     def to_core(self) -> Answer:
-        """The `Answer` of `core.vault`."""
+        """The answer as the vault gave it."""
         return Answer(self.values.numpy(), self.sigma, self.unit, self.sensitivity2, self.mu2, self.question)
 
     @model_validator(mode="after")
@@ -91,8 +99,8 @@ class NoisedAnswer(Wire):
         return self
 
 
-class ClassSums(Wire):
-    """Release of round 1: the noised class sums of answer A."""
+class ClassSumsRelease(Wire):
+    """What a site releases in round 1: its noised class sums (answer A)."""
 
     kind: Literal["class_sums"] = "class_sums"
     answer: NoisedAnswer
@@ -103,8 +111,13 @@ class ClassSums(Wire):
         return sha256(self.plain())
 
 
-class Centroids(Wire):
-    """Release of round 2: the finished centroids of a site and its support points (`core.centroids`)."""
+class CentroidsRelease(Wire):
+    """What a site releases in round 2: its finished centroids and its support points.
+
+    With K centroids, G groups and C classes: `masses` (K,) in patients, `means` (K, G), `labels` (K, C), K
+    `kinds`; with S support points: `support_points` (S, G), `support_labels` (S, C). `noise_std` is the standard
+    deviation of the noise of one released count, in patients.
+    """
 
     kind: Literal["centroids"] = "centroids"
     masses: Array
@@ -121,8 +134,8 @@ class Centroids(Wire):
         return sha256(self.plain())
 
     @classmethod
-    def of(cls, centroids: core.SiteCentroids) -> Centroids:
-        """Wrap the `SiteCentroids` of `core.centroids`."""
+    def of(cls, centroids: core.SiteCentroids) -> CentroidsRelease:
+        """Wrap the centroids of a site."""
         return cls(
             masses=Array.of(centroids.masses),
             means=Array.of(centroids.means),
@@ -134,7 +147,7 @@ class Centroids(Wire):
         )
 
     def to_core(self) -> core.SiteCentroids:
-        """The `SiteCentroids` of `core.centroids`."""
+        """The centroids as `core` takes them."""
         return core.SiteCentroids(
             masses=self.masses.numpy(),
             means=self.means.numpy(),
@@ -146,7 +159,7 @@ class Centroids(Wire):
         )
 
     @model_validator(mode="after")
-    def _shapes(self) -> Centroids:
+    def _shapes(self) -> CentroidsRelease:
         k, s = len(self.kinds), self.support_points.shape[:1]
         rows = [self.masses.shape, self.means.shape[:1], self.labels.shape[:1]]
         widths = [self.support_points.shape[1:], self.support_labels.shape[1:]]
@@ -159,7 +172,8 @@ class Centroids(Wire):
         return self
 
 
-Release = Annotated[ClassSums | Centroids, Field(discriminator="kind")]
+SiteRelease = Annotated[ClassSumsRelease | CentroidsRelease, Field(discriminator="kind")]
+"""What a site releases in one round."""
 
 
 def _require_dtype(dtype: str, *arrays: Array) -> None:

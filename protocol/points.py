@@ -1,7 +1,8 @@
-"""Which encodings of an Ed25519 point count as a public key: exactly one for each point, and none of small order.
+"""Which bytes are accepted as an Ed25519 public key: one spelling of each point, and no point of small order.
 
-A point has small order if 8 times it is the neutral element; there are eight. Under such a "key" one signature
-holds for many messages, so that it names nobody. A y of p or more is a second spelling of another point.
+A point has small order if 8 times the point is the neutral element; there are eight of them. Under such a "key"
+one signature holds for many messages, so it identifies nobody. An encoding with y >= p spells a point that has
+another encoding already (RFC 8032, section 5.1.3).
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ P = 2**255 - 19
 
 _Y8 = int("7a03ac9277fdc74ec6cc392cfa53202a0f67100d760b3cba4fd84d3d706a17c7", 16)
 SMALL_ORDER = frozenset({1, P - 1, 0, _Y8, P - _Y8})
-"""The y of the points of order 1, 2, 4 and 8; each of the last three belongs to two points, x and -x."""
+"""The y of the points of order 1, 2, 4 and 8; each of the last three belongs to two points, with x and -x."""
 
 
 def is_weak(encoded: bytes) -> bool:
-    """Whether these 32 bytes are a point of small order, or a second spelling of a point.
+    """Whether these 32 bytes are a point of small order, or the second spelling of a point.
 
     >>> is_weak(bytes([1] + [0] * 31)), is_weak(bytes([9] + [0] * 31))
     (True, False)

@@ -1,9 +1,9 @@
 """Receipts: what a release cost, written by the site, checked by anyone who has its public key.
 
-Privacy of one patient against replacement by another. A statement says that one answer of d numbers had squared
-L2 sensitivity Delta^2 and discrete Gaussian noise of standard deviation sigma, both in noise steps; it is
-mu-GDP with mu^2 = Delta^2/sigma^2 up to kappa = d/(24 sigma^2) in total variation. Over the statements of a
-receipt, and over receipts, mu^2 and kappa add. Whatever is rounded is rounded up.
+The cost is the privacy of one patient whose records are replaced by another patient's. A statement says that one
+answer of d numbers had the squared L2 sensitivity Delta^2 and discrete Gaussian noise of standard deviation sigma,
+both in noise steps; it is mu-GDP with mu^2 = Delta^2/sigma^2 up to kappa = d/(24 sigma^2) in total variation. Over
+the statements of a receipt, and over receipts, mu^2 and kappa add up. Whatever is rounded is rounded up.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from fractions import Fraction
 from importlib.metadata import version
 
 from cohortmix.core.privacy.gdp import epsilon_of_discrete
+from cohortmix.core.privacy.noise_source import NOT_PRIVATE
 from cohortmix.protocol.fields import decimal_up, ratio_text
 from cohortmix.protocol.messages import (
     NEIGHBOURS,
-    TEST_WARNING,
-    ClassSums,
+    ClassSumsRelease,
     NoisedAnswer,
     Receipt,
-    Release,
     Request,
     SignedReceipt,
     SignedRelease,
+    SiteRelease,
     Statement,
     StudySpec,
 )
@@ -37,17 +37,17 @@ from cohortmix.protocol.study import MOST_MU
 GENESIS = "0" * 64
 """`previous` of a site's first receipt."""
 
-EPSILON_PLACES, KAPPA_PLACES = 6, 24
-_FLOAT_ERROR = 1 + 1e-10  # far above the relative error of epsilon_of (1e-13), far below what is printed
+EPSILON_PLACES, KAPPA_PLACES = 6, 24  # decimals; kappa is about 1e-15 for an answer of a million numbers
+_FLOAT_ERROR = 1 + 1e-10  # far above the relative error of an epsilon (1e-13), far below what is printed
 
 
 class ReceiptError(ValueError):
-    """A receipt does not hold; the text says which of its statements."""
+    """A receipt does not hold; the text says what in it does not."""
 
 
 @dataclass(frozen=True)
 class Total:
-    """What several releases cost the patients of one site together: mu2 and kappa, both exact sums."""
+    """What several releases cost the patients of one site together, as exact sums of mu^2 and of kappa."""
 
     mu2: Fraction
     kappa: Fraction
@@ -67,20 +67,20 @@ def _epsilon(cost: Total, delta: Decimal) -> float:
 
 
 def total(receipts: Iterable[Receipt]) -> Total:
-    """Composition over receipts of one site; the same receipt given twice counts once."""
-    statements = [each for receipt in {r.hash: r for r in receipts}.values() for each in receipt.statements]
-    return _total(statements)
+    """Composition over the receipts of one site; a receipt that is given twice counts once."""
+    distinct = {receipt.hash: receipt for receipt in receipts}.values()
+    return _total(statement for receipt in distinct for statement in receipt.statements)
 
 
 def _total(statements: Iterable[Statement]) -> Total:
     statements = tuple(statements)
-    mu2 = sum((Fraction(each.sensitivity2, each.sigma**2) for each in statements), Fraction(0))
-    kappa = sum((Fraction(each.dimension, 24 * each.sigma**2) for each in statements), Fraction(0))
+    mu2 = sum((Fraction(one.sensitivity2, one.sigma**2) for one in statements), Fraction(0))
+    kappa = sum((Fraction(one.dimension, 24 * one.sigma**2) for one in statements), Fraction(0))
     return Total(mu2, kappa)
 
 
-def statement(name: str, answer: NoisedAnswer) -> Statement:
-    """What one noised answer cost."""
+def statement_of(name: str, answer: NoisedAnswer) -> Statement:
+    """What one noised answer cost, under this name."""
     return Statement(
         question=answer.question,
         name=name,
@@ -95,7 +95,7 @@ def issue(
     key: Key,
     site: str,
     request: Request,
-    release: Release,
+    release: SiteRelease,
     answers: Mapping[str, NoisedAnswer],
     patients: int,
     previous: str,
@@ -104,12 +104,12 @@ def issue(
 
     Parameters
     ----------
-    answers : by name, every answer that this request drew from the vault; they are all that it cost.
-    patients : N of the site, public.
+    answers : by name, every noised answer that the vault gave for this request; nothing else cost anything.
+    patients : N of the site, which is public.
     previous : hash of the site's previous receipt, GENESIS for its first.
     """
     study = request.study.study
-    statements = tuple(statement(name, answer) for name, answer in answers.items())
+    statements = tuple(statement_of(name, answer) for name, answer in answers.items())
     cost = _total(statements)
     receipt = Receipt(
         site=site,
@@ -125,7 +125,7 @@ def issue(
         kappa=decimal_up(cost.kappa, KAPPA_PLACES),
         noise=study.noise,
         private=study.noise != "TEST",
-        warning=TEST_WARNING if study.noise == "TEST" else None,
+        warning=NOT_PRIVATE if study.noise == "TEST" else None,
         version=version("cohortmix"),
         patients=patients,
         release_hash=release.hash,
@@ -137,13 +137,13 @@ def issue(
 def check(receipt: Receipt) -> None:
     """Raise ReceiptError unless the receipt's numbers follow from its statements.
 
-    Each mu2 is sensitivity2/sigma^2, their sum is the receipt's, kappa and epsilon are not understated, and
-    test noise is marked as not private.
+    The mu2 of each statement is sensitivity2/sigma^2, their sum is that of the receipt, kappa and epsilon are not
+    understated, and test noise is marked as not private.
     """
-    for each in receipt.statements:
-        if each.sigma <= 0 or each.sensitivity2 < 0 or each.mu2 * each.sigma**2 != each.sensitivity2:
+    for one in receipt.statements:
+        if one.sigma <= 0 or one.sensitivity2 < 0 or one.mu2 * one.sigma**2 != one.sensitivity2:
             raise ReceiptError(
-                f"statement {each.name!r}: expected mu2 = sensitivity2/sigma^2, got mu2={ratio_text(each.mu2)}"
+                f"statement {one.name!r}: expected mu2 = sensitivity2/sigma^2, got mu2={ratio_text(one.mu2)}"
             )
     cost = _total(receipt.statements)
     if receipt.mu2 != cost.mu2:
@@ -160,12 +160,12 @@ def check(receipt: Receipt) -> None:
             f"epsilon={receipt.epsilon}"
         )
     test = receipt.noise == "TEST"
-    if receipt.private == test or receipt.warning != (TEST_WARNING if test else None):
+    if receipt.private == test or receipt.warning != (NOT_PRIVATE if test else None):
         raise ReceiptError(f"expected private={not test} with noise={receipt.noise}, and its warning to agree")
 
 
 def verify(signed: SignedReceipt, study: StudySpec) -> None:
-    """Raise ReceiptError unless a site of the study signed this receipt, for this study, within its mu."""
+    """Raise ReceiptError unless a site of the study has signed this receipt, for this study and within its mu."""
     receipt, entry = signed.receipt, study.site(signed.receipt.site)
     if entry is None:
         raise ReceiptError(f"site={receipt.site!r} does not take part in study {study.name!r}")
@@ -190,7 +190,7 @@ def verify(signed: SignedReceipt, study: StudySpec) -> None:
 
 
 def verify_release(signed: SignedRelease, request: Request) -> None:
-    """Raise ReceiptError unless this is the answer to `request`, and its receipt covers all of it."""
+    """Raise ReceiptError unless this answers `request`, and its receipt covers all that was released."""
     verify(signed.signed_receipt, request.study.study)
     _expect(
         signed.receipt,
@@ -201,13 +201,13 @@ def verify_release(signed: SignedRelease, request: Request) -> None:
             "release_hash": signed.release.hash,
         },
     )
-    if isinstance(signed.release, ClassSums) != (request.round == 1):
+    if isinstance(signed.release, ClassSumsRelease) != (request.round == 1):
         raise ReceiptError(f"expected class sums in round 1 and centroids in round 2, got {signed.release.kind}")
-    if isinstance(signed.release, ClassSums):
+    if isinstance(signed.release, ClassSumsRelease):
         answer, statements = signed.release.answer, signed.receipt.statements
-        said = [(one.question, one.dimension, one.sensitivity2, one.sigma, one.mu2) for one in statements]
+        stated = [(one.question, one.dimension, one.sensitivity2, one.sigma, one.mu2) for one in statements]
         dimension = math.prod(answer.values.shape)
-        if said != [(answer.question, dimension, answer.sensitivity2, answer.sigma, answer.mu2)]:
+        if stated != [(answer.question, dimension, answer.sensitivity2, answer.sigma, answer.mu2)]:
             raise ReceiptError("expected one statement, that of the released class sums")
 
 
@@ -222,12 +222,12 @@ def _expect(receipt: Receipt, facts: Mapping[str, object]) -> None:
 def verify_chain(receipts: Sequence[Receipt], complete: bool = False) -> None:
     """Raise ReceiptError if a site's receipts show two histories of its ledger.
 
-    Two receipts with one predecessor mean that a ledger was set back, and its budget spent twice.
+    Two receipts that name the same predecessor mean that the ledger was set back and its budget spent twice.
 
     Parameters
     ----------
     receipts : of one site, in any order; a coordinator sees only those of its own studies.
-    complete : whether they must be the whole chain from the first one, without a gap.
+    complete : whether they must be the whole chain, from the first receipt on and without a gap.
     """
     chain = {receipt.hash: receipt for receipt in receipts}
     if len({receipt.site for receipt in chain.values()}) > 1:

@@ -1,7 +1,7 @@
-"""Ed25519 signatures over canonical JSON; the bytes that are signed name the kind of message.
+"""Ed25519 signatures over canonical JSON, with the kind of content as part of what is signed.
 
-A study is signed so that a steward knows what was approved, a request so that a relay cannot spend a site's
-budget on its own, a receipt so that anyone can check what a release cost.
+A study is signed so that a steward knows whose it is, a request so that a relay cannot spend a site's budget by
+itself, a receipt so that anyone can check what a release cost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from cohortmix.protocol.fields import Wire
 from cohortmix.protocol.messages import Receipt, Request, SignedReceipt, SignedRequest, SignedStudy, StudySpec
 from cohortmix.protocol.points import is_weak
 
-Kind = Literal["study", "request", "receipt", "manifest", "common"]
+SignedKind = Literal["study", "request", "receipt", "manifest", "common", "act"]
+"""Everything that is signed: three messages; a published folder's manifest and a store's common facts, by the
+coordinator (`server/publish/manifest.py`, `server/kept.py`); a steward's act in a site's ledger
+(`client/ledger/signed_act.py`)."""
 
 
 class SignatureError(ValueError):
@@ -36,7 +39,7 @@ class Key:
 
     @classmethod
     def from_bytes(cls, private: bytes) -> Key:
-        """The key whose 32 private bytes `to_bytes` gave."""
+        """The key with these 32 private bytes, as `to_bytes` gave them."""
         return cls(Ed25519PrivateKey.from_private_bytes(private))
 
     def to_bytes(self) -> bytes:
@@ -59,7 +62,8 @@ class Key:
 def verify(public_hex: str, message: bytes, signature: str) -> None:
     """Raise SignatureError unless `signature` is that of `message` under the key `public_hex`.
 
-    A key of small order, or in a second spelling, has no signatures, and none begins with such a point.
+    A key that is a point of small order, or a second spelling of a point, has no signatures; nor does a signature
+    count whose first half is such a point.
     """
     try:
         key, made = bytes.fromhex(public_hex), bytes.fromhex(signature)
@@ -100,14 +104,20 @@ def sign_receipt(key: Key, receipt: Receipt) -> SignedReceipt:
 
 
 def verify_receipt(signed: SignedReceipt, public_hex: str) -> None:
-    """Raise SignatureError unless the site of key `public_hex` has signed the receipt."""
+    """Raise SignatureError unless the site with the key `public_hex` has signed the receipt."""
     verify(public_hex, signed_bytes("receipt", signed.receipt), signed.signature)
 
 
-def signed_bytes(kind: Kind, content: Wire) -> bytes:
-    """What a signature of this kind is made over.
-
-    Kind and protocol come first: a signature of one kind of message is none of another.
-    """
+def signed_bytes(kind: SignedKind, content: Wire) -> bytes:
+    """The bytes that a signature of this kind covers."""
     form = content.canonical if isinstance(content, Request) else canonical(content.plain())
+    return under_prefix(kind, form)
+
+
+def under_prefix(kind: SignedKind, form: bytes) -> bytes:
+    """Canonical bytes behind the prefix of their kind, so that a signature of one kind is never one of another.
+
+    >>> under_prefix("study", b"{}")
+    b'cohortmix/study/1\\n{}'
+    """
     return f"cohortmix/{kind}/1\n".encode() + form

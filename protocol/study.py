@@ -16,22 +16,22 @@ from cohortmix.protocol.names import confusable
 from cohortmix.protocol.overlap import Overlap
 
 MOST_MU = 1000
-"""Beyond this a study would bound nothing; it keeps every number of a receipt within a float."""
+"""A larger mu bounds nothing; the limit also keeps every number of a receipt within the range of a float."""
 
 MOST_SITES = 1000
-"""Of one study."""
+"""Most sites of one study; the limits on the size of a message (`messages.py`) are made for it."""
 
 LONGEST_DEADLINE = 365 * 86_400
-"""Seconds that one round may wait: a year."""
+"""Longest time that one round may wait, in seconds: a year."""
 
 MOST_SHARE_DENOMINATOR = 10**18
-"""A share has its place among the whole numbers of a ledger; nobody means a finer one."""
+"""A ledger adds shares of mu^2 as exact fractions; the limit keeps their numerators and denominators short."""
 
 NEIGHBOURS: Literal["replace-one-patient"] = "replace-one-patient"
 
 
 class SiteEntry(Wire):
-    """A site as the study names it; the number of its patients is public."""
+    """A site of a study: its name, its public key, and the number of its patients, which is public."""
 
     name: Name
     key: PublicKey
@@ -39,11 +39,11 @@ class SiteEntry(Wire):
 
 
 class StudySpec(Wire):
-    """One study: what every site computes, and the budget that it costs each of them.
+    """One study: what every site computes, and the privacy budget that each of them spends on it.
 
-    `mu` is the mu-GDP budget of one site over both rounds, `share` the least part of mu^2 that round 1 takes
-    (`core.Plan`), `alpha` the weight of Eq. 6 of 3A. `overlap` says in how many of the sites one patient
-    can have records, `expires` on which day, in UTC, a site answers for the last time.
+    `mu` is the mu-GDP budget of one site for both rounds together, `share` the least part of mu^2 that round 1
+    takes (`core/steps/plan.py`), `alpha` the weight of Eq. 6 of 3A. `overlap` says at how many of the sites one
+    patient can have records (`overlap.py`); `expires` is the last day, in UTC, on which a site answers.
     """
 
     name: Name
@@ -69,7 +69,7 @@ class StudySpec(Wire):
 
     @property
     def hash(self) -> str:
-        """Identity of the study: what a steward approves and every receipt names."""
+        """The study's identity: what a steward approves, and what every receipt names."""
         return _hash(self)
 
     @property
@@ -78,11 +78,11 @@ class StudySpec(Wire):
         return Fraction(self.mu) ** 2
 
     def expired(self, today: date) -> bool:
-        """Whether a site may no longer answer; `today` is in UTC."""
+        """Whether sites no longer answer on the day `today`, in UTC."""
         return self.expires is not None and today > self.expires
 
     def site(self, name: str) -> SiteEntry | None:
-        """The entry of the site of this name, if the study has one."""
+        """The entry of the site with this name, or None."""
         return next((entry for entry in self.sites if entry.name == name), None)
 
     @model_validator(mode="after")
@@ -104,7 +104,8 @@ class StudySpec(Wire):
         if self.min_sites > len(self.sites):
             raise ValueError(f"expected min_sites <= {len(self.sites)} sites, got min_sites={self.min_sites}")
         largest = max(entry.patients for entry in self.sites)
-        if float(self.delta) > 1 / (10 * largest) and not self.loose_delta:  # as `core.budget` compares them
+        # In floats, as `core/privacy/budget.py` compares them: both then draw the line at the same delta.
+        if float(self.delta) > 1 / (10 * largest) and not self.loose_delta:
             raise ValueError(
                 f"expected delta <= 1/(10 N) = {1 / (10 * largest):.2g} for the largest site, got "
                 f"delta={self.delta}; lower it, or set loose_delta for a benchmark"
@@ -114,5 +115,5 @@ class StudySpec(Wire):
 
 @lru_cache(maxsize=16)
 def _hash(study: StudySpec) -> str:
-    """A study is frozen, and is asked for its hash once for each site and each receipt."""
+    """Kept, since a study cannot change and its hash is needed for every site and every receipt."""
     return sha256(study.plain())

@@ -1,7 +1,7 @@
-"""Whether a reply counts: signed by its site, for our request, within its round's budget, and of our form.
+"""Whether a reply counts: signed by its site, for our request, within its round's budget, and of the right form.
 
-A site is trusted with its own patients' privacy, and with nothing of the others': what it sends may spoil neither
-the total nor the sum of the budget, nor stop the study.
+A site is trusted with the privacy of its own patients, and with nothing of the other sites: what it sends must not
+be able to spoil their total or the sum of the budget, or to stop the study.
 """
 
 from fractions import Fraction
@@ -17,25 +17,32 @@ from cohortmix.core.privacy.questions.question import Question, question_hash
 from cohortmix.core.privacy.scale import Scale, scale
 from cohortmix.core.steps.anonymize import noise_a, sum_query
 from cohortmix.core.steps.plan import Plan, components, fits_of
-from cohortmix.protocol.messages import ANSWER_NAMES, Centroids, ClassSums, Receipt, Request, SignedRelease
+from cohortmix.protocol.messages import (
+    ANSWER_NAMES,
+    CentroidsRelease,
+    ClassSumsRelease,
+    Receipt,
+    Request,
+    SignedRelease,
+)
 from cohortmix.protocol.receipts import ReceiptError, verify_release
 
 TAIL = 12
-"""Standard deviations of noise beyond which no estimate lies: one in 10^32 for each number."""
+"""How many standard deviations of its noise an estimate may lie off: more has a chance of one in 10^32."""
 
 ROUNDING = 1e-6
-"""How far from 1 a histogram's sum may be, and a noise from the plan's."""
+"""How far a histogram's sum may be from 1, and a noise from the plan's, both relative: rounding gives far less."""
 
 SPENT = 1 - Fraction(1, 2**20)
-"""Least share of its round's budget that a site spends: only sigma, of 2^32 steps or more, is rounded up."""
+"""Least share of its round's budget that a site spends: what it leaves is sigma, rounded up to whole steps."""
 
 
 def check_release(signed: SignedRelease, request: Request, plan: Plan) -> None:
     """Raise ReceiptError unless the release can be pooled as the answer to `request`.
 
-    Signature, study, request, release hash and cost are those of `receipts.verify_release`. The cost is also what
-    the site's `plan` has for this round: no more, so that both rounds together stay within the study's mu, and no
-    less, since more noise than was planned would drown what the other sites give.
+    `receipts.verify_release` checks signature, study, request, release hash and what the receipt says. Beyond
+    that, the cost must be what the site's `plan` has for this round: not more, so that both rounds together stay
+    within the study's mu, and not less, since more noise than was planned would drown what the other sites give.
     """
     verify_release(signed, request)
     budget = plan.mu2_sums if request.round == 1 else plan.mu2_moments
@@ -44,15 +51,15 @@ def check_release(signed: SignedRelease, request: Request, plan: Plan) -> None:
             f"round {request.round} costs mu={float(budget) ** 0.5:.6g}, the receipt says "
             f"mu={float(signed.receipt.mu2) ** 0.5:.6g}"
         )
-    if isinstance(signed.release, ClassSums):
+    if isinstance(signed.release, ClassSumsRelease):
         _check_sums(signed.release, signed.receipt, plan)
     else:
         _check_moments(signed.receipt, request, plan)
         _check_centroids(signed.release, request, plan)
 
 
-def _check_sums(sums: ClassSums, receipt: Receipt, plan: Plan) -> None:
-    """The study's question in the vault's unit, and no estimate that N patients and the noise cannot give."""
+def _check_sums(sums: ClassSumsRelease, receipt: Receipt, plan: Plan) -> None:
+    """The answer is to the study's question, and N patients and the noise can give its numbers."""
     encoding, answer = Encoding.of(plan.schema), sums.answer
     question, classes = sum_query(encoding), encoding.label.size
     noise = _check_statement(receipt, ANSWER_NAMES[1][0], question, plan, plan.mu2_sums)
@@ -65,7 +72,7 @@ def _check_sums(sums: ClassSums, receipt: Receipt, plan: Plan) -> None:
 
 
 def _check_moments(receipt: Receipt, request: Request, plan: Plan) -> None:
-    """One second moment of the common groups was drawn, or nothing where the site is too small for it."""
+    """The site drew one second moment of the common groups, or nothing if it is too small for one."""
     assert request.common is not None  # a request of round 2 has it
     if not plan.fits_mixture:
         _expect("statements", 0, len(receipt.statements))
@@ -73,8 +80,8 @@ def _check_moments(receipt: Receipt, request: Request, plan: Plan) -> None:
     _check_statement(receipt, ANSWER_NAMES[2][0], PairTables(request.common.groups), plan, plan.mu2_moments)
 
 
-def _check_centroids(centroids: Centroids, request: Request, plan: Plan) -> None:
-    """Histograms on the common groups and the schema's classes, with as much mass as the site has patients."""
+def _check_centroids(centroids: CentroidsRelease, request: Request, plan: Plan) -> None:
+    """The centroids are histograms on the common groups and the schema's classes, and add up to N patients."""
     assert request.common is not None  # a request of round 2 has it
     groups = Groups(request.common.groups)
     _expect("groups", sum(groups.sizes), centroids.means.shape[1])
@@ -84,7 +91,7 @@ def _check_centroids(centroids: Centroids, request: Request, plan: Plan) -> None
     mixed, by_class = (centroids.kinds.count(kind) for kind in ("mixture", "class"))
     _expect("mixture centroids above the plan's", 0, max(0, mixed - most_components(plan)))
     _expect("class centroids above one a class", 0, max(0, by_class - len(plan.schema.classes)))
-    # The pool weighs everybody's pairs by it.
+    # The pool weighs the pairs of all sites by it: too large a noise would take weight from the others.
     noise = plan.s_b if fitted else noise_a(Encoding.of(plan.schema), float(plan.mu2_sums))
     _expect("noise_std of the plan", True, isclose(float(centroids.noise_std), noise, rel_tol=ROUNDING))
     _expect("support points above the plan's", 0, max(0, len(centroids.support_points.numpy()) - plan.support))
@@ -103,7 +110,7 @@ def _check_centroids(centroids: Centroids, request: Request, plan: Plan) -> None
 
 
 def most_components(plan: Plan) -> int:
-    """Most centroids of a site's mixture: K components in each of several fits, whatever the classes' masses."""
+    """The most centroids that a site's mixture can have, whatever the masses of its classes: K in each fit."""
     most = components(plan.patients * (1 + ROUNDING), plan.s_b) if plan.fits_mixture else 0
     return max((k * fits_of(k) for k in range(1, most + 1)), default=0)
 
@@ -124,7 +131,7 @@ def _check_statement(receipt: Receipt, name: str, question: Question, plan: Plan
 
 
 def _outside(numbers: NDArray[Any], most: float) -> int:
-    """How many numbers are below 0 or above `most`; checked before a sum, which could overflow."""
+    """How many numbers are below 0 or above `most`; checked before they are added up, which could overflow."""
     return int(((numbers < 0) | (numbers > most)).sum())
 
 

@@ -1,33 +1,28 @@
-"""Over Flower's grid: carries a study's requests to its sites and their replies to the store. No numbers here.
+"""A study over Flower's grid: carries its requests to the sites, and their replies to the coordinator.
 
-Nodes come and go, and Flower does not know which site a node speaks for: each new node is asked (`describe`),
+Nodes come and go, and Flower does not know which site a node speaks for. So each new node is asked (`describe`),
 and a site's request goes to every node that names the site's key. A false claim gains nothing, since a reply
 counts by its signature. Each reply is kept the moment it arrives. A message or a reply can be lost on the way: the
-site is then asked again, with the same request, which it answers with the same bytes.
+site is then asked again with the same request, which it answers with the same bytes.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from flwr.app import DEFAULT_TTL, Context, Message, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid, ServerApp
 
 from cohortmix.protocol.codec import from_records, to_records
 from cohortmix.protocol.messages import Code, Description, MessageError, decode
-from cohortmix.server.coordinator import Coordinator, TooFewSites, Verdict
-
-LAST_CALL_SECONDS = 600.0
-"""How long a run that starts late, or after the deadline, waits at least; the deadline itself if that is less."""
-
-LONGEST_ANSWER = float(DEFAULT_TTL)
-"""No message is given more time than this; a site that needs more has its answer ready when it is asked again."""
+from cohortmix.server.coordinator import Coordinator, Verdict
+from cohortmix.server.patience import LAST_CALL_SECONDS, LONGEST_ANSWER, SYSTEM, Clock, Patience
+from cohortmix.server.result import TooFewSites
 
 LOST = frozenset({ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE})
 OUT_OF_REACH = LOST | {ErrorCode.NODE_UNAVAILABLE}
@@ -36,61 +31,20 @@ Progress = Callable[[str, int, int], None]
 """Called as progress(event, done, total)."""
 
 Watch = Callable[[frozenset[str], int], None]
-"""Called at each look: the sites that are connected, and how many nodes cannot say of which site they are."""
+"""Called at every look at the nodes: the connected sites, and how many nodes cannot say which site they are of."""
 
 logger = logging.getLogger("cohortmix.study")
-
-
-class Clock(NamedTuple):
-    """Time, in seconds: since 1970, which a person can set; of this process, which only goes on; and a pause."""
-
-    wall: Callable[[], float] = time.time
-    steady: Callable[[], float] = time.monotonic
-    pause: Callable[[float], None] = time.sleep
-
-
-SYSTEM = Clock()
-
-
-class Patience(NamedTuple):
-    """How long a run waits for what, in seconds.
-
-    Attributes
-    ----------
-    answer : until a message counts as lost; the next one to the same node is given twice the time.
-    refused : until a site that refused is asked again; None: not in this run, where nobody can forge a refusal.
-    late : whether round 2 waits for sites that missed round 1, up to its own deadline.
-    retry : until a node that was out of reach is asked again.
-    poll : between two looks at what has arrived.
-    """
-
-    answer: float
-    refused: float | None = None
-    late: bool = False
-    retry: float = 30.0
-    poll: float = 1.0
-
-    @classmethod
-    def of_simulation(cls, deadline: float) -> Patience:
-        """Nothing is lost on one machine, and nobody there changes a refusal."""
-        return cls(answer=max(LONGEST_ANSWER, deadline))
-
-    @classmethod
-    def of_deployment(cls, deadline: float) -> Patience:
-        """A tenth of the deadline, between one minute and ten, until anything is asked again."""
-        again = min(600.0, max(60.0, deadline / 10))
-        return cls(answer=again, refused=again, late=True, retry=10.0, poll=3.0)
 
 
 def server_app(
     open_coordinator: Callable[[Context], AbstractContextManager[Coordinator]],
     progress: Progress | None = None,
 ) -> ServerApp:
-    """A ServerApp that conducts one study itself, as in a simulation; that of a deployment is in `carrier.py`.
+    """A ServerApp that conducts one study itself, as in a simulation; `carrier.py` has the one of a deployment.
 
     Parameters
     ----------
-    open_coordinator : opens the study with its store, in the thread that Flower runs the app in.
+    open_coordinator : opens the study with its store, in the thread in which Flower runs the app.
     progress : told after each answer, as progress("round 1", done, total).
     """
     app = ServerApp()
@@ -101,7 +55,7 @@ def server_app(
             try:
                 conduct(grid, coordinator, progress)
             except TooFewSites as stopped:
-                logger.warning("%s", stopped)  # the store says so too, to whoever started the study
+                logger.warning("%s", stopped)  # whoever started the study learns it from the store
 
     return app
 
@@ -150,28 +104,28 @@ def conduct(
 
 
 class _Sent(NamedTuple):
-    """A message under way: to which node, and for which site; none for the question which site it is."""
+    """A message on its way to a node: a request to a site or, without one, the question which site it is."""
 
     node: int
     site: str | None
 
 
 class _Exchange:
-    """The nodes, the sites that they speak for, and the messages under way."""
+    """The nodes, the sites that they speak for, and the messages on their way."""
 
     def __init__(self, grid: Grid, coordinator: Coordinator, patience: Patience, clock: Clock) -> None:
         self._grid, self._coordinator, self._patience, self._clock = grid, coordinator, patience, clock
         self._site_of_key = {entry.key: entry.name for entry in coordinator.spec.sites}
-        self._site_of_node: dict[int, str | None] = {}
+        self._site_of_node: dict[int, str | None] = {}  # without those that are to be asked again who they are
         self._nodes: list[int] = []  # of the last look
-        self._spoke_for: dict[int, str | None] = {}  # what each node said last, also where it is asked again
+        self._spoke_for: dict[int, str | None] = {}  # what each node said last, even if it is to be asked again
         self._under_way: dict[str, _Sent] = {}
         self._not_before: dict[int, float] = {}
         self._time: defaultdict[int, float] = defaultdict(lambda: patience.answer)
         self._closed: set[int] = set()
 
     def step(self) -> bool:
-        """Send what is due and take in what has arrived; whether anything has."""
+        """Send what is due and take in what has arrived; whether anything has arrived."""
         nodes = list(self._grid.get_node_ids())
         for node in nodes:
             if node not in self._site_of_node:
@@ -188,7 +142,7 @@ class _Exchange:
 
     @property
     def connected(self) -> tuple[frozenset[str], int]:
-        """Sites with a node at the last look, and the number of nodes that could not say of which they are."""
+        """The sites with a node at the last look, and how many nodes could not say which site they are of."""
         sites = [self._spoke_for[node] for node in self._nodes if node in self._spoke_for]
         return frozenset(site for site in sites if site), len(self._nodes) - len(sites)
 
@@ -198,7 +152,7 @@ class _Exchange:
             return
         ttl = self._time[sent.node]
         message = Message(content, sent.node, kind, ttl=ttl, group_id=str(self._coordinator.round))
-        # One at a time: Flower leaves out the id of a message that it could not take.
+        # One message a call: Flower's answer leaves out the id of a message that it could not take.
         ids = list(self._grid.push_messages([message]))
         self._under_way.update((id, sent) for id in ids)
         if not ids:
@@ -224,14 +178,15 @@ class _Exchange:
             self._introduce(sent.node, data)
         elif data:
             self._weigh(sent.node, sent.site, self._coordinator.accept(sent.site, data))
-        else:  # what Flower says about an error can hold anything and is not kept
+        else:  # the text of Flower's error can hold anything and is not kept
             sentence = "The site's app failed before it could answer."
             self._weigh(sent.node, sent.site, self._coordinator.refuse(sent.site, Code.UNAVAILABLE, sentence))
 
     def _weigh(self, node: int, site: str, verdict: Verdict) -> None:
-        """Whether to ask this node again: until the deadline, where anybody can be on the way.
+        """Decide whether to ask this node again.
 
-        A refusal is not signed, so it ends nothing there, whatever it says.
+        Where anybody can be on the way, a refusal ends nothing, whatever it says, since it is not signed: the node
+        is asked until the deadline.
         """
         if verdict is Verdict.KNOWN:
             self._rest(node, self._patience.retry)
@@ -240,11 +195,11 @@ class _Exchange:
             del self._site_of_node[node]  # it may speak for another site by then
         elif verdict is not Verdict.ACCEPTED:
             self._closed.add(node)
-            if {other for other, of in self._site_of_node.items() if of == site} <= self._closed:
+            if {other for other, spoken_for in self._site_of_node.items() if spoken_for == site} <= self._closed:
                 self._coordinator.give_up(site)
 
     def _introduce(self, node: int, data: bytes) -> None:
-        """Learn which site of the study a node speaks for, if any; ask again where it could not say."""
+        """Learn which site of the study a node speaks for, if any; ask again later where it could not say."""
         try:
             description = decode(data)
         except MessageError:

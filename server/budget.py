@@ -1,9 +1,7 @@
-"""What a whole study costs one patient: the sites' mu, composed over the sites that can hold the patient.
+"""What a whole study costs one patient: the costs of the sites, added up over those that can hold the patient.
 
-Neighbours: one person's records are replaced, at the same set of sites. A release of site s is mu_s-GDP for
-its patients and does not depend on anyone else's, so the pooled data set is mu-GDP with mu the composition
-over the sites where the person has records (Dong, Roth and Su 2019, arXiv 1905.02383, Corollary 3.3). The
-coordinator cannot know which sites these are; the study declares in how many of them they can be.
+Neighbours: one person's records are replaced, at the same set of sites. How many sites these can be is the study's
+declared overlap (`protocol/overlap.py`).
 """
 
 from collections.abc import Iterable
@@ -56,7 +54,7 @@ def consortium_mu(site_mus: Iterable[float], overlap: Overlap) -> Composition:
 
 
 def consortium_kappa(site_kappas: Iterable[Fraction], overlap: Overlap) -> Fraction:
-    """The sum of the k largest kappas: only answers of the sites that hold a patient move with its records.
+    """The sum of the k largest kappas: only the answers of sites that hold a patient depend on that patient.
 
     >>> consortium_kappa([Fraction(1, 9), Fraction(3, 9), Fraction(2, 9)], 2)
     Fraction(5, 9)

@@ -1,8 +1,9 @@
 """Flower's ServerApp of a deployed study: carries bytes between the hospitals and `cohortmix study run`.
 
-The SuperLink starts it, as the SuperLink's user. That user has no business with the coordinator's key or with the
-study's folder, so this knows neither: it connects to the socket that the run's configuration names, and does there
-what it is told with Flower's grid. Who signs, checks and keeps is on the other side (`deploy/meeting/meeting.py`).
+The SuperLink starts it, as the SuperLink's user, who must have access neither to the coordinator's key nor to the
+study's folder. So it knows neither: it connects to the socket that the run's configuration names, and does with
+Flower's grid what it is told there. Signing, checking and keeping happen at the other end
+(`deploy/meeting/meeting.py`).
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from cohortmix.protocol.frames import FrameError, receive, send
 from cohortmix.protocol.messages import MAX_BYTES, MessageError
 
 app = ServerApp()
-"""The run's configuration has the path of the socket, `socket`, and the word that opens it, `token`."""
+"""The run's configuration holds `socket`, the path of the socket, and `token`, the secret that opens it."""
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Carry until the other side closes the connection."""
+    """Carry messages until the other end closes the connection."""
     path, token = (str(context.run_config[name]) for name in ("socket", "token"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(path)
@@ -31,11 +32,11 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def carry(grid: Grid, connection: socket.socket) -> None:
-    """Do one call after the other, until there is nobody to ask for one.
+    """Answer one call after the other, until the other end is gone.
 
     nodes    the ids of the nodes that Flower knows
-    push     send the body to one node; the id of the message, or none if Flower did not take it
-    pull     what has arrived: the number of replies, and then each in a frame of its own
+    push     send the body to one node; gives the id of the message, or none if Flower did not take it
+    pull     take in what has arrived: the number of replies, then one frame for each
     """
     while True:
         try:
@@ -57,9 +58,9 @@ def carry(grid: Grid, connection: socket.socket) -> None:
 
 
 def _plain(reply: Message) -> tuple[dict[str, object], bytes]:
-    """Which message a reply answers, Flower's error code if it is one, and its bytes, if it has any."""
+    """Which message a reply answers, Flower's error code if it is an error, and its bytes, if it has any."""
     to = reply.metadata.reply_to_message_id
-    if reply.has_error():  # what Flower says beside the code can hold anything, and stays here
+    if reply.has_error():  # its text can hold anything, and stays here
         return {"to": to, "error": int(reply.error.code)}, b""
     try:
         data = from_records(reply.content)

@@ -1,30 +1,28 @@
-"""A study, step by step: who is asked what, which reply counts, what is known in the end. No network here.
+"""A study, step by step: who is asked for what, which reply counts, and what is known in the end.
 
     round 1    every site is asked for its class sums
     freeze     from min_sites answers on, their total fixes the common groups and margins, once
     round 2    every site that has answered is asked for its centroids; a late one gets round 1 first
     finish     each site counts with its centroids, or with the class centroids that its round 1 gave already
 
-A request is kept before it is sent, and its id follows from study, site and round: asking again, even after the
-store was lost, costs a site nothing. What has come counts from the moment that it is in the store; a study may
-be stopped between any two steps, and goes on from there.
+There is no network here: `app.py` carries the bytes. A request is kept before it is sent, and its id follows from
+study, site and round: asking again, even after the store was lost, costs a site nothing. A reply counts from the
+moment that it is in the store. A study may be stopped between any two steps, and goes on from there.
 """
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Literal, TypeVar
+from typing import Literal
 
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.steps import pipeline
-from cohortmix.core.steps.centroids import Common as CommonFacts
+from cohortmix.core.steps.centroids import Common
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
-    Centroids,
-    ClassSums,
-    Common,
+    CentroidsRelease,
+    CommonMessage,
     MessageError,
     Refusal,
     Request,
@@ -32,7 +30,6 @@ from cohortmix.protocol.messages import (
     SignedRequest,
     SignedStudy,
     SiteEntry,
-    StudySpec,
     decode,
     encode,
     request_id,
@@ -40,33 +37,20 @@ from cohortmix.protocol.messages import (
 from cohortmix.protocol.receipts import ReceiptError
 from cohortmix.protocol.signing import Key, sign_request, verify_study
 from cohortmix.server.acceptance import check_release
-from cohortmix.server.kept import freeze, frozen_common, kept_release
-from cohortmix.server.result import SiteResult, StudyResult
+from cohortmix.server.kept import Kept, freeze
+from cohortmix.server.result import SiteResult, StudyResult, TooFewSites
 from cohortmix.server.store import NOT_ACCEPTED, RefusalEntry, Store
 
 Round = Literal[1, 2]
-_M = TypeVar("_M")
-
-
-class TooFewSites(Exception):  # noqa: N818 (what happened, not a fault of this program)
-    """Not enough sites have answered round 1; `refusals` says why, where a site has said it."""
-
-    def __init__(self, answered: int, spec: StudySpec, refusals: tuple[RefusalEntry, ...]) -> None:
-        super().__init__(
-            f"{answered} of {len(spec.sites)} sites answered round 1, min_sites={spec.min_sites}; run the study "
-            "again: a site that has answered pays nothing to be asked again"
-        )
-        self.refusals = refusals
-
 
 LONGEST_SENTENCE = 300
-"""Characters of why a reply brought no release; as many as a site's refusal has."""
+"""Characters that are kept of why a reply brought no release; the sentence of a site's `Refusal` has no more."""
 
 logger = logging.getLogger("cohortmix.study")
 
 
 class Verdict(Enum):
-    """What became of a reply; after LATER and REFUSED there is none.
+    """What became of a reply; only ACCEPTED and KNOWN mean that the site's release is kept.
 
     A refusal is LATER whatever its code: it is not signed, so anyone on the way can have written it, and a steward
     may approve, or raise a cap, before the deadline.
@@ -85,7 +69,7 @@ class Coordinator:
     ----------
     study : signed by the coordinator, as the stewards have approved it.
     key : the coordinator's; it signs the requests.
-    schema : of the study.
+    schema : the one that the study names.
     store : this study's; a restarted coordinator goes on from what is in it.
 
     Raises
@@ -97,17 +81,16 @@ class Coordinator:
     def __init__(self, study: SignedStudy, key: Key, schema: Schema, store: Store) -> None:
         verify_study(study)
         self.spec = study.study
-        _same("coordinator_key", self.spec.coordinator_key, key.public_hex)
-        _same("schema_hash", self.spec.schema_hash, schema.hash)
+        _require_same("coordinator_key", self.spec.coordinator_key, key.public_hex)
+        _require_same("schema_hash", self.spec.schema_hash, schema.hash)
         self._study, self._key, self._schema, self._store = study, key, schema, store
-        self._given_up: set[str] = set()  # in this run; the next run asks again
+        self._kept = Kept(store, self.spec)
+        self._given_up: set[str] = set()  # in this run; the next run asks these sites again
         self._two_rounds = frozenset(entry.name for entry in self.spec.sites if self.plan(entry).fits_mixture)
-        self._decoded: dict[bytes, SignedRelease] = {}  # by the hash of its bytes
-        self._frozen: Common | None = None
 
     def requests(self) -> dict[str, bytes]:
-        """The next request of every site that has one left, by site; the same bytes until it is answered."""
-        with self._store.together():
+        """By site, the next request of every site that has one left; the same bytes until it is answered."""
+        with self._store.transaction():
             return {site: self._request(site, round) for site, round in self._next().items()}
 
     @property
@@ -117,7 +100,7 @@ class Coordinator:
 
     @property
     def waiting(self) -> tuple[str, ...]:
-        """Sites whose answer the present round waits for; without any it is over.
+        """Sites for whose answer the present round waits; it is over when there are none.
 
         A site that missed round 1 does not hold up round 2, but is welcome for as long as that lasts.
         """
@@ -125,7 +108,7 @@ class Coordinator:
 
     @property
     def due(self) -> tuple[str, ...]:
-        """Sites from which anything is still to come, a late one's round 1 among it."""
+        """Sites from which anything is still to come, be it a late one's round 1."""
         return tuple(self._next())
 
     @property
@@ -134,12 +117,12 @@ class Coordinator:
         return tuple(sorted(self._store.answered(self.round)))
 
     def accept(self, site: str, reply: bytes) -> Verdict:
-        """Take a reply in: kept durably if it is the site's answer to our request, noted otherwise.
+        """Take a reply in: keep it durably if it is the site's answer to our request, else note why it is not.
 
-        No reply raises anything, whoever has written it.
+        No reply makes this raise anything, whoever has written it.
         """
         try:
-            message = self._examined(site, reply)
+            message = self._checked(site, reply)
         except (MessageError, ReceiptError) as error:
             return self.refuse(site, NOT_ACCEPTED, str(error))
         except Exception as error:  # a fault of ours, which one site must not turn against the others' study
@@ -150,7 +133,7 @@ class Coordinator:
         round, receipt = message.receipt.round, message.receipt.hash
         if self._store.keep_reply(site, round, receipt, reply):
             self._given_up.discard(site)
-            self._decoded[_digest(reply)] = message
+            self._kept.remember(reply, message)
             return Verdict.ACCEPTED
         if self._store.receipt(site, round) == receipt:
             return Verdict.KNOWN
@@ -159,7 +142,7 @@ class Coordinator:
         return Verdict.REFUSED
 
     def refuse(self, site: str, code: str, sentence: str) -> Verdict:
-        """Note why there is no answer yet; what is said is kept as a printable sentence."""
+        """Note why a site has not answered yet, as a sentence that can be printed."""
         round = 2 if site in self._store.answered(1) else 1
         printable = "".join(letter if letter.isprintable() else " " for letter in sentence[:LONGEST_SENTENCE])
         self._store.keep_refusal(RefusalEntry(site, round, str(code), printable))
@@ -170,7 +153,7 @@ class Coordinator:
         self._given_up.add(site)
 
     def begin(self, now: float) -> float:
-        """Note that the present round has begun; return when it ends, counted from its first beginning.
+        """Note that the present round has begun; return when it ends, counted from when it first began.
 
         Parameters
         ----------
@@ -183,7 +166,7 @@ class Coordinator:
         self._store.keep_moment("complete", now)
 
     def freeze(self) -> None:
-        """Fix the common groups and margins from the answers of round 1 so far; only the first time counts.
+        """Fix the common groups and margins from the answers to round 1 so far; only the first time counts.
 
         Raises
         ------
@@ -191,12 +174,12 @@ class Coordinator:
             Below min_sites answers.
         """
         if self.round == 1:
-            self._store.keep_common(freeze(self._total(self._sums()), self.spec, self._key))
+            self._store.keep_common(freeze(self._total(self._kept.class_sums()), self.spec, self._key))
 
     def finish(self) -> StudyResult:
         """What the study knows by now; a site without round 2 counts with its class centroids.
 
-        It can be called at any time and changes nothing: before the freeze, with the common facts that a freeze
+        It can be called at any time and changes nothing: before the freeze, it uses the common facts that a freeze
         would fix now.
 
         Raises
@@ -204,29 +187,29 @@ class Coordinator:
         TooFewSites
             Below min_sites answers.
         """
-        sums = self._sums()
-        common = (self._common() or self._total(sums)).to_core()
-        rounds = [self._releases(1), self._releases(2)]
-        given = {site: [releases[site] for releases in rounds if site in releases] for site in sums}
+        sums = self._kept.class_sums()
+        common = (self._kept.common() or self._total(sums)).to_core()
+        rounds = [self._kept.releases(1), self._kept.releases(2)]
+        released = {site: [releases[site] for releases in rounds if site in releases] for site in sums}
         entries = [entry for entry in self.spec.sites if entry.name in sums]
-        sites = tuple(self._result(entry, given[entry.name], sums[entry.name], common) for entry in entries)
+        sites = tuple(self._result(entry, released[entry.name], sums[entry.name], common) for entry in entries)
         return StudyResult(self._study, self._schema, common, sites, self._store.refusals())
 
     def plan(self, entry: SiteEntry) -> Plan:
-        """What this site computes, from public facts alone."""
+        """What this site computes; it follows from public facts alone."""
         spec = self.spec
         return Plan(self._schema, spec.mu2, entry.patients, spec.share, float(spec.alpha))
 
     def _next(self) -> dict[str, Round]:
-        """The round that each site is to be asked for next; without the sites that are not asked."""
-        first, second, here = self._store.answered(1), self._store.answered(2), self.round
+        """By site, the round that it is to be asked for next; without the sites that are not asked."""
+        first, second, present = self._store.answered(1), self._store.answered(2), self.round
         due: dict[str, Round] = {}
         for entry in self.spec.sites:
             if entry.name in self._given_up:
                 continue
             if entry.name not in first:
                 due[entry.name] = 1
-            elif here == 2 and entry.name in self._two_rounds and entry.name not in second:
+            elif present == 2 and entry.name in self._two_rounds and entry.name not in second:
                 due[entry.name] = 2
         return due
 
@@ -235,13 +218,12 @@ class Coordinator:
         if kept is not None:
             return kept
         id = request_id(self.spec.hash, site, round)
-        common = self._common() if round == 2 else None
+        common = self._kept.common() if round == 2 else None
         request = Request(study=self._study, round=round, request_id=id, common=common)
-        signed = sign_request(self._key, request)
-        return self._store.keep_request(site, round, encode(signed))
+        return self._store.keep_request(site, round, encode(sign_request(self._key, request)))
 
-    def _examined(self, site: str, reply: bytes) -> SignedRelease | Refusal:
-        """What a reply is; the signature of a release is checked before anything is computed from it.
+    def _checked(self, site: str, reply: bytes) -> SignedRelease | Refusal:
+        """What a reply says; the signature of a release is checked before anything is computed from it.
 
         Raises
         ------
@@ -253,72 +235,39 @@ class Coordinator:
             return message
         if not isinstance(message, SignedRelease) or message.receipt.site != site:
             raise ReceiptError(f"expected a release of site={site!r}")
-        check_release(message, self._asked(site, message.receipt.round), self.plan(self._entry(site)))
+        request, entry = self._sent(site, message.receipt.round), self.spec.site(site)
+        assert entry is not None  # else no request would have been sent
+        check_release(message, request, self.plan(entry))
         return message
 
-    def _asked(self, site: str, round: int) -> Request:
+    def _sent(self, site: str, round: int) -> Request:
+        """The request that this site got for a round; ReceiptError if it got none."""
         kept = self._store.request(site, round)
         if kept is None:
             raise ReceiptError(f"site={site!r} was not asked for round {round}")
-        return _read(kept, SignedRequest).request
+        message = decode(kept)
+        assert isinstance(message, SignedRequest)  # nothing else is kept as a request
+        return message.request
 
-    def _entry(self, site: str) -> SiteEntry:
-        entry = self.spec.site(site)
-        assert entry is not None  # it was asked
-        return entry
-
-    def _total(self, sums: Mapping[str, Answer]) -> Common:
+    def _total(self, sums: Mapping[str, Answer]) -> CommonMessage:
         """Common groups and margins of the sites that have answered round 1."""
         if len(sums) < self.spec.min_sites:
             raise TooFewSites(len(sums), self.spec, self._store.refusals())
         plans = {entry.name: self.plan(entry) for entry in self.spec.sites if entry.name in sums}
-        return Common.of(pipeline.common(list(plans.values()), [sums[site] for site in plans]))
-
-    def _sums(self) -> dict[str, Answer]:
-        releases = {site: signed.release for site, signed in self._releases(1).items()}
-        return {
-            site: release.answer.to_core() for site, release in releases.items() if isinstance(release, ClassSums)
-        }
-
-    def _releases(self, round: Round) -> dict[str, SignedRelease]:
-        return {site: self._release(site, round, reply) for site, reply in self._store.replies(round).items()}
-
-    def _release(self, site: str, round: Round, reply: bytes) -> SignedRelease:
-        """A reply of the store, read and checked once for its bytes."""
-        key = _digest(reply)
-        if key not in self._decoded:
-            self._decoded[key] = kept_release(reply, self.spec, site, round)
-        return self._decoded[key]
-
-    def _common(self) -> Common | None:
-        """The frozen common facts, which do not change."""
-        if self._frozen is None and (kept := self._store.common()) is not None:
-            self._frozen = frozen_common(kept, self.spec)
-        return self._frozen
+        return CommonMessage.of(pipeline.common(list(plans.values()), [sums[site] for site in plans]))
 
     def _result(
-        self, entry: SiteEntry, given: Sequence[SignedRelease], sums: Answer, common: CommonFacts
+        self, entry: SiteEntry, released: Sequence[SignedRelease], sums: Answer, common: Common
     ) -> SiteResult:
-        last = given[-1].release
+        last = released[-1].release
         centroids = (
             last.to_core()
-            if isinstance(last, Centroids)
+            if isinstance(last, CentroidsRelease)
             else pipeline.class_centroids(self.plan(entry), common, sums)
         )
-        return SiteResult(entry, sums, centroids, tuple(signed.signed_receipt for signed in given))
+        return SiteResult(entry, sums, centroids, tuple(signed.signed_receipt for signed in released))
 
 
-def _same(name: str, expected: str, came: str) -> None:
+def _require_same(name: str, expected: str, came: str) -> None:
     if came != expected:
         raise ValueError(f"the study names {name}={expected[:12]}..., got {came[:12]}...; use the one it names")
-
-
-def _read(data: bytes, kind: type[_M]) -> _M:
-    """A message of the store, which holds only what was made or checked before."""
-    message = decode(data)
-    assert isinstance(message, kind)
-    return message
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()

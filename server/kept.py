@@ -1,29 +1,81 @@
 """What comes back from a study's store counts by its signature, as it did when it went in.
 
-The store's own chain shows damage; this shows content that somebody put there. A release is its site's by the key
-that the study enrols and the hash in the receipt; the frozen common facts are the coordinator's. A request needs
-no check here: the site that gets it checks it, and each receipt names its hash.
+The store's own chain shows damage; the signatures show content that somebody put there. A release is its site's if
+the key that the study enrols has signed the receipt, and the receipt names the release's hash; the frozen common
+facts are the coordinator's. A request needs no check here: the site that gets it checks it, and each receipt names
+its hash.
 """
 
+import hashlib
 from typing import NoReturn
 
 from pydantic import ValidationError
 
 from cohortmix.core.data.table import InputError
+from cohortmix.core.privacy.meter import Answer
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Hash, Signature, Wire
-from cohortmix.protocol.messages import Common, MessageError, SignedRelease, StudySpec, decode, request_id
+from cohortmix.protocol.messages import (
+    ClassSumsRelease,
+    CommonMessage,
+    MessageError,
+    SignedRelease,
+    StudySpec,
+    decode,
+    request_id,
+)
 from cohortmix.protocol.receipts import ReceiptError
 from cohortmix.protocol.receipts import verify as verify_signed
 from cohortmix.protocol.signing import Key, SignatureError, signed_bytes, verify
-from cohortmix.server.store import CURE
+from cohortmix.server.store import CURE, Store
+
+
+class Kept:
+    """The releases and common facts in a study's store, each of them read and checked once.
+
+    Every method raises InputError for what its site, or the coordinator, has not signed.
+    """
+
+    def __init__(self, store: Store, study: StudySpec) -> None:
+        self._store, self._study = store, study
+        self._checked: dict[bytes, SignedRelease] = {}  # by the SHA-256 of their bytes
+        self._common: CommonMessage | None = None
+
+    def releases(self, round: int) -> dict[str, SignedRelease]:
+        """The releases of one round, by site, in the order of their names."""
+        return {site: self._release(site, round, reply) for site, reply in self._store.replies(round).items()}
+
+    def class_sums(self) -> dict[str, Answer]:
+        """The class sums of round 1, by site."""
+        releases = {site: signed.release for site, signed in self.releases(1).items()}
+        return {
+            site: release.answer.to_core()
+            for site, release in releases.items()
+            if isinstance(release, ClassSumsRelease)
+        }
+
+    def common(self) -> CommonMessage | None:
+        """The frozen common facts, which do not change any more; None before the freeze."""
+        if self._common is None and (kept := self._store.common()) is not None:
+            self._common = frozen_common(kept, self._study)
+        return self._common
+
+    def remember(self, reply: bytes, release: SignedRelease) -> None:
+        """Take a reply as checked that was checked when it arrived."""
+        self._checked[_sha256(reply)] = release
+
+    def _release(self, site: str, round: int, reply: bytes) -> SignedRelease:
+        key = _sha256(reply)
+        if key not in self._checked:
+            self._checked[key] = kept_release(reply, self._study, site, round)
+        return self._checked[key]
 
 
 class Frozen(Wire):
     """The common facts of one study, as they were fixed after round 1."""
 
     study: Hash
-    common: Common
+    common: CommonMessage
 
 
 class SignedFrozen(Wire):
@@ -33,13 +85,13 @@ class SignedFrozen(Wire):
     signature: Signature
 
 
-def freeze(common: Common, study: StudySpec, key: Key) -> bytes:
+def freeze(common: CommonMessage, study: StudySpec, key: Key) -> bytes:
     """The common facts of a study, signed, as bytes for its store."""
     frozen = Frozen(study=study.hash, common=common)
     return canonical(SignedFrozen(frozen=frozen, signature=key.sign(signed_bytes("common", frozen))).plain())
 
 
-def frozen_common(kept: bytes, study: StudySpec) -> Common:
+def frozen_common(kept: bytes, study: StudySpec) -> CommonMessage:
     """The common facts that `freeze` made for this study; InputError for any others."""
     try:
         signed = SignedFrozen.model_validate_json(kept)
@@ -52,11 +104,11 @@ def frozen_common(kept: bytes, study: StudySpec) -> Common:
 
 
 def kept_release(kept: bytes, study: StudySpec, site: str, round: int) -> SignedRelease:
-    """A site's release of one round, with its own receipt; InputError if it is not what that site has signed."""
+    """A site's release of one round with its receipt; InputError if it is not what that site has signed."""
     try:
         signed = decode(kept)
         if not isinstance(signed, SignedRelease):
-            raise ReceiptError("it is no release")
+            raise ReceiptError("it is not a release")
         verify_signed(signed.signed_receipt, study)
     except (MessageError, ReceiptError) as error:
         _refuse(f"a release of {site!r} in round {round} that does not hold: {error}")
@@ -70,3 +122,7 @@ def kept_release(kept: bytes, study: StudySpec, site: str, round: int) -> Signed
 
 def _refuse(what: str) -> NoReturn:
     raise InputError(f"the study's store holds {what}; {CURE}")
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()

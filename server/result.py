@@ -1,4 +1,4 @@
-"""What a study knows in the end, as the coordinator hands it to pooling and publishing."""
+"""How a study ends: with what its sites have released, for pooling and publishing, or with too few of them."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,27 @@ from cohortmix.protocol.messages import SignedReceipt, SignedStudy, SiteEntry, S
 from cohortmix.server.store import RefusalEntry
 
 
+class TooFewSites(Exception):  # noqa: N818 (an outcome of a study, not a fault of this program)
+    """Fewer than min_sites have answered round 1; `refusals` says why, as far as sites have said it."""
+
+    def __init__(self, answered: int, spec: StudySpec, refusals: tuple[RefusalEntry, ...]) -> None:
+        super().__init__(
+            f"{answered} of {len(spec.sites)} sites answered round 1, min_sites={spec.min_sites}; run the study "
+            "again: a site that has answered pays nothing to be asked again"
+        )
+        self.refusals = refusals
+
+
 @dataclass(frozen=True, eq=False)
 class SiteResult:
-    """What one site has given.
+    """What one site has released.
 
     Attributes
     ----------
     entry : the site as the study names it, with its number of patients.
-    sums : answer A of round 1.
-    centroids : of round 2, or the class centroids that follow from `sums`.
-    receipts : one per answered round, in order.
+    sums : its class sums, the answer of round 1.
+    centroids : those of round 2, or the class centroids that follow from `sums`.
+    receipts : one for each round that it has answered, in order.
     """
 
     entry: SiteEntry
@@ -30,15 +41,15 @@ class SiteResult:
 
 @dataclass(frozen=True, eq=False)
 class StudyResult:
-    """All that pooling and publishing need; everything in it is released.
+    """All that pooling and publishing need; everything in it has been released.
 
     Attributes
     ----------
     study : what the stewards have approved, signed by the coordinator.
-    schema : of its columns.
-    common : the groups and margins of round 2.
+    schema : the one that the study names.
+    common : the common groups and margins of round 2.
     sites : those that have answered round 1, in the order of the study.
-    refusals : replies without a release, in the order of arrival.
+    refusals : replies that brought no release, in the order of arrival.
     """
 
     study: SignedStudy
@@ -54,5 +65,5 @@ class StudyResult:
 
     @property
     def receipts(self) -> str:
-        """Hash over the hashes of its receipts, as `Store.receipts` has it."""
+        """Hash over the hashes of its receipts, the same as `Store.receipts` gives."""
         return sha256(sorted(signed.receipt.hash for site in self.sites for signed in site.receipts))

@@ -1,10 +1,10 @@
-"""What the coordinator may not lose: its requests, the sites' replies, the frozen common facts, and when.
+"""What the coordinator must not lose: its requests, the sites' replies, the frozen common facts, and their times.
 
-One journal per study (`protocol/storage/journal.py`), with its high-water mark beside it. Everything in it is
+One journal for each study (`protocol/storage/journal.py`), with its high-water mark beside it. Everything in it is
 signed or public, and nothing is decided here: messages go in as bytes and come out as the same bytes. Each write
 is durable before the call returns, so a coordinator that was stopped at any point goes on from there. The first
-entry under a key stays: a repeat changes nothing. A file that was damaged or set back is refused, never read as
-far as it goes.
+entry under a key stays; writing it again changes nothing. A file that was damaged or set back to an earlier state
+is refused as a whole, never read as far as it is good.
 """
 
 import json
@@ -24,15 +24,15 @@ CURE = (
     "that has answered gives the same release, at no cost"
 )
 STUDY, REFUSAL, COMMON, MOMENT, RUN, PUBLICATION = "study", "refusal", "common", "moment", "run", "publication"
-_RECEIPT = 64  # a reply is kept behind the hash of its receipt
-
+"""The kinds of steps in the journal, beside the requests and replies of each round."""
+_RECEIPT = 64  # hexadecimal digits of the receipt's hash, which stand before a reply
 
 NOT_ACCEPTED = "NOT_ACCEPTED"
-"""Code of a reply that the coordinator turned down; the other codes are the sites' own."""
+"""The code of a reply that the coordinator turned down; the other codes are those of the sites (`Code`)."""
 
 
 class RefusalEntry(NamedTuple):
-    """One reply that brought no release: the site's refusal, or why the coordinator did not accept it."""
+    """A reply that brought no release: the site's refusal, or why the coordinator did not accept the reply."""
 
     site: str
     round: int
@@ -45,7 +45,7 @@ class Publication(NamedTuple):
 
     Attributes
     ----------
-    receipts : hash over the hashes of the receipts in it, which says whether another reply has come since.
+    receipts : hash over the hashes of the receipts in it; it shows whether another release has come since.
     folder : where it was written.
     """
 
@@ -58,13 +58,14 @@ class Store:
 
     Parameters
     ----------
-    path : path of the SQLite file, made if it is absent; ":memory:" for a study that need not survive.
+    path : the SQLite file, made if it is absent; ":memory:" for a study that need not survive its process.
     study_hash : hash of the study; a file that holds another study is refused.
 
     Raises
     ------
     InputError
-        If the file belongs to another study, is not a store, is damaged or set back, or cannot be used; later too.
+        If the file belongs to another study, is not a store, is damaged or set back, or cannot be used. Any
+        method can find that later, too.
     """
 
     def __init__(self, path: Path | str, study_hash: str) -> None:
@@ -84,17 +85,17 @@ class Store:
             raise
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Keep all that is kept inside of this at once; durable when it ends, and not before."""
+    def transaction(self) -> Iterator[None]:
+        """Keep everything that is written inside of it at once: durable when it ends, and not before."""
         with self._journal.transaction():
             yield
 
     def keep_request(self, site: str, round: int, message: bytes) -> bytes:
-        """Keep a request before it is sent; return the one that is kept, which may be an earlier one."""
+        """Keep a request before it is sent; return the one that counts, which may be an earlier one."""
         return self._keep(_request(round), site, message)
 
     def keep_reply(self, site: str, round: int, receipt: str, message: bytes) -> bool:
-        """Keep a site's release under the hash of its receipt; False if this round has one."""
+        """Keep a site's release, with the hash of its receipt; False if there is one for this round already."""
         content = receipt.encode().ljust(_RECEIPT) + message
         with self._journal.transaction():
             new = not self._steps(_reply(round), site)
@@ -103,7 +104,7 @@ class Store:
         return new
 
     def keep_refusal(self, entry: RefusalEntry) -> None:
-        """Note a reply that brought no release, unless the site's last one said the same."""
+        """Note a reply that brought no release, unless the site's latest such reply said the same."""
         with self._journal.transaction():
             earlier = self._steps(REFUSAL, entry.site)
             if not earlier or _refusal(earlier[-1]) != entry:
@@ -111,15 +112,15 @@ class Store:
                 self._journal.append(REFUSAL, self._study, entry.site, len(earlier), content)
 
     def keep_common(self, message: bytes) -> bytes:
-        """Freeze the common facts of round 2; return the ones that are frozen, which may be earlier ones."""
+        """Freeze the common facts of round 2; return those that count, which may be earlier ones."""
         return self._keep(COMMON, "", message)
 
     def keep_moment(self, event: str, at: float) -> float:
-        """Note when something happened, in seconds since 1970; return the moment kept, maybe an earlier one."""
+        """Note when something happened, in seconds since 1970; return the moment that counts, the first one."""
         return float(self._keep(MOMENT, event, repr(float(at)).encode()))
 
     def keep_run(self, id: str) -> None:
-        """Note under which id Flower conducts the study."""
+        """Note the id of Flower's run that carries the study."""
         self._add(RUN, id.encode())
 
     def keep_publication(self, publication: Publication) -> None:
@@ -127,21 +128,18 @@ class Store:
         self._add(PUBLICATION, canonical(list(publication)))
 
     def request(self, site: str, round: int) -> bytes | None:
-        """The request of a site for a round, or None before it is made."""
+        """The request to a site for a round; None before it is made."""
         return next((step.content for step in self._steps(_request(round), site)), None)
 
-    def requests(self, round: int) -> dict[str, bytes]:
-        """The requests made so far, by site."""
-        return {step.id: step.content for step in self._steps(_request(round))}
-
     def receipt(self, site: str, round: int) -> str | None:
-        """The hash of the receipt under which a site's release of a round is kept, or None."""
+        """The hash of the receipt of a site's release in a round; None if there is no release."""
         return next((_receipt(step) for step in self._steps(_reply(round), site)), None)
 
     def replies(self, round: int) -> dict[str, bytes]:
-        """The releases received so far, by site, in the order of their names."""
+        """The releases of a round that have come so far, by site, in the order of their names."""
         return {
-            step.id: step.content[_RECEIPT:] for step in sorted(self._steps(_reply(round)), key=lambda s: s.id)
+            step.id: step.content[_RECEIPT:]
+            for step in sorted(self._steps(_reply(round)), key=lambda step: step.id)
         }
 
     def answered(self, round: int) -> frozenset[str]:
@@ -153,7 +151,7 @@ class Store:
         return tuple(map(_refusal, self._steps(REFUSAL)))
 
     def common(self) -> bytes | None:
-        """The frozen common facts, or None before the freeze."""
+        """The frozen common facts; None before the freeze."""
         return next((step.content for step in self._steps(COMMON)), None)
 
     def moment(self, event: str) -> float | None:
@@ -161,17 +159,17 @@ class Store:
         return next((float(step.content) for step in self._steps(MOMENT, event)), None)
 
     def run(self) -> str | None:
-        """The id of the latest run, or None."""
+        """The id of Flower's latest run; None before the first."""
         last = self._journal.last(RUN)
         return None if last is None else last.content.decode()
 
     def publication(self) -> Publication | None:
-        """The latest publication, or None."""
+        """The latest publication; None before the first."""
         last = self._journal.last(PUBLICATION)
         return None if last is None else Publication(*json.loads(last.content))
 
     def receipts(self) -> str:
-        """Hash over the hashes of all receipts received so far."""
+        """Hash over the hashes of the receipts of all releases that have come so far."""
         return sha256(sorted(_receipt(step) for round in (1, 2) for step in self._steps(_reply(round))))
 
     def close(self) -> None:
@@ -190,7 +188,7 @@ class Store:
         return self._journal.steps(kind, self._study, id)
 
     def _keep(self, kind: str, id: str, content: bytes) -> bytes:
-        """The first content under this kind and id."""
+        """Keep the content, unless there is one under this kind and id; return the one that is kept."""
         with self._journal.transaction():
             kept = self._steps(kind, id)
             if not kept:

@@ -3,11 +3,11 @@
     study.json     the draft: a StudySpec, in canonical JSON
     schema.yaml    its data dictionary
     signed.json    the study under the coordinator's signature, as the stewards get it
-    study.db       requests, replies and moments (`store.py`); study.mark says how far it has come
+    study.db       requests, replies and when what happened (`store.py`); study.mark says how far it has come
 
-The state of a study is no entry of its own, which could contradict the others. It follows from what is there, and
-each entry is durable before the next step depends on it: a coordinator that was killed between any two steps finds
-the study where it was.
+A study's state is not written down anywhere, where it could contradict the rest. It follows from what is there,
+and each entry is durable before the next step depends on it: a coordinator that was killed between any two steps
+finds the study where it was.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ SPEC, SCHEMA, SIGNED, STORE = "study.json", "schema.yaml", "signed.json", "study
 
 @dataclass(frozen=True)
 class Study:
-    """A study's folder; everything is read from there, in whichever process."""
+    """A study's folder; every process reads everything from there."""
 
     folder: Path
 
     @classmethod
     def draft(cls, folder: Path, spec: StudySpec, schema: Schema) -> Study:
-        """Write a new study's folder; an earlier draft is replaced, a study that was signed is not.
+        """Write a new study's folder; it replaces an earlier draft, but not a study that was signed.
 
         Raises
         ------
@@ -58,16 +58,16 @@ class Study:
 
     @property
     def spec(self) -> StudySpec:
-        """What was drafted; InputError if that cannot be read."""
+        """The study as it was drafted; InputError if that cannot be read."""
         try:
             return StudySpec.model_validate_json(self._read(SPEC))
         except ValidationError as error:
             faults = faults_of(error, StudySpec)
-            raise InputError(f"{str(self.folder / SPEC)!r} is no study: {faults}; draft it again") from None
+            raise InputError(f"{str(self.folder / SPEC)!r} is not a study: {faults}; draft it again") from None
 
     @property
     def schema(self) -> Schema:
-        """The data dictionary of the study; InputError if it is another one."""
+        """The study's data dictionary; InputError if it was changed."""
         schema = Schema.from_yaml(self._read(SCHEMA).decode("utf-8", "replace"))
         if schema.hash != self.spec.schema_hash:
             raise InputError(f"{str(self.folder / SCHEMA)!r} was changed after the draft; draft the study again")
@@ -75,7 +75,7 @@ class Study:
 
     @property
     def signed(self) -> SignedStudy:
-        """The study under its coordinator's signature; InputError if it has none, or one of another content."""
+        """The study under its coordinator's signature; InputError if there is none, or one for other content."""
         if not self.is_signed:
             raise InputError(f"the study in {str(self.folder)!r} is not signed; `cohortmix study sign` does that")
         try:
@@ -91,24 +91,25 @@ class Study:
 
     @property
     def is_signed(self) -> bool:
-        """Whether there is anything for the stewards yet."""
+        """Whether there is a signed study for the stewards."""
         return (self.folder / SIGNED).exists()
 
     @property
     def begun(self) -> bool:
-        """Whether a site may have been asked already."""
+        """Whether a site may have been asked by now."""
         return (self.folder / STORE).exists()
 
     def sign(self, key: Key) -> SignedStudy:
-        """Sign the draft; the same again changes nothing.
+        """Sign the draft; signing it again changes nothing.
 
         Raises
         ------
         InputError
-            If the key is not the coordinator's that the study names, or the study has begun with another content.
+            If the key is not that of the coordinator whom the study names, or the study has begun with other
+            content.
         """
         spec = self.spec
-        require_own_key(spec, key)
+        require_coordinator_key(spec, key)
         signed = sign_study(key, spec)
         if self.begun and self._read(SIGNED) != encode(signed):
             raise InputError("the study has begun and cannot be changed; draft another one in a folder of its own")
@@ -117,17 +118,17 @@ class Study:
 
     @contextmanager
     def store(self) -> Iterator[Store]:
-        """What has happened so far; closed afterwards."""
+        """The store of what has happened so far; closed afterwards."""
         with Store(self.folder / STORE, self.signed.study.hash) as store:
             yield store
 
     @contextmanager
     def coordinator(self, key: Key) -> Iterator[Coordinator]:
-        """The coordinator, where the store says that the study stands; the store is closed afterwards."""
+        """The coordinator, at the point that the study has reached; its store is closed afterwards."""
         from cohortmix.server.coordinator import Coordinator  # brings in JAX
 
         signed, schema = self.signed, self.schema
-        require_own_key(signed.study, key)
+        require_coordinator_key(signed.study, key)
         with self.store() as store:
             yield Coordinator(signed, key, schema, store)
 
@@ -135,8 +136,8 @@ class Study:
         return read_bytes(self.folder / name, "the study's file", "give the folder of a drafted study")
 
 
-def require_own_key(spec: StudySpec, key: Key) -> None:
-    """Raise InputError unless the key is the one of the study's coordinator."""
+def require_coordinator_key(spec: StudySpec, key: Key) -> None:
+    """Raise InputError unless the key is that of the study's coordinator."""
     if spec.coordinator_key != key.public_hex:
         raise InputError(
             f"the study names the coordinator's key {spec.coordinator_key[:12]}..., this one is "
@@ -145,7 +146,7 @@ def require_own_key(spec: StudySpec, key: Key) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all, and durable: what the stewards approve is not lost with the next power cut."""
+    """Write a file as a whole or not at all, and durably: what the stewards approve must survive a power cut."""
     try:
         replace_file(path, content, SHOWN)
     except OSError as error:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-FOLDERS = ("benchmarks", "core", "client", "deploy", "docs", "privacy", "protocol", "server")
+FOLDERS = ("benchmarks", "core", "client", "deploy", "docs", "federation", "privacy", "protocol", "server")
 # A module beside the tests that is none itself, as `core/vaults.py`, is imported by its bare name.
 sys.path[:0] = [str(Path(__file__).parent / folder) for folder in FOLDERS]
-pytest.register_assert_rewrite("commands", "damages", "hospitals", "kills", "ledgers", "loopback", "sites")
+pytest.register_assert_rewrite(
+    "by_hand", "commands", "damages", "hospitals", "kills", "ledgers", "loopback", "pages", "sites"
+)
 
 # Before numpy is loaded, for this process and its children: Ray gives a worker one thread where nobody says
 # otherwise, and a sum of floats by another number of threads differs in its last digits.

@@ -10,7 +10,7 @@ from typing import Literal
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Exact, PublicKey, Signature, Wire
 from cohortmix.protocol.messages import SignedReceipt
-from cohortmix.protocol.signing import Key, SignatureError, verify, verify_receipt
+from cohortmix.protocol.signing import Key, SignatureError, under_prefix, verify, verify_receipt
 
 Kind = Literal["raise cap", "renew mark", "new key"]
 
@@ -45,7 +45,7 @@ class Act(Wire):
         plain = {name: value for name, value in self.plain().items() if name != "signature"}
         if self.day is None:  # what was signed without a day keeps its signature
             del plain["day"]
-        return b"cohortmix/act/1\n" + canonical(plain | {"previous": previous})
+        return under_prefix("act", canonical(plain | {"previous": previous}))
 
 
 class Decision(Wire):

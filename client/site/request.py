@@ -10,7 +10,7 @@ from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.schema import Schema
 from cohortmix.protocol.messages import (
     Code,
-    Common,
+    CommonMessage,
     MessageError,
     Request,
     SignedRequest,
@@ -51,7 +51,7 @@ def read_request(data: bytes) -> Request:
     return signed.request
 
 
-def require_common(common: Common, study: StudySpec, schema: Schema) -> None:
+def require_common(common: CommonMessage, study: StudySpec, schema: Schema) -> None:
     """Raise Refused unless the common groups and margins of round 2 fit the schema.
 
     The groups put each fine cell of each feature into one group and leave none empty; the margins are
@@ -65,7 +65,7 @@ def require_common(common: Common, study: StudySpec, schema: Schema) -> None:
         raise Refused(Code.UNKNOWN_COLUMN, f"The common groups are more than {MAX_GROUPS}.")
 
 
-def _are_margins(common: Common, study: StudySpec, sizes: tuple[int, ...]) -> bool:
+def _are_margins(common: CommonMessage, study: StudySpec, sizes: tuple[int, ...]) -> bool:
     """Whether there are a distribution of each feature in each class, and masses above zero."""
     cells, masses = common.cells.numpy(), common.masses.numpy()
     most = sum(entry.patients for entry in study.sites) * (1 + ROUNDING)

@@ -10,13 +10,13 @@ from cohortmix.client.ledger.policy import Refused
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.steps.plan import CENTROIDS, LARGEST_K, Plan
-from cohortmix.protocol.messages import MAX_BYTES, Code, Common
+from cohortmix.protocol.messages import MAX_BYTES, Code, CommonMessage
 
 NUMBER = 11  # bytes of a number: eight, in base64
 REST = 2**16  # bytes for the receipt and the names of the fields
 
 
-def require_room(plan: Plan, common: Common | None) -> None:
+def require_room(plan: Plan, common: CommonMessage | None) -> None:
     """Raise Refused if the release of a round could be longer than a message, or an answer longer than a step.
 
     Parameters

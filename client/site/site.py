@@ -29,15 +29,15 @@ from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.messages import (
     ANSWER_NAMES,
-    Centroids,
-    ClassSums,
+    CentroidsRelease,
+    ClassSumsRelease,
     Code,
     Description,
     NoisedAnswer,
     Refusal,
-    Release,
     Request,
     SignedStudy,
+    SiteRelease,
     StudySpec,
     encode,
     request_id,
@@ -182,7 +182,7 @@ class Site:
     def _own_class_sums(self, study: StudySpec) -> NoisedAnswer:
         """The answer of round 1 as it was released: round 2 starts from it, and reads nothing for it again."""
         releases = [signed.release for signed in self._ledger.releases(study.hash)]
-        sums = [release.answer for release in releases if isinstance(release, ClassSums)]
+        sums = [release.answer for release in releases if isinstance(release, ClassSumsRelease)]
         if not sums:
             raise Refused(Code.UNAVAILABLE, "This site has not answered round 1 of the study; ask for it first.")
         return sums[-1]
@@ -212,15 +212,15 @@ class Site:
 
     def _compute(
         self, request: Request, plan: Plan, own_sums: NoisedAnswer | None, reserved: Reservation
-    ) -> Release:
+    ) -> SiteRelease:
         if request.common is None or own_sums is None:
-            return ClassSums(answer=NoisedAnswer.of(pipeline.class_sums(self._vault(reserved), plan)))
+            return ClassSumsRelease(answer=NoisedAnswer.of(pipeline.class_sums(self._vault(reserved), plan)))
         common, sums = request.common.to_core(), own_sums.to_core()
         if not plan.fits_mixture:  # round 2 is free then, so no vault is opened: a free request reads no record
-            return Centroids.of(pipeline.class_centroids(plan, common, sums))
+            return CentroidsRelease.of(pipeline.class_centroids(plan, common, sums))
         # The seed follows from what was released and requested, so the same request computes the same centroids.
         seed = bytes.fromhex(sha256([own_sums.plain(), reserved.study, reserved.request_id]))
-        return Centroids.of(pipeline.centroids(self._vault(reserved), plan, common, sums, seed))
+        return CentroidsRelease.of(pipeline.centroids(self._vault(reserved), plan, common, sums, seed))
 
     def _vault(self, reserved: Reservation) -> Vault:
         return Vault(self._source, self._schema, self._noise.add, reserved)

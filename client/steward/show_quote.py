@@ -11,7 +11,7 @@ from cohortmix.client.steward.quote import ColumnNoise, Mixtures, Overlap, Quote
 from cohortmix.protocol.local.tables import UNDEFINED
 from cohortmix.protocol.local.terminal import Terminal, compact_table, panel, styled
 from cohortmix.protocol.local.wording import at_most, count, digits, overlap_in_words, percent
-from cohortmix.protocol.overlap import read_overlap
+from cohortmix.protocol.overlap import parse_overlap
 
 MOST_COLUMNS = 12  # of the noise table: with more a quote would not fit on one screen
 
@@ -71,7 +71,7 @@ def _overlap(overlap: Overlap) -> str:
     worst = f"mu {digits(overlap.worst_mu)}, epsilon {digits(overlap.worst_epsilon)}"
     if overlap.sites == 1:
         return "this is the study's only site"
-    declared = f"the study declares that {overlap_in_words(read_overlap(overlap.declared))}"
+    declared = f"the study declares that {overlap_in_words(parse_overlap(overlap.declared))}"
     if overlap.declared == "unknown":
         return f"{declared}, of which it has {overlap.sites}; such a patient bears {worst}"
     if overlap.declared == "disjoint":

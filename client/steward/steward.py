@@ -39,7 +39,7 @@ from cohortmix.protocol.local.keyfile import write_key
 from cohortmix.protocol.local.progress import step
 from cohortmix.protocol.local.terminal import Terminal, say
 from cohortmix.protocol.local.textfile import write_text
-from cohortmix.protocol.messages import ClassSums, Description, SignedRelease, StudySpec, decode, request_id
+from cohortmix.protocol.messages import ClassSumsRelease, Description, SignedRelease, StudySpec, decode, request_id
 from cohortmix.protocol.signing import Key
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The site's configuration.")]
@@ -156,7 +156,7 @@ def preview(study: StudyFile, config: ConfigFile = DEFAULT) -> None:
     with open_site(site) as opened, step("making the release"):
         released, patients = decode(opened.preview(signed)), opened.description.patients
     assert isinstance(released, SignedRelease)
-    assert isinstance(released.release, ClassSums)
+    assert isinstance(released.release, ClassSumsRelease)
     answer, receipt = released.release.answer.to_core(), released.receipt
     show_class_sums(Terminal(soft_wrap=False), site.read_schema(), answer, patients)
     cost = f"mu {sqrt(receipt.mu2):.3g} by request {receipt.request_id[:12]}; receipt {receipt.hash[:12]}"

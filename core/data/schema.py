@@ -7,8 +7,6 @@ types, and marks every line as unconfirmed until a person has looked at it).
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -30,6 +28,7 @@ from pydantic import (
 )
 
 from cohortmix.core.data.cell import TRUTH_TEXTS, category_text
+from cohortmix.core.data.digest import digest
 from cohortmix.core.data.sentences import fault_sentences, yaml_sentence
 from cohortmix.core.data.typed_yaml import load_yaml
 
@@ -261,11 +260,10 @@ class Schema(BaseModel):
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the schema as canonical JSON, numbers as decimal texts."""
+        """SHA-256 of the schema (`digest.py`); a float is written as its shortest decimal text."""
         plain = self._plain()
         plain["columns"] = list(plain["columns"].items())  # a list: cells are numbered in the order of the columns
-        text = json.dumps(_as_texts(plain), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest(_as_texts(plain))
 
     @property
     def cap(self) -> int:

@@ -1,4 +1,4 @@
-"""Make stroke.parquet from the trial's own table: `python make.py IST.parquet`. See NOTICE.md for what changes."""
+"""Make stroke.parquet from the trial's own table: `python make.py IST.parquet`. NOTICE.md says what is changed."""
 
 import sys
 from pathlib import Path
@@ -14,11 +14,11 @@ COLUMNS = [*BEFORE, *DEFICITS, "STYPE", "RXASP", "RXHEP"]
 
 
 def demo_table(trial: pa.Table) -> pa.Table:
-    """What was known at randomisation, `network` and `outcome`, of patients with a known outcome."""
+    """What was known at randomisation, with `network` and `outcome`, of the patients with a known outcome."""
     known = pc.is_in(trial["OCCODE"], value_set=pa.array([1, 2, 3, 4]))
-    here = pc.is_in(trial["COUNTRY"].cast(pa.string()), value_set=pa.array(NETWORKS))
-    trial = trial.filter(pc.and_(known, here))
-    bad = pc.less_equal(trial["OCCODE"], 2)
+    in_networks = pc.is_in(trial["COUNTRY"].cast(pa.string()), value_set=pa.array(NETWORKS))
+    trial = trial.filter(pc.and_(known, in_networks))
+    bad = pc.less_equal(trial["OCCODE"], 2)  # 1: dead, 2: dependent
     columns = {name: _compact(trial[name]) for name in COLUMNS}
     columns["network"] = trial["COUNTRY"].cast(pa.string())
     columns["outcome"] = pc.if_else(bad, "dead_or_dependent", "recovered")
@@ -26,7 +26,7 @@ def demo_table(trial: pa.Table) -> pa.Table:
 
 
 def _compact(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Whole numbers in 16 bits, texts with the trial's blanks as nulls."""
+    """Whole numbers in 16 bits; texts with nulls in the place of the trial's blanks."""
     if pa.types.is_integer(column.type):
         return column.cast(pa.int16())
     texts = column.cast(pa.string())

@@ -1,8 +1,9 @@
 """Where `cohortmix study run`, which has the coordinator's key, meets Flower's ServerApp, which is another user's.
 
-A unix socket on the coordinator's machine. The ServerApp (`server/carrier.py`) connects to it and lends its grid:
-bytes to nodes and back. So whoever takes over Flower's user can lose or replace messages, as any network between
-coordinator and hospitals can, and gets neither the key nor anything that a hospital has not released.
+They meet at a unix socket on the coordinator's machine. The ServerApp (`server/carrier.py`) connects to it and
+lends its grid: bytes to nodes and back. So whoever takes over Flower's user can lose or replace messages, as any
+network between coordinator and hospitals can, but gets neither the key nor anything that a hospital has not
+released.
 """
 
 from __future__ import annotations
@@ -17,69 +18,67 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flwr.app import Error, Message, RecordDict
-from flwr.common.constant import SUPERLINK_NODE_ID
-from flwr.serverapp import Grid
-from flwr.supercore.run import Run
-from flwr.supercore.task_identity import TaskIdentity
+from flwr.app import Error, Message
 
 from cohortmix.core.data.table import InputError
+from cohortmix.deploy.meeting.grid import StudyGrid, give_id
 from cohortmix.protocol.codec import from_records, to_records
 from cohortmix.protocol.frames import FrameError, receive, send
 from cohortmix.protocol.messages import MessageError
 from cohortmix.server.commands.outcome import EngineError
 
 SHARED = Path("/run/cohortmix-coordinator")
-"""The folder that an installation makes for the sockets: SuperLink's user can enter it, and nobody else."""
+"""The folder that an installation makes for the sockets: only the SuperLink's user can enter it."""
 
-CALL_SECONDS = 300.0  # for one call of the grid
-HELLO_SECONDS = 10.0  # for the word that opens the socket
-LOOK_SECONDS = 1.0  # between two looks for a ServerApp that has not come yet
+CALL_SECONDS = 300.0  # until one call of the grid counts as lost
+HELLO_SECONDS = 10.0  # that a connection has to give its secret
+LOOK_SECONDS = 1.0  # between two looks for a ServerApp that has not connected yet
 
 _V = TypeVar("_V")
 
 
 @dataclass(frozen=True)
 class Meeting:
-    """A socket that waits for the ServerApp of one run, and the word by which that is known."""
+    """A socket that waits for the ServerApp of one run, and the secret (`token`) by which it is recognised."""
 
     path: Path
     listener: socket.socket
     token: str = field(default_factory=lambda: secrets.token_hex(32))
 
     def grid(self, waiting: Callable[[], None]) -> RemoteGrid:
-        """The grid of the ServerApp that comes with the right word; all others are sent away.
+        """The grid of the ServerApp that connects with the right secret; everybody else is disconnected.
 
         Parameters
         ----------
-        waiting : called now and then until it comes; ends the wait by what it raises.
+        waiting : called again and again until then; to end the wait, it raises an exception.
         """
         self.listener.settimeout(LOOK_SECONDS)
         while True:
             waiting()
             with suppress(TimeoutError):
                 connection, _ = self.listener.accept()
-                if self._knows_the_word(connection):
+                if self._has_the_secret(connection):
                     return RemoteGrid(connection)
                 connection.close()
 
-    def _knows_the_word(self, connection: socket.socket) -> bool:
+    def _has_the_secret(self, connection: socket.socket) -> bool:
         try:
             head, _ = receive(connection, max_body_bytes=0, max_head_bytes=1000, seconds=HELLO_SECONDS)
         except FrameError:
             return False
-        word = head.get("token")
-        return isinstance(word, str) and word.isascii() and hmac.compare_digest(word, self.token)
+        token = head.get("token")
+        return isinstance(token, str) and token.isascii() and hmac.compare_digest(token, self.token)
 
 
 @contextmanager
 def meeting(folder: Path | None = None) -> Iterator[Meeting]:
-    """A socket in a folder, gone afterwards.
+    """A socket in a folder; it is removed afterwards.
 
     Parameters
     ----------
-    folder : whose group is that of the SuperLink's user; None for the one of the installation, or, without one,
-        for a temporary one. There, every user of this machine can knock, and none can enter without the word.
+    folder : its group is that of the SuperLink's user. None stands for the folder of the installation or, where
+        there is none, for a temporary one, to which every user of this machine can connect; then the secret alone
+        keeps them out.
 
     Raises
     ------
@@ -89,13 +88,13 @@ def meeting(folder: Path | None = None) -> Iterator[Meeting]:
     if folder is None and SHARED.is_dir():
         folder = SHARED
     if folder is not None:
-        with _listening(folder, 0o660) as found:
-            yield found
+        with _listening(folder, 0o660) as door:
+            yield door
         return
-    with tempfile.TemporaryDirectory(prefix="cohortmix-") as own:
-        Path(own).chmod(0o711)
-        with _listening(Path(own), 0o666) as found:
-            yield found
+    with tempfile.TemporaryDirectory(prefix="cohortmix-") as temporary:
+        Path(temporary).chmod(0o711)
+        with _listening(Path(temporary), 0o666) as door:
+            yield door
 
 
 @contextmanager
@@ -117,41 +116,25 @@ def _listening(folder: Path, mode: int) -> Iterator[Meeting]:
             path.unlink(missing_ok=True)
 
 
-class RemoteGrid(Grid):
-    """The grid of a ServerApp at the other end of a connection; EngineError when that ends."""
+class RemoteGrid(StudyGrid):
+    """The grid of the ServerApp at the other end of a connection; EngineError when the connection ends."""
 
     def __init__(self, connection: socket.socket) -> None:
+        super().__init__()
         connection.settimeout(CALL_SECONDS)
         self._connection = connection
         self._sent: dict[str, Message] = {}
-        self._run = Run.create_empty(run_id=1)  # what this process calls it; the ServerApp knows the true one
-        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, SUPERLINK_NODE_ID
 
     def close(self) -> None:
-        """Let the ServerApp go; its run ends then."""
+        """Close the connection; the ServerApp and its run end with it."""
         self._connection.close()
-
-    def set_run(self, run: Run) -> None:
-        """Set what `run` gives; of no other effect here."""
-        self._run = run
-
-    @property
-    def run(self) -> Run:
-        """The run of this grid."""
-        return self._run
-
-    def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
-    ) -> Message:
-        """A message to a node."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
         """The nodes that Flower knows."""
         return self._listed("nodes", int, {"call": "nodes"})
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages; the ids of those that Flower took."""
+        """Send messages; gives the ids of those that Flower took."""
         ids: list[str] = []
         for message in messages:
             meta = message.metadata
@@ -159,23 +142,19 @@ class RemoteGrid(Grid):
             head |= {"ttl": meta.ttl, "group": meta.group_id}
             try:
                 body = from_records(message.content)
-            except MessageError:  # the question who a node is has none
+            except MessageError:  # the question which site a node is of has no content
                 body = b""
             for id in self._listed("ids", str, head, body):
-                message.metadata.__dict__["_message_id"] = id
+                give_id(message, id)
                 self._sent[id] = message
                 ids.append(id)
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """What has arrived, each reply once; of what was never sent, nothing."""
+        """The replies that have arrived, each of them once, and only to messages that were sent."""
         count = self._ask("replies", int, {"call": "pull", "ids": [id for id in message_ids if id in self._sent]})
         replies = (self._reply(*self._frame()) for _ in range(count))
         return [reply for reply in replies if reply is not None]
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Not used: a study waits for days, and for each reply by itself."""
-        raise NotImplementedError
 
     def _reply(self, head: dict[str, Any], body: bytes) -> Message | None:
         sent = self._sent.pop(str(head.get("to")), None)

@@ -1,4 +1,4 @@
-"""What `study run` says while it waits: how many hospitals are connected, which are not, and who has refused."""
+"""What `study run` says while it waits: how many hospitals are connected, which are not, which have refused."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from cohortmix.server.commands.status import Status
 from cohortmix.server.study import Study
 
 FIRST_SECONDS = 10.0
-"""How long nodes that have just been asked who they are may take, before a hospital counts as missing."""
+"""How long nodes may take to say which hospital they are of, until a hospital counts as missing, in seconds."""
 
 AGAIN_SECONDS = 600.0
-"""After this time without a change it is said again, so that a log shows that the study still waits."""
+"""After so many seconds without a change it is said again, so that a log shows that the study still waits."""
 
 
 class Presence:
-    """Says who is connected: at first, at each change, and now and then.
+    """Says who is connected: at the beginning, at every change, and now and then.
 
     Parameters
     ----------
     say : takes one line.
-    now : seconds, of a clock that only goes on.
+    now : seconds of a clock that only goes forward.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Presence:
         self._lines: list[str] = []
 
     def __call__(self, connected: frozenset[str], nameless: int) -> None:
-        """Take in a look at the nodes, as `conduct` gives it."""
+        """Take in a look at the nodes, as `server.app.conduct` gives it."""
         early = self._now() - self._begun < FIRST_SECONDS and not self._lines
         if early and len(connected) < len(self._names):
             return

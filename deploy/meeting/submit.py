@@ -1,9 +1,9 @@
 """`cohortmix study run`: conduct a study over Flower, with the coordinator's key in this process alone.
 
-Flower gets a bundle without code (`bundle/`), which names the ServerApp that is installed here. The SuperLink
-starts that as its own user, who has neither the key nor the study's folder; it lends its way to the hospitals to
-this command (`meeting.py`), which signs, checks and keeps. Whenever this command stops, for whatever reason, it is
-run again and goes on.
+Flower gets a bundle without code (`deploy/bundle/`), which names the ServerApp that is installed here. The
+SuperLink starts that app as its own user, who has access neither to the key nor to the study's folder. The app
+lends its connection to the hospitals to this command (`meeting.py`), which signs, checks and keeps. When this
+command stops, for whatever reason, it can be run again and goes on.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from cohortmix.protocol.local.terminal import Terminal, say
 from cohortmix.protocol.local.wording import count
 from cohortmix.protocol.signing import Key
 from cohortmix.server.commands.cli import KeyFile, StudyFolder, print_status
-from cohortmix.server.commands.outcome import EngineError, told_apart
+from cohortmix.server.commands.outcome import EngineError, refused_or_unanswered
 from cohortmix.server.commands.reduced import notice
 from cohortmix.server.commands.status import Status
-from cohortmix.server.study import Study, require_own_key
+from cohortmix.server.study import Study, require_coordinator_key
 
-ASK_SECONDS = 5.0  # between two questions to the SuperLink, which take a second each
-SLOW_SECONDS = 15.0  # until a ServerApp that has not come is spoken of
-PATIENCE = 4  # questions without an answer, before the SuperLink counts as stopped
+ASK_SECONDS = 5.0  # between two questions to the SuperLink; one takes a second
+SLOW_SECONDS = 15.0  # until the command says that the ServerApp has not connected yet
+PATIENCE = 4  # questions without an answer, until the SuperLink counts as stopped
 
 
 def run(
@@ -52,8 +52,8 @@ def run(
     ] = None,
 ) -> None:
     """Ask the sites, until all have answered or the deadline is over; again, to go on after any interruption."""
-    study, own = Study(folder), read_key(key)
-    require_own_key(study.signed.study, own)
+    study, signer = Study(folder), read_key(key)
+    require_coordinator_key(study.signed.study, signer)
     link, status = SuperLink(superlink), Status.of(study)
     if status.over:
         print_status(study)
@@ -62,43 +62,44 @@ def run(
     try:
         with _alone(folder):
             _say_reduced(study, status)
-            known = _conduct(study, own, link, meet)
+            run_id = _conduct(study, signer, link, meet)
     except KeyboardInterrupt:
         say("what has come from the sites is kept; run the study again to go on", err=True)
         raise
     print_status(study)
-    require_complete(Status.of(study), known)
+    require_complete(Status.of(study), run_id)
 
 
 def _say_reduced(study: Study, status: Status) -> None:
-    """Before the first site is asked, and only where the study is about to start."""
+    """Name the sites that will release less, if no site has been asked yet."""
     small = notice(status.spec, study.schema)
     if small is not None and not study.begun:
         say(small, err=True)
 
 
 def _conduct(study: Study, key: Key, link: SuperLink, meet: Path | None) -> str:
-    """Take the study as far as it goes in one run of Flower's; the id of that run."""
+    """Take the study as far as one run of Flower's goes; gives the id of that run."""
     from cohortmix.deploy.meeting.meeting import meeting  # these bring in JAX and Flower
     from cohortmix.deploy.meeting.presence import Presence
-    from cohortmix.server.app import Patience, conduct
-    from cohortmix.server.coordinator import TooFewSites
+    from cohortmix.server.app import conduct
+    from cohortmix.server.patience import Patience
+    from cohortmix.server.result import TooFewSites
 
     console = Terminal(stderr=True)
     with meeting(meet) as door:
-        known = link.start(door.path, door.token)
+        run_id = link.start(door.path, door.token)
         with study.store() as store:
-            store.keep_run(known)
-        pulse = _Pulse(link, known, console.print, len(study.signed.study.sites))
+            store.keep_run(run_id)
+        pulse = _Pulse(link, run_id, console.print, len(study.signed.study.sites))
         with closing(door.grid(pulse.require_going)) as grid, study.coordinator(key) as coordinator:
             patience = Patience.of_deployment(coordinator.spec.round_deadline_seconds)
             with steps(console) as progress, suppress(TooFewSites):  # print_status and require_complete say so
                 conduct(grid, coordinator, progress, patience, watch=Presence(study, console.print))
-    return known
+    return run_id
 
 
 class _Pulse:
-    """Asks the SuperLink now and then whether a run goes on, until its ServerApp has come."""
+    """Asks the SuperLink now and then whether a run is still going on, until its ServerApp has connected."""
 
     def __init__(self, link: SuperLink, run: str, say: Callable[[str], None], sites: int) -> None:
         self._link, self._run, self._say, self._sites = link, run, say, sites
@@ -133,12 +134,12 @@ def require_complete(status: Status, run: str) -> None:
     names = listed([site.entry.name for site in status.missing])
     publishable = "; what has come can be published" if status.publishable else ""
     sentence = f"not all has come from {names} (run {run}){publishable}; run the study again to go on"
-    raise told_apart(sentence, [site.refusal for site in status.missing if site.refusal])
+    raise refused_or_unanswered(sentence, [site.refusal for site in status.missing if site.refusal])
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Have a study to oneself; a process that dies, however it dies, holds nothing."""
+    """Keep other processes from running the study; a process that dies, however it dies, keeps nobody out."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

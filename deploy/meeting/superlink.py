@@ -1,4 +1,4 @@
-"""The coordinator's SuperLink, through Flower's own command."""
+"""The coordinator's SuperLink, reached through Flower's own command `flwr`."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from cohortmix.core.data.table import InputError
 from cohortmix.server.commands.outcome import EngineError
 
 BUNDLE = Path(__file__).parents[1] / "bundle"
-FLOWER_SECONDS = 120  # for one of Flower's commands
+FLOWER_SECONDS = 120  # until a command of Flower's counts as stuck; starting its Python takes a few
 
 
 @dataclass(frozen=True)
 class SuperLink:
-    """A SuperLink, by its name in Flower's configuration; None for the default one there."""
+    """A SuperLink, by its name in Flower's configuration; None for the default one."""
 
     name: str | None = None
 
     def require_configured(self) -> None:
-        """Raise InputError where Flower has no SuperLink to speak to: it would start one of its own, silently."""
+        """Raise InputError if Flower's configuration names no SuperLink: Flower would silently start its own."""
         try:
             known = tomllib.loads(self._config.read_text(encoding="utf-8")).get("superlink", {})
         except OSError as error:
             raise self._unconfigured(f"{str(self._config)!r}: {error.strerror}") from None
         except ValueError:
-            raise self._unconfigured(f"{str(self._config)!r} is no TOML") from None
+            raise self._unconfigured(f"{str(self._config)!r} is not TOML") from None
         name = self.name or known.get("default")
         entry = known.get(name) if isinstance(name, str) else None
         if entry is None and self.name is None:
@@ -42,9 +42,9 @@ class SuperLink:
         if entry is not None and not (isinstance(address, str) and address and not address.startswith(":")):
             raise self._unconfigured(f"{name!r} in {str(self._config)!r} has no address of a SuperLink")
 
-    def _unconfigured(self, found: str) -> InputError:
+    def _unconfigured(self, reason: str) -> InputError:
         return InputError(
-            f"no consortium is configured ({found}); nothing was started. Write the coordinator's SuperLink into "
+            f"no consortium is configured ({reason}); nothing was started. Write the coordinator's SuperLink into "
             "config.toml in the folder FLWR_HOME, as docs/deploy.md says in section 2"
         )
 
@@ -55,9 +55,9 @@ class SuperLink:
         return (Path(home) if home else Path.home() / ".flwr") / "config.toml"
 
     def start(self, socket: Path, token: str) -> str:
-        """Submit the bundle, whose ServerApp will come to a socket; the id of the run."""
+        """Submit the bundle, whose ServerApp will connect to the socket; gives the id of the run."""
         with tempfile.TemporaryDirectory(prefix="cohortmix-") as scratch:
-            config = Path(scratch) / "run.toml"  # a file of our own: what is on a command line, all users can read
+            config = Path(scratch) / "run.toml"  # in a file of our own, since all users can read a command line
             lines = [f"socket = {json.dumps(str(socket), ensure_ascii=False)}", f"token = {json.dumps(token)}"]
             config.write_text("\n".join(lines), encoding="utf-8")
             return str(self._flwr("run", str(BUNDLE), *self._named, "--run-config", str(config))["run-id"])
@@ -74,7 +74,7 @@ class SuperLink:
         command = [sys.executable, "-m", "flwr.cli.app", *arguments, "--format", "json"]
         quiet = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
         try:
-            with tempfile.TemporaryDirectory(prefix="cohortmix-") as home:  # where it may leave what it likes
+            with tempfile.TemporaryDirectory(prefix="cohortmix-") as home:  # Flower writes into it
                 shutil.copyfile(self._config, Path(home) / "config.toml")
                 done = subprocess.run(
                     command,
@@ -89,6 +89,6 @@ class SuperLink:
         except ValueError:
             answer = {}
         if not isinstance(answer, dict) or not answer.get("success"):
-            said = (str(answer.get("error-message") or done.stderr).strip().splitlines() or ["nothing"])[-1]
-            raise EngineError(f"Flower's command {arguments[0]!r} failed; it says: {said.rstrip('.')}")
+            message = (str(answer.get("error-message") or done.stderr).strip().splitlines() or ["nothing"])[-1]
+            raise EngineError(f"Flower's command {arguments[0]!r} failed; it says: {message.rstrip('.')}")
         return answer

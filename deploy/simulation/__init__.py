@@ -1,1 +1,4 @@
-"""A whole consortium in one process, or on Flower's simulation engine."""
+"""A whole consortium on one machine: in one process, or on Flower's simulation engine.
+
+May import `client` and `server`, and from `deploy` only `deploy/meeting`.
+"""

@@ -3,8 +3,8 @@
     ROOT/coordinator/   study.json  schema.yaml  signed.json  study.db  key
     ROOT/sites/NAME/    table.parquet  schema.yaml  key  policy.json  ledger.sqlite
 
-Each of these folders would be on a machine of its own. Only the stewards are missing: whoever holds all tables
-signs for them.
+Elsewhere each of these folders would be on a machine of its own. Only the stewards are missing: whoever holds all
+the tables approves for them.
 """
 
 import hashlib
@@ -38,18 +38,18 @@ from cohortmix.server.study import Study
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What a study says beside its sites.
+    """What a study says apart from its sites.
 
     Attributes
     ----------
-    budget : of each site; its delta is resolved for the largest one.
-    name : of the study.
-    overlap : in how many sites one patient can have records.
-    seed : of the keyed test noise, which gives no privacy; None for the real source.
+    budget : what each site may spend; its delta is resolved for the largest site.
+    name : the study's name.
+    overlap : at how many sites one patient can have records.
+    seed : of the keyed test noise, which gives no privacy; None for the real noise.
     min_sites : with fewer answers to round 1 the study stops; None for all of the sites.
-    deadline_seconds : of each round.
-    alpha : of Eq. 6.
-    public_data : the records are public, so that figures on them may be published.
+    deadline_seconds : how long each round waits.
+    alpha : the weight of Eq. 6 of 3A.
+    public_data : whether the records are public, so that figures on them may be published.
     """
 
     budget: Budget
@@ -64,14 +64,14 @@ class Terms:
 
 @dataclass(frozen=True)
 class SiteFolder:
-    """A site on disk, opened for each call: what the site daemon is at a hospital."""
+    """A site on disk, opened for each call; at a hospital the daemon takes its place."""
 
     folder: Path
     seed: int | None = None
 
     @classmethod
     def write(cls, folder: Path, table: pa.Table, schema: Schema, seed: int | None) -> "SiteFolder":
-        """A new site with a key of its own, an empty ledger, and a policy that allows nothing."""
+        """Write a new site with a key of its own, an empty ledger, and a policy that allows nothing."""
         folder.mkdir(parents=True)
         pq.write_table(table, folder / "table.parquet")
         (folder / "schema.yaml").write_text(schema.to_yaml())
@@ -96,7 +96,7 @@ class SiteFolder:
 
     @contextmanager
     def opened(self) -> Iterator[Site]:
-        """The object that a daemon would serve; its ledger is closed afterwards."""
+        """The site that a daemon would serve; its ledger is closed afterwards."""
         schema = Schema.from_yaml((self.folder / "schema.yaml").read_text())
         policy = Policy.model_validate_json((self.folder / "policy.json").read_bytes())
         source = open_table(self.folder / "table.parquet", schema)
@@ -111,25 +111,25 @@ class SiteFolder:
     def _noise(self) -> NoiseSource:
         if self.seed is None:
             return OpenDPNoise()
-        # Each site has its own: with one, two sites would draw the very same noise for the same question.
+        # Each site needs a seed of its own: with one seed, two sites would draw the same noise for one question.
         return KeyedNoise(int.from_bytes(_derived(self.seed, f"noise {self.folder.name}")))
 
 
 @dataclass(frozen=True)
 class Consortium:
-    """The folders of a study, by their root; everything is read from there, in whichever process."""
+    """The folders of a study, by their root; every process reads everything from there."""
 
     root: Path
     seed: int | None = None
 
     @classmethod
-    def found(cls, root: Path, tables: Mapping[str, pa.Table], schema: Schema, terms: Terms) -> "Consortium":
-        """Write the folders: sites that describe themselves, a study of them, and its approval by each.
+    def create(cls, root: Path, tables: Mapping[str, pa.Table], schema: Schema, terms: Terms) -> "Consortium":
+        """Write the folders: the sites, a study of them, and its approval by each of them.
 
         Raises
         ------
         InputError
-            For a site with fewer patients than the public threshold, or terms that no study can have.
+            If a site has fewer patients than the public threshold, or no study can have such terms.
         SchemaError
             If a line of the schema is not confirmed.
         ValueError
@@ -154,16 +154,16 @@ class Consortium:
 
     @property
     def key(self) -> Key:
-        """The coordinator's."""
+        """The coordinator's key."""
         return read_key(self.root / "coordinator" / "key")
 
     def site(self, index: int) -> SiteFolder:
-        """The site that the study names in this place."""
+        """The site at this place in the study's list."""
         return SiteFolder(self.root / "sites" / self.study.study.sites[index].name, self.seed)
 
     @contextmanager
     def coordinator(self) -> Iterator[Coordinator]:
-        """The coordinator, where its store says that the study stands; the store is closed afterwards."""
+        """The coordinator, at the point that the study has reached; its store is closed afterwards."""
         with Study(self.root / "coordinator").coordinator(self.key) as coordinator:
             yield coordinator
 
@@ -191,7 +191,7 @@ def _spec(schema: Schema, terms: Terms, sites: list[SiteEntry], coordinator_key:
 
 
 def _key(seed: int | None, owner: str) -> Key:
-    """A new key; a repeatable one for a run with test noise, whose every byte then follows from its seed."""
+    """A new key; with a seed always the same, so that every byte of a run with test noise can be repeated."""
     return Key.generate() if seed is None else Key.from_bytes(_derived(seed, f"key {owner}"))
 
 

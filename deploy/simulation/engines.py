@@ -1,7 +1,7 @@
 """The two ways to run a study on one machine: calls in this process, or Flower's simulation engine (Ray).
 
-Both run the ClientApp and ServerApp of a deployed study, over messages in bytes. The engine has a process of its
-own: Ray forks, which a process that has used JAX must not do, and changes the environment of whoever starts it.
+Both run the ClientApp of a deployed study and its exchange of messages, as bytes. The engine runs in a process of
+its own: Ray forks, which a process that has used JAX must not do, and it changes the environment of its process.
 """
 
 import json
@@ -27,15 +27,15 @@ _FAULT = re.compile(r"[\w.]*(?:Error|Exception|Interrupt|Exit)(?=:|$)")
 
 
 def silent(event: str, done: int, total: int) -> None:
-    """The progress of whoever does not want to know."""
+    """A progress that reports nothing."""
 
 
 def run(consortium: Consortium, engine: Engine, progress: Progress = silent) -> None:
-    """Take the consortium's study from where it stands to the end of round 2; the answers are in its store.
+    """Take the consortium's study from where it stands to the end of round 2; the answers are then in its store.
 
     Parameters
     ----------
-    engine : "process" for one site after the other in this process, "flower" for as many at once as there are
+    engine : "process" for one site after another in this process, "flower" for as many at once as there are
         processor cores, each in a process of its own.
 
     Raises
@@ -43,13 +43,13 @@ def run(consortium: Consortium, engine: Engine, progress: Progress = silent) -> 
     TooFewSites
         If fewer than min_sites answer round 1.
     EngineError
-        If Flower's engine fails by itself; the study can be run again.
+        If Flower's engine fails; the study can be run again.
     """
     _ENGINES[engine](consortium, progress)
 
 
 def connect(consortium: Consortium, context: Context) -> SiteFolder:
-    """The site of a simulated node."""
+    """The site that a simulated node speaks for."""
     return consortium.site(int(context.node_config[PARTITION_ID_KEY]))
 
 
@@ -71,7 +71,7 @@ def _with_flower(consortium: Consortium, progress: Progress) -> None:
             progress(*json.loads(line))
         if child.wait() != 0:
             with consortium.coordinator() as coordinator:
-                coordinator.freeze()  # says so if sites are missing
+                coordinator.freeze()  # raises TooFewSites if that is the reason
             log.seek(0)
             raise EngineError(
                 f"Flower's simulation engine stopped with status {child.returncode}: {reason_of(log.read())}"
@@ -79,11 +79,11 @@ def _with_flower(consortium: Consortium, progress: Progress) -> None:
 
 
 def reason_of(log: str) -> str:
-    """The type of the exception with which a log ends; its text can hold a value of a record."""
+    """The type of the exception with which a log ends, without its text, which can hold a value of a record."""
     if not log.strip():
         return "it said nothing"
-    found = _FAULT.match(log.strip().splitlines()[-1])
-    return found[0] if found else "its last line names no exception"
+    match = _FAULT.match(log.strip().splitlines()[-1])
+    return match[0] if match else "its last line names no exception"
 
 
 _ENGINES: dict[Engine, Callable[[Consortium, Progress], None]] = {

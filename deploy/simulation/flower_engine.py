@@ -2,7 +2,7 @@
 
     python -m cohortmix.deploy.simulation.flower_engine ROOT [SEED]
 
-Prints one line of JSON, [event, done, total], for each step of progress; the answers are in the study's store.
+Prints one line of JSON, [event, done, total], for each step of progress. The answers are in the study's store.
 """
 
 import json
@@ -22,8 +22,8 @@ from cohortmix.server.app import server_app
 
 
 def main(root: str, seed: str | None = None) -> None:
-    """Conduct the study; as many sites at once as there are processor cores."""
-    lines, sys.stdout = sys.stdout, sys.stderr  # what others print is no progress
+    """Conduct the study, with as many sites at once as there are processor cores."""
+    lines, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed must not stand between our lines
     logging.getLogger("flwr").setLevel(logging.ERROR)
     consortium = Consortium(Path(root), None if seed is None else int(seed))
     sites = len(consortium.study.study.sites)

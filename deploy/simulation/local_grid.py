@@ -1,7 +1,7 @@
-"""Flower in one process: a Grid whose nodes are calls, for tests and for work too small for an engine.
+"""Flower in one process: a grid whose nodes are function calls, for tests and for studies too small for an engine.
 
-Each message becomes bytes and back on both ways, as between two machines, so what works here can be sent. An
-exception of a node becomes an error message without its text.
+Each message becomes bytes and a message again, on both ways, as between two machines: what works here can be sent.
+An exception of a node becomes an error message without its text.
 """
 
 from collections import deque
@@ -13,17 +13,14 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import NUM_PARTITIONS_KEY, PARTITION_ID_KEY, SUPERLINK_NODE_ID, ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
-from flwr.serverapp import Grid
-from flwr.supercore.run import Run
-from flwr.supercore.task_identity import TaskIdentity
 
-RUN_ID = 1
+from cohortmix.deploy.meeting.grid import RUN_ID, StudyGrid, give_id
 
 
-class LocalGrid(Grid):
-    """Nodes of one ClientApp, with the node configuration of Flower's own simulation.
+class LocalGrid(StudyGrid):
+    """Nodes that all run one ClientApp, with the node configuration of Flower's own simulation.
 
-    A node works when replies are pulled, one message at a time, in the order of sending.
+    A node works when replies are pulled: one message at a time, in the order in which they were sent.
 
     Parameters
     ----------
@@ -32,6 +29,7 @@ class LocalGrid(Grid):
     """
 
     def __init__(self, client_app: ClientApp, nodes: int) -> None:
+        super().__init__()
         self._client_app = client_app
         self._contexts: Mapping[int, Context] = {
             SUPERLINK_NODE_ID + 1 + i: _context(SUPERLINK_NODE_ID + 1 + i, i, nodes) for i in range(nodes)
@@ -39,56 +37,26 @@ class LocalGrid(Grid):
         self._sent: deque[bytes] = deque()
         self._replies: dict[str, bytes] = {}
         self._ids = count(1)
-        self._run = Run.create_empty(run_id=RUN_ID)
-        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = RUN_ID, RUN_ID, SUPERLINK_NODE_ID
-
-    def set_run(self, run: Run) -> None:
-        """Set what `run` gives; of no other effect here."""
-        self._run = run
-
-    @property
-    def run(self) -> Run:
-        """The run of this grid."""
-        return self._run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """A message to a node."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
         """The nodes, in the order of their partitions."""
         return tuple(self._contexts)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Queue messages; returns one id for each."""
+        """Queue messages; gives the id of each."""
         ids = []
         for message in messages:
-            message.metadata.__dict__["_message_id"] = f"message-{next(self._ids)}"
+            give_id(message, f"message-{next(self._ids)}")
             self._sent.append(_to_bytes(message))
             ids.append(message.metadata.message_id)
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Let one node work, and return what has been answered of `message_ids`, each reply once."""
+        """Let one node work; gives the replies to `message_ids` that are there, each of them once."""
         if self._sent:
             request = _from_bytes(self._sent.popleft())
             self._replies[request.metadata.message_id] = _to_bytes(self._answer(request))
         return [_from_bytes(self._replies.pop(id)) for id in message_ids if id in self._replies]
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Push, then pull until every reply is there; a node of this process always answers."""
-        waiting = set(self.push_messages(messages))
-        replies: list[Message] = []
-        while len(replies) < len(waiting):
-            replies += self.pull_messages(waiting)
-        return replies
 
     def _answer(self, request: Message) -> Message:
         try:

@@ -1,7 +1,7 @@
 """A whole study on one machine: split a table into sites, run the federation, pool, and publish.
 
-What `cohortmix simulate` and `cohortmix demo` do. Sites, coordinator and messages are those of a deployed study;
-only their walls are missing.
+This is what `cohortmix simulate` and `cohortmix demo` do. Sites, coordinator and messages are those of a deployed
+study; only the walls between them are missing.
 """
 
 import time
@@ -70,42 +70,45 @@ def simulate(
     replace: bool = False,
     tell: Callable[[str], None] | None = None,
 ) -> Simulation:
-    """Run a study over the rows of one table, each of which belongs to a site.
+    """Run a study over the rows of one table, in which each row belongs to a site.
 
     Parameters
     ----------
-    table : the records of all sites, n rows; checked against the schema as `site check` does.
-    sites : the name of each row's site, n of them. How many patients each has is published without noise: unless
-        the records are public, a row's site is its hospital or was drawn at random, and follows from nothing else.
-    terms : budget, overlap and the rest that the study says.
-    held_out : public records on which models are compared; needs `terms.public_data`.
-    rows : synthetic records to draw; as many as there are patients by default.
-    out : folder for the files of the study; nothing is written without one.
+    table : the records of all sites, n rows; they are checked against the schema, as `site check` does.
+    sites : the names of the rows' sites, n of them. How many patients each site has is published without noise. So
+        unless the records are public, a row's site must be its hospital or drawn at random, and must not depend on
+        anything else.
+    terms : what the study says apart from its sites.
+    held_out : public records on which models are compared; only with `terms.public_data`.
+    rows : how many synthetic records to draw; by default as many as there are patients.
+    out : folder for the files of the study; without one nothing is written.
     engine : "process", or "flower" for Flower's simulation engine.
-    progress : told as progress(event, done, total); events are "sites", "round 1", "round 2", "pool",
+    progress : called as progress(event, done, total); events are "sites", "round 1", "round 2", "pool",
         "evaluate" and "publish".
-    max_unreadable : as in `core.check.check`.
-    accept_degraded : permits a study whose every site has patients for class centroids only.
-    replace : permits `out` to hold an earlier study, which is replaced; else it must be new or empty.
-    tell : is given a sentence before anything is spent, where only some sites have room for a mixture.
+    max_unreadable : as in `core/utility/check.py`. accept_degraded : permits a study in which every site has so
+    few patients that it releases class centroids only. replace : permits `out` to hold an earlier study, which is
+    replaced; else it must be new or empty. tell : if only some sites have patients enough for a mixture, gets a
+    sentence that says so, before anything is
+        spent.
 
     Raises
     ------
     InputError
-        If the table, the sites or `out` cannot be used; nothing is written then.
+        If the table, the sites or `out` cannot be used. Nothing is written then.
     DegradedError
-        If no site has room for a mixture, and `accept_degraded` is not set; nothing is spent or written then.
+        If no site has patients enough for a mixture, and `accept_degraded` is not set. Nothing is spent or written
+        then.
     TooFewSites
         If fewer than `terms.min_sites` answer round 1.
     """
-    start, day = time.monotonic(), datetime.now(UTC).date()  # the day it began: nothing that a record could move
+    start, day = time.monotonic(), datetime.now(UTC).date()  # the day of the beginning, which no record can move
     if held_out is not None and not terms.public_data:
         raise InputError("figures on held-out records are for public data only; declare it with --public-data")
     if out is not None:
         require_free(out) if replace else folder.require_free(out, ())
     tables = _split(table, schema, sites, terms.overlap, max_unreadable)
     with TemporaryDirectory(prefix="cohortmix-") as root:
-        consortium = Consortium.found(Path(root), tables, schema, terms)
+        consortium = Consortium.create(Path(root), tables, schema, terms)
         _require_mixtures(consortium.study.study, schema, accept_degraded, tell)
         progress("sites", len(tables), len(tables))
         run(consortium, engine, progress)
@@ -132,9 +135,9 @@ def _require_mixtures(spec: StudySpec, schema: Schema, accepted: bool, tell: Cal
 def _split(
     table: Table, schema: Schema, sites: Sequence[object], overlap: Overlap, max_unreadable: float
 ) -> dict[str, pa.Table]:
-    """The rows of each site, in the order of their names; the schema's columns and the patient key only.
+    """The rows of each site, in the order of the sites' names; only the schema's columns and the patient key.
 
-    The first row of a site may be anybody's: which site the table names first is not for a release to say.
+    Not in the order of the table: which site comes first there depends on a patient, and the study would show it.
     """
     source = TableSource(table, (*schema.columns, *([schema.patient_key] if schema.patient_key else [])))
     check(source, schema, max_unreadable)
@@ -146,7 +149,7 @@ def _split(
 
 
 def _check_overlap(table: pa.Table, names: NDArray[np.str_], schema: Schema, overlap: Overlap) -> None:
-    """Whoever holds all tables can see whether patients have records at more sites than the study declares."""
+    """Raise InputError if patients have records at more sites than declared; all tables together show it."""
     if schema.patient_key is None or overlap == "unknown":
         return
     keys = patient_keys(table.column(schema.patient_key))
@@ -172,22 +175,25 @@ def _name(site: object) -> str:
 def _figures(
     drawn: pd.DataFrame, held_out: Table, tables: dict[str, pa.Table], schema: Schema, progress: Progress
 ) -> Figures:
-    """The same model trained on each site's own records, on the synthetic and on all real ones."""
+    """The same model trained on each site's own records, on the synthetic ones, and on all real ones together."""
     from cohortmix.core.utility.columns import patients, read
     from cohortmix.core.utility.evaluate import auc, score_real  # brings in LightGBM
     from cohortmix.core.utility.interval import auc_difference
 
     test, total = read(held_out, schema), len(tables) + 2
-    own = {}
+    scores = {}
     for done, (name, table) in enumerate(tables.items()):
-        own[name] = score_real(table, test, schema)
+        scores[name] = score_real(table, test, schema)
         progress("evaluate", done + 1, total)
     pooled = score_real(drawn, test, schema)
     progress("evaluate", total - 1, total)
     ceiling = score_real(pa.concat_tables(tables.values()), test, schema)
     progress("evaluate", total, total)
-    owner = patients(held_out, schema)
-    of_known = None if owner is None else owner[pooled.known]
-    areas = {name: auc(each.label, each.scores) for name, each in own.items()}
-    gains = {name: auc_difference(each.label, each.scores, pooled.scores, of_known) for name, each in own.items()}
+    patient = patients(held_out, schema)
+    patient = None if patient is None else patient[pooled.known]
+    areas = {name: auc(scored.label, scored.scores) for name, scored in scores.items()}
+    gains = {
+        name: auc_difference(scored.label, scored.scores, pooled.scores, patient)
+        for name, scored in scores.items()
+    }
     return Figures(areas, auc(pooled.label, pooled.scores), auc(ceiling.label, ceiling.scores), gains)

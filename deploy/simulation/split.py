@@ -1,8 +1,9 @@
-"""Which site each record belongs to, and which are held out, when one table stands for a whole consortium.
+"""Which site each record belongs to, and which records are held out, when one table stands for a whole consortium.
 
-A patient's records stay together, so that sites and held-out records share no patient. How many patients each site
-has is published without noise: so only `evenly`, which follows from N alone, and a column of hospitals, which are
-public, are for patients who are not. `skewed` reads labels.
+A patient's records stay together, so that the sites and the held-out records share no patient. How many patients
+each site has is published without noise. So for records that are not public there are only two ways to split:
+`evenly`, which depends on nothing but the number of patients, and by a column of hospitals, which are public
+anyway. `skewed` reads labels and is for public records.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from cohortmix.core.data.schema import Category, Schema
 from cohortmix.core.data.table import InputError, plain
 from cohortmix.core.data.values import category_codes, patient_keys
 
+TEST_FRACTION = 0.25
+"""Share of each site's patients that is held out by default."""
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -25,10 +29,10 @@ class Split:
 
     Attributes
     ----------
-    training : the records that the sites hold, n rows; without those of nobody (no patient key).
-    sites : n names, the site of each.
-    held_out : the others, or None.
-    largest : patients of the largest site.
+    training : the records that the sites hold, n rows; records without a patient key are left out.
+    sites : the names of their sites, n of them.
+    held_out : the records that no site holds, or None.
+    largest : how many patients the largest site has.
     """
 
     training: pa.Table
@@ -47,12 +51,12 @@ class Split:
         test_fraction: float | None,
         seed: int,
     ) -> Split:
-        """Split by a column, or into a number of sites, evenly or skewed; then hold a fraction out, if any.
+        """Split by a column, or into a number of sites, evenly or skewed; then hold out a fraction, if given.
 
         Raises
         ------
         InputError
-            If a record has no site, or skew or fraction are impossible.
+            If a record has no site, or the skew or the fraction is impossible.
         """
         if schema.patient_key is not None:
             keys = patient_keys(table.column(schema.patient_key))
@@ -74,11 +78,11 @@ class Split:
 
 
 def evenly(patient: NDArray[np.int64], sites: int, seed: int) -> NDArray[np.str_]:
-    """Names of sites for records (n,), patients dealt out at random, as many to each site.
+    """Names of sites for n records, shape (n,): patients are dealt out at random, the same number to each site.
 
     Parameters
     ----------
-    patient : (n,) whose each record is, counted from 0.
+    patient : (n,) the number of each record's patient, counted from 0.
     """
     order = np.random.default_rng(seed).permutation(_count(patient))
     return _names(order % sites, sites)[patient]
@@ -87,9 +91,9 @@ def evenly(patient: NDArray[np.int64], sites: int, seed: int) -> NDArray[np.str_
 def skewed(
     patient: NDArray[np.int64], label: NDArray[np.int64], sites: int, concentration: float, seed: int
 ) -> NDArray[np.str_]:
-    """Names of sites for records (n,), each class spread over the sites by a draw from a Dirichlet law.
+    """Names of sites for n records, shape (n,): a draw from a Dirichlet law spreads each class over the sites.
 
-    The smaller `concentration` > 0, the more the sites differ (Hsu, Qi and Brown 2019, arXiv 1909.06335). A
+    The smaller `concentration` > 0 is, the more the sites differ (Hsu, Qi and Brown 2019, arXiv 1909.06335). A
     patient's class is that of the first record.
 
     Raises
@@ -101,14 +105,14 @@ def skewed(
         raise InputError(f"a skew is a finite number above zero; got {concentration:g}")
     rng, site = np.random.default_rng(seed), np.zeros(_count(patient), dtype=np.int64)
     _, first = np.unique(patient, return_index=True)
-    for each in np.unique(label[first]):
-        members = np.flatnonzero(label[first] == each)
+    for label_class in np.unique(label[first]):
+        members = np.flatnonzero(label[first] == label_class)
         site[members] = rng.choice(sites, size=len(members), p=rng.dirichlet(np.full(sites, concentration)))
     return _names(site, sites)[patient]
 
 
 def held_out(patient: NDArray[np.int64], site: NDArray[np.str_], fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Which records (n,) are held out: the same fraction of the patients of each site, rounded.
+    """Which of n records are held out, shape (n,): the same fraction of the patients of each site, rounded.
 
     Raises
     ------
@@ -134,7 +138,7 @@ def _names(site: NDArray[np.int64], sites: int) -> NDArray[np.str_]:
 
 
 def _patients(table: pa.Table, schema: Schema) -> NDArray[np.int64]:
-    """Whose each record is, shape (n,), counted from 0."""
+    """The number of each record's patient, shape (n,), counted from 0."""
     if schema.patient_key is None:
         return np.arange(table.num_rows)
     keys = patient_keys(table.column(schema.patient_key))

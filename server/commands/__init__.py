@@ -1,1 +1,1 @@
-"""What the coordinator types: create a study, look at it, publish it. May import all of the server."""
+"""The coordinator's commands, from STUDY.yaml to the published folder. May import everything else in `server`."""

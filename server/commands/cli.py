@@ -44,14 +44,14 @@ def new(
 ) -> None:
     """Draft a study: what every site will compute, and what it will cost each patient."""
     require_free(out, {files.SPEC, files.SCHEMA})
-    fresh = not key.exists()
-    own = Key.generate() if fresh else read_key(key)
-    spec, schema = draft(study, own.public_hex, datetime.now(UTC))
-    if fresh:
-        write_key(key, own)
+    is_new = not key.exists()
+    signer = Key.generate() if is_new else read_key(key)
+    spec, schema = draft(study, signer.public_hex, datetime.now(UTC))
+    if is_new:
+        write_key(key, signer)
     Study.draft(out, spec, schema)
     _print_draft(spec, schema)
-    say(f"coordinator's key, for the sites to enrol: {own.public_hex}")
+    say(f"coordinator's key, for the sites to enrol: {signer.public_hex}")
     say(f"written to {out}; next: cohortmix study sign {out} --key {key}")
 
 
@@ -78,24 +78,24 @@ def publish(
 ) -> None:
     """Pool what has been released, draw synthetic records, and write both with a report and a signed manifest.
 
-    Possible from min_sites answers on, and again when more have come; it costs no site anything.
+    Possible from min_sites answers on, and again when more have come; it costs the sites nothing.
     """
     from cohortmix.server.publish.pool import draw  # these two bring in JAX
     from cohortmix.server.publish.publish import publish as write
     from cohortmix.server.publish.publish import require_free as require_free_for_study
     from cohortmix.server.publish.publish import summarise
 
-    study, own = Study(folder), read_key(key)
+    study, signer = Study(folder), read_key(key)
     require_free_for_study(out)
     if not study.begun:
         raise InputError("no site has been asked yet; `cohortmix study run` does that")
-    with study.coordinator(own) as coordinator, with_enough_sites():
+    with study.coordinator(signer) as coordinator, with_enough_sites():
         result = coordinator.finish()
-    with study.store() as store:  # the same releases bear the same day, whenever they are published again
+    with study.store() as store:  # the same releases keep their day, however often they are published
         first = datetime.fromtimestamp(store.keep_moment(f"published {result.receipts}", time()), UTC).date()
     records = draw(result, rows)
     summary = summarise(result, len(records), published=first)
-    write(result, records, summary, out, own)
+    write(result, records, summary, out, signer)
     with study.store() as store:
         store.keep_publication(Publication(result.receipts, str(out.absolute())))
     for text in warning(result.spec).values():
@@ -130,14 +130,14 @@ def print_status(study: Study) -> None:
 
 
 def _say_reduced(spec: StudySpec, schema: Schema) -> None:
-    """Before anything is spent, and again wherever the study is shown."""
+    """Name the sites that will release less: before anything is spent, and wherever the study is shown again."""
     text = notice(spec, schema)
     if text is not None:
         say(text)
 
 
 def in_words(site: SiteStatus) -> str:
-    """Why a site has not answered: what its code means, and its own sentence."""
+    """Why a site has not answered: what its code means, and the sentence that came with it."""
     refusal = site.refusal
     if refusal is None:
         return "it has not answered"

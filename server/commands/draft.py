@@ -1,18 +1,20 @@
-"""STUDY.yaml, as a coordinator writes it, to the study that is signed.
+"""From STUDY.yaml, as a coordinator writes it, to the study that is signed.
 
 ```yaml
 name: Stroke cohort 2027
 schema: stroke.yaml            # the data dictionary; paths are relative to this file
-epsilon: 1                     # of each site; or mu: 0.268
-delta: 0.00001                 # by default min(1e-5, 1/(10 N)), N the patients of the largest site
-overlap: disjoint              # in how many of the sites one patient can have records: disjoint, 2, ..., unknown
-min_sites: 3                   # without so many the study gives nothing
-deadline: 7d                   # of each round: days, h, m or s
+epsilon: 1                     # what each site spends; or mu: 0.268
+delta: 0.00001                 # by default min(1e-5, 1/(10 N)), with N the patients of the largest site
+overlap: disjoint              # at how many of the sites one patient can have records: disjoint, 2, ..., unknown
+min_sites: 3                   # with fewer answers the study gives nothing
+deadline: 7d                   # for each round: days (d), hours (h), minutes (m) or seconds (s)
 sites: [uk/description.json, norway/description.json]      # as `cohortmix site check` wrote them
 ```
-Further keys: `expires` (the last day on which sites answer, in UTC; 180 days from now by default), `share` (of
-mu^2 for round 1, 3/20; more at a small site), `alpha` (of Eq. 6 of 3A, 0.5), `loose_delta` (true permits a delta
-above 1/(10 N)), `accept_degraded` (true permits a study whose every site has patients for class centroids only).
+
+Further keys, with their defaults: `expires` (the last day on which sites answer, in UTC; 180 days from now),
+`share` (the least part of mu^2 for round 1; 3/20, and more at a small site), `alpha` (of Eq. 6 of 3A; 0.5),
+`loose_delta` (true permits a delta above 1/(10 N)), `accept_degraded` (true permits a study in which every site
+has so few patients that it releases class centroids only).
 """
 
 from __future__ import annotations
@@ -36,15 +38,17 @@ from cohortmix.protocol.fields import Exact, Ratio, TypedName, decimal_down, exa
 from cohortmix.protocol.local.textfile import faults_of, parse_file, read_schema, read_text
 from cohortmix.protocol.messages import Description, MessageError, SiteEntry, StudySpec, decode
 from cohortmix.protocol.names import confusable
-from cohortmix.protocol.overlap import Overlap, read_overlap
+from cohortmix.protocol.overlap import Overlap, parse_overlap
 from cohortmix.protocol.receipts import EPSILON_PLACES, Total
 from cohortmix.protocol.study import LONGEST_DEADLINE, MOST_SITES
 from cohortmix.server.commands.reduced import require_a_mixture
 
 MU_PLACES = 9
-"""Places of a mu that follows from an epsilon; rounded down, so that the epsilon holds."""
+"""Decimals of a mu that follows from an epsilon; it is rounded down, so that the epsilon holds."""
 
 VALID_DAYS = 180
+"""Days for which sites answer a study by default: time enough for two rounds and for late sites."""
+
 _SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -72,7 +76,7 @@ class StudyFile(BaseModel):
     epsilon: float | None = None
     mu: float | None = None
     delta: float | None = None
-    overlap: Annotated[Overlap, BeforeValidator(read_overlap)]
+    overlap: Annotated[Overlap, BeforeValidator(parse_overlap)]
     min_sites: int
     deadline: Annotated[int, BeforeValidator(_duration)]
     sites: tuple[Path, ...] = Field(min_length=1, max_length=MOST_SITES)
@@ -89,9 +93,9 @@ def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, S
     Raises
     ------
     InputError
-        If a file cannot be read, or the study cannot be what the file says; in one sentence.
+        If a file cannot be read, or no such study is possible; in one sentence.
     SchemaError
-        If the schema is none, or a line of it is not confirmed.
+        If the schema cannot be read as one, or a line of it is not confirmed.
     """
     file = _read(path)
     schema = read_schema(path.parent / file.schema_file)
@@ -123,7 +127,7 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
 
     Parameters
     ----------
-    terms : the other fields of StudySpec; schema, budget, sites and version follow.
+    terms : the other fields of StudySpec; those about schema, budget, sites and version follow.
 
     Raises
     ------
@@ -150,17 +154,17 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
 
 
 def _in_places(resolved: ResolvedBudget, kappa: float) -> Decimal:
-    """mu as a study names it: a receipt rounds epsilon up, and still says no more than was asked for."""
+    """mu as a study names it: so small that receipts, which round epsilon up, say at most what was asked for."""
     mu, step = decimal_down(resolved.mu, MU_PLACES), Decimal(1).scaleb(-MU_PLACES)
-    asked = decimal_down(resolved.epsilon, EPSILON_PLACES)
+    most = decimal_down(resolved.epsilon, EPSILON_PLACES)
     delta = exact(resolved.delta)
-    while mu > step and asked and Total(Fraction(mu) ** 2, Fraction(kappa)).epsilon(delta) > asked:
-        mu, step = mu - step, 2 * step
+    while mu > step and most and Total(Fraction(mu) ** 2, Fraction(kappa)).epsilon(delta) > most:
+        mu, step = mu - step, 2 * step  # ever larger steps, so that a tiny epsilon ends soon, too
     return mu
 
 
 def entry_of(facts: Description) -> SiteEntry:
-    """The site as a study names it; InputError below the public threshold of patients."""
+    """The site as a study names it; InputError if it has fewer patients than the public threshold."""
     if facts.patients < MIN_PATIENTS:
         raise InputError(
             f"site {facts.site!r} has {facts.patients} patients, a site needs at least {MIN_PATIENTS}; "
@@ -185,7 +189,7 @@ def _budget(file: StudyFile, path: Path) -> Budget:
 
 
 def _require_small(file: StudyFile, patients: int) -> None:
-    """Refuse what `Budget.resolve` would, in the words of a STUDY.yaml."""
+    """Refuse what `Budget.resolve` would refuse, in the words of a STUDY.yaml."""
     most = 1 / (10 * patients)
     if file.delta is not None and file.delta > most and not file.loose_delta:
         raise InputError(
@@ -195,20 +199,22 @@ def _require_small(file: StudyFile, patients: int) -> None:
 
 
 def _entry(path: Path, schema: Schema) -> SiteEntry:
-    """The site of a description, if it serves this schema with this version."""
+    """The site of a description; InputError unless it serves this schema, with this version of cohortmix."""
     try:
         facts = decode(read_text(path, "the description").encode())
     except MessageError:
         facts = None
     if not isinstance(facts, Description):
-        raise InputError(f"{str(path)!r} is no description of a site; `cohortmix site check` writes one")
+        raise InputError(f"{str(path)!r} is not the description of a site; `cohortmix site check` writes one")
     if facts.schema_hash != schema.hash:
         raise InputError(
             f"site {facts.site!r} serves another schema: expected schema_hash={schema.hash[:12]}..., got "
             f"{facts.schema_hash[:12]}...; give the site this schema, and take its new description"
         )
-    if facts.version != (own := version("cohortmix")):
-        raise InputError(f"site {facts.site!r} runs cohortmix {facts.version}, this is {own}; install one version")
+    if facts.version != (here := version("cohortmix")):
+        raise InputError(
+            f"site {facts.site!r} runs cohortmix {facts.version}, this is {here}; install the same version"
+        )
     return entry_of(facts)
 
 
@@ -222,7 +228,7 @@ def _require_distinct(sites: Sequence[SiteEntry], files: Sequence[Path]) -> None
                 )
             if site.key == other.key:
                 raise InputError(
-                    f"sites {other.name!r} and {site.name!r} have the same key; name each site once, with its own"
+                    f"sites {other.name!r} and {site.name!r} have the same key; every site needs a key of its own"
                 )
     if twins := confusable(site.name for site in sites):
         raise InputError(

@@ -1,4 +1,4 @@
-"""How a study can end short of its sites: they refused it, or they did not answer."""
+"""How a study can end without some of its sites: they refused it, or they did not answer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from cohortmix.protocol.messages import Code
+from cohortmix.server.result import TooFewSites
 from cohortmix.server.store import NOT_ACCEPTED, RefusalEntry
 
 
-class StudyRefused(Exception):  # noqa: N818 (an answer, not a fault)
+class StudyRefused(Exception):  # noqa: N818 (an outcome of a study, not a fault of this program)
     """A study stopped because sites refused it."""
 
 
@@ -21,10 +22,11 @@ class EngineError(RuntimeError):
     """Flower, which carries the messages, stopped before the study was over."""
 
 
-def told_apart(sentence: str, refusals: Iterable[RefusalEntry]) -> StudyRefused | StudyUnanswered:
-    """What to raise for a study whose missing sites said this; that a site is unavailable is no refusal.
+def refused_or_unanswered(sentence: str, refusals: Iterable[RefusalEntry]) -> StudyRefused | StudyUnanswered:
+    """What to raise for a study with missing sites: did one of them refuse it, or did they just not answer?
 
-    What a site is quoted with is not signed: anyone on the way can have written it.
+    That a site is unavailable does not count as a refusal. What a site is quoted with is marked as unsigned, since
+    anyone on the way can have written it.
     """
     refused = [refusal for refusal in refusals if refusal.code != Code.UNAVAILABLE]
     if refused:
@@ -36,10 +38,8 @@ def told_apart(sentence: str, refusals: Iterable[RefusalEntry]) -> StudyRefused 
 
 @contextmanager
 def with_enough_sites() -> Iterator[None]:
-    """Tell a study that sites refused from one that they did not answer."""
-    from cohortmix.server.coordinator import TooFewSites  # brings in JAX
-
+    """Raise StudyRefused or StudyUnanswered in the place of TooFewSites."""
     try:
         yield
     except TooFewSites as stopped:
-        raise told_apart(str(stopped), stopped.refusals) from None
+        raise refused_or_unanswered(str(stopped), stopped.refusals) from None

@@ -1,4 +1,4 @@
-"""Which sites of a study will release class centroids alone: known before any of them is asked."""
+"""Which sites of a study will release class centroids only; this is known before any of them is asked."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cohortmix.protocol.messages import SiteEntry, StudySpec
 
 
 def reduced_sites(spec: StudySpec, schema: Schema) -> tuple[SiteEntry, ...]:
-    """The sites without room for a mixture at the study's mu, in its order."""
+    """The sites with too few patients for a mixture at the study's mu, in the study's order."""
     return tuple(
         entry for entry in spec.sites if not Plan(schema, spec.mu2, entry.patients, spec.share).fits_mixture
     )
 
 
 def notice(spec: StudySpec, schema: Schema) -> str | None:
-    """Which sites these are and what would help the largest of them; None where there are none."""
+    """A sentence that names these sites and what would help the largest of them; None if there are none."""
     small = reduced_sites(spec, schema)
     if not small:
         return None
@@ -32,6 +32,11 @@ def notice(spec: StudySpec, schema: Schema) -> str | None:
 
 
 def require_a_mixture(spec: StudySpec, schema: Schema, accepted: bool, how: str) -> None:
-    """Raise DegradedError if not one site has room for a mixture, unless that is accepted; `how` says how."""
+    """Raise DegradedError if no site at all has patients enough for a mixture, unless that is `accepted`.
+
+    Parameters
+    ----------
+    how : what a person has to write to accept it.
+    """
     if not accepted and len(reduced_sites(spec, schema)) == len(spec.sites):
         raise DegradedError(f"{notice(spec, schema)}; or accept class centroids alone with {how}")

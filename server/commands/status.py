@@ -1,4 +1,4 @@
-"""Where a study stands, in plain facts: what was drafted, who has answered, until when it waits."""
+"""Where a study stands: what was drafted, who has answered, and until when it waits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cohortmix.server.study import Study
 
 
 class State(StrEnum):
-    """What a study passes through; the rounds and `complete` are also the names of their moments in the store."""
+    """The states of a study, in order; the store notes under these names when a round began or ended the study."""
 
     DRAFTED = "drafted"
     SIGNED = "signed"
@@ -33,7 +33,7 @@ IN_WORDS = {
     Code.UNAVAILABLE: "it is not available",
     NOT_ACCEPTED: "its reply was not accepted",
 }
-"""What a refusal means to a person."""
+"""What each code of a refusal means, as the end of a sentence about the site."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class SiteStatus:
     Attributes
     ----------
     entry : as the study names it.
-    rounds : how many there are for it; 1 where it is too small for a mixture.
-    answered : those whose release is kept.
-    refusal : its last reply without a release, if it came in the round that is still to be answered.
+    rounds : how many rounds it takes part in; 1 if it has too few patients for a mixture.
+    answered : the rounds whose release is kept.
+    refusal : its latest reply without a release, if that came in a round that it has not answered since.
     """
 
     entry: SiteEntry
@@ -55,7 +55,7 @@ class SiteStatus:
 
     @property
     def missing(self) -> bool:
-        """Whether anything is still to come from it."""
+        """Whether a release is still to come from it."""
         return len(self.answered) < self.rounds
 
 
@@ -65,7 +65,7 @@ class Status:
 
     Attributes
     ----------
-    deadline : until when the present round waits, in seconds since 1970; None where nothing is waited for.
+    deadline : when the present round ends, in seconds since 1970; None when no round is going on.
     published : the folder of the latest publication, if there is one.
     """
 
@@ -77,7 +77,7 @@ class Status:
 
     @classmethod
     def of(cls, study: Study) -> Status:
-        """Read a study's folder; InputError if it holds none."""
+        """Read it from the study's folder; InputError if there is no study in it."""
         spec, schema = study.spec, study.schema
         small = {entry.name for entry in reduced_sites(spec, schema)}
         rounds = {entry.name: 1 if entry.name in small else 2 for entry in spec.sites}
@@ -97,7 +97,7 @@ class Status:
 
     @property
     def missing(self) -> tuple[SiteStatus, ...]:
-        """The sites from which anything is still to come."""
+        """The sites from which a release is still to come."""
         return tuple(site for site in self.sites if site.missing)
 
     @property
@@ -111,13 +111,13 @@ class Status:
         return sum(1 in site.answered for site in self.sites) >= self.spec.min_sites
 
     def count(self, round: int) -> tuple[int, int]:
-        """How many sites have answered this round, and how many there are for it."""
+        """How many sites have answered this round, and how many take part in it."""
         due = [site for site in self.sites if round <= site.rounds]
         return sum(round in site.answered for site in due), len(due)
 
 
 def spent(study: Study) -> dict[str, float]:
-    """mu of each site's receipts so far, by name; sites that have answered only."""
+    """By name, the mu that the receipts of a site add up to so far; only sites that have answered."""
     if not study.begun:
         return {}
     with study.store() as store:
@@ -127,7 +127,7 @@ def spent(study: Study) -> dict[str, float]:
         message = decode(reply)
         assert isinstance(message, SignedRelease)  # nothing else is kept
         receipts.setdefault(site, []).append(message.receipt)
-    return {site: total(given).mu for site, given in receipts.items()}
+    return {site: total(issued).mu for site, issued in receipts.items()}
 
 
 def _state(store: Store) -> State:
@@ -142,5 +142,7 @@ def _state(store: Store) -> State:
 
 def _site(store: Store, entry: SiteEntry, rounds: int) -> SiteStatus:
     answered = tuple(round for round in (1, 2) if entry.name in store.answered(round))
-    refusals = [each for each in store.refusals() if each.site == entry.name and each.round not in answered]
+    refusals = [
+        refusal for refusal in store.refusals() if refusal.site == entry.name and refusal.round not in answered
+    ]
     return SiteStatus(entry, rounds, answered, refusals[-1] if refusals else None)

@@ -1,1 +1,4 @@
-"""What a finished study publishes: pooled tables, receipts' costs, manifest and report."""
+"""What a finished study becomes: pooled records, and a folder of files with a report and a signed manifest.
+
+May import from `server` itself, but not from `server/commands`.
+"""

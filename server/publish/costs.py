@@ -1,6 +1,6 @@
 """What a published study cost, and what its readers are warned of.
 
-All of it follows from the signed study and the published receipts, so that anyone can compute it again.
+All of it follows from the signed study and the published receipts, so anyone can compute it again.
 """
 
 from __future__ import annotations
@@ -9,29 +9,30 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from cohortmix.protocol.messages import TEST_WARNING, StudySpec
+from cohortmix.core.privacy.noise_source import NOT_PRIVATE
+from cohortmix.protocol.messages import StudySpec
 from cohortmix.protocol.receipts import Total
 from cohortmix.server.budget import consortium_kappa, consortium_mu
 
 LOOSE_WARNING = "loose delta: above 1/(10 N), for comparisons with published figures only"
-"""What every output says of a study whose delta is above 1/(10 N) of its largest site."""
+"""What every output says of a study whose delta is above 1/(10 N), with N the patients of its largest site."""
 
 
 def warning(spec: StudySpec) -> dict[str, str]:
-    """The entry `warning` of every output of this study; none if there is nothing to warn of."""
-    said = [TEST_WARNING] * (spec.noise == "TEST") + [LOOSE_WARNING] * spec.loose_delta
-    return {"warning": "; ".join(said)} if said else {}
+    """The entry `warning` of every output of this study; empty if there is nothing to warn of."""
+    warnings = [NOT_PRIVATE] * (spec.noise == "TEST") + [LOOSE_WARNING] * spec.loose_delta
+    return {"warning": "; ".join(warnings)} if warnings else {}
 
 
 def costs(spec: StudySpec, spent: Mapping[str, Total]) -> dict[str, Any]:
     """The entries of summary.json that a study and its receipts determine.
 
-    Budgets are what the published files cost. A site may have spent more, on an answer that never arrived or
-    was not accepted; its own ledger counts that.
+    Budgets are what the published files cost. A site may have spent more, on an answer that never arrived or that
+    was not accepted; its own ledger counts that, too.
 
     Parameters
     ----------
-    spent : by site of the study, at least one, the total of its published receipts.
+    spent : by site, the total of its published receipts; at least one site.
     """
     delta = float(spec.delta)
     mu, worst = consortium_mu([cost.mu for cost in spent.values()], spec.overlap)

@@ -1,4 +1,4 @@
-"""The data dictionary of a study, as its report shows it: what each column may hold. All of it is public."""
+"""The section of a report that lists the columns: the study's data dictionary, all of which is public."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from cohortmix.protocol.local.wording import count
 from cohortmix.server.publish.html import Html, element
 from cohortmix.server.publish.tables import table
 
-MOST_VALUES = 8  # of a category that are named
+MOST_VALUES = 8  # of a category are listed; more would fill a line of the table
 
 
 def dictionary(schema: Schema) -> Html:
-    """The section of a report that lists the columns."""
+    """The section."""
     rows = [(name, _kind(column), _range(column), _notes(schema, name)) for name, column in schema.columns.items()]
     return element(
         "section",
         element("h2", "The columns"),
         element("p", f"The schema “{schema.name}” declares {count(len(rows), 'column')}. {_patients(schema)}"),
         table(("Column", "Type", "Values", "Notes"), rows, kind="words"),
-        element("p", "All sites serve the schema of this hash: ", element("code", schema.hash), class_="note"),
+        element("p", "All sites use the schema with this hash: ", element("code", schema.hash), class_="note"),
     )
 
 
 def _patients(schema: Schema) -> str:
     if schema.patient_key is None:
-        return "A record is a patient."
+        return "Each record is one patient."
     most = count(schema.max_rows_per_patient, "record")
-    return f"A patient has {most} at most, under one “{schema.patient_key}”, a column that is not released."
+    return f"A patient has at most {most}, with the same “{schema.patient_key}”, a column that is not released."
 
 
 def _kind(column: Column) -> str:

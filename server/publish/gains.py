@@ -1,6 +1,6 @@
-"""What a site gains by pooling, in words: how far the AUC of the pooled records is above that of its own.
+"""What a site gains by pooling: how much higher the AUC of the pooled records is than that of its own, in words.
 
-A difference counts only where its 95 % interval does not hold zero (`core/utility/interval.py`): a gain of .001 on
+A difference counts only if its 95 % interval does not contain zero (`core/utility/interval.py`): a gain of .001 on
 one set of held-out patients can be a loss on another.
 """
 
@@ -11,16 +11,16 @@ from typing import Any, Literal, TypeAlias
 
 from cohortmix.protocol.local.wording import count
 
-Verdict: TypeAlias = Literal["better", "within chance", "worse"]
+Comparison: TypeAlias = Literal["better", "within chance", "worse"]
 
 
-def gain(own: float, pooled: float) -> float:
-    """By how much the pooled records do better than a site's own, in the three places that are shown."""
-    return round(pooled, 3) - round(own, 3)
+def gain(own_auc: float, pooled_auc: float) -> float:
+    """How much better the pooled records do than a site's own, in the three decimals that are shown."""
+    return round(pooled_auc, 3) - round(own_auc, 3)
 
 
-def verdict(site: Mapping[str, Any]) -> Verdict | None:
-    """How the pooled records compare with a site's own, from its entry in a summary; None without a figure."""
+def comparison(site: Mapping[str, Any]) -> Comparison | None:
+    """How the pooled records compare with a site's own, from its entry in a summary; None if not measured."""
     interval = site["gain"]
     if interval is None:
         return None
@@ -28,22 +28,22 @@ def verdict(site: Mapping[str, Any]) -> Verdict | None:
 
 
 def shown_gain(site: Mapping[str, Any], pooled: float | None) -> tuple[str, str]:
-    """A site's gain and its 95 % interval; both empty where there is no figure.
+    """A site's gain and its 95 % interval; both empty if they were not measured.
 
     >>> shown_gain({"own_auc": 0.7384, "gain": {"low": 0.0121, "high": 0.0559}}, 0.7724)
     ('+0.034', '0.012 to 0.056')
     >>> shown_gain({"own_auc": 0.7823, "gain": {"low": -0.021, "high": 0.0012}}, 0.7724)
     ('−0.010', '−0.021 to 0.001')
     """
-    own, interval = site["own_auc"], site["gain"]
-    if own is None or pooled is None or interval is None:
+    own_auc, interval = site["own_auc"], site["gain"]
+    if own_auc is None or pooled is None or interval is None:
         return "", ""
-    more = round(gain(own, pooled), 3)
+    more = round(gain(own_auc, pooled), 3)
     return ("+" if more > 0 else "") + signed(more), f"{signed(interval['low'])} to {signed(interval['high'])}"
 
 
 def signed(value: float) -> str:
-    """Three places, with a minus of the width of a plus, and none before zero.
+    """Three decimals, with a minus as wide as a plus, and without a sign before zero.
 
     >>> signed(-0.021), signed(-0.0001), signed(0.5)
     ('−0.021', '0.000', '0.500')
@@ -53,12 +53,12 @@ def signed(value: float) -> str:
 
 
 def compared(summary: Mapping[str, Any], noun: str = "site") -> str:
-    """For how many sites the pooled records are better than their own, within chance of them, or worse.
+    """For how many sites the pooled records are better than the site's own, within chance of them, or worse.
 
     >>> gains = [(0.01, 0.06), (-0.01, 0.03), (-0.01, 0.02), (-0.02, 0.04)]
     >>> compared({"sites": [{"gain": {"low": low, "high": high}} for low, high in gains]})
     'better for 1 of 4 sites, within chance for 3 and worse for none'
     """
-    verdicts = [verdict(site) for site in summary["sites"] if site["gain"] is not None]
-    better, chance, worse = (verdicts.count(each) or "none" for each in ("better", "within chance", "worse"))
-    return f"better for {better} of {count(len(verdicts), noun)}, within chance for {chance} and worse for {worse}"
+    measured = [comparison(site) for site in summary["sites"] if site["gain"] is not None]
+    better, chance, worse = (measured.count(outcome) or "none" for outcome in ("better", "within chance", "worse"))
+    return f"better for {better} of {count(len(measured), noun)}, within chance for {chance} and worse for {worse}"

@@ -18,15 +18,16 @@ from cohortmix.protocol.fields import Hash, Signature, Wire
 from cohortmix.protocol.local.textfile import read_bytes
 from cohortmix.protocol.signing import Key, SignatureError, signed_bytes, verify
 
-MANIFEST = "manifest.json"
+STUDY, RECEIPTS, SUMMARY, MANIFEST = "study.json", "receipts", "summary.json", "manifest.json"
+"""What a published folder is checked by: the names of three files and of the folder of receipts."""
 
 
 class ManifestError(ValueError):
-    """A folder is not as its coordinator published it; the text says in what."""
+    """A folder is not as its coordinator published it; the text says how they differ."""
 
 
 class Manifest(Wire):
-    """SHA-256 of every file of a study's folder, by its path in the folder."""
+    """SHA-256 of every file in a study's folder, by its path in the folder."""
 
     study: Hash
     files: dict[str, Hash]
@@ -42,25 +43,25 @@ class SignedManifest(Wire):
 
 
 def write_manifest(folder: Path, study_hash: str, key: Key) -> None:
-    """Sign what is in a folder, and put the manifest beside it; ManifestError for a link or no plain file."""
+    """Sign what is in a folder, and put the manifest there; ManifestError if there is a link or a device."""
     manifest = Manifest(study=study_hash, files=_files(folder))
     signed = SignedManifest(manifest=manifest, signature=key.sign(signed_bytes("manifest", manifest)))
     (folder / MANIFEST).write_bytes(canonical(signed.plain()))
 
 
 def check_manifest(folder: Path, study_hash: str, coordinator_key: str) -> tuple[str, ...]:
-    """The files of a folder, each of which is as its study's coordinator signed it.
+    """The files of a folder, all of which are as the study's coordinator signed them.
 
     Raises
     ------
     ManifestError
-        If the manifest is not the coordinator's or of another study, a file was altered, added or removed, or
-        there is a link, which can show other content tomorrow.
+        If the manifest is not signed by the coordinator or is of another study; if a file was altered, added or
+        removed; or if there is a link, behind which the content could change later.
     """
     try:
         signed = SignedManifest.model_validate_json(read_bytes(folder / MANIFEST, "the manifest"))
         verify(coordinator_key, signed_bytes("manifest", signed.manifest), signed.signature)
-        said, holds = signed.manifest.files, _files(folder)
+        listed, present = signed.manifest.files, _files(folder)
     except ValidationError:
         raise ManifestError(f"{str(folder / MANIFEST)!r} cannot be read as a manifest") from None
     except SignatureError as error:
@@ -71,21 +72,21 @@ def check_manifest(folder: Path, study_hash: str, coordinator_key: str) -> tuple
         raise ManifestError(f"{error.filename!r} cannot be read: {error.strerror}") from None
     if signed.manifest.study != study_hash:
         raise ManifestError(f"the manifest is of study {signed.manifest.study[:12]}..., not {study_hash[:12]}...")
-    for name in sorted(said.keys() | holds.keys()):
-        if said.get(name) != holds.get(name):
-            became = "was added" if name not in said else "is missing" if name not in holds else "was altered"
+    for name in sorted(listed.keys() | present.keys()):
+        if listed.get(name) != present.get(name):
+            became = "was added" if name not in listed else "is missing" if name not in present else "was altered"
             raise ManifestError(f"{name!r} {became} after the coordinator signed the manifest")
-    return tuple(sorted(said))
+    return tuple(sorted(listed))
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Hash of every file below the folder but the manifest; what is neither file nor folder has no place there."""
+    """Hash of every file in the folder but the manifest; ManifestError for what is neither file nor folder."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
     for path in files:
         if path.is_symlink() or not path.is_file():
             name = path.relative_to(folder).as_posix()
             raise ManifestError(
-                f"{name!r} is a link or no plain file: expected files and folders, and nothing else"
+                f"{name!r} is a link or not a plain file: expected files and folders, and nothing else"
             )
     return {path.relative_to(folder).as_posix(): _hash(path) for path in files if path != folder / MANIFEST}
 

@@ -1,7 +1,7 @@
 """The plots of a report: a row for each site, with marks on a common axis.
 
-A row is markup that flows, and its marks stand in an SVG whose places are percentages: letters keep their size on
-a narrow screen and on paper, and a name of any length is read in full.
+A row is ordinary markup, and only its marks are SVG, at places in per cent of the width. So letters keep their
+size on a narrow screen and on paper, and a name of any length can be read in full.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cohortmix.protocol.local.wording import percent
-from cohortmix.server.publish.gains import verdict
+from cohortmix.server.publish.gains import comparison
 from cohortmix.server.publish.html import Html, element, join
 
 MOST_TICKS = 7
-MARGIN = 2.0  # per cent of the width, left and right of the axis: room for half a dot
+MARGIN = 2.0  # per cent of the width, to the left and right of the axis: room for half a dot
 
 NOISY = {
     False: "count of a pair of values",
-    True: "count of one value, where a site is reduced to class centroids",
+    True: "count of one value, from a site that is reduced to class centroids",
 }
-"""Which count the noise is of, by whether a site is reduced: what each of them has sent last."""
+"""By whether a site is reduced, the kind of count whose noise is drawn: that of its last release."""
 
 Scale = Callable[[float], float]
 """From a value to its place, in per cent of the width."""
 
 
 def auc_plot(summary: Mapping[str, Any]) -> Html:
-    """Own-data models of the sites as dots, against the lines of pooled synthetic and of all real records.
+    """The AUC of each site's own model as a dot, beside lines for the pooled synthetic and for all real records.
 
-    Through each dot runs the 95 % interval of its distance from the pooled line: where that interval reaches the
-    line, the difference is within chance.
+    Through each dot runs the 95 % interval of its distance from the line of the pooled records: where the interval
+    reaches that line, the difference is within chance.
 
     Parameters
     ----------
-    summary : as `publish.summarise` makes it, with every figure measured but perhaps a site's own.
+    summary : as `publish.summarise` makes it, with every figure measured, except perhaps those of a site.
     """
     sites, pooled, ceiling = summary["sites"], summary["pooled"]["auc"], summary["ceiling_auc"]
     spans = {site["name"]: _span(site, pooled) for site in sites}
@@ -53,7 +53,7 @@ def auc_plot(summary: Mapping[str, Any]) -> Html:
     return _plot(
         f"AUC of each site's own model against {pooled:.3f} for the pooled synthetic records",
         _key(
-            (_dot("dot full"), "own records, worse than the pooled ones beyond chance"),
+            (_dot("dot full"), "own records, worse than the pooled ones by more than chance"),
             (_dot("dot"), "own records, otherwise"),
             (_upright(50, "pooled"), f"pooled synthetic records: {pooled:.3f}"),
             (_upright(50, "ceiling"), f"all real records together: {ceiling:.3f}"),
@@ -65,12 +65,12 @@ def auc_plot(summary: Mapping[str, Any]) -> Html:
 
 
 def noise_plot(summary: Mapping[str, Any], noise_std: Mapping[str, float]) -> Html:
-    """The noise of one released count of each site as a share of its patients: the shorter, the clearer.
+    """The noise of one released count of each site as a share of its patients: a short bar is a clear picture.
 
     Parameters
     ----------
     summary : as `publish.summarise` makes it.
-    noise_std : standard deviation of the noise of one released count, in patients, by site.
+    noise_std : by site, the standard deviation of the noise of one released count, in patients.
     """
     shares = {site["name"]: noise_std[site["name"]] / site["n"] for site in summary["sites"]}
     ticks = _shares(max(shares.values()))
@@ -104,20 +104,20 @@ def _kind(reduced: bool) -> str:
 
 
 def _span(site: Mapping[str, Any], pooled: float) -> tuple[float, ...]:
-    """Where a site's row has marks: its own AUC and the ends of its interval; nothing without a figure."""
-    own, interval = site["own_auc"], site["gain"]
-    if own is None:
+    """Where a site's row has marks: its own AUC and the ends of its interval; empty if not measured."""
+    own_auc, interval = site["own_auc"], site["gain"]
+    if own_auc is None:
         return ()
     ends = () if interval is None else (pooled - interval["high"], pooled - interval["low"])
-    return (own, *(min(1.0, max(0.0, end)) for end in ends))
+    return (own_auc, *(min(1.0, max(0.0, end)) for end in ends))
 
 
 def _own(site: Mapping[str, Any], span: Sequence[float], x: Scale) -> Html:
     if not span:
         return Html("")
-    own, *ends = span
+    own_auc, *ends = span
     line = element("line", x1=_place(x(ends[0])), y1="50%", x2=_place(x(ends[1])), y2="50%", class_="span")
-    dot = _dot("dot full" if verdict(site) == "better" else "dot", x(own))
+    dot = _dot("dot full" if comparison(site) == "better" else "dot", x(own_auc))
     return join(line if ends else Html(""), dot)
 
 
@@ -157,7 +157,7 @@ def _upright(x: float, kind: str) -> Html:
 
 
 def _anchor(x: float) -> str:
-    """The outermost names of an axis stay inside of it."""
+    """How a name is aligned with its tick, so that the outermost names stay within the plot."""
     return "start" if x <= MARGIN else "end" if x >= 100 - MARGIN else "middle"
 
 
@@ -170,7 +170,7 @@ def _linear(low: float, high: float) -> Scale:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers from below `low` to above `high`, few enough to read."""
+    """Round numbers from at most `low` to at least `high`, few enough to read."""
     for step in (0.01, 0.02, 0.05, 0.1, 0.2):
         first, last = math.floor(low / step), math.ceil(high / step)
         if last - first < MOST_TICKS:
@@ -179,7 +179,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _shares(most: float) -> list[float]:
-    """Round shares from 0 to above `most`, few enough to read."""
+    """Round shares from 0 to at least `most`, few enough to read."""
     step = next(
         digit * 10.0**power
         for power in range(-3, 6)
@@ -189,5 +189,5 @@ def _shares(most: float) -> list[float]:
     return [number * step for number in range(max(1, math.ceil(most / step)) + 1)]
 
 
-def _place(at: float) -> str:
-    return f"{at:.2f}".rstrip("0").rstrip(".") + "%"
+def _place(percent: float) -> str:
+    return f"{percent:.2f}".rstrip("0").rstrip(".") + "%"

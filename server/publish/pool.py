@@ -13,15 +13,14 @@ from cohortmix.server.result import StudyResult
 
 
 def pool(result: StudyResult) -> Pool:
-    """The pooled mixture, from which records are drawn; a record starts at a centroid, and keeps its site."""
+    """The pooled mixture, from which records are drawn: each from one centroid, whose site it names."""
     return Pool.of(result.schema, result.common, _by_name(result))
 
 
 def draw(result: StudyResult, rows: int | None = None) -> pd.DataFrame:
-    """Records of the pool: the schema's columns and `site`; as many as there are patients by default.
+    """Synthetic records with the schema's columns and `site`; by default as many as there are patients.
 
-    The seed is a public value that follows from the receipts: on one machine, the same releases give the same
-    records.
+    The seed follows from the receipts, which are public: on one machine, the same releases give the same records.
     """
     patients = sum(site.entry.patients for site in result.sites)
     hashes = [signed.receipt.hash for site in result.sites for signed in site.receipts]
@@ -30,7 +29,7 @@ def draw(result: StudyResult, rows: int | None = None) -> pd.DataFrame:
 
 
 def support(result: StudyResult) -> PooledSupport:
-    """The inducing points of all sites, predicting together with weights N_s / n."""
+    """The inducing points of all sites, which predict together: site s has the weight N_s / n."""
     return PooledSupport.of(result.schema, result.common, _by_name(result))
 
 

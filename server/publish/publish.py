@@ -2,7 +2,7 @@
 
     pooled.parquet       synthetic records: the schema's columns and `site`
     centroids.parquet    every centroid and support point, with its mass, soft label and noise
-    study.json           the study as the coordinator signed it and the stewards approved it
+    study.json           the study, as the coordinator signed it and the stewards approved it
     receipts/            SITE-ROUND.json, signed by the sites
     summary.json         for machines
     report.html          for people
@@ -30,25 +30,23 @@ from cohortmix.protocol.messages import encode
 from cohortmix.protocol.receipts import Total, total
 from cohortmix.protocol.signing import Key
 from cohortmix.server.publish.costs import costs, warning
-from cohortmix.server.publish.manifest import MANIFEST, write_manifest
+from cohortmix.server.publish.manifest import MANIFEST, RECEIPTS, STUDY, SUMMARY, write_manifest
 from cohortmix.server.publish.report import render
 from cohortmix.server.result import StudyResult
 
-FILES = frozenset(
-    {"pooled.parquet", "centroids.parquet", "study.json", "receipts", "summary.json", "report.html", MANIFEST}
-)
+FILES = frozenset({"pooled.parquet", "centroids.parquet", STUDY, RECEIPTS, SUMMARY, "report.html", MANIFEST})
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures on real records. They are not private: only for records that are declared public.
+    """Figures on real records. They are not private, and only for records that are declared public.
 
     Attributes
     ----------
-    own_auc : by site, of a model trained on the site's own real records.
-    pooled_auc : of the same model trained on the pooled synthetic records.
-    ceiling_auc : of the same model trained on the real records of all sites.
-    gains : by site, how far `pooled_auc` is above its own, with an interval; on the same held-out records.
+    own_auc : by site, the AUC of a model trained on the site's own real records.
+    pooled_auc : the AUC of the same model trained on the pooled synthetic records.
+    ceiling_auc : the AUC of the same model trained on the real records of all sites.
+    gains : by site, how far `pooled_auc` is above its own AUC, with an interval; on the same held-out records.
     """
 
     own_auc: Mapping[str, float | None] = field(default_factory=dict)
@@ -66,18 +64,19 @@ def summarise(
 ) -> dict[str, Any]:
     """The content of summary.json; a figure that was not measured is None.
 
-    Budgets are what the published files cost (`costs`), not what was allowed.
+    Budgets are what the published files cost (`costs.py`), not what the study allowed.
 
     Parameters
     ----------
-    published : the day on which these releases were first published; None where the files shall be the same on
-        any day.
+    rows : how many synthetic records were drawn.
+    published : the day on which these releases were first published; None if the files must be the same on any
+        day.
 
     Raises
     ------
     ValueError
-        If there are figures on real records, or a running time, which grows with the number of rows, of a
-        study that does not declare its records public.
+        If the study does not declare its records public, and there are figures on real records, or a running time,
+        which grows with the number of rows.
     """
     spec = result.spec
     if not spec.public_data and (figures is not None or seconds is not None):
@@ -109,16 +108,17 @@ def summarise(
 
 
 def publish(result: StudyResult, records: pd.DataFrame, summary: Mapping[str, Any], out: Path, key: Key) -> None:
-    """Write the files of a study into the folder `out`, which is replaced if it holds an earlier study.
+    """Write the files of a study into the folder `out`; an earlier study in it is replaced.
 
     Parameters
     ----------
+    summary : as `summarise` makes it.
     key : the coordinator's; it signs the manifest.
 
     Raises
     ------
     InputError
-        If `out` holds anything else, or cannot be written; nothing is changed then.
+        If `out` holds anything else, or cannot be written. Nothing is changed then.
     """
     require_free(out)
     released = {site.entry.name: site.centroids for site in result.sites}
@@ -126,12 +126,12 @@ def publish(result: StudyResult, records: pd.DataFrame, summary: Mapping[str, An
     with folder.whole_folder(out, FILES) as new:
         _write_parquet(new / "pooled.parquet", records, result)
         _write_parquet(new / "centroids.parquet", centroids, result)
-        (new / "study.json").write_bytes(encode(result.study))
-        (new / "receipts").mkdir()
+        (new / STUDY).write_bytes(encode(result.study))
+        (new / RECEIPTS).mkdir()
         for signed in (signed for site in result.sites for signed in site.receipts):
             name = f"{signed.receipt.site}-{signed.receipt.round}.json"
-            (new / "receipts" / name).write_bytes(encode(signed))
-        (new / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            (new / RECEIPTS / name).write_bytes(encode(signed))
+        (new / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         (new / "report.html").write_text(page, encoding="utf-8")
         write_manifest(new, result.spec.hash, key)
 
@@ -163,7 +163,7 @@ def _page(result: StudyResult, summary: Mapping[str, Any]) -> str:
 
 
 def _write_parquet(path: Path, frame: pd.DataFrame, result: StudyResult) -> None:
-    """The table, and in its metadata `cohortmix` what it is: a file can be parted from its folder."""
+    """Write a table that says in its metadata (`cohortmix`) what it is: a file can be parted from its folder."""
     spec = result.spec
     facts = {"study": spec.hash, "mu": str(spec.mu), "delta": str(spec.delta), "noise": spec.noise}
     facts |= warning(spec)

@@ -1,4 +1,4 @@
-"""How a report looks: one style sheet for screens of any width, light and dark, and for paper; nothing to load."""
+"""How a report looks: one style sheet for screens of any width, light and dark, and for paper."""
 
 STYLE = """
 :root {

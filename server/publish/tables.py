@@ -1,4 +1,4 @@
-"""Tables of a report: columns on a wide screen and on paper, one block a row on a narrow one."""
+"""Tables of a report: columns on a wide screen and on paper, one block for each row on a narrow screen."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ def table(
     last: Sequence[Sequence[str]] | None = None,
     kind: str = "",
 ) -> Html:
-    """A table whose first cell of each row names it; `last` are rows below the line.
+    """A table in which the first cell of a row names the row.
 
-    Each cell knows the head of its column, which a narrow screen shows beside it (`style.py`). `kind` is "words"
-    for a table of texts, which are aligned to the left.
+    Each cell carries the head of its column, which a narrow screen shows beside it (`style.py`).
+
+    Parameters
+    ----------
+    last : rows below a line, such as totals.
+    kind : "words" for a table of texts, which are aligned to the left.
     """
     head = element("thead", element("tr", *(element("th", name, scope="col") for name in header)))
     foot = element("tfoot", *(_row(header, row) for row in last)) if last else Html("")

@@ -31,13 +31,13 @@ from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import anonymize, pipeline
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
-    Centroids,
-    ClassSums,
+    CentroidsRelease,
+    ClassSumsRelease,
     NoisedAnswer,
-    Release,
     Request,
     SignedRequest,
     SiteEntry,
+    SiteRelease,
     StudySpec,
     decode,
     encode,
@@ -90,7 +90,7 @@ class Sites:
         records, meter = TableSource(table(schema, PATIENTS)), MemoryMeter(self.study.mu2)
         self._vault = Vault(records, schema, KeyedNoise(0).add, meter)
         self._sums: Answer = pipeline.class_sums(self._vault, self.plan)
-        self._second: tuple[Release, dict[str, NoisedAnswer]] | None = None
+        self._second: tuple[SiteRelease, dict[str, NoisedAnswer]] | None = None
 
     def replies(self, requests: dict[str, bytes]) -> dict[str, bytes]:
         """The answer of each site to its request."""
@@ -103,15 +103,15 @@ class Sites:
             replies[site] = encode(issue(key, site, signed.request, release, answers, PATIENTS, GENESIS))
         return replies
 
-    def _release(self, request: Request) -> tuple[Release, dict[str, NoisedAnswer]]:
+    def _release(self, request: Request) -> tuple[SiteRelease, dict[str, NoisedAnswer]]:
         if request.common is None:
             sums = NoisedAnswer.of(self._sums)
-            return ClassSums(answer=sums), {"class sums": sums}
+            return ClassSumsRelease(answer=sums), {"class sums": sums}
         if self._second is None:
             common = request.common.to_core()
             answer = anonymize.answer_b(self._vault, common.groups, self.plan.mu2_moments)
             centroids = pipeline.approximate_and_adapt(self.plan, common, self._sums, answer, b"seed")
-            self._second = Centroids.of(centroids), {"second moments": NoisedAnswer.of(answer)}
+            self._second = CentroidsRelease.of(centroids), {"second moments": NoisedAnswer.of(answer)}
         return self._second
 
     @contextmanager

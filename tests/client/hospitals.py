@@ -29,8 +29,8 @@ from cohortmix.client.steward import service
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
-    ClassSums,
-    Common,
+    ClassSumsRelease,
+    CommonMessage,
     Description,
     Refusal,
     Request,
@@ -144,19 +144,19 @@ class Hospital:
         return study
 
     @staticmethod
-    def request(study: StudySpec, round: int = 1, common: Common | None = None) -> bytes:
+    def request(study: StudySpec, round: int = 1, common: CommonMessage | None = None) -> bytes:
         """The coordinator's request for a round."""
         id = request_id(study.hash, study.sites[0].name, round)
         message = Request(study=sign_study(COORDINATOR, study), round=round, request_id=id, common=common)
         return encode(sign_request(COORDINATOR, message))
 
-    def common(self, study: StudySpec, first: bytes) -> Common:
+    def common(self, study: StudySpec, first: bytes) -> CommonMessage:
         """What the coordinator sends in round 2 after the only site's release of round 1."""
         message = decode(first)
         assert isinstance(message, SignedRelease)
-        assert isinstance(message.release, ClassSums)
+        assert isinstance(message.release, ClassSumsRelease)
         plan = Plan(self.config.read_schema(), study.mu2, PATIENTS, study.share, float(study.alpha))
-        return Common.of(pipeline.common([plan], [message.release.answer.to_core()]))
+        return CommonMessage.of(pipeline.common([plan], [message.release.answer.to_core()]))
 
     def steps(self) -> list[tuple[Any, ...]]:
         """The ledger's journal as it is on disk, read by SQLite alone."""

@@ -10,7 +10,14 @@ import numpy as np
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.ledger.reservation import Reservation
 from cohortmix.core.privacy.meter import Answer
-from cohortmix.protocol.messages import ClassSums, NoisedAnswer, Request, SignedRelease, SiteEntry, StudySpec
+from cohortmix.protocol.messages import (
+    ClassSumsRelease,
+    NoisedAnswer,
+    Request,
+    SignedRelease,
+    SiteEntry,
+    StudySpec,
+)
 from cohortmix.protocol.receipts import issue
 from cohortmix.protocol.signing import Key, sign_study
 
@@ -58,7 +65,7 @@ def reserve(ledger: Ledger, message: Request) -> Reservation:
 def sealing(message: Request, drawn: Answer) -> Callable[[str], SignedRelease]:
     content = NoisedAnswer.of(drawn)
     return lambda previous: issue(
-        KEY, "site", message, ClassSums(answer=content), {"class sums": content}, 100, previous
+        KEY, "site", message, ClassSumsRelease(answer=content), {"class sums": content}, 100, previous
     )
 
 

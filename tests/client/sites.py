@@ -13,13 +13,13 @@ from cohortmix.client.site.site import Site
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import Source, TableSource
-from cohortmix.core.privacy.noise import NoiseSource
+from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
-    ClassSums,
+    ClassSumsRelease,
     Code,
-    Common,
+    CommonMessage,
     Refusal,
     Request,
     SignedRelease,
@@ -96,7 +96,9 @@ def study(mu: str = SMALL, **changes: Any) -> StudySpec:
     return StudySpec(**values | changes)
 
 
-def asking(spec: StudySpec, round: int = 1, id: str | None = None, common: Common | None = None) -> SignedRequest:
+def asking(
+    spec: StudySpec, round: int = 1, id: str | None = None, common: CommonMessage | None = None
+) -> SignedRequest:
     id = id or request_id(spec.hash, "site", round)
     request = Request(study=sign_study(COORDINATOR, spec), round=round, request_id=id, common=common)
     return sign_request(COORDINATOR, request)
@@ -130,7 +132,7 @@ def refused(data: bytes) -> Code:
     return message.code
 
 
-def common_of(spec: StudySpec, first: SignedRelease) -> Common:
-    assert isinstance(first.release, ClassSums)
+def common_of(spec: StudySpec, first: SignedRelease) -> CommonMessage:
+    assert isinstance(first.release, ClassSumsRelease)
     plan = Plan(SCHEMA, spec.mu2, 120, spec.share, float(spec.alpha))
-    return Common.of(pipeline.common([plan], [first.release.answer.to_core()]))
+    return CommonMessage.of(pipeline.common([plan], [first.release.answer.to_core()]))

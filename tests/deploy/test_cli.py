@@ -9,7 +9,7 @@ from commands import refused, report, run
 from studies import PRIVATELY, SIMULATE, cohort
 
 from cohortmix.protocol.messages import Code
-from cohortmix.server.coordinator import TooFewSites
+from cohortmix.server.result import TooFewSites
 from cohortmix.server.store import RefusalEntry
 
 

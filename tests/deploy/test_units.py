@@ -1,46 +1,18 @@
-"""What an administrator installs: units, proxy, containers and scripts keep what docs/deploy.md promises."""
+"""The units of systemd: who runs as whom, with which files and which network."""
 
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+from installation import DEPLOY, SECRETS, UNITS, folders, needs, run, text_of, unit
 from loopback import await_
 
 from cohortmix.deploy.meeting.meeting import SHARED
-
-DEPLOY = Path(__file__).parents[2] / "deploy"
-UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
-COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "docker/compose.yaml").read_text())
-SECRETS = ("/var/lib/cohortmix", "/var/lib/cohortmix-mark")
-HOSPITALS = "abc"
-
-
-def unit(name: str) -> dict[str, list[str]]:
-    """The settings of a unit, each with all its values."""
-    settings: dict[str, list[str]] = {}
-    text = (DEPLOY / "systemd" / f"cohortmix-{name}.service").read_text().replace("\\\n", " ")
-    for line in text.splitlines():
-        if "=" in line and not line.startswith(("#", ";")):
-            key, value = line.split("=", 1)
-            settings.setdefault(key, []).append(value.strip())
-    return settings
-
-
-def run(*command: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
-
-
-def needs(program: str) -> str:
-    found = shutil.which(program, path="/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
-    return found or pytest.skip(f"{program} is not installed here")
 
 
 @pytest.fixture
@@ -103,12 +75,6 @@ def test_the_check_reaches_a_database_only_by_the_drop_in() -> None:
     assert re.search(r"^IPAddressAllow=\d", drop_in, re.M)
 
 
-# --- the coordinator's machine: the signing key and Flower have users of their own
-
-FLOWERS = {"superlink": ("flower-superlink", "flower-superexec", "flwr-serverapp"),
-           "relay": ("flower-supernode", "flower-superexec", "flwr-clientapp")}  # fmt: skip
-
-
 def test_flower_is_another_user_than_the_signing_key_and_sees_none_of_its_files() -> None:
     flower, study = unit("superlink"), unit("study@")
     assert (flower["User"], study["User"]) == (["cohortmix-superlink"], ["cohortmix-coordinator"])
@@ -126,13 +92,8 @@ def test_flower_is_another_user_than_the_signing_key_and_sees_none_of_its_files(
     assert command[command.index("--meet") + 1] == str(SHARED)
 
 
-def text_of(name: str) -> str:
-    return (DEPLOY / "systemd" / name).read_text()
-
-
-def folders(name: str) -> dict[str, str]:
-    """What tmpfiles.d makes: mode, owner and group of each folder."""
-    return dict(re.findall(r"^d (\S+) (\d{4} \S+ \S+) -", text_of(name), re.M))
+FLOWERS = {"superlink": ("flower-superlink", "flower-superexec", "flwr-serverapp"),
+           "relay": ("flower-supernode", "flower-superexec", "flwr-clientapp")}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FLOWERS)
@@ -176,194 +137,9 @@ def test_the_superlink_starts_with_nothing_but_what_its_unit_sets(tmp_path: Path
     assert not [path for path in tmp_path.rglob("*") if path.name in (".flwr", ".cache", ".config")]
 
 
-DOORS = {"superlink": ("8000", {"root", "cohortmix-superlink", "cohortmix-coordinator", "www-data"}),
-         "relay": ("9094", {"root", "cohortmix-relay"})}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", DOORS)
-def test_flowers_port_is_closed_to_other_users_before_it_listens(name: str) -> None:
-    """The unit does not start where the rule cannot be set, and sets it again with every reload of nftables.
-
-    Root reads the file, so it lies in a folder of root: none that tmpfiles.d gives to a user of ours.
-    """
-    (port, users), settings = DOORS[name], unit(name)
-    load = [f"+/usr/sbin/nft -f /etc/cohortmix/{name}.nft"]
-    assert "/etc/cohortmix" not in {*folders("cohortmix.tmpfiles"), *folders("cohortmix-coordinator.tmpfiles")}
-    assert settings["ExecStartPre"] == settings["ExecReload"] == load
-    assert settings["PartOf"] == settings["ReloadPropagatedFrom"] == ["nftables.service"]
-    assert "nftables.service" in settings["After"][0].split()
-    command = settings["ExecStart"][0].split()
-    assert command[command.index("--port") + 1] == port
-    text = (DEPLOY / f"nftables/{name}.nft").read_text()
-    assert re.search(rf'oifname "lo" tcp dport {port} tcp flags & \(syn \| ack\) == syn jump callers', text)
-    [allowed] = re.findall(r"meta skuid \{(.*?)\} accept\s+reject", text, re.S)
-    assert set(re.findall(r'"(.*?)"', allowed)) == users
-
-
-@pytest.mark.parametrize("name", DOORS)
-def test_the_kernel_turns_other_users_away(name: str, tmp_path: Path) -> None:
-    """The rule itself, with numbers for names, in a network of its own: two users, one port, before and after."""
-    nft, unshare = needs("nft"), needs("unshare")
-    port, users = DOORS[name]
-    text = (DEPLOY / f"nftables/{name}.nft").read_text()
-    for number, user in enumerate(sorted(users - {"root"})):
-        text = text.replace(f'"{user}"', str(64300 + number))
-    (tmp_path / "door.nft").write_text(text)
-    script = f"""
-import os, socket, subprocess, sys
-subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-server = socket.create_server(("127.0.0.1", {port}))
-"".encode("idna")  # what a connection loads, while its files can be read
-def enters(user):
-    if (child := os.fork()) == 0:
-        status = 1
-        try:
-            os.setuid(user)
-            socket.create_connection(("127.0.0.1", {port}), 10)
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitpid(child, 0)[1] == 0
-print(*[enters(user) for user in (0, 64300, 64399)])
-for _ in range(2):
-    subprocess.run([{nft!r}, "-f", {str(tmp_path / "door.nft")!r}], check=True)
-    print(*[enters(user) for user in (0, 64300, 64399)])
-"""
-    if run(unshare, "--net", nft, "list", "ruleset").returncode != 0:
-        pytest.skip("no network of its own here: not root, or a kernel without nftables")
-    found = run(unshare, "--net", sys.executable, "-c", script)
-    assert found.stdout.split("\n")[:3] == ["True True True", *["True True False"] * 2], found.stderr
-
-
-# --- the page for administrators says what the files do
-
-PAGE = (DEPLOY.parent / "docs/deploy.md").read_text()
-
-
-def installed_by_the_page() -> set[str]:
-    """The files of this folder that a command of the page puts in place."""
-    named = re.findall(r"deploy/((?:systemd|nftables|nginx)/[^\s;&|`]+)", PAGE)
-    return {
-        head + option + tail
-        for head, options, tail in (
-            re.fullmatch(r"([^{]*)(?:\{(.*)\})?([^}]*)", name).groups("") for name in named
-        )
-        for option in options.split(",")
-    }
-
-
-def test_the_page_installs_every_file() -> None:
-    there = {
-        f"{kind}/{file.name}" for kind in ("systemd", "nftables", "nginx") for file in (DEPLOY / kind).iterdir()
-    }
-    assert installed_by_the_page() == there
-
-
-def test_the_page_names_every_user_with_what_it_owns() -> None:
-    rows = dict(re.findall(r"^\| `([\w-]+)` \((?:hospital|coordinator)\) \| (.*?) \|", PAGE, re.M))
-    systemd = "".join(text_of(f"{name}.sysusers") for name in ("cohortmix", "cohortmix-coordinator"))
-    homes = dict(re.findall(r'^u (\S+) - ".*" (\S+)$', systemd, re.M))
-    assert set(rows) == set(homes)
-    modes = folders("cohortmix.tmpfiles") | folders("cohortmix-coordinator.tmpfiles")
-    for user, has in rows.items():
-        [(folder, mode)] = re.findall(r"`(/[\w/-]+)`, (0\d{3})", has)
-        made = modes.get(folder) or f"{unit('superlink')['StateDirectoryMode'][0]} {user} {user}"
-        assert made == f"{mode} {user} {user}", folder
-    assert "`www-data` (nginx, coordinator)" in PAGE
-
-
-def test_the_page_names_the_ports_that_are_closed_and_to_whom_they_are_open() -> None:
-    rows = re.findall(r"^\| (.*?) \| 127\.0\.0\.1:(\d+), open to root and", PAGE, re.M)
-    assert {port for _, port in rows} == {port for port, _ in DOORS.values()}
-    [users] = re.findall(r"^`superlink\.nft` names the users .*?: (.*?), as which", PAGE, re.M | re.S)
-    assert {"root", *re.findall(r"`([\w-]+)`", users)} == DOORS["superlink"][1]
-
-
 def test_the_superlink_listens_on_loopback_with_authentication() -> None:
     for command in (unit("superlink")["ExecStart"][0], (DEPLOY / "docker/Dockerfile").read_text()):
         words = re.sub(r'[",]', " ", command).split()
         assert words[words.index("--host") + 1] == "127.0.0.1"
         assert {"--enable-supernode-auth", "--disable-runtime-dependency-installation"} <= set(words)
         assert "--insecure" not in words
-
-
-def test_the_proxy_lets_the_fleet_through_and_nothing_else() -> None:
-    text = (DEPLOY / "nginx/cohortmix.conf").read_text()
-    blocks = dict(re.findall(r"location (\S+) \{(.*?)\}", text, re.S))
-    assert set(blocks) == {"/v1/fleet/", "/"}
-    assert "proxy_pass https://127.0.0.1:8000;" in blocks["/v1/fleet/"]
-    assert blocks["/"].split() == ["return", "403;"]
-
-
-def test_nginx_accepts_the_configuration(tmp_path: Path) -> None:
-    nginx = needs("nginx")
-    made = run(DEPLOY / "certificates.sh", tmp_path / "tls", "127.0.0.1")
-    assert made.returncode == 0, made.stderr
-    site = (
-        (DEPLOY / "nginx/cohortmix.conf").read_text().replace("/etc/cohortmix-coordinator", str(tmp_path / "tls"))
-    )
-    (tmp_path / "site.conf").write_text(site)
-    (tmp_path / "nginx.conf").write_text(
-        f"pid {tmp_path}/pid; error_log stderr; events {{}}\n"
-        f"http {{ access_log off; include {tmp_path}/site.conf; }}"
-    )
-    found = run(nginx, "-t", "-e", "stderr", "-c", tmp_path / "nginx.conf")
-    assert found.returncode == 0, found.stderr
-
-
-def test_certificates_are_of_one_ca_and_for_the_host(tmp_path: Path) -> None:
-    openssl, folder = needs("openssl"), tmp_path / "tls"
-    for host in ("coordinator.example.org", "10.0.0.7"):  # the second call renews the server's certificate
-        assert run(DEPLOY / "certificates.sh", folder, host).returncode == 0
-        checked = run(openssl, "verify", "-CAfile", folder / "ca.crt", folder / "server.crt")
-        assert checked.returncode == 0, checked.stderr
-        assert host in run(openssl, "x509", "-in", folder / "server.crt", "-noout", "-text").stdout
-    modes = {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
-    assert {modes["ca.key"], modes["server.key"]} == {0o600}
-    assert run(DEPLOY / "certificates.sh", folder).returncode == 2
-
-
-def test_a_certificate_of_another_ca_is_not_accepted(tmp_path: Path) -> None:
-    openssl = needs("openssl")
-    for name in ("ours", "theirs"):
-        assert run(DEPLOY / "certificates.sh", tmp_path / name, "127.0.0.1").returncode == 0
-    assert (
-        run(openssl, "verify", "-CAfile", tmp_path / "ours/ca.crt", tmp_path / "theirs/server.crt").returncode != 0
-    )
-
-
-def test_containers_keep_the_walls_of_the_units() -> None:
-    services = COMPOSE["services"]
-    for hospital in HOSPITALS:
-        daemon, relay = services[f"site-{hospital}"], services[f"relay-{hospital}"]
-        assert daemon["network_mode"] == "none"
-        assert daemon["user"] != relay["user"]
-        mounted = {volume.split(":")[1] for volume in relay["volumes"]}
-        assert not mounted & set(SECRETS)
-        assert set(SECRETS) <= {volume.split(":")[1] for volume in daemon["volumes"]}
-    for name, service in services.items():
-        assert service["read_only"], name
-        assert not service.get("privileged"), name
-    assert services["proxy"]["network_mode"] == services["coordinator"]["network_mode"] == "service:superlink"
-    assert services["superlink"]["user"] != services["coordinator"]["user"]
-    state = "/var/lib/cohortmix-coordinator"
-    holders = [name for name, service in services.items() if state in str(service.get("volumes"))]
-    assert holders == ["coordinator"], "the signing key is in no other container"
-    assert "ports" not in services["proxy"]
-    assert services["superlink"]["ports"] == ["443:443"]
-
-
-def test_the_image_has_two_targets_whose_users_are_those_of_compose() -> None:
-    text = (DEPLOY / "docker/Dockerfile").read_text()
-    assert {"site", "coordinator"} <= set(re.findall(r"^FROM \S+ AS (\S+)", text, re.M))
-    users = set(re.findall(r"--uid (\d+)", text))
-    assert {
-        service["user"].split(":")[0] for service in COMPOSE["services"].values() if "user" in service
-    } == users
-
-
-@pytest.mark.parametrize("script", sorted(DEPLOY.glob("*.sh")), ids=lambda path: path.name)
-def test_scripts_are_sound(script: Path) -> None:
-    assert run("bash", "-n", script).returncode == 0
-    assert "set -euo pipefail" in script.read_text()
-    assert run("bash", script).returncode == 2  # no argument: a sentence of use, nothing done

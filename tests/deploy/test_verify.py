@@ -12,7 +12,7 @@ import pytest
 from cohortmix.deploy.verify import verify
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
-    ClassSums,
+    ClassSumsRelease,
     NoisedAnswer,
     Receipt,
     Request,
@@ -57,7 +57,7 @@ def given(tmp_path: Path) -> Given:
             coordinator_key=COORDINATOR.public_hex,
         )
         request = Request(study=sign_study(COORDINATOR, study), round=1, request_id="request-1")
-        signed = issue(key, site, request, ClassSums(answer=SUMS), {"class sums": SUMS}, N, previous)
+        signed = issue(key, site, request, ClassSumsRelease(answer=SUMS), {"class sums": SUMS}, N, previous)
         folder = tmp_path / name / "receipts"
         folder.mkdir(parents=True)
         (tmp_path / name / "study.json").write_bytes(encode(request.study))

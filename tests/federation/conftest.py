@@ -14,7 +14,7 @@ from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.budget import Budget
 from cohortmix.deploy.simulation.consortium import Consortium, Terms
 
-Found = Callable[..., Consortium]
+ConsortiumOf = Callable[..., Consortium]
 
 
 @pytest.fixture(scope="session")
@@ -60,13 +60,13 @@ def patients() -> Callable[[int], pd.DataFrame]:
 
 
 @pytest.fixture
-def found(tmp_path: Path, schema: Schema, patients: Callable[..., pd.DataFrame]) -> Found:
-    """found({"ITAL": 300, "NORW": 60}, ...): a consortium of sites with so many patients each."""
+def consortium_of(tmp_path: Path, schema: Schema, patients: Callable[..., pd.DataFrame]) -> ConsortiumOf:
+    """consortium_of({"ITAL": 300, "NORW": 60}, ...): a consortium of sites with so many patients each."""
 
     def make(sizes: dict[str, int], folder: str = "consortium", **terms: Any) -> Consortium:
         tables = {name: _table(patients(size, seed)) for seed, (name, size) in enumerate(sizes.items())}
         terms = {"budget": Budget.from_mu(0.4), "seed": 1, "min_sites": 1} | terms
-        return Consortium.found(tmp_path / folder, tables, schema, Terms(**terms))
+        return Consortium.create(tmp_path / folder, tables, schema, Terms(**terms))
 
     return make
 

@@ -6,36 +6,44 @@ The SuperLink is played by a grid in this process; everything else is what a coo
 import fcntl
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
+from by_hand import ConsortiumOf
 from flwr.app import Context, RecordDict
 from flwr.cli.constant import DEFAULT_FLOWER_CONFIG_TOML
 from typer.testing import CliRunner
 
 from cohortmix.client.app import relay
 from cohortmix.client.ledger.policy import Policy
+from cohortmix.core.data.schema import Schema
 from cohortmix.deploy.cli import app
 from cohortmix.deploy.meeting import meeting, presence, submit
-from cohortmix.deploy.meeting import superlink as superlink_module
+from cohortmix.deploy.meeting.superlink import SuperLink
+from cohortmix.deploy.simulation.consortium import Consortium
 from cohortmix.deploy.simulation.engines import connect
 from cohortmix.deploy.simulation.local_grid import LocalGrid
 from cohortmix.protocol.local.keyfile import write_key
 from cohortmix.protocol.messages import SignedStudy, decode
 from cohortmix.protocol.signing import Key
 from cohortmix.server import carrier
-from cohortmix.server.app import Patience, conduct
+from cohortmix.server.app import conduct
 from cohortmix.server.commands import cli
 from cohortmix.server.commands.outcome import EngineError
+from cohortmix.server.patience import Patience
 from cohortmix.server.study import Study
 
 LARGE, SMALL = 300, 60
 DEPLOYED = Patience.of_deployment
+
+Superlink = Callable[..., list[str]]
 
 
 def cohortmix(*arguments: object, status: int = 0) -> str:
@@ -47,28 +55,28 @@ def cohortmix(*arguments: object, status: int = 0) -> str:
 
 
 @pytest.fixture
-def superlink(monkeypatch) -> Callable[..., list[str]]:
+def superlink(monkeypatch: pytest.MonkeyPatch) -> Superlink:
     """superlink(consortium): Flower's command, which starts the ServerApp; the list of what it was asked."""
 
-    def play(consortium, silent=False):
-        asked = []
+    def play(consortium: Consortium, silent: bool = False) -> list[str]:
+        asked: list[str] = []
 
-        def start(link, path: Path, token: str) -> str:
+        def start(link: SuperLink, path: Path, token: str) -> str:
             asked.append("run")
             grid = LocalGrid(relay(partial(connect, consortium)), len(consortium.study.study.sites))
             if not silent:
                 Thread(target=carrier.app, args=(grid, run_of(socket=str(path), token=token))).start()
             return str(len(asked))
 
-        def status(link, known: str) -> str:
+        def status(link: SuperLink, known: str) -> str:
             asked.append("list")
             if silent:
                 raise EngineError("Flower's command 'list' failed; it says: no connection")
             return "running"
 
-        monkeypatch.setattr(submit.SuperLink, "require_configured", lambda link: None)
-        monkeypatch.setattr(submit.SuperLink, "start", start)
-        monkeypatch.setattr(submit.SuperLink, "status", status)
+        monkeypatch.setattr(SuperLink, "require_configured", lambda link: None)
+        monkeypatch.setattr(SuperLink, "start", start)
+        monkeypatch.setattr(SuperLink, "status", status)
         monkeypatch.setattr(submit, "ASK_SECONDS", 0)
         monkeypatch.setattr(meeting, "LOOK_SECONDS", 0.01)
         monkeypatch.setattr(Patience, "of_deployment", Patience.of_simulation)  # nobody changes a refusal here
@@ -83,25 +91,27 @@ def run_of(**config: str) -> Context:
 
 
 @pytest.fixture
-def consortium(found):
-    return found({"tiny": SMALL, "wee": SMALL + 1}, name="toy study")
+def consortium(consortium_of: ConsortiumOf) -> Consortium:
+    return consortium_of({"tiny": SMALL, "wee": SMALL + 1}, name="toy study")
 
 
 @pytest.fixture
-def halved(found):
+def halved(consortium_of: ConsortiumOf) -> Consortium:
     """A consortium of which one site cannot even say who it is."""
-    consortium = found({"tiny": SMALL, "wee": SMALL + 1}, deadline_seconds=1)
+    consortium = consortium_of({"tiny": SMALL, "wee": SMALL + 1}, deadline_seconds=1)
     (consortium.site(1).folder / "table.parquet").unlink()
     return consortium
 
 
-def of(consortium) -> tuple[Path, str, Path]:
+def of(consortium: Consortium) -> tuple[Path, str, Path]:
     folder = consortium.root / "coordinator"
     return folder, "--key", folder / "key"
 
 
-def test_from_a_file_to_a_study_that_stewards_can_read(found, tmp_path, schema):
-    consortium = found({"tiny": SMALL, "ITAL": LARGE})
+def test_from_a_file_to_a_study_that_stewards_can_read(
+    consortium_of: ConsortiumOf, tmp_path: Path, schema: Schema
+) -> None:
+    consortium = consortium_of({"tiny": SMALL, "ITAL": LARGE})
     for at in (0, 1):
         (tmp_path / f"{at}.json").write_bytes(consortium.site(at).describe())
     (tmp_path / "schema.yaml").write_text(schema.to_yaml())
@@ -129,7 +139,7 @@ def test_from_a_file_to_a_study_that_stewards_can_read(found, tmp_path, schema):
     assert not (out / "study.db").exists()
 
 
-def test_a_wrong_file_writes_nothing_not_even_a_key(tmp_path):
+def test_a_wrong_file_writes_nothing_not_even_a_key(tmp_path: Path) -> None:
     (tmp_path / "STUDY.yaml").write_text("name: toy\nepsilom: 1\n")  # most keys are missing, too
     before = sorted(tmp_path.rglob("*"))
     said = cohortmix(
@@ -140,7 +150,7 @@ def test_a_wrong_file_writes_nothing_not_even_a_key(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_study_is_run_once_and_published(consortium, superlink, tmp_path):
+def test_a_study_is_run_once_and_published(consortium: Consortium, superlink: Superlink, tmp_path: Path) -> None:
     asked, out = superlink(consortium), tmp_path / "published"
     said = cohortmix("run", *of(consortium))
     assert "round 1: 2 of 2" in said
@@ -160,7 +170,9 @@ def test_a_study_is_run_once_and_published(consortium, superlink, tmp_path):
     assert json.loads((out / "summary.json").read_text())["pooled"]["rows"] == 7
 
 
-def test_the_same_releases_give_the_same_files(consortium, superlink, tmp_path):
+def test_the_same_releases_give_the_same_files(
+    consortium: Consortium, superlink: Superlink, tmp_path: Path
+) -> None:
     superlink(consortium)
     cohortmix("run", *of(consortium))
     for name in ("a", "b"):
@@ -170,8 +182,8 @@ def test_the_same_releases_give_the_same_files(consortium, superlink, tmp_path):
 
 
 def test_files_bear_the_day_on_which_their_releases_were_first_published(
-    consortium, superlink, tmp_path, monkeypatch
-):
+    consortium: Consortium, superlink: Superlink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Published again on a later day they are the same bytes: what is new would be the clock, not the study."""
     superlink(consortium)
     cohortmix("run", *of(consortium))
@@ -184,7 +196,9 @@ def test_files_bear_the_day_on_which_their_releases_were_first_published(
     assert json.loads((tmp_path / "b" / "summary.json").read_text())["published"] == "2027-01-15"
 
 
-def test_a_refusal_is_said_in_plain_words_and_what_came_can_be_published(consortium, superlink, tmp_path):
+def test_a_refusal_is_said_in_plain_words_and_what_came_can_be_published(
+    consortium: Consortium, superlink: Superlink, tmp_path: Path
+) -> None:
     superlink(consortium)
     approved = Policy.load(consortium.site(1).folder / "policy.json")
     consortium.site(1).adopt(Policy(coordinators=approved.coordinators))
@@ -201,7 +215,7 @@ def test_a_refusal_is_said_in_plain_words_and_what_came_can_be_published(consort
     assert "121 synthetic" in cohortmix("publish", *of(consortium), "--out", tmp_path / "out")
 
 
-def conduct_late(consortium) -> str:
+def conduct_late(consortium: Consortium) -> str:
     """What a deployed run does: it waits in round 2 for a site that missed round 1."""
     grid = LocalGrid(relay(partial(connect, consortium)), 2)
     with consortium.coordinator() as coordinator:
@@ -209,8 +223,10 @@ def conduct_late(consortium) -> str:
     return cohortmix("status", consortium.root / "coordinator")
 
 
-def test_too_few_sites_cannot_be_published(found, superlink, tmp_path):
-    consortium = found({"tiny": SMALL, "wee": SMALL + 1}, min_sites=2)
+def test_too_few_sites_cannot_be_published(
+    consortium_of: ConsortiumOf, superlink: Superlink, tmp_path: Path
+) -> None:
+    consortium = consortium_of({"tiny": SMALL, "wee": SMALL + 1}, min_sites=2)
     superlink(consortium)
     consortium.site(1).adopt(Policy())
     cohortmix("run", *of(consortium), status=3)
@@ -219,37 +235,43 @@ def test_too_few_sites_cannot_be_published(found, superlink, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_site_that_does_not_answer_is_status_4(halved, superlink):
+def test_a_site_that_does_not_answer_is_status_4(halved: Consortium, superlink: Superlink) -> None:
     superlink(halved)
     said = cohortmix("run", *of(halved), status=4)
     assert "not all has come from wee" in said
 
 
-def test_a_superlink_that_stops_is_status_4_and_keeps_what_came(halved, superlink, monkeypatch):
+def test_a_superlink_that_stops_is_status_4_and_keeps_what_came(
+    halved: Consortium, superlink: Superlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = superlink(halved, silent=True)
     said = cohortmix("run", *of(halved), status=4)
     assert "no connection; what has come from the sites is kept: run the study again" in said
     assert asked.count("list") == submit.PATIENCE
 
 
-def test_a_site_that_is_not_connected_is_said_by_name(halved, superlink, monkeypatch):
+def test_a_site_that_is_not_connected_is_said_by_name(
+    halved: Consortium, superlink: Superlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
     superlink(halved)
     monkeypatch.setattr(presence, "FIRST_SECONDS", 0)
     said = cohortmix("run", *of(halved), status=4)
     assert "1 of 2 hospitals connected; not connected: wee (1 relay did not say of which hospital" in said
 
 
-def test_that_nobody_is_connected_is_said_also_while_flower_has_not_begun(halved, superlink, monkeypatch):
+def test_that_nobody_is_connected_is_said_also_while_flower_has_not_begun(
+    halved: Consortium, superlink: Superlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
     superlink(halved, silent=True)
     states = ["pending", "starting", "finished:failed"]
-    monkeypatch.setattr(submit.SuperLink, "status", lambda link, run: states.pop(0))
+    monkeypatch.setattr(SuperLink, "status", lambda link, run: states.pop(0))
     monkeypatch.setattr(submit, "SLOW_SECONDS", 0)
     said = cohortmix("run", *of(halved), status=4)
     assert said.count("0 of 2 hospitals connected: the SuperLink has not yet started run 1 (pending)") == 1
     assert "run 1 ended before it began (finished:failed)" in said
 
 
-def test_a_study_is_run_by_one_process_at_a_time(consortium, superlink):
+def test_a_study_is_run_by_one_process_at_a_time(consortium: Consortium, superlink: Superlink) -> None:
     asked = superlink(consortium)
     held = os.open(consortium.root / "coordinator", os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
@@ -269,11 +291,13 @@ UNCONFIGURED = {
 
 
 @pytest.mark.parametrize("config", UNCONFIGURED.values(), ids=UNCONFIGURED)
-def test_without_a_configured_consortium_nothing_is_started(config, consortium, tmp_path, monkeypatch):
+def test_without_a_configured_consortium_nothing_is_started(
+    config: Any, consortium: Consortium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Flower would start a SuperLink of its own, which stays, and write its configuration into the home folder."""
     monkeypatch.delenv("FLWR_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(superlink_module.subprocess, "run", lambda *command, **options: pytest.fail("was started"))
+    monkeypatch.setattr(subprocess, "run", lambda *command, **options: pytest.fail("was started"))
     if config is not None:
         (tmp_path / ".flwr").mkdir()
         (tmp_path / ".flwr/config.toml").write_text(config)
@@ -286,7 +310,9 @@ def test_without_a_configured_consortium_nothing_is_started(config, consortium, 
     assert not Study(consortium.root / "coordinator").begun
 
 
-def test_flowers_command_leaves_nothing_in_a_home_folder(consortium, tmp_path, monkeypatch):
+def test_flowers_command_leaves_nothing_in_a_home_folder(
+    consortium: Consortium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("FLWR_HOME", raising=False)
     home = tmp_path / "home"
     monkeypatch.setenv("HOME", str(home))
@@ -299,7 +325,9 @@ def test_flowers_command_leaves_nothing_in_a_home_folder(consortium, tmp_path, m
     assert sorted(home.rglob("*")) == [home / ".flwr", config]
 
 
-def test_flowers_own_words_are_one_sentence(consortium, tmp_path, monkeypatch):
+def test_flowers_own_words_are_one_sentence(
+    consortium: Consortium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Flower's real command, with a configuration that names no such SuperLink."""
     monkeypatch.setenv("FLWR_HOME", str(tmp_path))
     (tmp_path / "config.toml").write_text('[superlink]\ndefault = "coord"\n[superlink.coord]\naddress = "x:1"\n')
@@ -310,7 +338,7 @@ def test_flowers_own_words_are_one_sentence(consortium, tmp_path, monkeypatch):
     assert "'nowhere' not found" in words
 
 
-def test_another_key_is_refused(consortium, tmp_path):
+def test_another_key_is_refused(consortium: Consortium, tmp_path: Path) -> None:
     write_key(tmp_path / "other", Key.generate())
     with consortium.coordinator() as coordinator:
         coordinator.begin(0.0)

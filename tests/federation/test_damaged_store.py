@@ -70,7 +70,7 @@ def truth(tmp_path_factory: pytest.TempPathFactory, schema: Any, patients: Any) 
     """Two rounds of three sites, of which one has room for a mixture; copies from each step on the way."""
     root = tmp_path_factory.mktemp("truth") / "consortium"
     tables = {name: TableSource(patients(size, seed))._table for seed, (name, size) in enumerate(SIZES.items())}
-    consortium = Consortium.found(root, tables, schema, Terms(budget=Budget.from_mu(0.4), seed=1, min_sites=1))
+    consortium = Consortium.create(root, tables, schema, Terms(budget=Budget.from_mu(0.4), seed=1, min_sites=1))
     here = Truth(root / "coordinator", consortium.key)
     with consortium.coordinator() as coordinator:
         store = coordinator._store
@@ -207,7 +207,7 @@ def test_a_release_counts_for_its_own_site_and_round(truth: Truth, tmp_path: Pat
 def test_common_facts_count_by_the_coordinators_signature(signer: str, truth: Truth, tmp_path: Path) -> None:
     study = Study(truth.folder)
     with study.coordinator(truth.key) as coordinator:
-        common, spec = coordinator._common(), coordinator.spec
+        common, spec = coordinator._kept.common(), coordinator.spec
     assert common is not None
     other = spec.model_copy(update={"name": "another"}) if signer != "somebody" else spec
     forged = freeze(common, other, truth.key if signer != "somebody" else Key.generate())

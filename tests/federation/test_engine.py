@@ -2,21 +2,24 @@
 
 import shutil
 
-import numpy as np
 import pandas as pd
 import pytest
+from by_hand import ConsortiumOf, Patients
 
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.budget import Budget
 from cohortmix.deploy.simulation.consortium import Terms
-from cohortmix.deploy.simulation.engines import EngineError, run
+from cohortmix.deploy.simulation.engines import run
 from cohortmix.deploy.simulation.simulation import simulate
-from cohortmix.server.coordinator import TooFewSites
+from cohortmix.server.commands.outcome import EngineError
+from cohortmix.server.result import TooFewSites
 
 TERMS = Terms(budget=Budget.from_mu(0.4), seed=1)
 
 
-def test_flowers_simulation_engine_gives_the_same_records(patients, schema):
-    events, few = [], (patients(420), schema, np.repeat(["a", "b", "c"], [300, 60, 60]), TERMS)
+def test_flowers_simulation_engine_gives_the_same_records(patients: Patients, schema: Schema) -> None:
+    events: list[tuple[str, int, int]] = []
+    few = (patients(420), schema, ["a"] * 300 + ["b"] * 60 + ["c"] * 60, TERMS)
     with_flower = simulate(
         *few, engine="flower", accept_degraded=True, progress=lambda *event: events.append(event)
     )
@@ -26,8 +29,10 @@ def test_flowers_simulation_engine_gives_the_same_records(patients, schema):
     assert with_flower.summary | {"seconds": None} == in_process.summary | {"seconds": None}
 
 
-def test_an_engine_that_stops_is_told_from_sites_that_are_missing(found, monkeypatch):
-    consortium = found({"a": 60, "b": 60}, min_sites=2)
+def test_an_engine_that_stops_is_told_from_sites_that_are_missing(
+    consortium_of: ConsortiumOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consortium = consortium_of({"a": 60, "b": 60}, min_sites=2)
     monkeypatch.setattr("sys.executable", shutil.which("false"))
     with pytest.raises(TooFewSites, match="0 of 2 sites answered round 1"):
         run(consortium, "flower")

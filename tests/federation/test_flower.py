@@ -1,22 +1,28 @@
 """The Flower path in one process: real ClientApp, ServerApp and message bytes, with a clock that tests turn."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import partial
+from typing import Any, NoReturn
 
 import pytest
+from by_hand import ConsortiumOf
 from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
 from flwr.common.constant import PARTITION_ID_KEY, ErrorCode
 
 from cohortmix.client.app import relay
 from cohortmix.client.ledger.ledger import Ledger
+from cohortmix.core.data.schema import Schema
+from cohortmix.deploy.simulation.consortium import Consortium, SiteFolder
 from cohortmix.deploy.simulation.engines import run
 from cohortmix.deploy.simulation.local_grid import LocalGrid
 from cohortmix.protocol.codec import from_records, to_records
-from cohortmix.protocol.messages import Code, Description, Refusal, decode
-from cohortmix.server.app import Clock, Patience, conduct
-from cohortmix.server.coordinator import TooFewSites
+from cohortmix.protocol.messages import Code, Description, Refusal, SiteEntry, decode
+from cohortmix.server.app import Progress, conduct
+from cohortmix.server.patience import Clock, Patience
+from cohortmix.server.result import StudyResult, TooFewSites
 
 LARGE, SMALL = 300, 60
 
@@ -44,7 +50,7 @@ class Time:
 class Site:
     """A connection that counts what it is asked, in place of the folder's own."""
 
-    def __init__(self, behind):
+    def __init__(self, behind: SiteFolder) -> None:
         self.behind, self.asked = behind, 0
 
     def describe(self) -> bytes:
@@ -58,7 +64,14 @@ class Site:
 class LossyGrid(LocalGrid):
     """A grid on which some nodes' replies to requests are lost, held back, or turned into Flower's errors."""
 
-    def __init__(self, client_app, nodes, time, until=None, errors=None):
+    def __init__(
+        self,
+        client_app: ClientApp,
+        nodes: int,
+        time: Time,
+        until: Mapping[int, float] | None = None,
+        errors: Mapping[int, list[int]] | None = None,
+    ) -> None:
         super().__init__(client_app, nodes)
         self.time, self.until, self.errors = time, until or {}, errors or {}
         self.held: list[Message] = []
@@ -84,12 +97,22 @@ class LossyGrid(LocalGrid):
         return lost
 
 
+Federation = Callable[..., tuple[Consortium, list[Site], LossyGrid]]
+
+
 @pytest.fixture
-def federation(found):
+def federation(consortium_of: ConsortiumOf) -> Federation:
     """federation(sizes, until=..., errors=...): a consortium behind a grid, and its sites."""
 
-    def make(sizes, nodes=None, time=None, until=None, errors=None, **terms):
-        consortium = found(sizes, **terms)
+    def make(
+        sizes: dict[str, int],
+        nodes: list[int] | None = None,
+        time: Time | None = None,
+        until: Mapping[int, float] | None = None,
+        errors: Mapping[int, list[int]] | None = None,
+        **terms: Any,
+    ) -> tuple[Consortium, list[Site], LossyGrid]:
+        consortium = consortium_of(sizes, **terms)
         sites = [Site(consortium.site(i)) for i in range(len(sites_of(consortium)))]
         order = nodes or list(range(len(sites)))
         app = relay(lambda context: sites[order[int(context.node_config[PARTITION_ID_KEY])]])
@@ -98,17 +121,19 @@ def federation(found):
     return make
 
 
-def sites_of(consortium):
+def sites_of(consortium: Consortium) -> tuple[SiteEntry, ...]:
     return consortium.study.study.sites
 
 
-def conducted(consortium, grid, progress=None, patience=None):
+def conducted(
+    consortium: Consortium, grid: LossyGrid, progress: Progress | None = None, patience: Patience | None = None
+) -> StudyResult:
     with consortium.coordinator() as coordinator:
         conduct(grid, coordinator, progress, patience, grid.time.clock)
         return coordinator.finish()
 
 
-def test_both_rounds_over_messages_in_bytes(federation):
+def test_both_rounds_over_messages_in_bytes(federation: Federation) -> None:
     events = []
     consortium, sites, grid = federation({"ITAL": LARGE, "NORW": LARGE + 20, "tiny": SMALL})
     result = conducted(consortium, grid, lambda *event: events.append(event))
@@ -123,7 +148,7 @@ def test_both_rounds_over_messages_in_bytes(federation):
     ]
 
 
-def test_a_straggler_costs_the_others_nothing_but_the_wait(federation):
+def test_a_straggler_costs_the_others_nothing_but_the_wait(federation: Federation) -> None:
     time = Time()
     consortium, _, grid = federation(
         {"tiny": SMALL, "wee": SMALL + 1}, time=time, until={1: 1e9}, deadline_seconds=100
@@ -134,7 +159,7 @@ def test_a_straggler_costs_the_others_nothing_but_the_wait(federation):
     assert 100 <= time.seconds < 100 + 2 * POLL_SECONDS, "one deadline, and not a second one for round 2"
 
 
-def test_a_reply_just_before_the_deadline_counts(federation):
+def test_a_reply_just_before_the_deadline_counts(federation: Federation) -> None:
     time = Time()
     sizes = {"tiny": SMALL, "wee": SMALL + 1}
     consortium, _, grid = federation(sizes, time=time, until={1: 90}, deadline_seconds=100)
@@ -142,7 +167,7 @@ def test_a_reply_just_before_the_deadline_counts(federation):
     assert time.seconds < 100
 
 
-def test_after_the_deadline_the_same_study_goes_on_and_nobody_pays_twice(federation):
+def test_after_the_deadline_the_same_study_goes_on_and_nobody_pays_twice(federation: Federation) -> None:
     sizes, time = {"tiny": SMALL, "wee": SMALL + 1}, Time()
     consortium, sites, grid = federation(sizes, time=time, until={1: 1e9}, deadline_seconds=10, min_sites=2)
     with pytest.raises(TooFewSites, match="1 of 2"):
@@ -157,7 +182,7 @@ def test_after_the_deadline_the_same_study_goes_on_and_nobody_pays_twice(federat
     ledger.close()
 
 
-def test_a_refusal_ends_the_wait_for_that_site_only(federation, schema):
+def test_a_refusal_ends_the_wait_for_that_site_only(federation: Federation, schema: Schema) -> None:
     time = Time()
     consortium, _, grid = federation({"tiny": SMALL, "wee": SMALL + 1}, time=time)
     policy = consortium.site(1).folder / "policy.json"
@@ -168,7 +193,7 @@ def test_a_refusal_ends_the_wait_for_that_site_only(federation, schema):
     assert time.seconds < 2 * POLL_SECONDS
 
 
-def test_a_node_out_of_reach_is_asked_again_after_a_while_and_pays_once(federation):
+def test_a_node_out_of_reach_is_asked_again_after_a_while_and_pays_once(federation: Federation) -> None:
     time = Time()
     errors = {0: [ErrorCode.NODE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE]}
     consortium, sites, grid = federation({"tiny": SMALL}, time=time, errors=errors)
@@ -179,7 +204,7 @@ def test_a_node_out_of_reach_is_asked_again_after_a_while_and_pays_once(federati
     assert result.refusals == ()
 
 
-def test_what_flower_says_about_a_failed_app_is_not_kept(federation):
+def test_what_flower_says_about_a_failed_app_is_not_kept(federation: Federation) -> None:
     errors = {1: [ErrorCode.CLIENT_APP_RAISED_EXCEPTION]}
     consortium, _, grid = federation({"tiny": SMALL, "wee": SMALL + 1}, errors=errors)
     result = conducted(consortium, grid)
@@ -188,11 +213,12 @@ def test_what_flower_says_about_a_failed_app_is_not_kept(federation):
     assert "42" not in str(result.refusals)
 
 
-def test_two_nodes_of_one_site_and_a_node_of_none(federation, found):
+def test_two_nodes_of_one_site_and_a_node_of_none(federation: Federation, consortium_of: ConsortiumOf) -> None:
     """A restarted SuperNode can be listed twice, and a stranger can join: neither changes the result."""
     consortium, sites, grid = federation({"tiny": SMALL, "wee": SMALL + 1}, nodes=[0, 0, 1])
-    stranger = found({"else": SMALL}, folder="elsewhere").site(0)
-    strange = LossyGrid(relay(lambda context: [sites[0], stranger, sites[1]][_partition(context)]), 3, Time())
+    stranger = consortium_of({"else": SMALL}, folder="elsewhere").site(0)
+    connections: list[Any] = [sites[0], stranger, sites[1]]
+    strange = LossyGrid(relay(lambda context: connections[_partition(context)]), 3, Time())
     for each in (grid, strange):
         result = conducted(consortium, each)
         assert [(site.entry.name, len(site.receipts)) for site in result.sites] == [("tiny", 1), ("wee", 1)]
@@ -201,6 +227,12 @@ def test_two_nodes_of_one_site_and_a_node_of_none(federation, found):
 
 def _partition(context: Context) -> int:
     return int(context.node_config[PARTITION_ID_KEY])
+
+
+def answers(grid: LocalGrid, messages: list[Message]) -> list[Message]:
+    """The reply to each message; a node of this process always answers."""
+    waiting = list(grid.push_messages(messages))
+    return [reply for _ in waiting for reply in grid.pull_messages(waiting)]
 
 
 class Failing:
@@ -214,11 +246,11 @@ class Failing:
 
 
 @pytest.mark.parametrize("kind", ["query.describe", "query.synthesize"])
-def test_no_exceptions_text_leaves_the_relay(kind, caplog):
+def test_no_exceptions_text_leaves_the_relay(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     grid = LocalGrid(relay(lambda context: Failing()), 1)
     (node,) = grid.get_node_ids()
     with caplog.at_level(logging.DEBUG):
-        (reply,) = grid.send_and_receive([Message(to_records(b"{}"), node, kind)])
+        (reply,) = answers(grid, [Message(to_records(b"{}"), node, kind)])
     assert not reply.has_error()
     refusal = decode(from_records(reply.content))
     assert isinstance(refusal, Refusal)
@@ -227,14 +259,14 @@ def test_no_exceptions_text_leaves_the_relay(kind, caplog):
     assert "ValueError" in caplog.text
 
 
-def test_the_relay_adds_nothing_and_takes_nothing_away(found):
-    consortium = found({"tiny": SMALL})
+def test_the_relay_adds_nothing_and_takes_nothing_away(consortium_of: ConsortiumOf) -> None:
+    consortium = consortium_of({"tiny": SMALL})
     grid = LocalGrid(relay(lambda context: consortium.site(0)), 1)
     (node,) = grid.get_node_ids()
     with consortium.coordinator() as coordinator:
         request = coordinator.requests()["tiny"]
-    (described,) = grid.send_and_receive([Message(RecordDict(), node, "query.describe")])
-    (answered,) = grid.send_and_receive([Message(to_records(request), node, "query.synthesize")])
+    (described,) = answers(grid, [Message(RecordDict(), node, "query.describe")])
+    (answered,) = answers(grid, [Message(to_records(request), node, "query.synthesize")])
     assert from_records(described.content) == consortium.site(0).describe()
     assert from_records(answered.content) == consortium.site(0).answer(request)
     description = decode(from_records(described.content))
@@ -242,12 +274,12 @@ def test_the_relay_adds_nothing_and_takes_nothing_away(found):
     assert description.patients == SMALL
 
 
-def test_another_question_is_not_answered(found):
+def test_another_question_is_not_answered(consortium_of: ConsortiumOf) -> None:
     grid = LocalGrid(relay(partial(_never, AssertionError)), 1)
     (node,) = grid.get_node_ids()
-    (reply,) = grid.send_and_receive([Message(RecordDict(), node, "query.records")])
+    (reply,) = answers(grid, [Message(RecordDict(), node, "query.records")])
     assert reply.error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
 
-def _never(error, context):
+def _never(error: type[Exception], context: Context) -> NoReturn:
     raise error

@@ -8,18 +8,22 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
-from flwr.app import Error, Message, RecordDict
+from by_hand import ConsortiumOf
+from flwr.app import Context, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
+from flwr.supercore.run import Run
 
 from cohortmix.client.app import relay
 from cohortmix.core.data.table import InputError
 from cohortmix.deploy.meeting import meeting as module
+from cohortmix.deploy.meeting.grid import StudyGrid
 from cohortmix.deploy.meeting.meeting import Meeting, RemoteGrid, meeting
 from cohortmix.deploy.simulation.engines import connect
 from cohortmix.deploy.simulation.local_grid import LocalGrid
@@ -34,6 +38,10 @@ SMALL = 60
 
 
 OPEN: list[socket.socket] = []
+
+
+def nobody(context: Context) -> Any:
+    """The connection of a node that is never asked anything."""
 
 
 @pytest.fixture(autouse=True)
@@ -67,10 +75,10 @@ def knock(door: Meeting, token: object) -> socket.socket:
     return connection
 
 
-def test_a_study_over_the_socket_is_the_study_without(found):
+def test_a_study_over_the_socket_is_the_study_without(consortium_of: ConsortiumOf) -> None:
     results = []
     for folder in ("near", "far"):
-        consortium = found({"tiny": SMALL, "wee": SMALL + 1}, folder=folder)
+        consortium = consortium_of({"tiny": SMALL, "wee": SMALL + 1}, folder=folder)
         local = LocalGrid(relay(partial(connect, consortium)), 2)
         with consortium.coordinator() as coordinator:
             conduct(local if folder == "near" else over(local), coordinator)
@@ -80,7 +88,7 @@ def test_a_study_over_the_socket_is_the_study_without(found):
     assert len(far.sites) == 2
 
 
-def test_the_servers_app_knows_neither_key_nor_study():
+def test_the_servers_app_knows_neither_key_nor_study() -> None:
     """What Flower's user runs loads nothing that reads a key, a study's folder or its store."""
     program = "import sys, cohortmix.server.carrier; print(*sys.modules)"
     loaded = subprocess.run(
@@ -94,7 +102,7 @@ def test_the_servers_app_knows_neither_key_nor_study():
     assert "key" not in named
 
 
-def test_only_the_right_word_opens_the_socket():
+def test_only_the_right_word_opens_the_socket() -> None:
     with meeting() as door:
         words = ("", "x", door.token[:-1], door.token + "0", "\ud800", None, 7, [door.token])
         wrong = [knock(door, word) for word in words]
@@ -103,13 +111,13 @@ def test_only_the_right_word_opens_the_socket():
         for connection in wrong:
             with pytest.raises(FrameError):
                 receive(connection)
-        Thread(target=carry, args=(LocalGrid(relay(lambda context: None), 3), right), daemon=True).start()
+        Thread(target=carry, args=(LocalGrid(relay(nobody), 3), right), daemon=True).start()
         assert len(list(grid.get_node_ids())) == 3
         grid.close()
 
 
 @pytest.mark.parametrize("first", [b"", b"\xff" * 8, b"GET / HTTP/1.1\r\n", struct.pack(">II", 2, 0) + b"[]"])
-def test_noise_at_the_socket_is_sent_away(first):
+def test_noise_at_the_socket_is_sent_away(first: bytes) -> None:
     with meeting() as door:
         noise = connected(door)
         noise.sendall(first)
@@ -118,7 +126,7 @@ def test_noise_at_the_socket_is_sent_away(first):
         door.grid(lambda: None).close()
 
 
-def test_the_word_is_another_each_time_and_the_socket_does_not_stay():
+def test_the_word_is_another_each_time_and_the_socket_does_not_stay() -> None:
     with meeting() as one, meeting() as two:
         assert one.token != two.token
         assert min(len(one.token), len(two.token)) == 64
@@ -126,7 +134,9 @@ def test_the_word_is_another_each_time_and_the_socket_does_not_stay():
     assert not one.path.parent.exists()
 
 
-def test_in_a_shared_folder_the_socket_is_of_owner_and_group_alone(tmp_path, monkeypatch):
+def test_in_a_shared_folder_the_socket_is_of_owner_and_group_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with meeting(tmp_path) as door:
         assert door.path.stat().st_mode & 0o777 == 0o660
     assert list(tmp_path.iterdir()) == []
@@ -137,7 +147,7 @@ def test_in_a_shared_folder_the_socket_is_of_owner_and_group_alone(tmp_path, mon
         pass
 
 
-def test_waiting_ends_by_what_the_caller_raises(monkeypatch):
+def test_waiting_ends_by_what_the_caller_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
     left = [None, None, EngineError("the run has ended")]
 
@@ -151,6 +161,21 @@ def test_waiting_ends_by_what_the_caller_raises(monkeypatch):
 
 
 # --- whoever takes over Flower's user
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_what_a_study_never_calls_of_flowers_grid_is_refused_with_what_to_call(remote: bool) -> None:
+    local = LocalGrid(relay(nobody), 1)
+    grid: StudyGrid = over(local) if remote else local
+    calls: list[Callable[[], object]] = [
+        lambda: grid.run,
+        lambda: grid.set_run(Run.create_empty(1)),
+        lambda: grid.create_message(RecordDict(), "query.describe", 1, "1"),
+        lambda: grid.send_and_receive([]),
+    ]
+    for call in calls:
+        with pytest.raises(NotImplementedError, match=r"Grid\.\w+ is not there; call get_node_ids, push_messages"):
+            call()
 
 
 class Liar:
@@ -184,14 +209,14 @@ def frame(head: object, body: bytes = b"", length: int | None = None) -> bytes:
         frame({"nodes": [None]}),
     ],
 )
-def test_an_answer_that_is_none_ends_the_run_in_one_sentence(answer):
+def test_an_answer_that_is_none_ends_the_run_in_one_sentence(answer: bytes) -> None:
     with pytest.raises(EngineError, match="what has come from the sites is kept") as raised:
         list(Liar(answer).grid.get_node_ids())
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("count", ["x", None, -1, 2**70])
-def test_a_wrong_number_of_replies_too(count):
+def test_a_wrong_number_of_replies_too(count: Any) -> None:
     liar = Liar(frame({"replies": count}), *[frame({"to": "1", "error": None})] * 3)
     if count == -1:
         assert list(liar.grid.pull_messages(["1"])) == []
@@ -200,7 +225,7 @@ def test_a_wrong_number_of_replies_too(count):
         list(liar.grid.pull_messages(["1"]))
 
 
-def test_replies_to_what_was_never_sent_are_left_out_and_wrong_codes_end_the_run():
+def test_replies_to_what_was_never_sent_are_left_out_and_wrong_codes_end_the_run() -> None:
     def sent() -> Message:
         return Message(to_records(b"question"), 7, "query.synthesize", ttl=60.0, group_id="1")
 
@@ -226,7 +251,9 @@ def test_replies_to_what_was_never_sent_are_left_out_and_wrong_codes_end_the_run
 class Odd(LocalGrid):
     """A grid whose node answers with an error whose text says too much, or with records of another kind."""
 
-    def pull_messages(self, message_ids):
+    turn = 0
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         replies = list(super().pull_messages(list(message_ids)))
         kinds = [lambda sent: Message(Error(ErrorCode.UNKNOWN, "patient 42"), reply_to=sent)]
         kinds.append(lambda sent: Message(RecordDict(), reply_to=sent))
@@ -237,8 +264,8 @@ class Odd(LocalGrid):
 
 
 @pytest.mark.parametrize("turn", [0, 1])
-def test_the_carrier_sends_flowers_code_and_none_of_its_words(turn):
-    local = Odd(relay(lambda context: None), 1)
+def test_the_carrier_sends_flowers_code_and_none_of_its_words(turn: int) -> None:
+    local = Odd(relay(nobody), 1)
     local.turn = turn
     ours, theirs = pair()
     Thread(target=carry, args=(local, theirs), daemon=True).start()
@@ -252,9 +279,9 @@ def test_the_carrier_sends_flowers_code_and_none_of_its_words(turn):
     assert "42" not in json.dumps(head)
 
 
-def test_the_carrier_ends_when_nobody_asks_any_more():
+def test_the_carrier_ends_when_nobody_asks_any_more() -> None:
     ours, theirs = pair()
-    carrier = Thread(target=carry, args=(LocalGrid(relay(lambda context: None), 1), theirs), daemon=True)
+    carrier = Thread(target=carry, args=(LocalGrid(relay(nobody), 1), theirs), daemon=True)
     carrier.start()
     ours.close()
     carrier.join(30)
@@ -262,7 +289,7 @@ def test_the_carrier_ends_when_nobody_asks_any_more():
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs a second user")
-def test_another_user_reaches_the_socket_of_a_temporary_folder():
+def test_another_user_reaches_the_socket_of_a_temporary_folder() -> None:
     """Flower's user can, wherever it runs; the word is what counts."""
     program = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
     with meeting() as door:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from by_hand import ConsortiumOf
 
 from cohortmix.deploy.meeting.presence import AGAIN_SECONDS, FIRST_SECONDS, Presence
 from cohortmix.protocol.messages import Code
@@ -16,7 +17,8 @@ class Screen:
     """A presence with a clock that a test turns, and what it has said."""
 
     def __init__(self, study: Study) -> None:
-        self.seconds, self.lines = 0.0, []
+        self.seconds = 0.0
+        self.lines: list[str] = []
         self.presence = Presence(study, self.lines.append, lambda: self.seconds)
 
     def said(self, *connected: str, nameless: int = 0) -> list[str]:
@@ -27,8 +29,8 @@ class Screen:
 
 
 @pytest.fixture
-def study(found) -> Study:
-    return Study(found(SITES).root / "coordinator")
+def study(consortium_of: ConsortiumOf) -> Study:
+    return Study(consortium_of(SITES).root / "coordinator")
 
 
 @pytest.fixture

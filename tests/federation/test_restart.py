@@ -7,10 +7,14 @@ stop before and after each of them; once, the whole process is killed in earnest
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from by_hand import ConsortiumOf
 
+from cohortmix.deploy.simulation.consortium import Consortium
 from cohortmix.deploy.simulation.engines import run
 from cohortmix.server.commands.status import State, Status
 from cohortmix.server.store import Store
@@ -32,8 +36,8 @@ class Fuse:
         for name in WRITES:
             patch.setattr(Store, name, self._wrapped(getattr(Store, name)))
 
-    def _wrapped(self, write):
-        def wrapped(store, *arguments):
+    def _wrapped(self, write: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(store: Store, *arguments: Any) -> Any:
             self._pass()
             result = write(store, *arguments)
             self._pass()
@@ -47,20 +51,20 @@ class Fuse:
             raise Killed
 
 
-def releases(consortium):
+def releases(consortium: Consortium) -> tuple[dict[str, bytes], dict[str, bytes], bytes | None]:
     with Study(consortium.root / "coordinator").store() as store:
         return store.replies(1), store.replies(2), store.common()
 
 
-def test_killed_at_every_write_the_study_ends_the_same(found):
+def test_killed_at_every_write_the_study_ends_the_same(consortium_of: ConsortiumOf) -> None:
     """The same bytes of every release, no site asked for a second draw, and nothing counted twice."""
-    whole = found(SIZES, folder="whole")
+    whole = consortium_of(SIZES, folder="whole")
     run(whole, "process")
     expected = releases(whole)
     assert [len(part) for part in expected[:2]] == [2, 0]
     at, killed = 0, True
     while killed:
-        consortium = found(SIZES, folder=f"killed-{at}")
+        consortium = consortium_of(SIZES, folder=f"killed-{at}")
         with pytest.MonkeyPatch.context() as patch:
             fuse = Fuse(patch, at)
             try:
@@ -76,9 +80,9 @@ def test_killed_at_every_write_the_study_ends_the_same(found):
     assert at > 2 * (3 + 2 + 2), "three moments, and a request and a reply of each site, at least"
 
 
-def test_killed_at_every_write_of_one_study_it_still_ends(found):
+def test_killed_at_every_write_of_one_study_it_still_ends(consortium_of: ConsortiumOf) -> None:
     """One study, killed again and again, each time one step later."""
-    consortium = found(SIZES)
+    consortium = consortium_of(SIZES)
     for at in range(100):
         with pytest.MonkeyPatch.context() as patch:
             Fuse(patch, at)
@@ -111,8 +115,8 @@ run(Consortium(Path(sys.argv[1]), 1), "process")
 """
 
 
-def test_kill_9_in_the_middle_of_collecting_loses_no_reply(found):
-    consortium = found(SIZES)
+def test_kill_9_in_the_middle_of_collecting_loses_no_reply(consortium_of: ConsortiumOf) -> None:
+    consortium = consortium_of(SIZES)
     killed = subprocess.run([sys.executable, "-c", PROGRAM, str(consortium.root)], check=False)
     assert killed.returncode == -signal.SIGKILL
     status = Status.of(Study(consortium.root / "coordinator"))
@@ -121,13 +125,13 @@ def test_kill_9_in_the_middle_of_collecting_loses_no_reply(found):
     assert Status.of(Study(consortium.root / "coordinator")).over
 
 
-def test_a_full_disk_stops_the_coordinator_and_not_the_study(found):
+def test_a_full_disk_stops_the_coordinator_and_not_the_study(consortium_of: ConsortiumOf) -> None:
     """SQLite's own limit of pages stands for the disk."""
-    consortium = found(SIZES)
+    consortium = consortium_of(SIZES)
     with pytest.MonkeyPatch.context() as patch:
         opened = Store.__init__
 
-        def small(store: Store, *arguments) -> None:
+        def small(store: Store, *arguments: Any) -> None:
             opened(store, *arguments)
             store._journal._database._connection.execute("PRAGMA max_page_count = 8")
 
@@ -139,9 +143,11 @@ def test_a_full_disk_stops_the_coordinator_and_not_the_study(found):
     assert Status.of(Study(consortium.root / "coordinator")).over
 
 
-def test_a_store_that_is_read_while_it_is_written_holds_nobody_up(found, tmp_path: Path):
+def test_a_store_that_is_read_while_it_is_written_holds_nobody_up(
+    consortium_of: ConsortiumOf, tmp_path: Path
+) -> None:
     """`study status` beside a run."""
-    consortium = found(SIZES)
+    consortium = consortium_of(SIZES)
     study = Study(consortium.root / "coordinator")
     with study.store() as running:
         running.keep_moment("round 1", 1.0)

@@ -31,8 +31,8 @@ from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
-    ClassSums,
-    Common,
+    ClassSumsRelease,
+    CommonMessage,
     Request,
     SignedRelease,
     SiteEntry,
@@ -138,7 +138,7 @@ DEAR = study(name="dear", mu=Decimal(900))
 
 
 def request(
-    about: StudySpec, common: Common | None = None, signer: Key = COORDINATOR, id: str | None = None
+    about: StudySpec, common: CommonMessage | None = None, signer: Key = COORDINATOR, id: str | None = None
 ) -> bytes:
     round = 1 if common is None else 2
     id = id or request_id(about.hash, "site", round)
@@ -225,13 +225,13 @@ def conversation(here: Site) -> Iterator[bytes]:
     yield here.answer(request(DEAR))
 
 
-def common_of(reply: bytes) -> Common | None:
+def common_of(reply: bytes) -> CommonMessage | None:
     """What the coordinator makes of round 1."""
     message = decode(reply)
-    if not (isinstance(message, SignedRelease) and isinstance(message.release, ClassSums)):
+    if not (isinstance(message, SignedRelease) and isinstance(message.release, ClassSumsRelease)):
         return None
     plan = Plan(SCHEMA, study().mu2, PATIENTS, study().share)
-    return Common.of(pipeline.common([plan], [message.release.answer.to_core()]))
+    return CommonMessage.of(pipeline.common([plan], [message.release.answer.to_core()]))
 
 
 def both(watch: Watch, pair: Sequence[Path], reader: Open = opened) -> tuple[Seen, Seen, Tape, Tape]:

@@ -44,7 +44,15 @@ from cohortmix.core.data.table import TableSource
 from cohortmix.core.steps import adapt, pipeline
 from cohortmix.core.steps.anonymize import sum_query
 from cohortmix.core.steps.centroids import SiteCentroids
-from cohortmix.protocol.messages import Centroids, ClassSums, Code, Refusal, SignedRelease, decode, encode
+from cohortmix.protocol.messages import (
+    CentroidsRelease,
+    ClassSumsRelease,
+    Code,
+    Refusal,
+    SignedRelease,
+    decode,
+    encode,
+)
 
 
 def test_the_tables_are_the_neighbours_that_they_should_be(files: dict[str, tuple[Path, Path]]) -> None:
@@ -71,7 +79,7 @@ def test_the_conversation_reaches_all_that_a_site_says(watch: Watch, files: dict
     codes = {message.code for message in messages if isinstance(message, Refusal)}
     assert codes == set(Code) - {Code.TOO_FEW_PATIENTS}
     released = [message.release for message in messages if isinstance(message, SignedRelease)]
-    assert any(isinstance(release, Centroids) and "mixture" in release.kinds for release in released)
+    assert any(isinstance(release, CentroidsRelease) and "mixture" in release.kinds for release in released)
     assert len(seen.logs) == sum(isinstance(message, Refusal) for message in messages)
     assert {name for name, *_ in seen.iterations} == {"_advance", "_adam"}  # type: ignore[misc]
     stored = [length for rows in seen.sizes.values() for row in rows for length in row]
@@ -240,6 +248,6 @@ def test_the_first_release_has_a_size_that_the_schema_fixes(files: dict[str, tup
     answers = [message.release for message in map(decode, replies) if isinstance(message, SignedRelease)]
     query = sum_query(Encoding.of(SCHEMA))
     expected = len(SCHEMA.classes) * query.width
-    assert {each.answer.values.shape for each in answers if isinstance(each, ClassSums)} == {(expected,)}
+    assert {each.answer.values.shape for each in answers if isinstance(each, ClassSumsRelease)} == {(expected,)}
     longer = SCHEMA.columns | {"sex": Category(type="category", values=("F", "M", "X"), missing=True)}
     assert sum_query(Encoding.of(SCHEMA.model_copy(update={"columns": longer}))).width != query.width

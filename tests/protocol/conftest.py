@@ -11,9 +11,9 @@ import pytest
 
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
-    Centroids,
-    ClassSums,
-    Common,
+    CentroidsRelease,
+    ClassSumsRelease,
+    CommonMessage,
     NoisedAnswer,
     Request,
     SignedRelease,
@@ -59,10 +59,10 @@ def signed_study(**changes: Any) -> SignedStudy:
     return sign_study(COORDINATOR, study(**changes))
 
 
-def common() -> Common:
+def common() -> CommonMessage:
     cells = np.array([[0.25, 0.75], [0.5, 0.5]])
     masses = np.array([30.0, 20.0])
-    return Common(groups=((0, 1),), cells=Array.of(cells), masses=Array.of(masses), s_a=Decimal("12.5"))
+    return CommonMessage(groups=((0, 1),), cells=Array.of(cells), masses=Array.of(masses), s_a=Decimal("12.5"))
 
 
 def request(round: int = 1, request_id: str = "request-1", **changes: Any) -> Request:
@@ -85,8 +85,8 @@ def answer(sigma: int = 2**33, sensitivity: int = 2**30) -> NoisedAnswer:
     )
 
 
-def centroids() -> Centroids:
-    return Centroids(
+def centroids() -> CentroidsRelease:
+    return CentroidsRelease(
         masses=Array.of(np.array([30.0, 20.0])),
         means=Array.of(np.array([[0.1, 0.9], [1.0, 0.0]])),
         labels=Array.of(np.eye(2)),
@@ -100,7 +100,7 @@ def centroids() -> Centroids:
 def release(
     round: int = 1, previous: str = GENESIS, request_id: str = "request-1", **changes: Any
 ) -> SignedRelease:
-    content = ClassSums(answer=answer()) if round == 1 else centroids()
+    content = ClassSumsRelease(answer=answer()) if round == 1 else centroids()
     name = "class sums" if round == 1 else "second moments"
     asked = request(round, request_id, **changes)
     return issue(SITE, "UK", asked, content, {name: answer()}, 4689, previous)

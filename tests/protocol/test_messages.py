@@ -250,8 +250,9 @@ def test_sites_are_distinct(examples: ModuleType) -> None:
 def test_common_belongs_to_round_two(examples: ModuleType) -> None:
     first, second = examples.request(1), examples.request(2)
     for study_round, common in ((1, second.common), (2, first.common)):
+        fields: dict[str, Any] = {"round": study_round, "common": common}
         with pytest.raises(ValidationError, match="round 2 and only there"):
-            Request(study=first.study, round=study_round, request_id="request-1", common=common)
+            Request(study=first.study, request_id="request-1", **fields)
 
 
 @pytest.mark.parametrize("name", ["masses", "means", "labels", "kinds", "support_points", "support_labels"])

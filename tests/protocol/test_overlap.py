@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from cohortmix.protocol.local.wording import overlap_in_words
-from cohortmix.protocol.overlap import Overlap, read_overlap, sites_per_patient
+from cohortmix.protocol.overlap import Overlap, parse_overlap, sites_per_patient
 
 OVERLAPS = [("disjoint", 1), ("unknown", 3), (1, 1), (2, 2), (7, 3)]
 NONE_OF_THE_THREE = [0, -1, True, 1.5, "most", "2", None]
@@ -26,9 +26,9 @@ def test_another_overlap_is_refused(overlap: Any) -> None:
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "some", "Disjoint", "\u0662", "12345", None, [2]])
 def test_what_a_person_writes_is_one_of_the_three_or_refused(text: object) -> None:
     for overlap, _ in OVERLAPS:
-        assert read_overlap(str(overlap)) == overlap
+        assert parse_overlap(str(overlap)) == overlap
     with pytest.raises(ValueError, match="expected disjoint, unknown, or a whole number above zero, got"):
-        read_overlap(text)
+        parse_overlap(text)
 
 
 @pytest.mark.parametrize("overlap", [0, 10_001, True, "some", None])

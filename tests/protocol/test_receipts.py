@@ -4,18 +4,19 @@ import json
 from decimal import Decimal
 from fractions import Fraction
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from cohortmix.core.privacy.gdp import epsilon_of
+from cohortmix.core.privacy.noise_source import NOT_PRIVATE
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
-    TEST_WARNING,
-    ClassSums,
+    ClassSumsRelease,
     MessageError,
     Receipt,
+    SignedReceipt,
     SignedRelease,
     decode,
     encode,
@@ -26,7 +27,7 @@ from cohortmix.protocol.receipts import (
     Total,
     check,
     issue,
-    statement,
+    statement_of,
     total,
     verify,
     verify_chain,
@@ -128,7 +129,7 @@ def test_every_altered_byte_of_a_receipt_is_noticed(examples: ModuleType) -> Non
     for position in range(len(data)):
         altered = bytes([*data[:position], data[position] ^ 1, *data[position + 1 :]])
         with pytest.raises((ReceiptError, MessageError)):
-            verify(decode(altered), examples.study())
+            verify(cast(SignedReceipt, decode(altered)), examples.study())
 
 
 def _with_statement(receipt: Receipt, **changes: Any) -> Receipt:
@@ -146,10 +147,10 @@ def _with_statement(receipt: Receipt, **changes: Any) -> Receipt:
         ({"delta": Decimal(0)}, "0 < delta < 1"),
         ({"delta": Decimal(1)}, "0 < delta < 1"),
         ({"private": False}, "private=True"),
-        ({"warning": TEST_WARNING}, "private=True"),
+        ({"warning": NOT_PRIVATE}, "private=True"),
         ({"noise": "TEST"}, "private=False"),
         ({"noise": "TEST", "private": False}, "warning"),
-        ({"noise": "TEST", "warning": TEST_WARNING}, "private=False"),
+        ({"noise": "TEST", "warning": NOT_PRIVATE}, "private=False"),
         ({"noise": "TEST", "private": False, "warning": "fine"}, "warning"),
     ],
 )
@@ -190,7 +191,7 @@ def test_numbers_beyond_all_bounds_are_refused(examples: ModuleType, sensitivity
         {"patients": 4690},
         {"site": "NORW"},
         {"site": "FRAN"},
-        {"noise": "TEST", "private": False, "warning": TEST_WARNING},
+        {"noise": "TEST", "private": False, "warning": NOT_PRIVATE},
     ],
 )
 def test_receipt_of_another_study(examples: ModuleType, changes: dict[str, Any]) -> None:
@@ -217,14 +218,16 @@ def test_release_belongs_to_its_request(examples: ModuleType) -> None:
 def test_release_belongs_to_its_receipt(examples: ModuleType) -> None:
     signed = examples.release()
     moved = examples.answer().model_copy(update={"values": Array.of(np.array([2**40, -(2**41), 8]))})
-    swapped = SignedRelease(release=ClassSums(answer=moved), receipt=signed.receipt, signature=signed.signature)
+    swapped = SignedRelease(
+        release=ClassSumsRelease(answer=moved), receipt=signed.receipt, signature=signed.signature
+    )
     with pytest.raises(ReceiptError, match="release_hash"):
         verify_release(swapped, examples.request())
 
 
 def test_receipt_covers_the_release(examples: ModuleType) -> None:
     """A site that released more exactly than it states, or another kind of thing, is found out."""
-    request, content = examples.request(), ClassSums(answer=examples.answer(sigma=2**32))
+    request, content = examples.request(), ClassSumsRelease(answer=examples.answer(sigma=2**32))
     understated = issue(examples.SITE, "UK", request, content, {"class sums": examples.answer()}, 4689, GENESIS)
     with pytest.raises(ReceiptError, match="one statement"):
         verify_release(understated, request)
@@ -283,7 +286,7 @@ def test_total_adds_squares(examples: ModuleType) -> None:
 
 def test_each_answer_counts_with_its_own_sigma(examples: ModuleType) -> None:
     answers = [examples.answer(sigma) for sigma in (2**33, 2**35)]
-    statements = tuple(statement(f"answer {number}", answer) for number, answer in enumerate(answers))
+    statements = tuple(statement_of(f"answer {number}", answer) for number, answer in enumerate(answers))
     cost = total([examples.release().receipt.model_copy(update={"statements": statements})])
     assert cost.mu2 == answers[0].mu2 + answers[1].mu2 == Fraction(17, 16) * answers[0].mu2
     assert cost.kappa == Fraction(17, 16) * Fraction(3, 24 * 2**66)

@@ -29,7 +29,8 @@ def test_the_generated_code_is_up_to_date(tmp_path: Path) -> None:
     source = tmp_path / "cohortmix" / "protocol" / "site.proto"
     source.parent.mkdir(parents=True)
     source.write_bytes((FOLDER / "site.proto").read_bytes())
-    program = [sys.executable, "-m", "grpc_tools.protoc", "-I", tmp_path, "--python_out", tmp_path]
-    subprocess.run([*program, "--pyi_out", tmp_path, source.relative_to(tmp_path)], cwd=tmp_path, check=True)
+    program = [sys.executable, "-m", "grpc_tools.protoc", "-I", str(tmp_path), "--python_out", str(tmp_path)]
+    outputs = ["--pyi_out", str(tmp_path), str(source.relative_to(tmp_path))]
+    subprocess.run([*program, *outputs], cwd=tmp_path, check=True)
     for name in ("site_pb2.py", "site_pb2.pyi"):
         assert (source.parent / name).read_text() == (FOLDER / name).read_text(), f"{name}: run `make proto`"

@@ -17,16 +17,16 @@ from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import anonymize, pipeline
-from cohortmix.core.steps.centroids import Common as CommonFacts
+from cohortmix.core.steps.centroids import Common
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
-    Centroids,
-    Common,
+    CentroidsRelease,
+    CommonMessage,
     NoisedAnswer,
-    Release,
     Request,
     SignedRelease,
     SiteEntry,
+    SiteRelease,
     StudySpec,
 )
 from cohortmix.protocol.receipts import GENESIS, issue
@@ -68,16 +68,16 @@ def vault() -> Vault:
     return Vault(TableSource(frame), SCHEMA, KeyedNoise(0).add, MemoryMeter(PLAN.mu2))
 
 
-def asked(common: CommonFacts | None = None) -> Request:
+def asked(common: Common | None = None) -> Request:
     return Request(
         study=sign_study(COORDINATOR, STUDY),
         round=1 if common is None else 2,
         request_id="request-1",
-        common=None if common is None else Common.of(common),
+        common=None if common is None else CommonMessage.of(common),
     )
 
 
-def signed(request: Request, release: Release, answers: dict[str, Answer]) -> SignedRelease:
+def signed(request: Request, release: SiteRelease, answers: dict[str, Answer]) -> SignedRelease:
     """What a site with a valid key can send, whatever is in it."""
     of_wire = {name: NoisedAnswer.of(answer) for name, answer in answers.items()}
     return issue(SITE, "UK", request, release, of_wire, N, GENESIS)
@@ -92,5 +92,5 @@ def cost(answer: Answer, **changes: Any) -> Answer:
 SUMS = pipeline.class_sums(vault(), PLAN)
 COMMON = pipeline.common([PLAN], [SUMS])
 MOMENTS = anonymize.answer_b(vault(), COMMON.groups, PLAN.mu2_moments)
-BY_CLASS = Centroids.of(pipeline.class_centroids(PLAN, COMMON, SUMS))
+BY_CLASS = CentroidsRelease.of(pipeline.class_centroids(PLAN, COMMON, SUMS))
 CENTROIDS = BY_CLASS.model_copy(update={"support_points": BY_CLASS.means, "support_labels": BY_CLASS.labels})

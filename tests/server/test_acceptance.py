@@ -29,8 +29,8 @@ from cohortmix.core.steps import anonymize, pipeline
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
-    Centroids,
-    ClassSums,
+    CentroidsRelease,
+    ClassSumsRelease,
     NoisedAnswer,
 )
 from cohortmix.protocol.receipts import ReceiptError
@@ -45,7 +45,7 @@ def test_the_plan_is_that_of_a_site_with_two_rounds() -> None:
 
 
 def check_sums(answer: Answer, name: str = "class sums") -> None:
-    release = ClassSums(answer=NoisedAnswer.of(answer))
+    release = ClassSumsRelease(answer=NoisedAnswer.of(answer))
     check_release(signed(asked(), release, {name: answer}), asked(), PLAN)
 
 
@@ -61,7 +61,7 @@ def test_a_site_where_pairs_have_hardly_room_pays_more_for_its_class_sums() -> N
     assert crowded.share < crowded.share_of_sums < Fraction(2, 5)
     dear = pipeline.class_sums(vault(), crowded)
     cheap = anonymize.answer_a(vault(), Encoding.of(SCHEMA), crowded.mu2 * crowded.share)
-    whole, less = (ClassSums(answer=NoisedAnswer.of(answer)) for answer in (dear, cheap))
+    whole, less = (ClassSumsRelease(answer=NoisedAnswer.of(answer)) for answer in (dear, cheap))
     check_release(signed(asked(), whole, {"class sums": dear}), asked(), crowded)
     with pytest.raises(ReceiptError, match="round 1 costs"):
         check_release(signed(asked(), less, {"class sums": cheap}), asked(), crowded)
@@ -115,7 +115,7 @@ def test_no_estimate_lies_beyond_the_patients_and_the_noise() -> None:
 # --- round 2
 
 
-def check_centroids(content: Centroids = CENTROIDS, answers: dict[str, Answer] | None = None) -> None:
+def check_centroids(content: CentroidsRelease = CENTROIDS, answers: dict[str, Answer] | None = None) -> None:
     answers = {"second moments": MOMENTS} if answers is None else answers
     request = asked(COMMON)
     check_release(signed(request, content, answers), request, PLAN)
@@ -186,12 +186,12 @@ def test_a_site_too_small_for_a_mixture_has_nothing_to_pay() -> None:
         check_release(signed(request, release, free), request, small)
 
 
-def of_small(plan: Plan) -> Centroids:
+def of_small(plan: Plan) -> CentroidsRelease:
     """What a site gives whose whole budget went to its class sums."""
-    return Centroids.of(pipeline.class_centroids(plan, COMMON, pipeline.class_sums(vault(), plan)))
+    return CentroidsRelease.of(pipeline.class_centroids(plan, COMMON, pipeline.class_sums(vault(), plan)))
 
 
-def changed(part: str, change: Callable[[np.ndarray], Any]) -> Centroids:
+def changed(part: str, change: Callable[[np.ndarray], Any]) -> CentroidsRelease:
     numbers = np.asarray(change(getattr(CENTROIDS, part).numpy().copy()), np.float64)
     return CENTROIDS.model_copy(update={part: Array.of(numbers)})
 
@@ -243,7 +243,7 @@ def test_the_masses_are_the_sites_patients(change: Callable[[np.ndarray], np.nda
 
 
 def test_groups_and_classes_are_those_of_the_study() -> None:
-    def wider(*parts: str) -> Centroids:
+    def wider(*parts: str) -> CentroidsRelease:
         wide = {part: Array.of(np.pad(getattr(CENTROIDS, part).numpy(), ((0, 0), (0, 1)))) for part in parts}
         return CENTROIDS.model_copy(update=wide)
 

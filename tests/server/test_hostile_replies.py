@@ -23,10 +23,10 @@ from pydantic import ValidationError
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
     MOST_KEYS,
-    Centroids,
-    ClassSums,
+    CentroidsRelease,
+    ClassSumsRelease,
     Code,
-    Common,
+    CommonMessage,
     MessageError,
     NoisedAnswer,
     Receipt,
@@ -69,7 +69,7 @@ def answers() -> tuple[bytes, bytes]:
 
 
 def answer_to(request: Request) -> bytes:
-    release = ClassSums(answer=NoisedAnswer.of(SUMS)) if request.round == 1 else CENTROIDS
+    release = ClassSumsRelease(answer=NoisedAnswer.of(SUMS)) if request.round == 1 else CENTROIDS
     drawn = {"class sums": SUMS} if request.round == 1 else {"second moments": MOMENTS}
     of_wire = {name: NoisedAnswer.of(answer) for name, answer in drawn.items()}
     return encode(issue(SITE, "UK", request, release, of_wire, STUDY.sites[0].patients, GENESIS))
@@ -144,7 +144,7 @@ def test_signed_numbers_at_each_bound_are_turned_down(change: dict[str, object])
     request = request_of(coordinator())
     answer = NoisedAnswer.of(SUMS)
     altered = answer.model_copy(update=change)
-    signed = issue(SITE, "UK", request, ClassSums(answer=altered), {"class sums": answer}, 400, GENESIS)
+    signed = issue(SITE, "UK", request, ClassSumsRelease(answer=altered), {"class sums": answer}, 400, GENESIS)
     with pytest.raises(ReceiptError):
         check_release(signed, request, PLAN)
 
@@ -222,7 +222,7 @@ def test_replies_are_decoded_once_and_the_next_coordinator_decodes_each_once(
     assert [decoded[answer] for answer in answers] == [2, 2]
 
 
-def many(centroids: Centroids, kind: str, times: int) -> Centroids:
+def many(centroids: CentroidsRelease, kind: str, times: int) -> CentroidsRelease:
     """The same centroids, split so often."""
     k = len(centroids.kinds)
 
@@ -241,13 +241,13 @@ def many(centroids: Centroids, kind: str, times: int) -> Centroids:
 
 def test_a_site_has_no_more_centroids_than_its_plan() -> None:
     request = Request(
-        study=sign_study(COORDINATOR, STUDY), round=2, request_id="request-1", common=Common.of(COMMON)
+        study=sign_study(COORDINATOR, STUDY), round=2, request_id="request-1", common=CommonMessage.of(COMMON)
     )
     most = most_components(PLAN)
     of_plan = BY_CLASS.model_copy(update={"noise_std": Decimal(repr(PLAN.s_b))})
     drawn = {"second moments": NoisedAnswer.of(MOMENTS)}
 
-    def check(release: Centroids) -> None:
+    def check(release: CentroidsRelease) -> None:
         check_release(issue(SITE, "UK", request, release, drawn, 400, GENESIS), request, PLAN)
 
     assert most >= 2

@@ -1,6 +1,7 @@
 """The store keeps the first message under a key, durably, and belongs to one study."""
 
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from cohortmix.server.store import Publication, RefusalEntry, Store
 STUDY = "a" * 64
 
 
-def test_everything_is_there_after_a_restart(tmp_path):
+def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     with Store(tmp_path / "study.db", STUDY) as store:
         store.keep_request("ITAL", 1, b"request")
         store.keep_reply("ITAL", 1, "receipt", b"reply")
@@ -30,14 +31,14 @@ def test_everything_is_there_after_a_restart(tmp_path):
         assert store.publication() == Publication(store.receipts(), "out")
 
 
-def test_a_new_study_has_nothing():
+def test_a_new_study_has_nothing() -> None:
     with Store(":memory:", STUDY) as store:
         assert (store.request("ITAL", 1), store.receipt("ITAL", 1)) == (None, None)
         assert (store.replies(1), store.refusals(), store.common()) == ({}, (), None)
         assert (store.moment("round 1"), store.run(), store.publication()) == (None, None, None)
 
 
-def test_the_first_request_and_the_first_common_facts_stay():
+def test_the_first_request_and_the_first_common_facts_stay() -> None:
     with Store(":memory:", STUDY) as store:
         assert store.keep_request("ITAL", 1, b"first") == b"first"
         assert store.keep_request("ITAL", 1, b"second") == b"first"
@@ -45,7 +46,7 @@ def test_the_first_request_and_the_first_common_facts_stay():
         assert store.keep_common(b"second") == b"first"
 
 
-def test_the_first_moment_stays_and_the_last_run_and_publication_count():
+def test_the_first_moment_stays_and_the_last_run_and_publication_count() -> None:
     with Store(":memory:", STUDY) as store:
         assert [store.keep_moment("round 1", at) for at in (5.0, 9.0, 1.0)] == [5.0, 5.0, 5.0]
         for name in ("1", "2"):
@@ -54,7 +55,7 @@ def test_the_first_moment_stays_and_the_last_run_and_publication_count():
         assert (store.run(), store.publication()) == ("2", Publication("2", "out"))
 
 
-def test_the_hash_of_the_receipts_follows_from_them_and_not_from_their_order():
+def test_the_hash_of_the_receipts_follows_from_them_and_not_from_their_order() -> None:
     with Store(":memory:", STUDY) as one, Store(":memory:", STUDY) as other:
         for site in "ab":
             one.keep_reply(site, 1, f"receipt {site}", b"reply")
@@ -64,7 +65,7 @@ def test_the_hash_of_the_receipts_follows_from_them_and_not_from_their_order():
         assert one.receipts() == other.receipts()
 
 
-def test_a_refusal_that_only_repeats_itself_is_noted_once():
+def test_a_refusal_that_only_repeats_itself_is_noted_once() -> None:
     entries = [RefusalEntry(site, 1, code, "no") for site, code in ("aX", "aX", "bX", "aX", "aY", "aX")]
     with Store(":memory:", STUDY) as store:
         for entry in entries:
@@ -72,7 +73,7 @@ def test_a_refusal_that_only_repeats_itself_is_noted_once():
         assert [(each.site, each.code) for each in store.refusals()] == [*map(tuple, ("aX", "bX", "aY", "aX"))]
 
 
-def test_a_reply_counts_once_per_round():
+def test_a_reply_counts_once_per_round() -> None:
     with Store(":memory:", STUDY) as store:
         assert store.keep_reply("ITAL", 1, "receipt", b"reply")
         assert not store.keep_reply("ITAL", 1, "receipt", b"reply")
@@ -81,19 +82,19 @@ def test_a_reply_counts_once_per_round():
         assert store.replies(1) == {"ITAL": b"reply"}
 
 
-def test_a_store_of_another_study_is_refused(tmp_path):
+def test_a_store_of_another_study_is_refused(tmp_path: Path) -> None:
     Store(tmp_path / "study.db", STUDY).close()
     with pytest.raises(ValueError, match="one file per study"):
         Store(tmp_path / "study.db", "b" * 64)
 
 
-def test_another_file_is_refused_with_a_sentence(tmp_path):
+def test_another_file_is_refused_with_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_text("not a database, but long enough to be read as the head of one\n" * 20)
     with pytest.raises(ValueError, match=r"the study's store .*: file is not a database; put the newest"):
         Store(tmp_path / "study.db", STUDY)
 
 
-def test_a_store_that_was_set_back_is_refused(tmp_path):
+def test_a_store_that_was_set_back_is_refused(tmp_path: Path) -> None:
     """An older copy is a good file; only the mark beside it knows that there was more."""
     file, mark = tmp_path / "study.db", tmp_path / "study.mark"
     with Store(file, STUDY) as store:
@@ -117,14 +118,14 @@ def test_a_store_that_was_set_back_is_refused(tmp_path):
         assert store.answered(1) == frozenset()
 
 
-def test_what_is_kept_together_is_there_together_or_not_at_all(tmp_path):
+def test_what_is_kept_together_is_there_together_or_not_at_all(tmp_path: Path) -> None:
     with Store(tmp_path / "study.db", STUDY) as store:
-        with suppress(KeyError), store.together():
+        with suppress(KeyError), store.transaction():
             store.keep_request("ITAL", 1, b"lost")
             raise KeyError
-        assert store.requests(1) == {}
-        with store.together():
+        assert store.request("ITAL", 1) is None
+        with store.transaction():
             assert store.keep_request("ITAL", 1, b"one") == b"one"
             assert store.keep_request("POLA", 1, b"two") == b"two"
     with Store(tmp_path / "study.db", STUDY) as store:
-        assert store.requests(1) == {"ITAL": b"one", "POLA": b"two"}
+        assert (store.request("ITAL", 1), store.request("POLA", 1)) == (b"one", b"two")

@@ -102,7 +102,7 @@ def test_a_folder_without_a_study_or_with_another_one_is_one_sentence(study: Stu
     with pytest.raises(InputError, match=r"cannot read the study's file .*study\.json.*give the folder"):
         Status.of(Study(tmp_path / "none"))
     (study.folder / SPEC).write_text('{"name": "x"}')
-    with pytest.raises(InputError, match="is no study: schema_hash: this key is required; "):
+    with pytest.raises(InputError, match="is not a study: schema_hash: this key is required; "):
         Status.of(study)
 
 

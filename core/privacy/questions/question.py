@@ -13,10 +13,9 @@ Each question is a frozen dataclass: public data, never a function, and of exact
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING, TypeAlias
 
+from cohortmix.core.data.digest import digest
 from cohortmix.core.privacy.questions.class_marginals import ClassMarginals
 from cohortmix.core.privacy.questions.class_moment import ClassMoment
 from cohortmix.core.privacy.questions.level_moment import LevelMoment
@@ -39,6 +38,4 @@ def require_question(question: object) -> None:
 
 def question_hash(question: Question, schema: Schema) -> str:
     """SHA-256 of what is asked, of which schema."""
-    plain = [schema.hash, [question.NAME, *parts(question)]]
-    text = json.dumps(plain, separators=(",", ":"), default=parts)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest([schema.hash, [question.NAME, *parts(question)]], default=parts)

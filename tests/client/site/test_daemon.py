@@ -30,7 +30,7 @@ from cohortmix.core.data.table import InputError
 from cohortmix.protocol.codec import from_records, to_records
 from cohortmix.protocol.messages import (
     Code,
-    Common,
+    CommonMessage,
     Description,
     Message,
     Refusal,
@@ -98,7 +98,7 @@ def test_a_coordinator_that_is_not_enrolled(new_hospital: Callable[..., Any], da
 # --- what a refusal may depend on
 
 
-def requests(hospital: Any, common: Common) -> Iterator[bytes]:
+def requests(hospital: Any, common: CommonMessage) -> Iterator[bytes]:
     """Requests that are refused, each for another reason."""
     yield b"{}"
     yield hospital.request(hospital.study("not approved"))

@@ -22,7 +22,7 @@ from cohortmix.protocol import site_pb2
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
     Code,
-    Common,
+    CommonMessage,
     Refusal,
     SignedRelease,
     decode,
@@ -78,7 +78,7 @@ EXTREMES: dict[str, dict[str, Any]] = {
 }
 
 
-def extreme(common: Common, change: dict[str, Any]) -> Common:
+def extreme(common: CommonMessage, change: dict[str, Any]) -> CommonMessage:
     cells = common.cells.numpy().copy()
     if change.get("cells") == "one":
         cells = np.zeros_like(cells)

@@ -33,7 +33,7 @@ from cohortmix.core.privacy.noise import OpenDPNoise
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.anonymize import sum_query
-from cohortmix.protocol.messages import Centroids, ClassSums, Code, SignedRelease, decode, encode
+from cohortmix.protocol.messages import CentroidsRelease, ClassSumsRelease, Code, SignedRelease, decode, encode
 from cohortmix.protocol.receipts import total, verify_chain, verify_release
 
 
@@ -48,7 +48,7 @@ def test_round_one(ledger: Ledger) -> None:
     message = asking(study())
     reply = release(site(ledger, study()).answer(encode(message)))
     verify_release(reply, message.request)
-    assert isinstance(reply.release, ClassSums)
+    assert isinstance(reply.release, ClassSumsRelease)
     assert reply.receipt.patients == 120
     assert total([reply.receipt]).mu2 <= ledger.spent_mu2 == study().mu2  # no mixture fits: answer A takes all
     assert (reply.receipt.private, reply.receipt.warning) == (False, "NOT PRIVATE: test noise")
@@ -83,7 +83,7 @@ def test_what_a_source_says_of_itself_changes_no_number() -> None:
         hospital = site(ledger, spec, noise=source)
         first = release(hospital.answer(encode(asking(spec))))
         second = release(hospital.answer(encode(asking(spec, 2, common=common_of(spec, first)))))
-        assert isinstance(first.release, ClassSums)
+        assert isinstance(first.release, ClassSumsRelease)
         stated = [statement for signed in (first, second) for statement in signed.receipt.statements]
         assert [statement.sigma for statement in stated] == source.scales
         assert len(stated) == 2
@@ -100,7 +100,7 @@ def test_round_two_of_a_small_site_is_free(ledger: Ledger) -> None:
     message = asking(spec, 2, common=common_of(spec, first))
     second = release(hospital.answer(encode(message)))
     verify_release(second, message.request)
-    assert isinstance(second.release, Centroids)
+    assert isinstance(second.release, CentroidsRelease)
     assert set(second.release.kinds) == {"class"}
     assert second.receipt.statements == ()
     assert second.receipt.mu2 == 0
@@ -114,7 +114,7 @@ def test_both_rounds_cost_the_mu_of_the_study(ledger: Ledger) -> None:
     message = asking(spec, 2, common=common_of(spec, first))
     second = release(hospital.answer(encode(message)))
     verify_release(second, message.request)
-    assert isinstance(second.release, Centroids)
+    assert isinstance(second.release, CentroidsRelease)
     assert "mixture" in second.release.kinds
     assert second.release.masses.numpy().sum() == pytest.approx(120)
     spent = total([first.receipt, second.receipt]).mu2
@@ -175,7 +175,9 @@ def test_replies_cost_what_the_receipt_says() -> None:
     released = [message for data in replies if isinstance(message := decode(data), SignedRelease)]
     assert 1 < len(released) == noise.draws == len(ledger.receipts())
     assert len(replies) > len(released)  # some were refused
-    answers = [signed.release.answer.to_core() for signed in released if isinstance(signed.release, ClassSums)]
+    answers = [
+        signed.release.answer.to_core() for signed in released if isinstance(signed.release, ClassSumsRelease)
+    ]
     cost = sum((Fraction(answer.sensitivity2, answer.sigma**2) for answer in answers), Fraction(0))
     assert cost == total(signed.receipt for signed in released).mu2
     assert cost <= ledger.spent_mu2 <= Fraction(cap) ** 2

@@ -26,7 +26,7 @@ from sites import (
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.ledger.policy import Refused
 from cohortmix.core.data.table import Source, TableSource
-from cohortmix.protocol.messages import Centroids, ClassSums, Code, encode, request_id
+from cohortmix.protocol.messages import CentroidsRelease, ClassSumsRelease, Code, encode, request_id
 from cohortmix.protocol.receipts import verify_release
 from cohortmix.protocol.signing import sign_study
 
@@ -138,7 +138,7 @@ def test_a_round_that_asks_nothing_opens_no_table(ledger: Ledger, mu: str, asks:
     first = release(hospital.answer(encode(asking(spec))))
     before = source.reads
     second = release(hospital.answer(encode(asking(spec, 2, common=common_of(spec, first)))))
-    assert isinstance(second.release, Centroids)
+    assert isinstance(second.release, CentroidsRelease)
     assert (source.reads > before, second.receipt.mu2 > 0) == (asks, asks)
 
 
@@ -149,7 +149,7 @@ def test_a_crash_after_the_draw_buys_no_second_draw() -> None:
     assert (noise.draws, ledger.spent_mu2, ledger.receipts()) == (1, study().mu2, ())
     reply = release(hospital.answer(data))
     assert (noise.draws, ledger.spent_mu2) == (1, study().mu2)
-    assert isinstance(reply.release, ClassSums)
+    assert isinstance(reply.release, ClassSumsRelease)
     uninterrupted = Ledger(":memory:", CAP)
     plain = release(site(uninterrupted, study(), noise=CountingNoise()).answer(data))
     assert reply == plain  # the answer that was stored is the one that is released

@@ -40,7 +40,7 @@ from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
     Code,
-    Common,
+    CommonMessage,
     Refusal,
     Request,
     SignedRelease,
@@ -252,7 +252,7 @@ def test_the_number_of_groups_is_capped(ledger: Ledger) -> None:
     hospital = site(ledger, spec, source=TableSource(rows), schema=schema)
     for groups, code in ((MAX_GROUPS + 1, Code.UNKNOWN_COLUMN), (MAX_GROUPS, Code.UNAVAILABLE)):
         of = tuple(min(cell, groups - 1) for cell in range(MAX_GROUPS + 1))
-        common = Common(groups=(of,), cells=cells, masses=masses, s_a=Decimal(1))
+        common = CommonMessage(groups=(of,), cells=cells, masses=masses, s_a=Decimal(1))
         assert refused(hospital.answer(encode(asking(spec, 2, common=common)))) == code
 
 

@@ -74,7 +74,7 @@ FAULTS = (
     Fault(
         "mu of a study rounded down, but not to what its receipts will say",
         "server/commands/draft.py",
-        "while mu > step and asked and Total(Fraction(mu) ** 2, Fraction(kappa)).epsilon(delta) > asked:",
+        "while mu > step and most and Total(Fraction(mu) ** 2, Fraction(kappa)).epsilon(delta) > most:",
         "while False:",
         (
             "tests/server/commands/test_draft.py::test_no_receipt_of_a_study_can_say_more_than_the_epsilon_that_was_asked_for",
@@ -132,8 +132,8 @@ FAULTS = (
     Fault(
         "mu from the sigma of another answer",
         "protocol/receipts.py",
-        "Fraction(each.sensitivity2, each.sigma**2)",
-        "Fraction(each.sensitivity2, statements[0].sigma ** 2)",
+        "Fraction(one.sensitivity2, one.sigma**2)",
+        "Fraction(one.sensitivity2, statements[0].sigma ** 2)",
         (f"{RECEIPTS}::test_each_answer_counts_with_its_own_sigma",),
     ),
     Fault(
@@ -209,8 +209,8 @@ FAULTS = (
     Fault(
         "class sums on a receipt without a statement",
         "protocol/receipts.py",
-        "        if said != [(answer.question, dimension, ",
-        "        if said and said != [(answer.question, dimension, ",
+        "        if stated != [(answer.question, dimension, ",
+        "        if stated and stated != [(answer.question, dimension, ",
         (f"{RECEIPTS}::test_class_sums_are_one_answer_of_one_statement",),
     ),
     Fault(

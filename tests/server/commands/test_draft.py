@@ -133,7 +133,7 @@ def test_each_key_counts(written: Written, keys: dict[str, Any], field: str, val
             {"sites": ["uk.json", "uk.json"]},
             "site 'UK' is there twice, as 'uk.json' and 'uk.json'; keep its newer",
         ),
-        ({"sites": ["uk.json", "schema.yaml"]}, "is no description of a site"),
+        ({"sites": ["uk.json", "schema.yaml"]}, "is not the description of a site"),
         ({"schema": "gone.yaml"}, "cannot read the schema"),
     ],
 )

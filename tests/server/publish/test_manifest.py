@@ -87,7 +87,7 @@ def test_a_link_does_not_stand_for_a_signed_file_or_the_manifest(folder: Path) -
 
 def test_a_pipe_is_refused_and_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
-    with pytest.raises(ManifestError, match="'pipe' is a link or no plain file"):
+    with pytest.raises(ManifestError, match="'pipe' is a link or not a plain file"):
         check(folder)
 
 

@@ -3,10 +3,9 @@
 import pytest
 import yaml
 
-from cohortmix.core.data.bounded_yaml import DEEPEST, MOST_NODES
 from cohortmix.core.data.schema import Schema, SchemaError
 from cohortmix.core.data.sentences import yaml_sentence
-from cohortmix.core.data.typed_yaml import AsTyped
+from cohortmix.core.data.typed_yaml import DEEPEST, MOST_NODES, AsTyped
 
 
 def read(text: str) -> object:

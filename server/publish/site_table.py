@@ -1,0 +1,53 @@
+"""The section of a report that lists the sites: their patients, what they spent, and what that was worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cohortmix.protocol.local.wording import digits, power_of_ten
+from cohortmix.server.publish.gains import shown_gain
+from cohortmix.server.publish.html import Html, element
+from cohortmix.server.publish.tables import table
+
+
+def site_table(summary: Mapping[str, Any], measured: bool) -> Html:
+    """The section; with columns for figures on real records where these were `measured`."""
+    pooled, whole = summary["pooled"], summary["consortium"]
+    patients = f"{sum(site['n'] for site in summary['sites']):,}"
+    rows = [_site(site, pooled["auc"], measured) for site in summary["sites"]]
+    figures = (_auc(pooled["auc"]), "", "") if measured else ()
+    last = [("Pooled synthetic", patients, *_cost(whole), f"{pooled['centroids']:,}", *figures)]
+    if measured:
+        last.append(("All real records", patients, "–", "–", "–", _auc(summary["ceiling_auc"]), "", ""))
+    header = (
+        "Site",
+        "Patients",
+        "µ",
+        "ε",
+        "Centroids",
+        *(("Own AUC", "Gain", "95 % interval") if measured else ()),
+    )
+    note = f"ε holds with δ\u00a0=\u00a0{power_of_ten(whole['delta'])}."
+    if measured:
+        note = f"Gain: how much better the pooled synthetic records do than a site’s own real ones. {note}"
+    return element(
+        "section",
+        element("h2", "The sites"),
+        table(header, rows, last),
+        element("p", note, class_="note"),
+    )
+
+
+def _site(site: Mapping[str, Any], pooled_auc: float | None, measured: bool) -> tuple[str, ...]:
+    centroids = f"{site['centroids']:,}" + (", classes only" if site["reduced"] else "")
+    figures = (_auc(site["own_auc"]), *shown_gain(site, pooled_auc)) if measured else ()
+    return (site["name"], f"{site['n']:,}", *_cost(site), centroids, *figures)
+
+
+def _cost(budget: Mapping[str, Any]) -> tuple[str, str]:
+    return digits(budget["mu"]), digits(budget["epsilon"])
+
+
+def _auc(figure: float | None) -> str:
+    return "–" if figure is None else f"{figure:.3f}"

@@ -1,0 +1,34 @@
+"""Small consortia whose messages are carried by hand, and the types of the fixtures of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import pandas as pd
+
+from cohortmix.deploy.simulation.consortium import Consortium
+from cohortmix.protocol.signing import Key
+from cohortmix.server.coordinator import Coordinator, Verdict
+
+ConsortiumOf = Callable[..., Consortium]
+Patients = Callable[[int], pd.DataFrame]
+
+MU = 0.4  # of the consortia that the fixture `consortium_of` makes
+LARGE, SMALL = 300, 60  # patients; at this mu a large site fits a mixture, and a small one does not
+
+
+def carry(
+    consortium: Consortium, coordinator: Coordinator, only: Collection[str] | None = None
+) -> dict[str, Verdict]:
+    """Every open request to its site and the reply back; returns what became of each."""
+    sites = {entry.name: consortium.site(i) for i, entry in enumerate(coordinator.spec.sites)}
+    wanted = {site: request for site, request in coordinator.requests().items() if only is None or site in only}
+    return {site: coordinator.accept(site, sites[site].answer(request)) for site, request in wanted.items()}
+
+
+def reply_of(consortium: Consortium, coordinator: Coordinator, index: int) -> bytes:
+    return consortium.site(index).answer(coordinator.requests()[coordinator.spec.sites[index].name])
+
+
+def key_of(consortium: Consortium, index: int) -> Key:
+    return Key.from_bytes((consortium.site(index).folder / "key").read_bytes())
