@@ -1,7 +1,8 @@
 """YAML as people mean it, within bounds: every value is a text until its key gives it a type.
 
 So `no` and `1` are texts. A few lines of YAML can stand for gigabytes, by aliases of aliases, or make a reader
-create any Python object: nesting and size are bounded, and no types are known but texts, lists and keys with values.
+create any Python object: nesting and size are bounded, and no types are known but texts, lists and keys with
+values.
 """
 
 from __future__ import annotations
