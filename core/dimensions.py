@@ -10,7 +10,8 @@ from cohortmix.core.data.schema import Category, Schema
 from cohortmix.core.gaussian.levels import Levels
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.noise import MIN_SIGMA
-from cohortmix.core.steps.anonymize import LARGEST_GROUP, sum_query
+from cohortmix.core.steps.anonymize import sum_query
+from cohortmix.core.steps.bins import LARGEST_GROUP
 
 # Of neighbouring cells at least every second group holds the share LARGEST_GROUP, and missing is one of its own;
 # of values each holds a quarter of that share, and the rare ones are one group together (`choose_groups`).

@@ -95,7 +95,7 @@ def test_inducing_points_are_adapted_otherwise(bench: Any) -> None:
         if variant.name.startswith("kip") or variant is bench.variants.WHOLE:
             with variant.applied(), bench.ablation.adapted() as seen:
                 site = release().site
-            moved[variant.name], labels[variant.name] = seen[0].moved, site.support_labels
+            moved[variant.name], labels[variant.name] = seen[0], site.support_labels
             assert (site.means == own.means).all()
             assert np.array_equal(site.support_labels, own.support_labels) == (variant is bench.variants.WHOLE)
     assert moved["kip-alpha-0"] > moved["whole"] > moved["kip-labels"] == moved["kip-alpha-1"] == 0

@@ -33,8 +33,9 @@ from cohortmix.client.steward.quote import Quote, Spending
 from cohortmix.client.steward.quote import quote as quote_of
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.table import InputError
-from cohortmix.core.steps.anonymize import project, read_sums
+from cohortmix.core.steps.anonymize import read_sums
 from cohortmix.core.steps.known import available_cases, known_shares
+from cohortmix.core.steps.margins import project
 from cohortmix.protocol.fields import Exact, decimal_text, ratio_text
 from cohortmix.protocol.local.keyfile import write_key
 from cohortmix.protocol.local.progress import step

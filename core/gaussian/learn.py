@@ -24,7 +24,7 @@ from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.query import DIAGONAL, OFF_DIAGONAL, ClassMoment, LevelMoment, LevelSum
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.plan import Plan
-from cohortmix.core.steps.smooth import simplex
+from cohortmix.core.steps.simplex import class_masses
 
 SUM_UNIT, MOMENT_UNIT = 1 << 20, 1 << 12  # lattice steps of a level of 1
 DIVISOR = 1 << 14  # lattice steps of an entry of a direction
@@ -99,7 +99,7 @@ def denoise(answer: Answer, query: ClassMoment, classes: int, patients: int) -> 
     """Masses (C,), centroids (C, D) and covariances (C, D, D) from the moments within classes."""
     noisy = np.stack([_matrix(each, query.width) for each in answer.estimate.reshape(classes, -1)])
     weight, s = query.label_weight / query.unit, answer.std * OFF
-    masses = patients * simplex(noisy[:, -1, -1] / weight**2 / patients, min(1 / patients, 0.5 / classes))
+    masses = class_masses(noisy[:, -1, -1] / weight**2, patients)
     means, noise2 = noisy[:, :-1, -1] / weight / masses[:, None], (s / weight / masses) ** 2
     size = query.width - 1
     squares = noisy[:, :-1, :-1] / masses[:, None, None] + noise2[:, None, None] * np.eye(size)
@@ -123,7 +123,7 @@ def _directions(vault: Vault, plan: Plan, levels: Levels) -> tuple[Levels, Array
     r = _steps(RADIUS, levels, SUM_UNIT)
     sums = vault.noisy_level_sum(LevelSum(levels.coordinates(SUM_UNIT), r, r, SUM_UNIT), plan.mu2 * SUMS)
     flat = sums.estimate.reshape(-1, size + 1)
-    masses = n * simplex(flat[:, -1] / (r / SUM_UNIT) / n, min(1 / n, 0.5 / len(flat)))
+    masses = class_masses(flat[:, -1] / (r / SUM_UNIT), n)
     every = flat[:, :-1].sum(axis=0) / n
     apart, noise2, share = flat[:, :-1] / masses[:, None] - every, (sums.std / masses) ** 2, masses / n
     noisy = _matrix(moment.estimate, size) / n - np.outer(every, every)

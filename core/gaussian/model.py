@@ -21,9 +21,10 @@ from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.rows import rows_of_cells
 from cohortmix.core.data.schema import Category, Schema
 from cohortmix.core.gaussian.levels import Array, Levels
-from cohortmix.core.steps.adapt import adapt, choose_support
+from cohortmix.core.steps.adapt import adapt
 from cohortmix.core.steps.centroids import SiteCentroids
 from cohortmix.core.steps.plan import TARGETS, Plan
+from cohortmix.core.steps.support import choose_support
 
 WIDE = 20  # features from which on the variant is considered
 CROWDED = 0.45  # share of the patients that a group of cells would have to hold, for its pairs to be seen
@@ -105,14 +106,14 @@ def centroids(model: ClassGaussians, plan: Plan, seed: bytes) -> SiteCentroids:
     x = model.draw(TARGETS, rng)[1]
     y = model.posterior(x)
     start = choose_support(x, y, size=plan.support, seed=int(rng.integers(2**31)))
-    support = adapt(*start, x, y, blocks=(), alpha=plan.alpha, seed=int(rng.integers(2**31))).support
+    support = adapt(*start, x, y, blocks=(), alpha=plan.alpha, seed=int(rng.integers(2**31)))
     classes = len(model.masses)
     return SiteCentroids(
-        model.masses,
-        model.means,
-        np.eye(classes),
-        ("gaussian",) * classes,
-        model.masses_std,
-        support.points,
-        support.labels,
+        masses=model.masses,
+        means=model.means,
+        labels=np.eye(classes),
+        kind=("gaussian",) * classes,
+        noise_std=model.masses_std,
+        support_points=support.points,
+        support_labels=support.labels,
     )

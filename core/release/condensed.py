@@ -16,8 +16,8 @@ from cohortmix.core.data.schema import Category, Date, Schema
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.gaussian.levels import Levels
 from cohortmix.core.gaussian.model import ClassGaussians
-from cohortmix.core.steps.adapt import Support
 from cohortmix.core.steps.centroids import Common, SiteCentroids
+from cohortmix.core.steps.support import Support
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,7 @@ from variants import VARIANTS, Change
 
 from cohortmix.core.release.condensed import PooledSupport
 from cohortmix.core.steps import pipeline
-from cohortmix.core.steps.adapt import Adapted
+from cohortmix.core.steps.support import Support
 from cohortmix.core.synthesis import synthesize
 from cohortmix.core.utility.columns import read as read_table
 from cohortmix.core.utility.evaluate import auc
@@ -101,19 +101,20 @@ def compute(cell: Cell, command: str, again: bool = False) -> list[str]:
         figures: Figures = of_records(release.records(), data) if variant.records else {}
         figures["condensed"] = of_condensed([release.site], release.support, data)
         if seen:
-            figures["condensed"] |= of_points(release.support, data) | {"moved": seen[0].moved}
+            figures["condensed"] |= of_points(release.support, data) | {"moved": seen[0]}
     del cost["peak GB"]  # it is the process's, which computes other cells too
     return [store(cell, {"figures": figures, **cost}, [patients], task.budget, command)]
 
 
 @contextmanager
-def adapted() -> Iterator[list[Adapted]]:
-    """What `adapt` reached, as it does: a release does not say how far points moved."""
+def adapted() -> Iterator[list[float]]:
+    """How far `adapt` moved its points, in units of their own norm, as it does: a release does not say so."""
     own, seen = pipeline.adapt, []
 
-    def watched(*args: Any, **others: Any) -> Adapted:
-        seen.append(own(*args, **others))
-        return seen[-1]
+    def watched(points: Any, *args: Any, **others: Any) -> Support:
+        found = own(points, *args, **others)
+        seen.append(float(np.linalg.norm(found.points - points) / np.linalg.norm(points)))
+        return found
 
     with Change(pipeline, "adapt", watched).made():
         yield seen

@@ -225,4 +225,4 @@ def kernel_inducing_points(
         steps=parameters.steps,
         seed=int(rng.integers(2**31)),
     )
-    return np.asarray(found.support.points * scale + mean)
+    return np.asarray(found.points * scale + mean)

@@ -17,7 +17,8 @@ from cohortmix.core.dimensions import MOST_RUNS, MOST_VALUES, most_groups, most_
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.noise import MIN_SIGMA
 from cohortmix.core.privacy.query import MomentQuery
-from cohortmix.core.steps.anonymize import choose_groups, sum_query
+from cohortmix.core.steps.anonymize import sum_query
+from cohortmix.core.steps.bins import choose_groups
 from cohortmix.core.steps.centroids import Margins
 
 WIDE = Encoding.of(
@@ -32,10 +33,9 @@ WIDE = Encoding.of(
 def test_no_margins_give_more_groups_than_the_bound(seed: int, spread: float, smallest: float) -> None:
     rng = np.random.default_rng(seed)
     cells = np.concatenate([rng.dirichlet(np.full(size, spread), 2) for size in WIDE.sizes], axis=1)
-    for groups, feature in zip(
-        choose_groups(WIDE, Margins(cells, np.ones(2), 1.0), smallest), WIDE.features, strict=True
-    ):
-        assert max(groups) + 1 <= most_groups(feature)
+    margins = Margins(cells=cells, masses=np.ones(2), s_a=1.0)
+    for size, feature in zip(choose_groups(WIDE, margins, smallest).sizes, WIDE.features, strict=True):
+        assert size <= most_groups(feature)
 
 
 def test_the_bound_is_near_what_can_happen() -> None:
@@ -45,8 +45,7 @@ def test_the_bound_is_near_what_can_happen() -> None:
     cells[0, code.start : code.start + 127] = 1 / 128
     cells[0, code.stop - 2 : code.stop] = 1 / 256
     cells[0, number.start : number.start + 62] = np.tile([1e-9, 1 / 31 - 1e-9], 31)
-    groups = choose_groups(WIDE, Margins(cells, np.ones(1), 1.0), 0.0)
-    sizes = [max(each) + 1 for each in groups]
+    sizes = choose_groups(WIDE, Margins(cells=cells, masses=np.ones(1), s_a=1.0), 0.0).sizes
     assert sizes[0] > MOST_VALUES - 3
     assert sizes[1] > MOST_RUNS - 6
 
