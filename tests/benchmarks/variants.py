@@ -101,7 +101,7 @@ def planned(**fixed: Any) -> Change:
         assert changed != own, f"{fixed} is what the product plans itself: there is nothing to compare"
         return changed
 
-    return Change(pipeline, "Plan", plan)
+    return Change(synthesis, "Plan", plan)
 
 
 def grouped_by(factor: float) -> tuple[Change, ...]:
@@ -185,11 +185,11 @@ def no_grid(low: float, high: float) -> NDArray[np.float64]:
 
 
 _STILL = Change(adapt, "kernel_ridge", still, compiled=True)
-_FIXED = Change(pipeline, "CROWDED_SHARE", 0.0)
+_FIXED = Change(plan, "CROWDED_SHARE", 0.0)
 WHOLE = Variant("whole", "the mechanism as it is")
 _ALL = (
     WHOLE,
-    Variant("class-centroids", "class centroids, the whole budget for answer A", (Change(pipeline, "ROOM", inf),)),
+    Variant("class-centroids", "class centroids, the whole budget for answer A", (Change(plan, "ROOM", inf),)),
     Variant(
         "no-mixture",
         "the field of answers A and B themselves, no mixture",
