@@ -17,8 +17,7 @@ import pytest
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.budget import Budget
-from cohortmix.core.release import maximum_entropy as field
-from cohortmix.core.release import pool
+from cohortmix.core.release import maximum_entropy, pool
 from cohortmix.core.steps import adapt, approximate, pipeline, plan
 from cohortmix.core.synthesis import Release, synthesize
 
@@ -57,8 +56,8 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         (plan, "LARGEST_K", 8),
         (plan, "LARGEST_FITS", 2),
         (approximate, "MORE_STEPS", approximate.CHUNK),
-        (field, "CHAINS", 512),
-        (field, "SWEEPS", 10),
+        (maximum_entropy, "CHAINS", 512),
+        (maximum_entropy, "SWEEPS", 10),
         (pool, "CHAINS", 512),
         (pipeline, "TARGETS", 500),
         (pipeline, "adapt", partial(adapt.adapt, steps=10)),

@@ -179,7 +179,7 @@ def blocks_of(sizes: Sequence[int]) -> tuple[slice, ...]:
     return tuple(slice(int(end - size), int(end)) for size, end in zip(sizes, ends, strict=True))
 
 
-def one_hot(codes: NDArray[np.int32], sizes: tuple[int, ...]) -> NDArray[np.float32]:
+def one_hot(codes: NDArray[np.integer[Any]], sizes: tuple[int, ...]) -> NDArray[np.float32]:
     """Blocks side by side, shape (n, sum(sizes)); an UNKNOWN cell is a block of zeros."""
     starts = np.concatenate([[0], np.cumsum(sizes)])
     out = np.zeros((len(codes), int(starts[-1])), dtype=np.float32)

@@ -25,8 +25,8 @@ from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.release import pool
-from cohortmix.core.release.maximum_entropy import PairTables
 from cohortmix.core.release.pool import Pool
+from cohortmix.core.release.target_tables import TargetTables
 from cohortmix.core.steps import adapt, bins, margins, pipeline, plan
 from cohortmix.core.steps.bins import choose_groups
 from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
@@ -115,7 +115,7 @@ def grouped_by(factor: float) -> tuple[Change, ...]:
 
 
 class Components:
-    """In place of the field: records stay as they were drawn from the components."""
+    """In place of the maximum-entropy model: records stay as they were drawn from the components."""
 
     def __init__(self, *args: Any, **others: Any) -> None: ...
 
@@ -159,7 +159,7 @@ class MeasuredPool(Pool):
         made = Pool.of(schema, common, centroids)
         return cls(**{each.name: getattr(made, each.name) for each in fields(Pool)}, measured=site.pairs)
 
-    def tables(self) -> PairTables:
+    def tables(self) -> TargetTables:
         """Margins of the class centroids, and the pairs of features as they were measured."""
         tables = super().tables()
         feature = np.repeat(np.arange(len(self.sizes)), self.sizes)
