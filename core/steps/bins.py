@@ -11,8 +11,7 @@ from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.simplex import Array
 
 LARGEST_GROUP = 1 / 32  # share of the patients up to which cells are merged, however low the noise
-OF_A_VALUE = 4  # a value of a category stays by itself from this part of a bin's share on: it has a meaning
-RAREST = 1 / 400  # share of the patients below which values of a category are merged in any case
+OF_A_VALUE = 4  # a value of a category has a meaning: it stays by itself from a fourth of a bin's share on
 
 
 def choose_groups(encoding: Encoding, margins: Margins, smallest: float) -> Groups:
@@ -20,7 +19,7 @@ def choose_groups(encoding: Encoding, margins: Margins, smallest: float) -> Grou
     smallest = max(smallest, LARGEST_GROUP)
     return Groups(
         tuple(
-            _merge_values(margins.pooled[block], max(smallest / OF_A_VALUE, RAREST))
+            _merge_values(margins.pooled[block], smallest / OF_A_VALUE)
             if isinstance(cells.column, Category)
             else _merge_neighbours(margins.pooled[block], smallest, cells)
             for cells, block in zip(encoding.features, encoding.blocks, strict=True)
