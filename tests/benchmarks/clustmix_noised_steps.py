@@ -68,7 +68,16 @@ def synthesize(table: pd.DataFrame, schema: Schema, budget: Budget, noise: Noise
     answer = vault.noisy_sum(mixing(cells), meter.limit * LAST)
     common, site = remixed(schema, common, site, cells, answer)
     answers = tuple(meter.answers.values())
-    return Release(schema, common, site, answers, resolved, vault.patients, noise.name, noise.private)
+    return Release(
+        schema=schema,
+        common=common,
+        site=site,
+        answers=answers,
+        budget=resolved,
+        patients=vault.patients,
+        noise=noise.name,
+        private=noise.private,
+    )
 
 
 def adapted_cells(plan: Plan, common: Common, site: SiteCentroids) -> Groups:
