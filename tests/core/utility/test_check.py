@@ -11,7 +11,8 @@ import pytest
 from cohortmix.core.data.encoding import UNKNOWN, Encoding
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, TableSource
-from cohortmix.core.utility.check import Fit, check
+from cohortmix.core.utility.check import check
+from cohortmix.core.utility.fit import Fit
 
 TEXT = """
 name: t
