@@ -21,9 +21,7 @@ from cohortmix.core.privacy.query import DIAGONAL, OFF_DIAGONAL, ClassMoment
 from cohortmix.core.steps.simplex import class_masses
 
 FEWEST = 10  # directions: some that do not stand out from noise still say more than others
-FLATTENED = (
-    0.25  # scores are divided by their variance to this power, so that the largest do not fill the clip alone
-)
+FLATTENED = 0.25  # scores are divided by their variance to this power: the largest shall not fill the clip alone
 OFF = DIAGONAL / OFF_DIAGONAL  # an answer's unit is that of the diagonal: what the other entries count
 
 

@@ -27,9 +27,7 @@ from cohortmix.core.data.table import (
 )
 from cohortmix.core.utility.fit import Fit
 
-MOST_UNREADABLE = (
-    0.05  # share of a column's values, unless it has `outside: clip`: more is a wrong format, not dirt
-)
+MOST_UNREADABLE = 0.05  # share of a column's values, unless `outside: clip` is set: more is a wrong format
 
 
 class MisfitError(InputError):
