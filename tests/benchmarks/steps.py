@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from variants import Change
 
 from cohortmix.core.audit.noise_keyed import KeyedNoise
-from cohortmix.core.data import rows as records
 from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.rows import rows_of_cells
 from cohortmix.core.data.schema import SITE, Schema
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.privacy.noise import NOT_PRIVATE, NoiseSource
 from cohortmix.core.release.pool import Pool
+from cohortmix.core.release.records import draw
 from cohortmix.core.steps import approximate
 from cohortmix.core.synthesis import Release, synthesize
 
@@ -55,7 +56,7 @@ def on_cells(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     codes, label = _codes(table, schema)
     names = [cells.name for cells in Encoding.of(schema).features]
     rng = np.random.default_rng(0)
-    blurred = records.rows_of_cells(dict(zip(names, codes.T.copy(), strict=True)), label, schema, rng)
+    blurred = rows_of_cells(dict(zip(names, codes.T.copy(), strict=True)), label, schema, rng)
     blurred.attrs["warning"] = NOT_PRIVATE
     return blurred
 
@@ -66,7 +67,7 @@ def on_groups(table: pd.DataFrame, schema: Schema, budget: Budget, noise: NoiseS
     codes, label = _codes(table, schema)
     groups = np.stack([np.asarray(of)[codes[:, j]] for j, of in enumerate(pool.groups)], axis=1)
     real = RealGroups(**{each.name: getattr(pool, each.name) for each in fields(Pool)}, label=label, codes=groups)
-    blurred = records.draw(real, schema, len(label), seed=0).drop(columns=SITE)
+    blurred = draw(real, schema, len(label), seed=0).drop(columns=SITE)
     blurred.attrs["warning"] = NOT_PRIVATE
     return blurred
 
