@@ -12,9 +12,9 @@ __all__ = ["Budget", "Schema", "synthesize"]
 
 
 def __getattr__(name: str) -> Any:
-    """`synthesize` brings JAX along: it is imported when it is asked for."""
+    """The names of `__all__` that are loaded when they are first used."""
     if name == "synthesize":
-        from cohortmix.core.synthesis import synthesize
+        from cohortmix.core.synthesis import synthesize  # imported here: it brings in JAX
 
         return synthesize
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """How many numbers the answers of a release have at most, and so their kappa: known before the first question.
 
-From the schema alone: groups are chosen from released values, but there is room for so many of them only.
+From the schema alone: merged bins are chosen from released values, but no more than these can come of it.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from cohortmix.core.privacy.questions.coordinates import Coordinate
 from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
-from cohortmix.core.steps.anonymize import LARGEST_GROUP, sum_query
+from cohortmix.core.steps.anonymize import sum_query
+from cohortmix.core.steps.bins import LARGEST_GROUP, OF_A_VALUE
 
-# Of neighbouring cells at least every second group holds the share LARGEST_GROUP, and missing is one of its own;
-# of values each holds a quarter of that share, and the rare ones are one group together (`choose_groups`).
-MOST_RUNS = round(2 / LARGEST_GROUP) + 2
-MOST_VALUES = round(4 / LARGEST_GROUP) + 1
+# `choose_groups`: of a number's bins at least every second one holds the share LARGEST_GROUP, and missing values
+# have one of their own. Of a category's, each holds OF_A_VALUE times less, and the rare values share one.
+MOST_OF_NUMBER = round(2 / LARGEST_GROUP) + 2
+MOST_OF_CATEGORY = round(OF_A_VALUE / LARGEST_GROUP) + 1
 
 
 def most_groups(cells: Cells) -> int:
-    """Groups of one feature that `anonymize.choose_groups` can make, whatever was released."""
-    return min(cells.size, MOST_VALUES if isinstance(cells.column, Category) else MOST_RUNS)
+    """Merged bins of one feature that `choose_groups` can make at most, whatever was released."""
+    return min(cells.size, MOST_OF_CATEGORY if isinstance(cells.column, Category) else MOST_OF_NUMBER)
 
 
 def of_cells(encoding: Encoding) -> int:

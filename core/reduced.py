@@ -32,7 +32,7 @@ def sentence(plan: Plan, delta: float, kappa: float) -> str:
 
 
 def remedies(plan: Plan, delta: float, kappa: float) -> str:
-    """What would make room for a mixture; each of them alone is enough.
+    """What would make room for a mixture, in words; each of these ways alone is enough.
 
     The patients that a mixture needs grow as sqrt(D(D-1)) / mu with D columns beside the target (`Plan.crowding`).
     """
@@ -40,15 +40,15 @@ def remedies(plan: Plan, delta: float, kappa: float) -> str:
     if columns < 2:
         return "a mixture needs two columns beside the target"
     ways = [f"epsilon {_enough_epsilon(sqrt(plan.mu2) * crowding, delta, kappa):g} would do"]
-    fewer = [d for d in range(2, columns) if crowding * sqrt(d * (d - 1) / (columns * (columns - 1))) <= 1]
-    if fewer:
-        ways.append(f"{fewer[-1]} columns beside the target instead of {columns}")
+    enough = [d for d in range(2, columns) if crowding * sqrt(d * (d - 1) / (columns * (columns - 1))) <= 1]
+    if enough:
+        ways.append(f"{enough[-1]} columns beside the target instead of {columns}")
     ways.append(f"{ceil(plan.patients * crowding):,} patients")
     return ", or ".join(ways)
 
 
 def _enough_epsilon(mu: float, delta: float, kappa: float) -> float:
-    """The least epsilon of two digits that buys this mu."""
+    """The least epsilon of two digits that buys this mu: in steps of the second digit, from the rounded one up."""
     least = gdp.epsilon_of_discrete(mu, delta, kappa)
     step = 10.0 ** (floor(log10(least)) - 1)
     epsilon = float(f"{ceil(least / step) * step:.2g}")

@@ -14,8 +14,8 @@ import pyarrow as pa
 from cohortmix.core.data.schema import SITE, Schema
 from cohortmix.core.data.table import InputError, Source, TableSource
 from cohortmix.core.dimensions import most_kappa
-from cohortmix.core.gaussian import learn as gaussian_answers
 from cohortmix.core.gaussian import model as gaussian
+from cohortmix.core.gaussian.learn import learn
 from cohortmix.core.gaussian.model import ClassGaussians
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget, ResolvedBudget
@@ -36,14 +36,15 @@ from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, check
 Variant = Literal["cells", "gaussian"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Release:
-    """A differentially private release of one table: everything in it may be published.
+    """A differentially private release of one table: everything in it but `checked` may be published.
 
     Attributes
     ----------
     schema : the data dictionary.
-    common, site : groups and margins, or the class Gaussians; finished centroids and support points.
+    common : merged bins and margins, or the class Gaussians.
+    site : finished centroids and support points.
     answers : the noised answers from which both were computed.
     budget : mu, epsilon, delta.
     patients : N.
@@ -69,7 +70,7 @@ class Release:
 
     @property
     def centroids(self) -> pd.DataFrame:
-        """The condensed set; `core.condensed.centroid_table` has its columns."""
+        """The condensed set; `core.release.condensed.centroid_table` says what its columns are."""
         return self._marked(centroid_table(self.schema, self.common, {SITE: self.site}).drop(columns=SITE))
 
     @cached_property
@@ -80,7 +81,7 @@ class Release:
 
     @cached_property
     def support(self) -> PooledSupport:
-        """The kernel inducing points, a classifier by themselves."""
+        """The kernel inducing points, which are a classifier by themselves."""
         return PooledSupport.of(self.schema, self.common, {SITE: self.site})
 
     def records(self, n: int | None = None, seed: int = 0) -> pd.DataFrame:
@@ -92,7 +93,7 @@ class Release:
 
     @property
     def variant(self) -> Variant:
-        """How records were turned into numbers: one-hot cells, or levels for the Gaussian variant."""
+        """How records were turned into numbers: as one-hot cells, or standardized for the Gaussian variant."""
         return "gaussian" if isinstance(self.common, ClassGaussians) else "cells"
 
     @property
@@ -146,11 +147,11 @@ def synthesize(
     schema : the confirmed data dictionary.
     budget : what may be spent; delta is resolved against N when it is not given.
     noise : OpenDP's exact discrete Gaussian by default.
-    alpha : of Eq. 6.
+    alpha : weight of the density in Eq. 6 (`core.steps.adapt`).
     support : S, the number of kernel inducing points.
-    variant : chosen by `gaussian.suits`, from the schema, N and mu, unless it is given.
-    max_unreadable : the largest share of a column's values that may be no number, or no date (`core.check`).
-    checked : what `core.check.check` found in this table, if the caller has checked it already.
+    variant : chosen by `core.gaussian.model.suits`, from the schema, N and mu, unless it is given.
+    max_unreadable : the largest share of a column's values that may be no number, or no date.
+    checked : what `core.utility.check.check` found in this table, if the caller has checked it already.
     accept_degraded : permits a release of class centroids alone, where there are too few patients for a mixture.
 
     Returns
@@ -160,7 +161,7 @@ def synthesize(
     Raises
     ------
     InputError
-        The table does not fit the schema, as `core.check.check` has it, there are fewer than 50 patients, or an
+        The table does not fit the schema, by `core.utility.check.check`, there are fewer than 50 patients, or an
         argument has the wrong type.
     DegradedError
         Schema, N and mu leave room for class centroids alone, and `accept_degraded` is not set; nothing is spent.
@@ -180,7 +181,7 @@ def synthesize(
     source = TableSource(table, needed) if isinstance(table, (pa.Table, pd.DataFrame)) else table
     checked = checked or check(source, schema, max_unreadable)
     noise = noise or OpenDPNoise()
-    meter = MemoryMeter(Fraction(0))
+    meter = MemoryMeter(Fraction(0))  # nothing can be spent before the budget is resolved, which takes N
     vault = Vault(source, schema, noise.add, meter)
     if vault.patients < MIN_PATIENTS:
         raise InputError(f"{vault.patients} patients are too few: a release needs at least {MIN_PATIENTS}")
@@ -191,28 +192,37 @@ def synthesize(
     plan = replace(plan, mu2=meter.limit)
     if chosen == "cells":
         require_mixture(plan, resolved.delta, most_kappa(schema), accept_degraded)
-    common: Common | ClassGaussians
-    if chosen == "gaussian":
+    else:
         _require_known(schema, checked, max_unreadable)
-    common, site = _gaussians(vault, plan) if chosen == "gaussian" else _cells(vault, plan)
-    answers = tuple(meter.answers.values())
-    return Release(schema, common, site, answers, resolved, vault.patients, noise.name, noise.private, checked)
+    common, site = _cells(vault, plan) if chosen == "cells" else _gaussians(vault, plan)
+    return Release(
+        schema=schema,
+        common=common,
+        site=site,
+        answers=tuple(meter.answers.values()),
+        budget=resolved,
+        patients=vault.patients,
+        noise=noise.name,
+        private=noise.private,
+        checked=checked,
+    )
 
 
 def _require_types(schema: object, budget: object) -> None:
-    if not isinstance(schema, Schema):
-        raise InputError(
-            f"expected schema to be a Schema, got {type(schema).__name__}; read a file's text with "
-            "Schema.from_yaml"
-        )
-    if not isinstance(budget, Budget):
-        raise InputError(
-            f"expected budget to be a Budget, got {type(budget).__name__}; write Budget.from_epsilon(1.0)"
-        )
+    for value, kind, cure in (
+        (schema, Schema, "read a file's text with Schema.from_yaml"),
+        (budget, Budget, "write Budget.from_epsilon(1.0)"),
+    ):
+        if not isinstance(value, kind):
+            name = kind.__name__
+            raise InputError(f"expected {name.lower()} to be a {name}, got {type(value).__name__}; {cure}")
 
 
 def _require_known(schema: Schema, checked: Checked, most: float) -> None:
-    """The Gaussian variant takes a value that is nothing for the mean, which shortens distances."""
+    """The Gaussian variant takes a value that counts as nothing for the mean, which shortens distances.
+
+    A share `most` of such values is allowed in a column that may not be missing.
+    """
     for name, fit in checked.columns.items():
         nothing = fit.undeclared + fit.unreadable + fit.empty
         if not schema.columns[name].missing and nothing > most * (fit.values + fit.empty):
@@ -229,7 +239,7 @@ def _cells(vault: Vault, plan: Plan) -> tuple[Common, SiteCentroids]:
 
 
 def _gaussians(vault: Vault, plan: Plan) -> tuple[ClassGaussians, SiteCentroids]:
-    model, last = gaussian_answers.learn(vault, plan)
+    model, last = learn(vault, plan)
     return model, gaussian.centroids(model, plan, _seed(last))
 
 
@@ -238,7 +248,7 @@ def _mu2(resolved: ResolvedBudget) -> Fraction:
 
 
 def _seed(answer: Answer) -> bytes:
-    """Of post-processing: from an answer, never from a key of noise."""
+    """The seed of post-processing: from a released answer, never from a key of noise."""
     return hashlib.sha256(answer.values.tobytes()).digest()
 
 

@@ -54,9 +54,8 @@ class CommonMessage(Wire):
 
     def to_core(self) -> core.Common:
         """The common facts as `core` takes them."""
-        return core.Common(
-            Groups(self.groups), core.Margins(self.cells.numpy(), self.masses.numpy(), float(self.s_a))
-        )
+        margins = core.Margins(cells=self.cells.numpy(), masses=self.masses.numpy(), s_a=float(self.s_a))
+        return core.Common(Groups(self.groups), margins)
 
     @model_validator(mode="after")
     def _shapes(self) -> CommonMessage:

@@ -11,9 +11,10 @@ from rich.console import Group
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.schema import Category, Schema
 from cohortmix.core.privacy.meter import Answer
-from cohortmix.core.steps.anonymize import project, read_sums
+from cohortmix.core.steps.anonymize import read_sums
 from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.known import available_cases, known_shares
+from cohortmix.core.steps.margins import project
 from cohortmix.protocol.local.terminal import Terminal, compact_table, panel, styled
 from cohortmix.protocol.local.wording import digits, percent
 

@@ -1,4 +1,4 @@
-"""A lower bound on mu from draws: what an attacker who knows all but one patient can in fact tell apart.
+"""A lower bound on mu from draws: what an attacker who knows all patients but one can in fact tell apart.
 
 The exact answers of D and D' are fixed vectors a and a', and the noise of each number is independent. Hence the
 numbers in which a and a' agree say nothing, and of the others the log-likelihood ratio, up to constants
@@ -6,10 +6,10 @@ sum (y - a)(a' - a) / sigma^2, is the best statistic of any attack (Neyman, Pear
 are counted, bounded by Clopper and Pearson, and turned into mu as in Nasr et al. 2023 (arXiv 2302.07956):
 mu >= Phi^-1(1 - FPR_ub) - Phi^-1(FNR_ub).
 
-In the middle both kinds of error count together. mu-GDP keeps their mean at Phi(-mu/2) or above (`gdp.advantage`),
-and an upper bound on the mean is tighter than two upper bounds. A sum of n independent errors with unequal
-probabilities has no heavier tail than the binomial law of the same mean (Hoeffding 1956, Theorem 4), so that
-Clopper and Pearson's bound, applied to all n, holds for the mean.
+At the threshold in the middle both kinds of error are counted together. mu-GDP keeps their mean at Phi(-mu/2) or
+above (`gdp.advantage`), and an upper bound on the mean is tighter than two upper bounds. A sum of n independent
+errors with unequal probabilities has no heavier tail than the binomial law of the same mean (Hoeffding 1956,
+Theorem 4), so that Clopper and Pearson's bound, applied to all n, holds for the mean.
 """
 
 from __future__ import annotations
@@ -25,19 +25,18 @@ from scipy.special import betaincinv, ndtr, ndtri
 from cohortmix.core.audit.replay import Entry
 from cohortmix.core.privacy.noise_source import NoiseSource
 
-CONFIDENCE = 0.95
-RUNS = 28_000  # draws a side: of a tight claim of 0.3 they show less than 0.24 not one time in a thousand
-DRAWS_PER_PIPELINE = 140  # so many draws for one whole pipeline, which takes longer by about as much
-TIGHT = 0.8  # of the claim: what enough runs have to be able to show
-PLACING = 12  # one in so many runs places the thresholds; the errors are counted on the others
+CONFIDENCE = 0.95  # of every bound: one audit in twenty of a tight mechanism may show more than the claim
+RUNS = 28_000  # draws a side: for a tight claim of 0.3 they show less than 0.24 not one time in a thousand
+DRAWS_PER_PIPELINE = 140  # draws in place of which one whole pipeline is run, which takes longer by about as much
+TIGHT = 0.8  # share of the claim that enough runs have to be able to show
+PLACING = 12  # one run in so many places the thresholds; the errors are counted on the others
 MIDDLE, ENDS = 0.5, (0.005, 0.995)
 """Quantiles that are thresholds: the middle shows most of a Gaussian, the ends show a leak that is rare."""
-SHARE_OF_MIDDLE = 0.9
-"""Of 1 - confidence; the two ends have equal parts of the rest (union bound)."""
-DRAW_NUMBERS = 1 << 16  # per call of the noise source
+SHARE_OF_MIDDLE = 0.9  # part of 1 - confidence; the two ends have equal parts of the rest (union bound)
+DRAW_NUMBERS = 1 << 16  # numbers per call of the noise source, to bound the memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LowerBound:
     """What was measured of a claim.
 
@@ -48,7 +47,7 @@ class LowerBound:
     confidence, runs : of the bound; draws a side, one in PLACING of which placed the thresholds.
     fpr, fnr : upper confidence bounds on the attack's false alarms and misses; where it does best in the middle,
         both are the bound on their mean.
-    attainable : what so many runs show of a claim that is tight.
+    attainable : the bound that so many runs give for a claim that is tight.
     """
 
     claimed: float
@@ -66,7 +65,7 @@ class LowerBound:
 
     @property
     def enough(self) -> bool:
-        """Whether so many runs could show TIGHT of the claim."""
+        """Whether so many runs could show the share TIGHT of the claim."""
         return self.attainable >= TIGHT * self.claimed
 
 
@@ -78,8 +77,8 @@ def lower_bound(
 ) -> LowerBound:
     """Bound mu from a statistic under D and under D', larger under D'.
 
-    The largest of the bounds at the thresholds. These are placed by the first runs, and their errors are counted
-    on all others: each rate has an exact Clopper-Pearson bound, and a union bound joins them.
+    The largest of the bounds at several thresholds. The first runs place the thresholds, and the errors are
+    counted on all others: each rate has an exact Clopper-Pearson bound, and a union bound joins them.
 
     Parameters
     ----------
@@ -103,22 +102,30 @@ def lower_bound(
     counted = null[first:], alternative[first:]
     rates = [_mean_rate(*counted, float(np.quantile(placing, MIDDLE)), level * SHARE_OF_MIDDLE)]
     for quantile in ENDS:
-        each = level * (1 - SHARE_OF_MIDDLE) / len(ENDS)
-        rates.append(_rates(*counted, float(np.quantile(placing, quantile)), each))
+        level_of_end = level * (1 - SHARE_OF_MIDDLE) / len(ENDS)
+        rates.append(_rates(*counted, float(np.quantile(placing, quantile)), level_of_end))
     fpr, fnr = max(rates, key=lambda pair: _mu(*pair))
     shown = attainable(claimed, runs, confidence)
-    return LowerBound(claimed, max(0.0, _mu(fpr, fnr)), confidence, runs, fpr, fnr, shown)
+    return LowerBound(
+        claimed=claimed,
+        measured=max(0.0, _mu(fpr, fnr)),
+        confidence=confidence,
+        runs=runs,
+        fpr=fpr,
+        fnr=fnr,
+        attainable=shown,
+    )
 
 
 def attainable(mu: float, runs: int, confidence: float = CONFIDENCE) -> float:
-    """The bound that `runs` draws a side of a mechanism that is exactly mu-GDP give at the median."""
+    """The bound that `runs` draws a side give, at the median, for a mechanism that is exactly mu-GDP."""
     counted = 2 * (runs - runs // PLACING)
     mean = clopper_pearson(round(counted * float(ndtr(-mu / 2))), counted, (1 - confidence) * SHARE_OF_MIDDLE)
     return max(0.0, _mu(mean, mean))
 
 
 def runs_needed(mu: float, confidence: float = CONFIDENCE) -> int:
-    """A number of draws a side, at most a tenth more than the least one, that can show TIGHT of a claim."""
+    """Draws a side that can show the share TIGHT of a claim; at most a tenth more than the least number."""
     runs = PLACING
     while attainable(mu, runs, confidence) < TIGHT * mu:
         runs += max(1, runs // 10)
@@ -134,12 +141,12 @@ def log_likelihood_ratios(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The statistic, up to constants, of `runs` fresh answers about D and as many about D'.
 
-    The noise is drawn on the exact integers, by the source itself, at the scale that the vault asked it for.
+    The noise is drawn on the exact integers, by the source itself, at the scale for which the vault asked it.
 
     Parameters
     ----------
     ones, others : the same questions about D and about D'.
-    report : told draws done and to do.
+    report : is told the numbers of draws made and to make.
     """
     sides = np.zeros((2, runs))
     differing = [np.flatnonzero(a.exact != b.exact) for a, b in zip(ones, others, strict=True)]
@@ -167,7 +174,7 @@ def clopper_pearson(errors: int, runs: int, level: float) -> float:
 
 
 def _noised(entry: Entry, at: NDArray[np.int64], count: int, noise: NoiseSource, which: str) -> NDArray[np.int64]:
-    """(count, len(at)): the numbers `at` of so many fresh answers; `which` makes their purpose unique."""
+    """(count, len(at)): the entries `at` of so many fresh answers; `which` makes their purpose unique."""
     values = np.tile(entry.exact[at], count)
     return noise.add(values, entry.sigma, f"{entry.purpose}:{which}").reshape(count, -1)
 
@@ -175,7 +182,7 @@ def _noised(entry: Entry, at: NDArray[np.int64], count: int, noise: NoiseSource,
 def _mean_rate(
     null: NDArray[np.float64], alternative: NDArray[np.float64], threshold: float, level: float
 ) -> tuple[float, float]:
-    """An upper bound on the mean of false alarms and misses of the test "above the threshold", twice."""
+    """An upper bound on the mean rate of false alarms and misses of the test "above the threshold", twice."""
     mean = clopper_pearson(sum(_errors(null, alternative, threshold)), 2 * len(null), level)
     return mean, mean
 
@@ -183,12 +190,13 @@ def _mean_rate(
 def _rates(
     null: NDArray[np.float64], alternative: NDArray[np.float64], threshold: float, level: float
 ) -> tuple[float, float]:
-    """Upper bounds on false alarms and on misses, both true at once but for `level`."""
+    """Upper bounds on the rates of false alarms and of misses, both true at once but for probability `level`."""
     false_alarms, misses = _errors(null, alternative, threshold)
     return clopper_pearson(false_alarms, len(null), level / 2), clopper_pearson(misses, len(null), level / 2)
 
 
 def _errors(null: NDArray[np.float64], alternative: NDArray[np.float64], threshold: float) -> tuple[int, int]:
+    """Numbers of false alarms and of misses."""
     return int((null > threshold).sum()), int((alternative <= threshold).sum())
 
 

@@ -1,4 +1,4 @@
-"""Neighbours: tables that differ in all records of one patient, the worst cases of which an audit knows.
+"""Neighbours: tables that differ in all records of one patient, in the worst cases known to an audit or at random.
 
 For audits of the mechanism on public tables. Cells are texts, as a CSV file holds them, so that a patient can be
 replaced by anything that a file can hold.
@@ -22,13 +22,15 @@ from cohortmix.core.data.schema import Category, Column, Date, Schema
 from cohortmix.core.data.table import InputError, Source
 from cohortmix.core.data.values import numbers, patient_keys
 
-KEY = "patient key of the audit"
-MANY_ROWS = 500
+KEY = "patient key of the audit"  # a name that no schema is likely to use for a column
+BORROWED = 0.3  # share of random replacements that are the records of another patient
+MANY_ROWS = 500  # of one patient: more than any schema is likely to permit
 ODD = ("nan", "inf", "-inf", "1e308", "-1e308", "-0.0", "5e-324", "9007199254740993", "<7", "unseen", "0001-01-01")
 """Texts that a file may hold, and that no schema declares."""
 
 Record = Mapping[str, str | None]
-Records = tuple[Record, ...]  # of one patient
+Records = tuple[Record, ...]
+"""All records of one patient."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,7 @@ class Cohort:
         Raises
         ------
         InputError
-            If there are fewer than two patients: a neighbour needs somebody who stays.
+            If there are fewer than two patients: one is replaced, and another has to stay.
         """
         rows = pa.Table.from_batches(list(source.batches()))
         keys = _keys(rows, schema)
@@ -76,13 +78,13 @@ class Cohort:
         return self.replaced_all({patient: records})
 
     def replaced_all(self, records: Mapping[str, Sequence[Record]]) -> pa.Table:
-        """The table in which each of these patients has these records alone; a neighbour, if it is one patient."""
+        """The table in which each of these patients has these records alone; with one patient, a neighbour."""
         theirs = pc.is_in(self.table[KEY], pa.array(records, type=pa.string()))
         return pa.concat_tables([self.table.filter(pc.invert(theirs)), self.only(records)])
 
     def only(self, records: Mapping[str, Sequence[Record]]) -> pa.Table:
-        """These patients and nobody else."""
-        rows = [dict(record) | {KEY: patient} for patient, own in records.items() for record in own]
+        """The table of these patients and no others."""
+        rows = [dict(record) | {KEY: patient} for patient, rows in records.items() for record in rows]
         return pa.Table.from_pylist(rows, schema=self.table.schema)
 
     @property
@@ -93,7 +95,7 @@ class Cohort:
 def worst(cohort: Cohort, patient: str) -> dict[str, Records]:
     """Named replacements of one patient; any two of them are neighbours as well."""
     schema = cohort.schema
-    own = cohort.records(patient)[0]
+    record = cohort.records(patient)[0]
     low = {name: _end(column, first=True) for name, column in schema.columns.items()}
     high = {name: _end(column, first=False) for name, column in schema.columns.items()}
     turns = {name: (low, high)[at % 2][name] for at, name in enumerate(schema.features)}
@@ -101,36 +103,41 @@ def worst(cohort: Cohort, patient: str) -> dict[str, Records]:
     nothing: dict[str, str | None] = dict.fromkeys(schema.columns)
     return {
         "as it is": cohort.records(patient),
-        "label flip": ({**own, schema.target: _other_class(own[schema.target], schema)},),
+        "label flip": ({**record, schema.target: _other_class(record[schema.target], schema)},),
         "outlier far from everything": (far,),
         "every column at its first value": (low,),
         "every column at its last value": (high,),
-        "last values in the first class": ({**high, schema.target: low[schema.target]},),  # signed: opposite
-        "first and last values in turn": ({**turns, schema.target: low[schema.target]},),  # signed: orthogonal
+        "last values in the first class": (
+            {**high, schema.target: low[schema.target]},
+        ),  # as signed numbers: opposite
+        "first and last values in turn": (
+            {**turns, schema.target: low[schema.target]},
+        ),  # as signed numbers: orthogonal
         "between two clusters": (_between(cohort),),
-        f"{MANY_ROWS} rows": (own,) * MANY_ROWS,
+        f"{MANY_ROWS} rows": (record,) * MANY_ROWS,
         f"{MANY_ROWS} rows at both ends": (low, high) * (MANY_ROWS // 2),
-        "missing everywhere": (nothing | {schema.target: own[schema.target]},),
+        "missing everywhere": (nothing | {schema.target: record[schema.target]},),
         "missing everywhere, the label too": (nothing,),
         "values that no schema declares": (dict(zip(schema.columns, ODD * len(schema.columns), strict=False)),),
     }
 
 
 def at_random(cohort: Cohort, rng: random.Random) -> tuple[str, Records]:
-    """A patient, and what replaces them: the records of another one, or up to a dozen made up ones."""
+    """A patient, and what replaces them: the records of another patient, or up to a dozen made-up ones."""
     patient, other = rng.sample(cohort.patients, 2)
-    if rng.random() < 0.3:
+    if rng.random() < BORROWED:
         return patient, cohort.records(other)
-    rows = rng.choice((1, 1, rng.randint(2, 12)))
+    rows = rng.choice((1, 1, rng.randint(2, 12)))  # two times in three a single record, as most patients have
     return patient, tuple(made_up(cohort.schema, rng, odd=0.1) for _ in range(rows))
 
 
 def made_up(schema: Schema, rng: random.Random, odd: float = 0.0) -> Record:
-    """A record at random within the declared bounds, or a tenth outside; a share `odd` of cells is anything."""
+    """A random record, numbers up to a tenth beyond their bounds; a share `odd` of its cells holds anything."""
     return {name: _cell(column, rng, odd) for name, column in schema.columns.items()}
 
 
 def _cell(column: Column, rng: random.Random, odd: float) -> str | None:
+    """A random text for one cell; None where it is empty."""
     chance = rng.random()
     if chance < odd:
         return None if chance < odd / 2 else rng.choice(ODD)
@@ -141,25 +148,30 @@ def _cell(column: Column, rng: random.Random, odd: float) -> str | None:
 
 
 def _written(value: float, column: Column) -> str:
+    """A number as a file of this column would hold it."""
     if isinstance(column, Date):
         return date.fromordinal(min(max(int(value), 1), date.max.toordinal())).isoformat()
     return repr(round(value)) if getattr(column, "integer", False) else repr(value)
 
 
 def _end(column: Column, first: bool) -> str:
+    """The first or the last value that is declared."""
     if isinstance(column, Category):
         return column.values[0 if first else -1]
     return _written(bounds(column)[0 if first else 1], column)
 
 
 def _other_class(label: str | None, schema: Schema) -> str:
-    known = [name for name in schema.classes if label is None or category_text(name) != category_text(label)]
-    return known[-1]
+    """The last class that is not this one."""
+    others = [name for name in schema.classes if label is None or category_text(name) != category_text(label)]
+    return others[-1]
 
 
 def _between(cohort: Cohort) -> Record:
-    """Half way between the typical patients of the first class and of the last: numbers in the middle, other
-    columns from one and the other in turn."""
+    """Half way between typical patients of the first and the last class.
+
+    Numbers lie in the middle; other columns are taken from one and the other in turn.
+    """
     schema = cohort.schema
     target = cohort.table.column(schema.target)
     ends = [cohort.table.filter(pc.equal(target, schema.classes[at])) for at in (0, -1)]
@@ -170,25 +182,27 @@ def _between(cohort: Cohort) -> Record:
             known = [value for value in ends[at % 2].column(name).to_pylist() if value is not None]
             record[name] = mode(known) if known else None
         else:
-            middle = [_typical(each.column(name), column) for each in ends]
-            record[name] = _written((middle[0] + middle[1]) / 2, column)
+            first, last = (_typical(table.column(name), column) for table in ends)
+            record[name] = _written((first + last) / 2, column)
     return record
 
 
 def _typical(values: pa.ChunkedArray, column: Column) -> float:
+    """The median; the middle of the declared range where no value is known."""
     assert not isinstance(column, Category)
-    found = numbers(values.combine_chunks(), column)
-    known = found[~np.isnan(found)]
+    read = numbers(values.combine_chunks(), column)
+    known = read[~np.isnan(read)]
     return float(median(known)) if len(known) else sum(bounds(column)) / 2
 
 
 def _texts(column: pa.ChunkedArray) -> pa.Array:
+    """The cells as texts."""
     array = column.combine_chunks()
     return (array.dictionary_decode() if pa.types.is_dictionary(array.type) else array).cast(pa.string())
 
 
 def _keys(rows: pa.Table, schema: Schema) -> list[str | None]:
-    """Canonical keys; the row number where a row is a patient."""
+    """The canonical patient key of each row; its number where a row is a patient."""
     if schema.patient_key is None:
         return [str(row) for row in range(rows.num_rows)]
     return patient_keys(rows.column(schema.patient_key))

@@ -1,4 +1,4 @@
-"""A noise source for tests and benchmarks. NOT PRIVATE: who knows the seed can subtract the noise."""
+"""Keyed noise: a noise source for tests and benchmarks. NOT PRIVATE: who knows the seed can subtract the noise."""
 
 import hashlib
 from typing import Final
@@ -12,8 +12,8 @@ from cohortmix.core.privacy.noise import check
 class KeyedNoise:
     """Repeatable rounded Gaussian noise. NOT PRIVATE, and the site daemon cannot import this module.
 
-    The noise is a function of seed, purpose and shape, scaled by sigma: a run with the same seed gives the
-    same release, and different purposes are independent. So every answer needs a purpose of its own.
+    The noise is a function of seed, purpose and shape, scaled by sigma: a run with the same seed gives the same
+    release, and the noise of different purposes is independent. So every answer needs a purpose of its own.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """A lower bound on mu from one run: how many coins can be read off a single answer to each question?
 
 m patients are canaries: a fair coin decides which of two records each of them has. The vault answers once, and
-an attacker who knows all but the coins guesses those of which it is most certain and abstains on the others
+an attacker who knows all but the coins guesses those of which it is most certain, and abstains on the others
 (Mahloujifar, Melis and Chaudhuri 2024, "Auditing f-differential privacy in one run", arXiv 2410.22235).
 
 Two tables that differ in one coin are neighbours in the sense of the claim, one patient replaced; the canaries
@@ -34,16 +34,16 @@ from cohortmix.core.audit.pairs import CHUNK, Map, on_vault
 from cohortmix.core.audit.replay import Questions, Run, run
 from cohortmix.core.privacy.noise_source import NoiseSource
 
-CANARIES = 500
+CANARIES = 500  # their coins are solved for together, by one linear system of that size
 GUESSED = 4  # one canary in so many is guessed: fixed beforehand, so that no choice is made by the outcome
-LARGEST_MU = 16.0
-DIGITS = 1e-4  # of a bound; it is rounded down
+LARGEST_MU = 16.0  # of a bound: beyond it there is no privacy left to speak of
+DIGITS = 1e-4  # of a bound, which is rounded down
 
 Coin = tuple[Record, Record]
-"""The two records between which it decides."""
+"""The two records between which a coin decides: of tails, and of heads."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OneRun:
     """What one run showed of a claim.
 
@@ -53,7 +53,7 @@ class OneRun:
     measured : a mu that the mechanism cannot be below, at this confidence; 0 where nothing was seen.
     confidence : of the bound.
     canaries, guesses, correct : m, c' and c.
-    attainable : what so many canaries show of a claim that is tight, if none is in the way of another.
+    attainable : the bound that so many canaries give for a claim that is tight, if their moves do not overlap.
     """
 
     claimed: float
@@ -83,8 +83,9 @@ def one_run(
     Parameters
     ----------
     asked : the questions; what they cost together is the claim.
-    rng : of the canaries, their records and their coins.
-    report : told canaries done and to do.
+    rng : chooses the canaries, their records and their coins.
+    report : is told the numbers of canaries done and to do.
+    each : `map`, or one that spreads calls over processes.
     """
     canaries = place(cohort, rng)
     coins = np.array([rng.randrange(2) for _ in canaries])
@@ -96,10 +97,10 @@ def one_run(
     released = run(on_vault(fallen, cohort.schema, asked), noise)
     chunks = [list(canaries.items())[first : first + CHUNK] for first in range(0, len(canaries), CHUNK)]
     moves: list[list[NDArray[np.int64]]] = []
-    for found in each(partial(_moves, cohort, asked, noise, known), chunks):
-        moves += found
+    for part in each(partial(_moves, cohort, asked, noise, known), chunks):
+        moves += part
         report(len(moves), len(canaries))
-    scores = decode(known, released, [np.stack(of) for of in zip(*moves, strict=True)])
+    scores = decode(known, released, [np.stack(by_question) for by_question in zip(*moves, strict=True)])
     certain = np.argsort(-np.abs(scores))[: max(1, len(coins) // GUESSED)]
     correct = int(((scores > 0) == coins)[certain].sum())
     return bound(sqrt(sum(answer.mu2 for answer in released.answers)), correct, len(certain), len(coins))
@@ -108,8 +109,8 @@ def one_run(
 def place(cohort: Cohort, rng: random.Random) -> dict[str, Coin]:
     """Canaries: patients drawn at random, each with the record of tails and the record of heads.
 
-    Both are made up, of two classes: replacing one by the other moves every answer as far as a patient can, and
-    two canaries have little in common.
+    The two records are made up at random, in two classes: replacing one by the other moves every answer as far as
+    a patient can, and two canaries have little in common.
     """
     drawn = rng.sample(cohort.patients, min(CANARIES, len(cohort.patients)))
     return {patient: _coin(cohort, rng) for patient in drawn}
@@ -126,7 +127,7 @@ def decode(known: Run, released: Run, moves: Sequence[NDArray[np.int64]]) -> NDA
     ----------
     known : the exact answers if every coin fell tails.
     released : the answers that are attacked.
-    moves : for each question, (m, d) what heads instead of tails adds to the exact answer.
+    moves : for each question (m, d), what each canary's heads instead of tails add to the exact answer.
     """
     coins = len(moves[0])
     k, t = np.zeros((coins, coins)), np.zeros(coins)
@@ -138,7 +139,7 @@ def decode(known: Run, released: Run, moves: Sequence[NDArray[np.int64]]) -> NDA
 
 
 def bound(claimed: float, correct: int, guesses: int, canaries: int, confidence: float = CONFIDENCE) -> OneRun:
-    """What so many right guesses say about a claim.
+    """What `correct` of `guesses` right guesses say about a claim.
 
     Raises
     ------
@@ -154,7 +155,15 @@ def bound(claimed: float, correct: int, guesses: int, canaries: int, confidence:
         raise ValueError(f"expected a confidence in (0, 1), got confidence={confidence}")
     usual = round(guesses * _right(claimed, guesses / canaries))
     measured, shown = (_largest_refuted(n, guesses, canaries, 1 - confidence) for n in (correct, usual))
-    return OneRun(claimed, measured, confidence, canaries, guesses, correct, shown)
+    return OneRun(
+        claimed=claimed,
+        measured=measured,
+        confidence=confidence,
+        canaries=canaries,
+        guesses=guesses,
+        correct=correct,
+        attainable=shown,
+    )
 
 
 def refuted(inverse: Callable[[float], float], correct: int, guesses: int, canaries: int, level: float) -> bool:
@@ -168,13 +177,13 @@ def refuted(inverse: Callable[[float], float], correct: int, guesses: int, canar
 
     Notes
     -----
-    r and h are least values of sum_{n >= i} (n / m) p_n and sum_{n >= i} ((c' - n) / m) p_n.
+    r and h are lower bounds on sum_{n >= i} (n / m) p_n and sum_{n >= i} ((c' - n) / m) p_n.
     """
     r, h = level * correct / canaries, level * (guesses - correct) / canaries
     for i in range(correct - 1, -1, -1):
         forced = inverse(min(r, 1.0))
         if forced <= h:
-            break  # nothing more is forced further down either: r and h stay
+            break  # then nothing is forced for any smaller i either: r and h stay
         r, h = r + i / (guesses - i) * (forced - h), forced
     return r + h > guesses / canaries
 
@@ -195,7 +204,7 @@ def _largest_refuted(correct: int, guesses: int, canaries: int, level: float) ->
 
 
 def _right(mu: float, share: float) -> float:
-    """Accuracy of the guesses on the `share` of N(+-mu/2, 1) that lie furthest from 0."""
+    """Accuracy of guessing the sign of +-mu/2 from N(+-mu/2, 1), on the `share` of draws furthest from 0."""
     low, high = 0.0, LARGEST_MU + mu
     for _ in range(60):
         middle = (low + high) / 2
@@ -206,18 +215,19 @@ def _right(mu: float, share: float) -> float:
 
 
 def _coin(cohort: Cohort, rng: random.Random) -> Coin:
-    one, other = rng.sample(cohort.schema.classes, 2)
+    """Two made-up records of two classes."""
+    first, second = rng.sample(cohort.schema.classes, 2)
     tails, heads = (made_up(cohort.schema, rng) for _ in range(2))
-    return {**tails, cohort.schema.target: one}, {**heads, cohort.schema.target: other}
+    return {**tails, cohort.schema.target: first}, {**heads, cohort.schema.target: second}
 
 
 def _moves(
     cohort: Cohort, asked: Questions, noise: NoiseSource, known: Run, chunk: Iterable[tuple[str, Coin]]
 ) -> list[list[NDArray[np.int64]]]:
-    """For each canary and question, what heads instead of tails adds to the exact answer."""
-    found = []
+    """For each canary and question, what heads instead of tails add to the exact answer."""
+    moves = []
     for patient, coin in chunk:
         tables = (cohort.only({patient: (record,)}) for record in coin)
         tails, heads = (run(on_vault(table, cohort.schema, asked), noise, known) for table in tables)
-        found.append([b.exact - a.exact for a, b in zip(tails.entries, heads.entries, strict=True)])
-    return found
+        moves.append([b.exact - a.exact for a, b in zip(tails.entries, heads.entries, strict=True)])
+    return moves

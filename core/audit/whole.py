@@ -1,8 +1,8 @@
 """A lower bound on mu from whole pipelines: what an attacker can tell apart from the released centroids alone.
 
 All of `synthesize`, with its own noise, is run again and again on D and on D'. The attack counts the patients of
-the released mixture that are like the one record and those that are like the other, so that what the three steps
-do after the noise is measured along with it.
+the released mixture that are like the one record and those that are like the other, so that the steps after the
+noise are measured along with it.
 
 A few hundred runs cannot show a small mu: 200 a side show 0.07 of 0.3. The pipelines are therefore run at mu = 2,
 of which they can show 1.7, on two columns of a few hundred patients, where a run takes a third of a second.
@@ -32,42 +32,43 @@ from cohortmix.core.synthesis import Release, synthesize
 from cohortmix.core.utility.check import Checked
 
 MU = Fraction(2)  # the claim that is audited
-PATIENTS, FEATURES = 300, 2  # of the table: with few cells and few inducing points, the shapes of almost all
-SUPPORT = 8  # releases are the same, and nothing is compiled anew
+# Few patients, columns and inducing points: almost all releases then have arrays of the same shapes, and JAX
+# compiles nothing anew.
+PATIENTS, FEATURES, SUPPORT = 300, 2, 8
 ENDS = ("every column at its first value", "every column at its last value")
 """The neighbours: as far apart as two records can be in both questions."""
 
 
 @dataclass(frozen=True)
 class Again:
-    """The same source, whose purposes get a name of the run: a keyed source would repeat its noise."""
+    """The same source, with the name of a run in each purpose: a keyed source would repeat its noise otherwise."""
 
     source: NoiseSource
     run: str
 
     @property
     def name(self) -> str:
-        """Of the source."""
+        """That of the source."""
         return self.source.name
 
     @property
     def private(self) -> bool:
-        """Of the source."""
+        """That of the source."""
         return self.source.private
 
     def add(self, values: NDArray[np.int64], sigma: int, purpose: str) -> NDArray[np.int64]:
-        """As the source's."""
+        """Noise of the source."""
         return self.source.add(values, sigma, f"{purpose}:{self.run}")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Attack:
-    """Which of two neighbours was released?
+    """An attacker who tells from a release which of two neighbours it was made of.
 
     Attributes
     ----------
     tables : D and D'.
-    records : those of the one patient in whom they differ.
+    records : the record of the one patient in whom they differ, in D and in D'.
     schema : of both.
     noise : the source that `synthesize` uses.
     """
@@ -78,14 +79,14 @@ class Attack:
     noise: NoiseSource
 
     def statistics(self, side_and_runs: tuple[int, range]) -> list[float]:
-        """Of a release of D (side 0) or D' (side 1) for each run."""
+        """The statistic of a release of D (side 0) or of D' (side 1), for each run."""
         side, runs = side_and_runs
         return [self.statistic(self._release(side, run)) for run in runs]
 
     def statistic(self, release: Release) -> float:
         """How many more patients are like the record in D' than like the one in D."""
-        one, other = (patients_like(record, release) for record in self.records)
-        return other - one
+        like_first, like_second = (patients_like(record, release) for record in self.records)
+        return like_second - like_first
 
     def _release(self, side: int, run: int) -> Release:
         noise = Again(self.noise, f"side {side}, run {run}")
@@ -113,24 +114,25 @@ def measure_whole(
 
     Parameters
     ----------
-    rng : of the patients that are kept, and the one who is replaced.
-    report : told releases done and to do.
+    rng : chooses the patients that are kept, and the one who is replaced.
+    report : is told the numbers of releases made and to make.
+    each : `map`, or one that spreads calls over processes.
     """
     small = narrow(cohort, rng)
     patient = rng.choice(small.patients)
-    one, other = (worst(small, patient)[name][0] for name in ENDS)
-    tables = small.replaced(patient, (one,)), small.replaced(patient, (other,))
-    attack = Attack(tables, (one, other), small.schema, noise)
-    tasks = [(side, range(first, min(first + CHUNK, runs))) for side in (0, 1) for first in range(0, runs, CHUNK)]
+    first, second = (worst(small, patient)[name][0] for name in ENDS)
+    tables = small.replaced(patient, (first,)), small.replaced(patient, (second,))
+    attack = Attack(tables=tables, records=(first, second), schema=small.schema, noise=noise)
+    tasks = [(side, range(run, min(run + CHUNK, runs))) for side in (0, 1) for run in range(0, runs, CHUNK)]
     drawn: list[float] = []
-    for found in each(attack.statistics, tasks):
-        drawn += found
+    for statistics in each(attack.statistics, tasks):
+        drawn += statistics
         report(len(drawn), 2 * runs)
     return lower_bound(np.array(drawn[:runs]), np.array(drawn[runs:]), float(MU))
 
 
 def narrow(cohort: Cohort, rng: random.Random) -> Cohort:
-    """A few hundred of the patients, and the FEATURES columns with the fewest cells; a number has two of them."""
+    """PATIENTS of the patients, and the FEATURES columns with the fewest cells, numbers being cut into two."""
     schema = cohort.schema
     columns = {
         name: column if isinstance(column, Category) else column.model_copy(update={"knots": 2})
@@ -146,12 +148,12 @@ def narrow(cohort: Cohort, rng: random.Random) -> Cohort:
 
 
 def patients_like(record: Record, release: Release) -> float:
-    """Patients of the released mixture in the class of a record and, in each feature, in its group."""
+    """Patients of the released mixture in the class of a record and, in each feature, in its merged bin."""
     schema, common = release.schema, release.common
     assert isinstance(common, Common)  # two columns are too few for anything but cells
     batch = pa.RecordBatch.from_pylist([dict(record)], schema=pa.schema([(name, pa.string()) for name in record]))
     cells, label = (codes[0] for codes in Encoding.of(schema).codes(batch))
     share = release.site.labels[:, label]
-    for block, of, cell in zip(common.groups.blocks, common.groups, cells, strict=True):
-        share = share * release.site.means[:, block][:, of[cell]]
+    for block, merged, cell in zip(common.groups.blocks, common.groups, cells, strict=True):
+        share = share * release.site.means[:, block][:, merged[cell]]
     return float(release.site.masses @ share)

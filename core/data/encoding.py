@@ -21,10 +21,10 @@ from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EQUAL_CELLS = 100  # of a number's range; finer ones would cost no noise, since groups merge them
-PER_DECADE = 4  # cells of the logarithmic grid around the origin, for skewed numbers
-DECADES = 5
-COARSE = 8  # runs of fine cells, measured beside them to steady their sums
+EQUAL_CELLS = 100  # equal cells of a number's range: finer ones cost no noise, since merged bins add them up again
+PER_DECADE = 4  # edges per decade of a logarithmic grid around the origin: equal cells put a skewed number in one
+DECADES = 5  # of that grid: its finest cell is a hundred-thousandth of the range
+COARSE = 8  # coarse bins of a number, measured beside its fine cells: a sum of many noised cells would be noisier
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,10 @@ class Cells:
     Attributes
     ----------
     name : the column.
-    size : number of cells, the slot for missing included.
+    column : its declaration.
+    size : number of cells, the slot for missing values included.
     edges : (m - 1,) raw interior edges of a number's m intervals, ascending; None for a category.
-    coarse : (size,) the run of fine cells to which each belongs; None where the cells are few enough.
+    coarse : (size,) the coarse bin to which each fine cell belongs; None where the cells are few enough without.
     missing : the slot for missing values; UNKNOWN if the schema does not allow them.
     """
 
@@ -52,7 +53,7 @@ class Cells:
         """The grid that the schema alone determines."""
         edges = None if isinstance(column, Category) else _edges(column)
         reader = ColumnReader(name, column, edges or ())
-        return cls(name, column, reader.size, edges, _runs(reader) if edges else None, reader.missing)
+        return cls(name, column, reader.size, edges, _coarse_bins(reader) if edges else None, reader.missing)
 
     @property
     def reader(self) -> ColumnReader:
@@ -71,8 +72,8 @@ class Cells:
         if isinstance(column, Category):
             out[known] = np.asarray(column.values, dtype=object)[codes[known]]
         else:
-            numbers = self._uniform(codes[known], rng)
-            out[known] = [date.fromordinal(int(x)) for x in numbers] if isinstance(column, Date) else numbers
+            values = self._uniform(codes[known], rng)
+            out[known] = [date.fromordinal(int(day)) for day in values] if isinstance(column, Date) else values
         return out
 
     def interval(self, code: int) -> tuple[Any, Any]:
@@ -84,7 +85,7 @@ class Cells:
 
     @property
     def widths(self) -> NDArray[np.float64]:
-        """(size,) of each cell of a number or date: whole values in it, or its length on the column's scale.
+        """(size,) of each cell of a number or date, the whole values in it or its length on the column's scale.
 
         The slot for missing values has 1.
         """
@@ -96,7 +97,7 @@ class Cells:
         return np.append(np.maximum(right - left, np.finfo(np.float64).tiny), np.ones(self.size - values))
 
     def _ends(self, codes: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Both ends of each cell; of whole numbers, the first and the last in it."""
+        """Both ends of each cell; for whole numbers, the first and the last one in it."""
         assert not isinstance(self.column, Category)
         low, high = _limits(self.column)
         ends = np.concatenate([[low], np.asarray(self.edges), [high]])
@@ -119,7 +120,7 @@ class Cells:
         return self._to_decimals(drawn) if isinstance(self.column, Number) and self.column.decimals else drawn
 
     def _to_decimals(self, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
-        """As the column is recorded, within its bounds; a cell that no such value lies in gives a neighbour's."""
+        """Rounded to the column's decimals, within its bounds; a cell without such a value gives a neighbour's."""
         assert isinstance(self.column, Number)
         assert self.column.decimals is not None
         low, high = self.column.as_written(self.column.min, ceil), self.column.as_written(self.column.max, floor)
@@ -170,13 +171,13 @@ class Encoding:
 
 
 def blocks_of(sizes: Sequence[int]) -> tuple[slice, ...]:
-    """Where each feature's cells stand."""
+    """Where each feature's cells stand, when those of all features are laid side by side."""
     ends = np.cumsum(sizes)
     return tuple(slice(int(end - size), int(end)) for size, end in zip(sizes, ends, strict=True))
 
 
-def one_hot(codes: NDArray[np.int32], sizes: tuple[int, ...]) -> NDArray[np.float32]:
-    """Blocks side by side, shape (n, sum(sizes)); an UNKNOWN cell is a block of zeros."""
+def one_hot(codes: NDArray[np.integer[Any]], sizes: tuple[int, ...]) -> NDArray[np.float32]:
+    """Codes (n, D) as one-hot blocks side by side, (n, sum(sizes)); an UNKNOWN cell is a block of zeros."""
     starts = np.concatenate([[0], np.cumsum(sizes)])
     out = np.zeros((len(codes), int(starts[-1])), dtype=np.float32)
     rows, columns = np.nonzero(codes >= 0)
@@ -185,6 +186,7 @@ def one_hot(codes: NDArray[np.int32], sizes: tuple[int, ...]) -> NDArray[np.floa
 
 
 def _edges(column: Number | Date) -> tuple[float, ...]:
+    """Interior edges: equal cells on the declared scale, and a logarithmic grid unless `knots` says how many."""
     low, high = _limits(column)
     count = column.knots or EQUAL_CELLS
     if isinstance(column, Number) and column.transform == "log1p":
@@ -205,18 +207,18 @@ def _edges(column: Number | Date) -> tuple[float, ...]:
 
 
 def _log_grid(low: float, high: float) -> NDArray[np.float64]:
-    """Both sides of the origin (0, or the bound nearest to it), PER_DECADE edges a decade."""
+    """Edges on both sides of the origin (0, or the bound nearest to it), PER_DECADE of them per decade."""
     origin = min(max(0.0, low), high)
     steps = 10.0 ** (-np.arange(DECADES * PER_DECADE + 1) / PER_DECADE)
     return np.concatenate([origin + steps * (high - origin), origin - steps * (origin - low)])
 
 
-def _runs(reader: ColumnReader) -> tuple[int, ...] | None:
-    """Runs of about equally many fine cells; the slot for missing is a run by itself."""
+def _coarse_bins(reader: ColumnReader) -> tuple[int, ...] | None:
+    """The coarse bin of each fine cell: about equally many cells each; the slot for missing values is its own."""
     if reader.values <= COARSE:
         return None
-    runs = np.arange(reader.values) * COARSE // reader.values
-    return (*runs.tolist(), *([COARSE] if reader.column.missing else []))
+    bins = np.arange(reader.values) * COARSE // reader.values
+    return (*bins.tolist(), *([COARSE] if reader.column.missing else []))
 
 
 def bounds(column: Number | Date) -> tuple[float, float]:
@@ -227,10 +229,11 @@ def bounds(column: Number | Date) -> tuple[float, float]:
 
 
 def _limits(column: Number | Date) -> tuple[float, float]:
-    """The declared bounds; of whole numbers, the first and the last one within them."""
+    """The declared bounds; for whole numbers, the first and the last one within them."""
     low, high = bounds(column)
     return (float(np.ceil(low)), float(np.floor(high))) if _whole(column) else (low, high)
 
 
 def _whole(column: Column) -> bool:
+    """Whether values are whole numbers: days, or numbers that the schema declares so."""
     return isinstance(column, Date) or (isinstance(column, Number) and column.integer)

@@ -1,7 +1,7 @@
 """Rows: fine cells back to values of the original table.
 
-A value is drawn from each cell. The rules of the schema (`with`, `after`, bounds, whole numbers, declared values)
-hold in every row.
+A value is drawn from each cell. The rules of the schema hold in every row: `with`, `after`, bounds, whole numbers,
+declared values.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def rows_of_cells(
 
 
 def _pair_missing(codes: dict[str, NDArray[np.int32]], encoding: Encoding) -> None:
-    """`with: OTHER`: a column is missing where the last one of its chain of partners is."""
+    """`with: OTHER`: a column is missing exactly where the last one of its chain of partners is."""
     by_name = {cells.name: cells for cells in encoding.features}
     for name, cells in by_name.items():
         leader = by_name[_last_partner(name, by_name)]
@@ -50,7 +50,7 @@ def _last_partner(name: str, by_name: Mapping[str, Cells]) -> str:
 
 
 def _follow(codes: NDArray[np.int32], cells: Cells, absent: NDArray[np.bool_]) -> None:
-    """Where the partner is known and this is not, take the value of another drawn row that has one."""
+    """Where the partner is known and this column is not, take the cell of another drawn row that has one."""
     known = np.flatnonzero(codes != cells.missing)
     fill = np.flatnonzero((codes == cells.missing) & ~absent)
     donors = codes[known[np.arange(len(fill)) % len(known)]] if len(known) else np.int32(0)
@@ -59,8 +59,9 @@ def _follow(codes: NDArray[np.int32], cells: Cells, absent: NDArray[np.bool_]) -
 
 
 def _put_in_order(columns: dict[str, NDArray[np.object_]], schema: Schema) -> None:
-    """`after: OTHER`: a value before a predecessor is moved to it, or both to the last value that it may have."""
-    for name in sorted(schema.features, key=lambda each: len(schema.predecessors(each))):
+    """`after: OTHER`: a value before its predecessor's is moved up to it, or both are moved to the upper bound."""
+    # By the number of predecessors: a column is in order before those that come after it are looked at.
+    for name in sorted(schema.features, key=lambda feature: len(schema.predecessors(feature))):
         column: Any = schema.columns[name]
         for earlier in schema.predecessors(name):
             for row, (value, before) in enumerate(zip(columns[name], columns[earlier], strict=True)):
@@ -71,6 +72,7 @@ def _put_in_order(columns: dict[str, NDArray[np.object_]], schema: Schema) -> No
 
 
 def _rounded(value: Any, column: Column, rounding: Callable[[float], int]) -> Any:
+    """A number as its column writes it; a date as it is."""
     return column.as_written(value, rounding) if isinstance(column, Number) else value
 
 

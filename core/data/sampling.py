@@ -1,4 +1,4 @@
-"""Sampling: indices drawn by weight, so evenly that what is drawn has hardly more noise than the weights."""
+"""Sampling: indices drawn by weight, so evenly that the draws add hardly any noise to that of the weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def systematic(weights: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Ascending indices (n,), each as often as its weight says, to within one (Madow, Madow 1944)."""
+    """Ascending indices (n,), each drawn as often as its weight says, to within one (Madow, Madow 1944)."""
     ends = np.cumsum(weights)
     points = (np.arange(n) + rng.random()) / n * ends[-1] if n else np.empty(0)
     return np.minimum(np.searchsorted(ends, points, side="right"), len(weights) - 1)
@@ -19,10 +19,10 @@ def systematic(weights: NDArray[np.float64], n: int, rng: np.random.Generator) -
 def pick(
     weights: NDArray[np.float64], rows: NDArray[np.integer[Any]], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """One index per entry of `rows`, by the weights (R, m) of that row.
+    """One index for each entry of `rows`, by the weights (R, m) of the row that it names.
 
-    Entries of the same row share out the uniform numbers, one in each of equal parts: each is distributed as if
-    drawn by itself, and together they follow the weights as nearly as they can.
+    Entries that name the same row get uniform numbers from equal parts of [0, 1], one entry in each part: every
+    entry is distributed as if drawn by itself, and together they follow the weights as nearly as they can.
     """
     order = np.lexsort((rng.random(len(rows)), rows))
     count = np.bincount(rows, minlength=len(weights))
@@ -36,10 +36,10 @@ def pick(
 def draw_groups(
     k: NDArray[np.int64], means: NDArray[np.float64], blocks: Sequence[slice], rng: np.random.Generator
 ) -> NDArray[np.int32]:
-    """Group of each feature (n, D) of records of the centroids k (n,), whose means (K, G) are histograms.
+    """Merged bin of each feature (n, D) of records of the centroids k (n,), whose means (K, G) are histograms.
 
     Parameters
     ----------
-    blocks : where each feature's groups stand in the means.
+    blocks : where each feature's bins stand in the means.
     """
     return np.stack([pick(means[:, block], k, rng) for block in blocks], axis=1).astype(np.int32)

@@ -1,11 +1,12 @@
-"""The questions of the Gaussian variant, and what is made of their answers.
+"""Learn: the questions of the Gaussian variant, in order, and the model that their answers make.
 
-In a narrow table: where each coordinate lies, how far it spreads, and within each class the second moment of the
-standardized records. In a wide one that moment would drown in noise. There the second moment of all records comes
-first, whose largest eigenvectors are directions (DP-PCA: Dwork, Talwar, Thakurta, Zhang 2014), then class sums,
-whose discriminants are further ones, and the moments within classes are asked in these directions alone.
+In a narrow table three questions are asked: where each coordinate lies, how far it spreads, and within each class
+the second moment of the standardized records. In a wide one that moment would drown in noise. There the second
+moment of all records comes first, whose largest eigenvectors are directions (DP-PCA: Dwork, Talwar, Thakurta,
+Zhang 2014), then class sums, whose discriminants are further directions, and the moments within classes are asked
+for in these directions alone.
 
-Symbols: K coordinates, D directions, C classes, n patients, R the radius of a clip, s the noise of one entry.
+Symbols: K coordinates, D directions, C classes, n patients.
 """
 
 from __future__ import annotations
@@ -17,31 +18,32 @@ from math import sqrt
 import numpy as np
 
 from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.gaussian.denoise import FEWEST, OFF, denoise, matrix, principal_and_discriminant
 from cohortmix.core.gaussian.levels import SHARE_SCALE, Array, Levels
 from cohortmix.core.gaussian.model import ClassGaussians
-from cohortmix.core.gaussian.shrinkage import RIDGE, class_covariances, clean, operator_norm, shrink, unseen
+from cohortmix.core.gaussian.shrinkage import operator_norm
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.questions.class_moment import ClassMoment
-from cohortmix.core.privacy.questions.coordinates import DIAGONAL, OFF_DIAGONAL
 from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.plan import Plan
-from cohortmix.core.steps.smooth import simplex
+from cohortmix.core.steps.simplex import class_masses
 
 SUM_STEPS, MOMENT_STEPS = 1 << 20, 1 << 12  # of the lattice, for a level of 1: in sums and in moments
 DIVISOR = 1 << 14  # lattice steps of an entry of a direction
-FIRST = Fraction(3, 100)  # of mu^2, for the centre and again for the spread
+FIRST = Fraction(
+    3, 100
+)  # part of mu^2 for the centre, and again for the spread: sums over all patients need little
 MOMENT, SUMS = Fraction(25, 100), Fraction(25, 100)  # in a wide table; the rest is for the moments within classes
-FIRST_RADIUS = 0.65  # per square root of K, of t in [-1, 1]
-RADIUS = 1.0  # per root mean square length of standardized levels
-CLASS_RADIUS, LABEL = 0.9, 0.7  # the same, of their scores; weight of the label entry, in radii
-NARROW = 0.5  # op of the noise of an average class's second moment, up to which it is asked in all directions
-FEWEST = 10  # directions: some that do not stand out from noise still say more than others
-FLATTENED = 0.25  # scores are divided by their standard deviation to the power of twice this
-SHORTEST = 0.25  # of a model's variance, where the released spread says less: its noise
-OFF = DIAGONAL / OFF_DIAGONAL  # an answer's unit is that of the diagonal: what the other entries count
-TO_SD = sqrt(np.pi / 2)  # of a Gaussian: its standard deviation over its mean distance from the centre
+FIRST_RADIUS = 0.65  # clip of t in [-1, 1], in units of its largest norm, the square root of K
+RADIUS = 1.0  # clip of standardized values, in units of their root mean square length
+CLASS_RADIUS = 0.9  # clip of their scores, in the same units
+LABEL = 0.7  # weight of the label entry, in radii
+NARROW = 0.5  # op of the noise of an average class's second moment, up to which it is asked for in all directions
+SHORTEST = 0.25  # of a model's variance: a released spread below that is noise
+TO_SD = sqrt(np.pi / 2)  # standard deviation of a Gaussian over its mean distance from the centre
+LEAST_KNOWN = 0.05  # share of patients of whom a number is known at least: sums are divided by it
 
 
 def learn(vault: Vault, plan: Plan) -> tuple[ClassGaussians, Answer]:
@@ -62,8 +64,8 @@ def learn(vault: Vault, plan: Plan) -> tuple[ClassGaussians, Answer]:
         return _stretched(model, _spread(levels)), last
     moved, total, directions = _directions(vault, plan, levels)
     model, last = _within(vault, plan, moved, directions, MOMENT + SUMS, total)
-    every = (moved.centre - levels.centre) / levels.scale
-    return _stretched(model, _spread(levels) - float(every @ every)), last
+    mean = (moved.centre - levels.centre) / levels.scale
+    return _stretched(model, _spread(levels) - float(mean @ mean)), last
 
 
 def is_narrow(size: int, plan: Plan) -> bool:
@@ -76,11 +78,18 @@ def is_narrow(size: int, plan: Plan) -> bool:
 def _within(
     vault: Vault, plan: Plan, levels: Levels, directions: Array, spent: Fraction, total: Array | None = None
 ) -> tuple[ClassGaussians, Answer]:
-    """The last question, and the model: of all coordinates, or of scores with a covariance of all records."""
-    every = np.eye(len(levels.axes)) if total is None else total
+    """The last question, and the model: of all coordinates, or of their scores in the directions.
+
+    Parameters
+    ----------
+    directions : (K, D), the identity in a narrow table.
+    spent : part of mu^2 that finding the directions took.
+    total : (K, K) covariance of all records; None in a narrow table, where it is not known.
+    """
+    covariance = np.eye(len(levels.axes)) if total is None else total
     entries = np.rint(directions.T * DIVISOR).astype(int).tolist()
     directions = np.array(entries, dtype=np.float64).T / DIVISOR
-    across: Array = every @ directions
+    across: Array = covariance @ directions
     radius = round(CLASS_RADIUS * sqrt(float(np.sum(directions * across))) * MOMENT_STEPS)
     query = ClassMoment(
         levels.coordinates(MOMENT_STEPS),
@@ -92,83 +101,66 @@ def _within(
     )
     answer = vault.answer(query, plan.mu2 * (1 - 2 * FIRST - spent))
     loadings: Array = np.asarray(np.linalg.solve(directions.T @ across, across.T).T)
-    residual: Array = np.asarray(np.zeros_like(every) if total is None else total - loadings @ across.T)
-    of_classes = denoise(answer, query, len(plan.schema.classes), plan.patients)
+    residual: Array = np.asarray(np.zeros_like(covariance) if total is None else total - loadings @ across.T)
+    masses, means, covariances = denoise(answer, query, len(plan.schema.classes), plan.patients)
     mass_std = answer.std * (query.level_unit / query.label_weight) ** 2
-    return ClassGaussians(levels, *of_classes, directions, loadings, residual, mass_std), answer
-
-
-def denoise(answer: Answer, query: ClassMoment, classes: int, patients: int) -> tuple[Array, Array, Array]:
-    """Masses (C,), centroids (C, D) and covariances (C, D, D) from the moments within classes."""
-    noisy = np.stack([_matrix(each, query.width) for each in answer.estimate.reshape(classes, -1)])
-    weight, s = query.label_weight / query.level_unit, answer.std * OFF
-    masses = patients * simplex(noisy[:, -1, -1] / weight**2 / patients, min(1 / patients, 0.5 / classes))
-    means, noise2 = noisy[:, :-1, -1] / weight / masses[:, None], (s / weight / masses) ** 2
-    size = query.width - 1
-    squares = noisy[:, :-1, :-1] / masses[:, None, None] + noise2[:, None, None] * np.eye(size)
-    share = masses / patients
-    covariances, within = class_covariances(squares - means[:, :, None] * means[:, None, :], s / masses, share)
-    every = share @ means
-    apart = [
-        shrink(mean - every, noise, within, RIDGE * hidden)
-        for mean, noise, hidden in zip(means, noise2, unseen(s / masses, within), strict=True)
-    ]
-    return masses, every + np.stack(apart), covariances
+    model = ClassGaussians(
+        levels=levels,
+        masses=masses,
+        scores=means,
+        covariances=covariances,
+        directions=directions,
+        loadings=loadings,
+        residual=residual,
+        masses_std=mass_std,
+    )
+    return model, answer
 
 
 def _directions(vault: Vault, plan: Plan, levels: Levels) -> tuple[Levels, Array, Array]:
-    """Levels from the mean of all, their covariance, and directions (K, D) in which classes are looked at."""
+    """Levels centred at the mean of all, their covariance, and the directions (K, D) of the last question."""
     size, n = len(levels.axes), plan.patients
     r = _steps(RADIUS, levels, MOMENT_STEPS)
     moment = vault.answer(LevelMoment(levels.coordinates(MOMENT_STEPS), r, MOMENT_STEPS), plan.mu2 * MOMENT)
     r = _steps(RADIUS, levels, SUM_STEPS)
     sums = vault.answer(LevelSum(levels.coordinates(SUM_STEPS), r, r, SUM_STEPS), plan.mu2 * SUMS)
     flat = sums.estimate.reshape(-1, size + 1)
-    masses = n * simplex(flat[:, -1] / (r / SUM_STEPS) / n, min(1 / n, 0.5 / len(flat)))
-    every = flat[:, :-1].sum(axis=0) / n
-    apart, noise2, share = flat[:, :-1] / masses[:, None] - every, (sums.std / masses) ** 2, masses / n
-    noisy = _matrix(moment.estimate, size) / n - np.outer(every, every)
-    between = (apart * share[:, None]).T @ apart - (share @ noise2) * np.eye(size)
-    s = moment.std * OFF / n
-    within, total = clean(noisy - between, s), clean(noisy, s)
-    values, vectors = np.linalg.eigh(noisy)
-    principal = vectors[:, -min(size, max(FEWEST, int((values > operator_norm(size, s)).sum()))) :]
-    differ = np.stack([shrink(*each, within) for each in zip(apart, noise2, strict=True)])
-    loaded = within + RIDGE * np.trace(within) / size * np.eye(size)
-    discriminants = np.linalg.solve(loaded, differ.T)
-    beyond = discriminants - principal @ (principal.T @ discriminants)
-    left = np.linalg.svd(beyond, full_matrices=False)[0]
-    found = np.hstack([principal, left[:, : min(len(share) - 1, size - principal.shape[1])]])
-    variance = np.einsum("ki,kl,li->i", found, total, found)
-    moved = replace(levels, centre=levels.centre + levels.scale * every)
-    return moved, total, found * variance**-FLATTENED
+    masses = class_masses(flat[:, -1] / (r / SUM_STEPS), n)
+    mean = flat[:, :-1].sum(axis=0) / n
+    moved = replace(levels, centre=levels.centre + levels.scale * mean)
+    covariance = matrix(moment.estimate, size) / n - np.outer(mean, mean)
+    apart, noise2 = flat[:, :-1] / masses[:, None] - mean, (sums.std / masses) ** 2
+    return moved, *principal_and_discriminant(covariance, moment.std * OFF / n, apart, noise2, masses / n)
 
 
 def _spread(levels: Levels) -> float:
-    """Sum of the variances about the centre, by what was released: 1 for each number."""
+    """Sum of the variances about the centre, by what was released: 1 for each number, which is standardized."""
     p = np.clip(levels.centre, 0, 1)
     return float(np.where(levels.shares, p * (1 - p) / levels.scale**2, 1).sum())
 
 
 def _stretched(model: ClassGaussians, spread: float) -> ClassGaussians:
-    """The model at the spread that was released: clips made records shorter."""
+    """The model, stretched to the spread that was released: clips made the records of its moments shorter."""
     second = model.covariances + model.scores[:, :, None] * model.scores[:, None, :]
     scores = np.einsum("c,cij->ij", model.masses / model.masses.sum(), second)
     drawn = np.einsum("ki,ij,kj->", model.loadings, scores, model.loadings) + np.trace(model.residual)
-    by = sqrt(max(spread / float(drawn), SHORTEST))
+    factor = sqrt(max(spread / float(drawn), SHORTEST))
     return replace(
-        model, directions=model.directions / by, loadings=model.loadings * by, residual=model.residual * by**2
+        model,
+        directions=model.directions / factor,
+        loadings=model.loadings * factor,
+        residual=model.residual * factor**2,
     )
 
 
 def _first(vault: Vault, levels: Levels, plan: Plan, spread: bool = False) -> Answer:
-    """Sums of t over all patients, or of its distance from the centre."""
+    """Sums of t over all patients, or with `spread` of its distance from the centre."""
     query = LevelSum(levels.coordinates(SUM_STEPS, spread), _steps(FIRST_RADIUS, levels, SUM_STEPS), 0, SUM_STEPS)
     return vault.answer(query, plan.mu2 * FIRST)
 
 
 def _centre(levels: Levels, sums: Array, patients: int) -> Array:
-    """Mean of t; of a number, over the patients who have one."""
+    """(K,) mean of t; that of a number is over the patients who have one."""
     mean = sums / patients
     return np.asarray(np.clip(mean / _known(levels, mean), np.where(levels.shares, 0, -1), 1))
 
@@ -178,41 +170,34 @@ def _known(levels: Levels, mean: Array) -> Array:
     known = np.ones(len(mean))
     for k, (axis, after) in enumerate(zip(levels.axes, levels.axes[1:], strict=False)):
         if not axis.share and after.column == axis.column:
-            known[k] = np.clip(1 - mean[k + 1], 0.05, 1)
+            known[k] = np.clip(1 - mean[k + 1], LEAST_KNOWN, 1)
     return known
 
 
 def _scale(levels: Levels, distances: Answer, patients: int) -> Array:
-    """Standard deviation of t, shrunk towards that of all numbers as far as it is noise (James, Stein 1961).
+    """(K,) standard deviation of t, shrunk towards that of all numbers as far as it is noise (James, Stein 1961).
 
     Numbers that the schema declares alike, pixels or principal components, are on one scale already, and keep it:
-    they share their root mean square.
+    they share their root mean square. No scale is below a twentieth of that of all numbers, which is a divisor.
     """
     numbers = ~levels.shares
-    if not numbers.any():
-        return np.full(len(numbers), SHARE_SCALE)
-    mean, noise = distances.estimate / patients, distances.std / patients
-    own = (mean / _known(levels, levels.centre))[numbers]
-    every = max(float(own.mean()), noise / sqrt(len(own)), 1e-3)
-    keep = max(0.0, 1 - noise**2 / max(float(own.var()), 1e-300))
     scale = np.full(len(numbers), SHARE_SCALE)
-    scale[numbers] = TO_SD * np.maximum(every + keep * (own - every), every / 20)
-    spread = np.full(len(numbers), every)
-    spread[numbers] = own
-    for group in set(levels.alike[numbers]):
-        alike = numbers & (levels.alike == group)
+    if not numbers.any():
+        return scale
+    mean, noise = distances.estimate / patients, distances.std / patients
+    distance = mean / _known(levels, levels.centre)
+    measured = distance[numbers]
+    typical = max(float(measured.mean()), noise / sqrt(len(measured)), 1e-3)
+    keep = max(0.0, 1 - noise**2 / max(float(measured.var()), 1e-300))
+    scale[numbers] = TO_SD * np.maximum(typical + keep * (measured - typical), typical / 20)
+    for kind in set(levels.alike[numbers]):
+        alike = numbers & (levels.alike == kind)
         if alike.sum() > 1:
-            scale[alike] = TO_SD * sqrt(max(float(np.mean(spread[alike] ** 2)) - noise**2, (every / 20) ** 2))
+            square = float(np.mean(distance[alike] ** 2)) - noise**2
+            scale[alike] = TO_SD * sqrt(max(square, (typical / 20) ** 2))
     return scale
 
 
 def _steps(radius: float, levels: Levels, unit: int) -> int:
+    """A radius in lattice steps, where that of one coordinate is `unit` of them."""
     return round(radius * sqrt(len(levels.axes)) * unit)
-
-
-def _matrix(triangle: Array, size: int) -> Array:
-    """(size, size) from the weighted upper triangle."""
-    out = np.zeros((size, size))
-    out[np.triu_indices(size)] = triangle
-    out *= np.where(np.eye(size, dtype=bool), 1, OFF)
-    return np.asarray(out + np.triu(out, 1).T)

@@ -1,8 +1,9 @@
-"""Levels: a record as a vector of numbers, for tables too wide for one-hot cells.
+"""Standardized values, "levels" for short: a record as numbers, for tables too wide for one-hot cells.
 
 A number or date has one coordinate, its place t in [-1, 1] between the declared bounds (after the declared
-transform); a category has one coordinate per value, 0 or 1, and so has `missing`. A record's t follows from its
-fine cell, so the vault finds it by comparisons alone. Everything here is public.
+transform); a category has one coordinate per value, 0 or 1, and so has `missing`. A level is t, less a centre and
+divided by a scale. A record's t follows from its fine cell, so the vault finds it by comparisons alone. Everything
+here is public.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.schema import Category, Date
 from cohortmix.core.privacy.questions.coordinates import Coordinate
 
-FURTHEST = 10.0  # a level beyond so many scales from the centre counts as if it were there
-SHARE_SCALE = 0.5  # of a coordinate that is 0 or 1: its largest standard deviation
+FURTHEST = 10.0  # scales from the centre: a level beyond counts as if it were there, so that integers stay small
+SHARE_SCALE = 0.5  # scale of a coordinate that is 0 or 1: its largest standard deviation
 
 Array = NDArray[np.float64]
 
@@ -31,8 +32,8 @@ class Axis:
     ----------
     name : of the column, with the value where it is a share: `AGE`, `SEX: F`, `AGE: missing`.
     column : index of the feature.
-    places : (size,) t of each fine cell; NaN where the cell says nothing of it.
-    share : whether t is 0 or 1, the presence of one cell.
+    places : (size,) t of each fine cell; NaN for the slot of missing values.
+    share : whether t is 0 or 1, the presence of one cell, so that its mean is a share of patients.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Axis:
     share: bool
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Levels:
     """Coordinates of a schema, standardized: level = (t - centre) / scale; all public.
 
@@ -59,9 +60,9 @@ class Levels:
 
     @classmethod
     def of(cls, encoding: Encoding) -> Levels:
-        """The coordinates as they are, t itself."""
+        """Centre 0 and scale 1: the levels are t itself."""
         axes = tuple(axis for at, cells in enumerate(encoding.features) for axis in _axes(at, cells))
-        return cls(encoding, axes, np.zeros(len(axes)), np.ones(len(axes)))
+        return cls(encoding=encoding, axes=axes, centre=np.zeros(len(axes)), scale=np.ones(len(axes)))
 
     @property
     def shares(self) -> NDArray[np.bool_]:
@@ -70,11 +71,11 @@ class Levels:
 
     @property
     def alike(self) -> NDArray[np.int64]:
-        """(K,) equal for coordinates that the schema declares alike, with the same bounds and transform."""
+        """(K,) equal numbers for coordinates that the schema declares alike: same bounds, same transform."""
         declared = [self.encoding.features[axis.column].column for axis in self.axes]
         keys = [
-            (axis.share, *(str(getattr(each, name, None)) for name in ("type", "min", "max", "transform")))
-            for axis, each in zip(self.axes, declared, strict=True)
+            (axis.share, *(str(getattr(column, name, None)) for name in ("type", "min", "max", "transform")))
+            for axis, column in zip(self.axes, declared, strict=True)
         ]
         return np.array([keys.index(key) for key in keys], dtype=np.int64)
 
@@ -102,16 +103,17 @@ class Levels:
         t = self.centre + self.scale * levels
         codes: dict[str, NDArray[np.int32]] = {}
         for at, cells in enumerate(self.encoding.features):
-            own = [k for k, axis in enumerate(self.axes) if axis.column == at]
+            of_feature = [k for k, axis in enumerate(self.axes) if axis.column == at]
+            drawn = t[:, of_feature]
             if isinstance(cells.column, Category):
-                present = np.hstack([t[:, own], 1 - t[:, own]]) if len(own) == 1 else t[:, own]
+                present = np.hstack([drawn, 1 - drawn]) if len(of_feature) == 1 else drawn
                 codes[cells.name] = present.argmax(axis=1).astype(np.int32)
                 continue
-            places = self.axes[own[0]].places
+            places = self.axes[of_feature[0]].places
             places = places[~np.isnan(places)]
-            found = np.searchsorted((places[1:] + places[:-1]) / 2, t[:, own[0]])
-            absent = t[:, own[1]] > 0.5 if len(own) > 1 else np.zeros(len(t), dtype=bool)
-            codes[cells.name] = np.where(absent, cells.missing, found).astype(np.int32)
+            nearest = np.searchsorted((places[1:] + places[:-1]) / 2, drawn[:, 0])
+            absent = drawn[:, 1] > 0.5 if len(of_feature) > 1 else np.zeros(len(t), dtype=bool)
+            codes[cells.name] = np.where(absent, cells.missing, nearest).astype(np.int32)
         return codes
 
     def in_units(self, levels: Array) -> dict[str, list[object]]:
@@ -135,7 +137,7 @@ class Levels:
 
 
 def _axes(at: int, cells: Cells) -> list[Axis]:
-    """A category of two cells needs one coordinate: the other one is what is left."""
+    """The coordinates of one feature. A category of two cells has one: the other cell is what is left."""
     if isinstance(cells.column, Category):
         names = [*cells.column.values, *(["missing"] if cells.missing >= 0 else [])]
         rows = np.eye(cells.size)[: 1 if cells.size == 2 else None]

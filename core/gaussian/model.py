@@ -1,8 +1,8 @@
 """The Gaussian variant: a Gaussian for each class, for wide tables of numbers.
 
-The same order as for cells: first a few noised answers of the vault (`gaussian_answers`), then post-processing.
-Records are x = B z + e: scores z ~ N(m_y, S_y) by class, in a few directions or in all, and a residual e ~ N(0, R)
-that is common to the classes.
+The same order as for cells: first a few noised answers of the vault (`learn`), then post-processing. Records are x
+= B z + e: scores z ~ N(m_y, S_y) by class, in a few directions or in all, and a residual e ~ N(0, R) that is
+common to the classes.
 
 Symbols: K coordinates, D scores, C classes.
 """
@@ -21,17 +21,19 @@ from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.rows import rows_of_cells
 from cohortmix.core.data.schema import Category, Schema
 from cohortmix.core.gaussian.levels import Array, Levels
-from cohortmix.core.steps.adapt import adapt, choose_support
+from cohortmix.core.steps.adapt import adapt
 from cohortmix.core.steps.centroids import SiteCentroids
 from cohortmix.core.steps.plan import TARGETS, Plan
+from cohortmix.core.steps.support import choose_support
 
 WIDE = 20  # features from which on the variant is considered
-CROWDED = 0.45  # share of the patients that a group of cells would have to hold, for its pairs to be seen
+MOSTLY = 0.75  # share of the features that have to be numbers or dates
+CROWDED = 0.45  # share of the patients that a merged bin would have to hold, for its pairs to stand out from noise
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ClassGaussians:
-    """What was learned of standardized levels; released.
+    """What was learned of the classes' standardized values; released.
 
     Attributes
     ----------
@@ -40,7 +42,7 @@ class ClassGaussians:
     scores : (C, D) m_y, class centroids.
     covariances : (C, D, D) S_y, positive definite.
     directions : (K, D), the scores of a record are z = x A.
-    loadings : (K, D) B, what a record's levels are expected to be, x = B z.
+    loadings : (K, D) B, by which a record's standardized values are expected to be x = B z.
     residual : (K, K) R, positive semidefinite.
     masses_std : standard deviation of the noise of each mass, in patients.
     """
@@ -56,11 +58,11 @@ class ClassGaussians:
 
     @property
     def means(self) -> Array:
-        """(C, K) class centroids in levels."""
+        """(C, K) class centroids, in standardized values."""
         return np.asarray(self.scores @ self.loadings.T)
 
     def draw(self, rows: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Array]:
-        """Classes (rows,) and levels (rows, K) of records."""
+        """Classes (rows,) and standardized values (rows, K) of records."""
         label = rng.choice(len(self.masses), size=rows, p=self.masses / self.masses.sum())
         z = rng.standard_normal((rows, self.scores.shape[1]))
         for c, covariance in enumerate(self.covariances):
@@ -76,7 +78,7 @@ class ClassGaussians:
         return rows_of_cells(self.levels.to_cells(x), label, schema, rng)
 
     def posterior(self, x: Array) -> Array:
-        """Class probabilities (n, C) at levels (n, K), by Bayes' rule."""
+        """Class probabilities (n, C) at standardized values (n, K), by Bayes' rule."""
         z, score = x @ self.directions, np.empty((len(x), len(self.masses)))
         for c, covariance in enumerate(self.covariances):
             root = np.linalg.cholesky(covariance)
@@ -89,11 +91,11 @@ class ClassGaussians:
 def suits(plan: Plan) -> bool:
     """Whether a table is synthesized by this variant; follows from the schema, N and mu alone.
 
-    Wide, mostly numbers, and either too few patients for pairs of cells or numbers throughout.
+    It is wide and mostly numbers; and either it is numbers throughout, or has too few patients for pairs of cells.
     """
     features = Encoding.of(plan.schema).features
     numbers = sum(not isinstance(cells.column, Category) for cells in features)
-    if len(features) < WIDE or numbers < 0.75 * len(features):
+    if len(features) < WIDE or numbers < MOSTLY * len(features):
         return False
     plain = numbers == len(features) and all(cells.missing < 0 for cells in features)
     return plain or sqrt(plan.s_b / plan.patients) > CROWDED
@@ -105,14 +107,14 @@ def centroids(model: ClassGaussians, plan: Plan, seed: bytes) -> SiteCentroids:
     x = model.draw(TARGETS, rng)[1]
     y = model.posterior(x)
     start = choose_support(x, y, size=plan.support, seed=int(rng.integers(2**31)))
-    support = adapt(*start, x, y, blocks=(), alpha=plan.alpha, seed=int(rng.integers(2**31))).support
+    support = adapt(*start, x, y, blocks=(), alpha=plan.alpha, seed=int(rng.integers(2**31)))
     classes = len(model.masses)
     return SiteCentroids(
-        model.masses,
-        model.means,
-        np.eye(classes),
-        ("gaussian",) * classes,
-        model.masses_std,
-        support.points,
-        support.labels,
+        masses=model.masses,
+        means=model.means,
+        labels=np.eye(classes),
+        kind=("gaussian",) * classes,
+        noise_std=model.masses_std,
+        support_points=support.points,
+        support_labels=support.labels,
     )

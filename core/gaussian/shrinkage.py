@@ -1,7 +1,7 @@
 """Shrinkage: centroids and covariances from noised moments, each kept as far as it is not noise.
 
-Symbols: D dimensions, C classes, s the standard deviation of the noise of an entry off the diagonal (sqrt(2) s on
-it), so that noise alone has eigenvalues up to op = 2 sqrt(D) s.
+Symbols: D dimensions, C classes, s the standard deviation of the noise of an entry off the diagonal (on it,
+sqrt(2) s), so that noise alone has eigenvalues up to op = 2 sqrt(D) s.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-LEAST = 1e-2  # smallest eigenvalue, of numbers whose variance is about 1
-FLOOR = 0.5  # of the noise's op: below it the eigenvalue of a class covariance says nothing
-RIDGE = 0.5  # of the mean variance, on the covariance of a class of which noise hides its own
-LONGEST = 3.0  # times that a centroid is lengthened again at most
+LEAST = 1e-2  # smallest eigenvalue of a covariance, of numbers whose variance is about 1
+FLOOR = 0.5  # smallest eigenvalue of a class covariance, in units of the op of its noise
+RIDGE = 0.5  # in units of the mean variance: added where noise hides a class's own covariance
+LONGEST = 3.0  # factor by which a shrunk centroid is lengthened again at most
 
 
 def operator_norm(size: int, s: float | Array) -> Any:
@@ -29,7 +29,7 @@ def clean(noisy: Array, s: float) -> Array:
     """A covariance (D, D) from a noised one.
 
     An eigenvalue e above op is debiased, (e + sqrt(e^2 - op^2)) / 2 (Benaych-Georges, Nadakuditi 2011); the others
-    share what is left of the trace.
+    share what is left of the trace equally.
     """
     values, vectors = np.linalg.eigh(noisy)
     op = operator_norm(len(values), s)
@@ -41,36 +41,38 @@ def clean(noisy: Array, s: float) -> Array:
 
 
 def shrink(apart: Array, noise2: float, covariance: Array, ridge: float = 0.0) -> Array:
-    """What a class centroid (D,) differs from the mean of all, as far as it is not noise.
+    """What a class centroid differs from the mean of all (D,), as far as it is not noise.
 
-    The direction of the posterior mean where classes differ as records do, N(0, c Sigma), with c from the length
-    of what was seen (empirical Bayes: Efron, Morris 1973), at that length. With a ridge, a discriminant between
-    what is drawn is that of Sigma + ridge I (Friedman 1989), and Sigma stays.
+    It has the direction of the posterior mean under the prior that classes differ as records do, N(0, c Sigma),
+    with c from the length of what was observed (empirical Bayes: Efron, Morris 1973), and it has that length. With
+    a ridge, the discriminant between drawn classes is that of Sigma + ridge I (Friedman 1989), while Sigma stays.
 
     Parameters
     ----------
+    apart : (D,) the noised difference.
     noise2 : variance of the noise of each entry of `apart`.
+    covariance : (D, D) Sigma, within classes.
     ridge : in units of the mean variance.
     """
     length2 = float(apart @ apart) - len(apart) * noise2
     trace = float(np.trace(covariance))
-    if length2 <= 0 or len(apart) * noise2 > trace:  # noise, or more of it than records differ by
+    if length2 <= 0 or len(apart) * noise2 > trace:  # all noise, or more noise than records differ by
         return np.zeros_like(apart)
     loaded = covariance + (noise2 * trace / length2 + ridge * trace / len(apart)) * np.eye(len(apart))
-    found = covariance @ np.linalg.solve(loaded, apart)
-    return np.asarray(found * min(sqrt(length2) / float(np.linalg.norm(found)), LONGEST))
+    shrunk = covariance @ np.linalg.solve(loaded, apart)
+    return np.asarray(shrunk * min(sqrt(length2) / float(np.linalg.norm(shrunk)), LONGEST))
 
 
 def class_covariances(noisy: Array, s: Array, share: Array) -> tuple[Array, Array]:
     """A covariance for each class, shrunk towards that of all.
 
-    What a class differs from the others is kept by the share of it that is not noise, by entry (empirical Bayes):
-    all of it in large classes, nothing in a rare one.
+    The difference of a class from all is multiplied by the share of its mean square that is not noise (empirical
+    Bayes): about 1 for large classes, 0 for a rare one.
 
     Parameters
     ----------
     noisy : (C, D, D) noised class covariances.
-    s : (C,) their noise.
+    s : (C,) the noise of an entry of each.
     share : (C,) of the patients.
 
     Returns
@@ -80,13 +82,14 @@ def class_covariances(noisy: Array, s: Array, share: Array) -> tuple[Array, Arra
     size = noisy.shape[1]
     tied = np.einsum("c,cij->ij", share, noisy)
     within = clean(tied, float(np.linalg.norm(share * s)))
-    said = operator_norm(size, s) < np.trace(within)  # of a class of hardly anybody nothing is
-    kept = said * np.array([_signal(each - tied, noise) for each, noise in zip(noisy, s, strict=True)])
-    found = [
-        _at_least(within + keep * (each - tied), FLOOR * keep * operator_norm(size, noise))
-        for each, noise, keep in zip(noisy, s, kept, strict=True)
+    # A class with almost no patients, whose noise exceeds all variances, keeps no covariance of its own.
+    readable = operator_norm(size, s) < np.trace(within)
+    kept = readable * np.array([_signal(by_class - tied, noise) for by_class, noise in zip(noisy, s, strict=True)])
+    shrunk = [
+        _at_least(within + keep * (by_class - tied), FLOOR * keep * operator_norm(size, noise))
+        for by_class, noise, keep in zip(noisy, s, kept, strict=True)
     ]
-    return np.stack(found), within
+    return np.stack(shrunk), within
 
 
 def unseen(s: Array, covariance: Array) -> Array:
@@ -97,13 +100,13 @@ def unseen(s: Array, covariance: Array) -> Array:
 
 
 def _signal(difference: Array, s: float) -> float:
-    """Share of the mean square of a symmetric matrix that its noise does not explain."""
+    """Share of the mean square of a symmetric matrix (D, D) that its noise does not explain."""
     entries = difference[np.triu_indices(len(difference))]
     noise2 = s**2 * (1 + 2 / (len(difference) + 1))  # mean over the triangle, twice s^2 on the diagonal
     return max(0.0, 1 - noise2 / max(float(np.mean(entries**2)), 1e-300))
 
 
 def _at_least(covariance: Array, least: float) -> Array:
-    """With eigenvalues raised to a least one."""
+    """The covariance with no eigenvalue below `least`, nor below LEAST."""
     values, vectors = np.linalg.eigh(covariance)
     return np.asarray((vectors * np.maximum(values, max(least, LEAST))) @ vectors.T)

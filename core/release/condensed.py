@@ -16,8 +16,8 @@ from cohortmix.core.data.schema import Category, Date, Schema
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.gaussian.levels import Levels
 from cohortmix.core.gaussian.model import ClassGaussians
-from cohortmix.core.steps.adapt import Support
 from cohortmix.core.steps.centroids import Common, SiteCentroids
+from cohortmix.core.steps.support import Support
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +26,9 @@ class PooledSupport:
 
     Attributes
     ----------
-    schema, groups : how a table is read; in the Gaussian variant by levels in place of groups.
-    parts : the support of each site that fitted a mixture.
+    schema : the data dictionary.
+    groups : the merged bins by which a table is read; in the Gaussian variant the standardized values.
+    parts : the support set of each site that fitted a mixture.
     weights : (parts,) its patients.
     """
 
@@ -41,19 +42,19 @@ class PooledSupport:
         cls, schema: Schema, common: Common | ClassGaussians, centroids: Mapping[str, SiteCentroids]
     ) -> PooledSupport:
         """The support points of several sites."""
-        having = [site for site in centroids.values() if len(site.support_points)]
-        parts = tuple(Support(site.support_points, site.support_labels, depth=1) for site in having)
+        fitted = [site for site in centroids.values() if len(site.support_points)]
+        parts = tuple(Support(site.support_points, site.support_labels, depth=1) for site in fitted)
         groups = common.groups if isinstance(common, Common) else common.levels
-        return cls(schema, groups, parts, np.array([site.masses.sum() for site in having]))
+        return cls(schema, groups, parts, np.array([site.masses.sum() for site in fitted]))
 
     @property
     def points(self) -> NDArray[np.float64]:
-        """(S, G) of all sites."""
+        """(S, G) support points of all sites."""
         return np.concatenate([part.points for part in self.parts])
 
     @property
     def labels(self) -> NDArray[np.float64]:
-        """(S, C) of all sites."""
+        """(S, C) their soft labels."""
         return np.concatenate([part.labels for part in self.parts])
 
     def predict_proba(self, table: pa.Table | pd.DataFrame) -> NDArray[np.float64]:
@@ -74,7 +75,7 @@ class PooledSupport:
         return np.average(np.stack(predictions), axis=0, weights=self.weights)
 
     def encode(self, table: pa.Table | pd.DataFrame) -> NDArray[np.float64]:
-        """One-hot groups of each feature, or levels, (n, G)."""
+        """Rows of a table as one-hot merged bins, or as standardized values, (n, G)."""
         encoding = Encoding.of(self.schema)
         source = TableSource(table, self.schema.features)
         codes = np.concatenate([encoding.feature_codes(batch) for batch in source.batches()])
@@ -90,7 +91,7 @@ def centroid_table(
 
     A column `AGE: 16 to 55` holds the share of the centroid's patients whose AGE lies there; `outcome: dead`
     the share with that class. `noise_std` is the standard deviation of the noise of one cell, in patients. In the
-    Gaussian variant a column `AGE` holds the mean in years, and `noise_std` is that of the mass.
+    Gaussian variant a column `AGE` holds the mean in the units of AGE, and `noise_std` is that of the mass.
     """
     frames = [_site_table(name, site) for name, site in centroids.items()]
     if not isinstance(common, Common):
@@ -106,7 +107,7 @@ def centroid_table(
 
 
 def group_names(cells: Cells, members: list[list[int]]) -> list[str]:
-    """What each group of a feature means, in words; `members` are its fine cells."""
+    """What each merged bin of a feature means, in words; `members` are the fine cells of each."""
     return [_range(cells, inside) for inside in members]
 
 

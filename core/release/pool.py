@@ -1,8 +1,8 @@
-"""Pool: released centroids of one or more sites, and records drawn from them, as groups.
+"""Pool: released centroids of one or more sites, and records drawn from them, as merged bins.
 
-Which records: those of the mixture, a centroid by its mass, a class from its label, a group from each histogram;
-and where fitted mixtures are among the centroids, carried on by the field (`core.field`), which has the mixture's
-pair tables and nothing of higher order.
+Which records: those of the mixture, a centroid by its mass, a class from its label, a bin from each histogram.
+Where fitted mixtures are among the centroids, these records are the start of Gibbs sweeps of the maximum-entropy
+model (`maximum_entropy`), which has the mixture's pair tables and nothing of higher order.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from numpy.typing import NDArray
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.sampling import draw_groups, systematic
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.release.maximum_entropy import CHAINS, Field, PairTables, fit
+from cohortmix.core.release.maximum_entropy import CHAINS, MaximumEntropy, fit
+from cohortmix.core.release.target_tables import TargetTables
 from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Pool:
     """Released centroids of one or more sites, and how to decode them; all public.
 
     Attributes
     ----------
     masses : (K,) patients of each centroid.
-    means : (K, G) histograms over the groups.
+    means : (K, G) histograms over the merged bins.
     labels : (K, C) class distributions.
     paired : (K,) true for centroids of a fitted mixture; the others say nothing of pairs of features.
     site : (K,) index into `sites`.
     sites : names.
-    noise_std : (S,) of one pair cell of each site, in patients.
-    groups : the common groups.
-    shape : (F,) distribution over the fine cells within each group.
+    noise_std : (S,) standard deviation of one pair cell of each site, in patients.
+    groups : the common merged bins.
+    shape : (F,) distribution over the fine cells within each merged bin.
     """
 
     masses: NDArray[np.float64]
@@ -53,50 +54,52 @@ class Pool:
         """The union of the sites' centroids; each keeps its mass in patients."""
         parts = list(centroids.values())
         return cls(
-            np.concatenate([part.masses for part in parts]),
-            np.concatenate([part.means for part in parts]),
-            np.concatenate([part.labels for part in parts]),
-            np.concatenate([np.array(part.kind) == "mixture" for part in parts]),
-            np.repeat(np.arange(len(parts)), [len(part.masses) for part in parts]),
-            tuple(centroids),
-            np.array([part.noise_std for part in parts]),
-            common.groups,
-            shape_within(common.margins, common.groups),
+            masses=np.concatenate([part.masses for part in parts]),
+            means=np.concatenate([part.means for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
+            paired=np.concatenate([np.array(part.kind) == "mixture" for part in parts]),
+            site=np.repeat(np.arange(len(parts)), [len(part.masses) for part in parts]),
+            sites=tuple(centroids),
+            noise_std=np.array([part.noise_std for part in parts]),
+            groups=common.groups,
+            shape=shape_within(common.margins, common.groups),
         )
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Groups of each feature."""
+        """Merged bins of each feature."""
         return self.groups.sizes
 
     def draw(
         self, rows: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-        """Site (rows,), class (rows,) and group of each feature (rows, D) of records, in random order."""
+        """Site (rows,), class (rows,) and merged bin of each feature (rows, D) of records, in random order."""
         counts = np.bincount(systematic(self.masses @ self.labels, rows, rng), minlength=self.labels.shape[1])
         label, start = self._start(counts, rng)
         if self.paired.any():
-            start[:, :-1] = self._field.draw(start, label, int(rng.integers(2**31)))
+            start[:, :-1] = self._model.draw(start, label, int(rng.integers(2**31)))
         order = rng.permutation(rows)
         return start[order, -1].astype(np.int64), label[order], start[order, :-1]
 
-    def tables(self) -> PairTables:
+    def tables(self) -> TargetTables:
         """What records shall have: margins of all centroids, and the pairs of those that know them."""
         sites, features = len(self.sites), slice(0, self.means.shape[1])
         z = np.concatenate([self.means, np.eye(sites)[self.site]], axis=1)
         patients = self.masses[:, None] * self.labels
-        told = patients * self.paired[:, None]
+        paired = patients * self.paired[:, None]
         pairs = _second_moments(patients, z)
-        pairs[:, features, features] = _second_moments(told, self.means)
+        pairs[:, features, features] = _second_moments(paired, self.means)
         diagonal = np.arange(z.shape[1])
         pairs[:, diagonal, diagonal] = _shares(patients).T @ z
-        known = np.stack([np.bincount(self.site, of_class, sites) for of_class in told.T]) > 0
-        mass, noise = told.sum(axis=0), np.sqrt(known @ self.noise_std**2)
+        known = np.stack([np.bincount(self.site, by_centroid, sites) for by_centroid in paired.T]) > 0
+        mass, noise = paired.sum(axis=0), np.sqrt(known @ self.noise_std**2)
         std = np.divide(noise, mass, out=np.full(len(mass), np.inf), where=mass > 0)
-        return PairTables((*self.sizes, sites), pairs, std, patients.sum(axis=0), known)
+        return TargetTables(
+            sizes=(*self.sizes, sites), pairs=pairs, std=std, masses=patients.sum(axis=0), known=known
+        )
 
     @cached_property
-    def _field(self) -> Field:
+    def _model(self) -> MaximumEntropy:
         rng = np.random.default_rng(0)
         classes = self.labels.shape[1]
         label, start = self._start([CHAINS // classes] * classes, rng)
@@ -105,10 +108,10 @@ class Pool:
     def _start(
         self, counts: Sequence[int] | NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Classes (n,), so many of each, and groups and site (n, D + 1) of records of the mixture."""
+        """Classes (n,), `counts` of each, and merged bins and site (n, D + 1) of records of the mixture."""
         label = np.repeat(np.arange(len(counts)), counts)
         k = np.concatenate(
-            [systematic(self.masses * of, n, rng) for of, n in zip(self.labels.T, counts, strict=True)]
+            [systematic(self.masses * share, n, rng) for share, n in zip(self.labels.T, counts, strict=True)]
         )
         return label, np.column_stack(
             [draw_groups(k, self.means, self.groups.blocks, rng), self.site[k].astype(np.int32)]
@@ -116,7 +119,7 @@ class Pool:
 
 
 def shape_within(margins: Margins, groups: Groups) -> NDArray[np.float64]:
-    """Distribution over fine cells given the group (F,), of all classes together.
+    """Distribution over fine cells given the merged bin (F,), of all classes together.
 
     A class's own shape would carry the noise of answer A into the classes' difference, which is what a
     classifier learns: it measured worse on every benchmark.
@@ -128,7 +131,7 @@ def shape_within(margins: Margins, groups: Groups) -> NDArray[np.float64]:
 
 
 def _shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Columns (K, C) that sum to one; of a class without weight, to zero."""
+    """Columns (K, C) that sum to one; that of a class without weight sums to zero."""
     return np.asarray(weights / np.maximum(weights.sum(axis=0), 1e-300))
 
 

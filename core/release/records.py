@@ -1,7 +1,7 @@
 """Records: rows of the original table, drawn from a pool.
 
-A record is a group of each feature and a class, drawn from the pool; then a fine cell from the shape within each
-group, and a value from the cell (`core.data.rows`).
+A record is a merged bin of each feature and a class, drawn from the pool; then a fine cell from the shape within
+each bin, and a value from the cell (`core.data.rows`).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def draw(pool: Pool, schema: Schema, rows: int, seed: int) -> pd.DataFrame:
     site, label, groups = pool.draw(rows, rng)
     codes: dict[str, NDArray[np.int32]] = {}
     for j, (cells, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True)):
-        of = np.asarray(pool.groups.of_cells[j])
-        inside = pool.shape[block] * (of == np.arange(of.max() + 1)[:, None])
+        merged = np.asarray(pool.groups.of_cells[j])
+        inside = pool.shape[block] * (merged == np.arange(merged.max() + 1)[:, None])
         codes[cells.name] = pick(inside, groups[:, j], rng).astype(np.int32)
     frame = rows_of_cells(codes, label, schema, rng)
     frame[SITE] = pd.Series(np.asarray(pool.sites, dtype=object)[site], dtype="string")

@@ -1,13 +1,12 @@
-"""Adapt: kernel inducing points, a few dozen labelled centroids that are a classifier by themselves.
+"""Adapt: kernel inducing points, moved until a classifier on them predicts as the mixture does.
 
-The second A of 3A (Madl et al., ClustMix, Algorithm 1 and Eq. 6) after Nguyen, Chen and Lee (ICLR 2021).
+The second A of 3A (Madl et al., ClustMix, Algorithm 1, Eq. 5 and 6), after Nguyen, Chen and Lee (ICLR 2021).
 Everything here is post-processing: it sees records drawn from the released mixture, never patients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -15,109 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import enable_x64
-from numpy.typing import ArrayLike, NDArray
-from sklearn.cluster import KMeans
+from numpy.typing import ArrayLike
 
-from cohortmix.core.steps.kernel import BATCH, kernel_ridge, ridge_predict
+from cohortmix.core.steps.kernel import BATCH, kernel_ridge
+from cohortmix.core.steps.simplex import Array, simplex
+from cohortmix.core.steps.support import Support, require_pair, require_size
 
-Array = NDArray[np.float64]
-
-PROJECT_EVERY = 5
-"""Adam steps between two projections onto the simplex."""
-
-
-@dataclass(frozen=True, eq=False)
-class Support:
-    """The condensed set: kernel ridge regression on it is the classifier.
-
-    Parameters
-    ----------
-    points : array of shape (S, G)
-        Each row is a centroid: little histograms, laid side by side.
-    labels : array of shape (S, C)
-        Soft labels; each row is non-negative and sums to one.
-    depth : int
-        Hidden layers of the network behind the neural tangent kernel.
-
-    Raises
-    ------
-    ValueError
-        The shapes disagree, a point is not finite, or a row of labels is not a distribution.
-    """
-
-    points: Array
-    labels: Array
-    depth: int
-
-    def __post_init__(self) -> None:
-        _check_pair(self.points, self.labels)
-
-    def decision(self, x: ArrayLike) -> Array:
-        """Kernel ridge regression at the rows of `x`, shape (n, G); the (n, C) answers sum to one."""
-        return ridge_predict(x, self.points, self.labels, self.depth)
-
-    def predict_proba(self, x: ArrayLike) -> Array:
-        """Class probabilities at the rows of `x`, shape (n, C): the decision, clipped at zero and normalised."""
-        clipped = np.maximum(self.decision(x), 0)
-        probability: Array = clipped / clipped.sum(axis=1, keepdims=True)
-        return probability
-
-
-@dataclass(frozen=True, eq=False)
-class Adapted:
-    """What `adapt` reached: the support, Eq. 6 over all targets before and after, and the drift.
-
-    `moved` is ||X_s - X_0||_F / ||X_0||_F, the distance in units of the points' own norm.
-    """
-
-    support: Support
-    initial_loss: float
-    final_loss: float
-    moved: float
-
-
-def choose_support(targets: ArrayLike, target_labels: ArrayLike, *, size: int, seed: int) -> tuple[Array, Array]:
-    """Choose the first support points: the k-means centres of records and their labels.
-
-    Records are clustered together with their soft labels, which are scaled to the norm of a record: a centre
-    then stands for records that are alike in both, and few centres straddle the decision boundary.
-
-    Parameters
-    ----------
-    targets : array of shape (n, G)
-        Records drawn from the released mixture, one-hot.
-    target_labels : array of shape (n, C)
-        Their soft labels.
-    size : int
-        Points to choose, S <= n. Fewer come back where fewer records are distinct.
-    seed : int
-        Seed of k-means.
-
-    Returns
-    -------
-    points, labels : arrays of shape (S, G) and (S, C)
-        Means of the records and of the soft labels in each cluster.
-
-    Raises
-    ------
-    ValueError
-        There are fewer targets than points, or the shapes disagree.
-
-    Notes
-    -----
-    Guarantee: post-processing, of draws from a released mixture.
-    """
-    x, y = np.asarray(targets, np.float64), np.asarray(target_labels, np.float64)
-    _check_pair(x, y)
-    _check_size(size, len(x))
-    joint = np.hstack([x, y * np.sqrt((x**2).sum(axis=1).mean())]).round(
-        6
-    )  # equal records, whatever their sums' order
-    distinct = len(np.unique(joint, axis=0))
-    assigned = KMeans(min(size, distinct), n_init=1, random_state=seed).fit(joint).labels_
-    members = (assigned == np.unique(assigned)[:, None]).astype(np.float64)
-    mixing = members / members.sum(axis=1, keepdims=True)
-    return mixing @ x, mixing @ y
+PROJECT_EVERY = 5  # Adam steps of one compiled call; after each call the points are projected, outside of JAX
+ROUNDING = 1e-14  # a row no further off the simplex than this stays bit for bit, so that alpha = 1 moves nothing
 
 
 def adapt(
@@ -132,7 +36,7 @@ def adapt(
     depth: int = 1,
     learning_rate: float = 0.01,
     seed: int = 0,
-) -> Adapted:
+) -> Support:
     """Move points and labels until kernel ridge regression on them predicts the targets (Eq. 6).
 
     L = alpha ||X_s - X_0||_F^2 / ||X_0||_F^2
@@ -168,7 +72,8 @@ def adapt(
 
     Returns
     -------
-    Adapted
+    Support
+        X_s and y_s.
 
     Raises
     ------
@@ -180,17 +85,10 @@ def adapt(
     Guarantee: post-processing. Targets are records *drawn from the released mixture* with its posterior as their
     labels; handed the records of patients, this function would leak them.
     """
-    x_0, y_0 = np.asarray(points, np.float64), np.asarray(labels, np.float64)
+    start = Support(np.asarray(points, np.float64), np.asarray(labels, np.float64), depth)
     x_t, y_t = np.asarray(target_points), np.asarray(target_labels)
-    start = Support(x_0, y_0, depth)
-    _check_training(x_0, y_0, x_t, y_t, alpha, steps)
-    support = _descend(start, x_t, y_t, blocks, alpha, _cosine_decay(learning_rate, steps), seed)
-    return Adapted(
-        support=support,
-        initial_loss=_loss_over_all(start, x_0, x_t, y_t, alpha),
-        final_loss=_loss_over_all(support, x_0, x_t, y_t, alpha),
-        moved=float(np.linalg.norm(support.points - x_0) / np.linalg.norm(x_0)),
-    )
+    _require_training(start, x_t, y_t, alpha, steps)
+    return _descend(start, x_t, y_t, blocks, alpha, _cosine_decay(learning_rate, steps), seed)
 
 
 def project_simplex_blocks(x: ArrayLike, blocks: Sequence[slice]) -> Array:
@@ -205,20 +103,10 @@ def project_simplex_blocks(x: ArrayLike, blocks: Sequence[slice]) -> Array:
     Returns
     -------
     array of shape (n, G)
-
-    Notes
-    -----
-    Held, Wolfe and Crowder, "Validation of subgradient optimization", 1974; Duchi et al., ICML 2008, Fig. 1.
     """
     projected = np.array(x, dtype=np.float64)
     for block in blocks:
-        values = projected[:, block]
-        descending = -np.sort(-values, axis=1)
-        excess = (np.cumsum(descending, axis=1) - 1) / np.arange(1, values.shape[1] + 1)
-        kept = (descending > excess).sum(axis=1)
-        shift = excess[np.arange(len(values)), kept - 1, None]
-        # A shift of rounding error is none: a row on the simplex comes back bit for bit, however often.
-        projected[:, block] = np.maximum(values - np.where(np.abs(shift) < 1e-14, 0, shift), 0)
+        projected[:, block] = simplex(projected[:, block], tolerance=ROUNDING)
     return projected
 
 
@@ -242,17 +130,15 @@ def _loss(points: jax.Array, x_0: jax.Array, residual: jax.Array, alpha: float) 
     return alpha * drift + (1 - alpha) * 0.5 * (residual**2).sum(axis=1).mean()
 
 
-def _loss_over_all(support: Support, x_0: Array, x_t: Array, y_t: Array, alpha: float) -> float:
-    residual = y_t - support.decision(x_t)
-    with enable_x64():
-        return float(_loss(jnp.asarray(support.points), jnp.asarray(x_0), jnp.asarray(residual), alpha))
-
-
 @partial(jax.jit, static_argnames="depth")
 def _adam(
     state: _Adam, x_0: jax.Array, x_t: jax.Array, y_t: jax.Array, rates: jax.Array, alpha: float, depth: int
 ) -> _Adam:
-    """Take one Adam step for each minibatch: `x_t` is (k, BATCH, G), `y_t` (k, BATCH, C), `rates` (k,)."""
+    """Take one Adam step for each minibatch: `x_t` is (k, BATCH, G), `y_t` (k, BATCH, C), `rates` (k,).
+
+    beta_1 = 0.9, beta_2 = 0.999. In the order of Kingma and Ba's section 2, where 1e-8 is added before the bias of
+    v is corrected: libraries add it afterwards, which gives other digits.
+    """
 
     def loss(value: _Pair, x: jax.Array, y: jax.Array) -> jax.Array:
         predicted = kernel_ridge(x, value.points, value.labels, depth)
@@ -297,34 +183,14 @@ def _cosine_decay(learning_rate: float, steps: int) -> Array:
     return learning_rate * 0.5 * (1 + np.cos(np.pi * np.arange(steps) / max(steps, 1)))
 
 
-def _check_size(size: int, targets: int) -> None:
-    if not 1 <= size <= targets:
+def _require_training(start: Support, x_t: Array, y_t: Array, alpha: float, steps: int) -> None:
+    require_pair(x_t, y_t)
+    require_size(len(start.points), len(x_t))
+    expected, got = (start.points.shape[1], start.labels.shape[1]), (x_t.shape[1], y_t.shape[1])
+    if expected != got:
         raise ValueError(
-            f"Expected between one support point and as many as there are targets, got size={size}, "
-            f"targets={targets}; draw more records from the mixture, or ask for fewer points."
-        )
-
-
-def _check_pair(points: Array, labels: Array) -> None:
-    if points.ndim != 2 or labels.ndim != 2 or len(points) != len(labels) or len(points) == 0:
-        raise ValueError(
-            "Expected points of shape (S, G) and labels of shape (S, C), one row of labels for each point, "
-            f"got points.shape={points.shape}, labels.shape={labels.shape}."
-        )
-    if not (np.isfinite(points).all() and (labels >= 0).all() and np.allclose(labels.sum(axis=1), 1, atol=1e-4)):
-        raise ValueError(
-            "Expected finite points and soft labels whose rows are non-negative and sum to one, got others; "
-            "pass the posterior of each class."
-        )
-
-
-def _check_training(x_0: Array, y_0: Array, x_t: Array, y_t: Array, alpha: float, steps: int) -> None:
-    _check_pair(x_t, y_t)
-    _check_size(len(x_0), len(x_t))
-    if (x_0.shape[1], y_0.shape[1]) != (x_t.shape[1], y_t.shape[1]):
-        raise ValueError(
-            "Expected targets with the columns and classes of the support, "
-            f"(G, C)={(x_0.shape[1], y_0.shape[1])}, got (G, C)={(x_t.shape[1], y_t.shape[1])}; encode both alike."
+            f"Expected targets with the columns and classes of the support, (G, C)={expected}, got (G, C)={got}; "
+            "encode both alike."
         )
     if not (0 <= alpha <= 1 and steps >= 0):
         raise ValueError(f"Expected alpha in [0, 1] and steps >= 0, got alpha={alpha}, steps={steps}.")

@@ -1,12 +1,13 @@
-"""Approximate: a size-constrained mixture, fitted to noised moments by the method of moments.
+"""Approximate: a size-constrained mixture (Eq. 1-3), fitted to noised moments by the method of moments.
 
-The model of a record is `sum_k w_k q_k(y) prod_j h_kj(x_j)`: K components, block-diagonal within a component,
-each block a histogram over the groups of one feature. Its class-conditional second moment has the closed form
-`P_c = sum_k w_k q_k(c) h_k h_k^T`, which is matched to answer B, and its class margins to answer A, each
-weighted by its known noise. Only released values enter, so nothing here can cost privacy.
+The model of a record is `sum_k w_k q_k(y) prod_j h_kj(x_j)`, Eq. 1 with histograms in place of Gaussians: K
+components, features independent within a component, each block h_kj a histogram over the merged bins of one
+feature. Its class-conditional second moment has the closed form `P_c = sum_k w_k q_k(c) h_k h_k^T`, which is
+matched to answer B, and its class margins to answer A, each weighted by its known noise. Only released values
+enter, so nothing here can cost privacy.
 
-Size constraint (the paper's p(s), Eq. 2-3): every component of a fit keeps at least `l_min = s_B / sigma_max`
-patients, so that the noise of one of its cells stays below sigma_max of its mass.
+Size constraint (p(s) of Eq. 2-3): every component of a fit keeps at least `l_min = s_B / sigma_max` patients, so
+that the noise of one of its cells stays below sigma_max of its mass.
 """
 
 from __future__ import annotations
@@ -24,35 +25,39 @@ from scipy.special import softmax
 
 from cohortmix.core.data.encoding import blocks_of
 from cohortmix.core.steps.plan import l_min
+from cohortmix.core.steps.simplex import Array
 
-STEPS, MORE_STEPS, CHUNK = 1200, 2400, 50
-LEARNING_RATE = 0.1
+STEPS = 1200  # of Adam, unless the fit is within the noise sooner, or still far above it
+MORE_STEPS = 2400  # of a fit that is far above the noise
+CHUNK = 50  # steps of one compiled call; between two of them it is decided which fits go on
+LEARNING_RATE = 0.1  # of logits; it falls to a twentieth
+RECORDS = 4096  # of which a posterior is computed at once, to bound its memory
 ENOUGH, TOO_MUCH = 0.7, 1.2  # chi^2 per cell: stop below the first; above the second go on after STEPS
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Moments:
     """What a mixture is fitted to; all released.
 
     Attributes
     ----------
-    pairs : (C, G, G) patients per class and pair of groups, symmetric, zero within a feature.
+    pairs : (C, G, G) patients per class and pair of merged bins, symmetric, zero within a feature.
     s_b : standard deviation of a cell of `pairs`, in patients.
-    margins : (C, G) patients per class and group.
+    margins : (C, G) patients per class and merged bin.
     margins_std : (G,) their standard deviations.
     masses : (C,) patients per class.
-    sizes : groups per feature.
+    sizes : merged bins of each feature.
     known : (C, D, D) share of a class's patients of whom two features are known, whom alone `pairs` counts; None
         where all are. The margins are scaled to all patients.
     """
 
-    pairs: NDArray[np.float64]
+    pairs: Array
     s_b: float
-    margins: NDArray[np.float64]
-    margins_std: NDArray[np.float64]
-    masses: NDArray[np.float64]
+    margins: Array
+    margins_std: Array
+    masses: Array
     sizes: tuple[int, ...]
-    known: NDArray[np.float64] | None = None
+    known: Array | None = None
 
     @property
     def patients(self) -> float:
@@ -60,24 +65,20 @@ class Moments:
         return float(self.masses.sum())
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Mixture:
-    """Centroids of several averaged fits.
+    """Centroids: the components of one fit, or of several that are averaged.
 
     Attributes
     ----------
     weights : (K,) patients of each centroid, summing to n.
     means : (K, G) histograms, blocks side by side.
     labels : (K, C) class distributions.
-    fits : number of fits averaged; a fit's components hold K / fits centroids.
-    chi2 : (fits,) mean squared residual per cell, in units of its noise.
     """
 
-    weights: NDArray[np.float64]
-    means: NDArray[np.float64]
-    labels: NDArray[np.float64]
-    fits: int
-    chi2: NDArray[np.float64]
+    weights: Array
+    means: Array
+    labels: Array
 
 
 def fit(moments: Moments, *, k: int, fits: int, seed: int) -> Mixture:
@@ -92,7 +93,7 @@ def fit(moments: Moments, *, k: int, fits: int, seed: int) -> Mixture:
     Returns
     -------
     Mixture
-        with K = k * fits centroids of at least `l_min / fits` patients each.
+        with K = k * fits centroids of at least `l_min / fits` patients each, those of one fit after another.
     """
     target = _Target.of(moments)
     floor = min(l_min(moments.s_b) / moments.patients, 1 / k)
@@ -107,15 +108,13 @@ def fit(moments: Moments, *, k: int, fits: int, seed: int) -> Mixture:
         chi2 = np.where(active, np.asarray(measured), chi2)
     w, q, h = jax.vmap(partial(_shape, jnp.float32(floor), target.sizes))(_PARAMS(state))
     return Mixture(
-        np.asarray(w, np.float64).ravel() * moments.patients / fits,
-        np.asarray(h, np.float64).reshape(fits * k, -1),
-        np.asarray(q, np.float64).reshape(fits * k, -1),
-        fits,
-        chi2,
+        weights=np.asarray(w, np.float64).ravel() * moments.patients / fits,
+        means=np.asarray(h, np.float64).reshape(fits * k, -1),
+        labels=np.asarray(q, np.float64).reshape(fits * k, -1),
     )
 
 
-def posterior(mixture: Mixture, x: NDArray[np.float32]) -> NDArray[np.float64]:
+def posterior(mixture: Mixture, x: NDArray[np.float32]) -> Array:
     """p(y | x) under the mixture: records `x` (n, G), one-hot blocks, to (n, C).
 
     Bayes' rule, p(k | x) proportional to w_k prod_j h_kj(x_j), then the mean of q_k.
@@ -124,7 +123,7 @@ def posterior(mixture: Mixture, x: NDArray[np.float32]) -> NDArray[np.float64]:
     log_w = np.log(mixture.weights / mixture.weights.sum()).astype(np.float32)
     out = [
         softmax(part @ log_h + log_w, axis=1).astype(np.float64) @ mixture.labels
-        for part in np.array_split(x, max(1, len(x) // 4096))
+        for part in np.array_split(x, max(1, len(x) // RECORDS))
     ]
     return np.asarray(np.concatenate(out))
 
@@ -135,7 +134,7 @@ def _rate(step: jax.Array) -> jax.Array:
     return LEARNING_RATE * jnp.maximum(0.5 * (1 + turn), 0.05)
 
 
-_INIT, _UPDATE, _PARAMS = adam(_rate)
+_INIT, _UPDATE, _PARAMS = adam(_rate)  # JAX's own: another order of the same operations gives other digits
 
 
 @partial(
@@ -148,7 +147,7 @@ class _Target:
     """The moments in units of one pair cell's noise."""
 
     pairs: jax.Array  # (C, G, G)
-    known: jax.Array  # (C, G, G), share of whom both are known; 0 within a feature
+    known: jax.Array  # (C, G, G), share of the patients of whom both are known; 0 within a feature
     cells: jax.Array  # number of pair cells
     margins: jax.Array  # (C, G)
     margins_weight: jax.Array  # (G,)
@@ -157,43 +156,46 @@ class _Target:
     sizes: tuple[int, ...]
 
     @classmethod
-    def of(cls, m: Moments) -> _Target:
-        feature = np.repeat(np.arange(len(m.sizes)), m.sizes)
-        mask = np.broadcast_to(feature[:, None] != feature[None, :], m.pairs.shape)
-        known = mask if m.known is None else mask * m.known[:, feature][:, :, feature]
+    def of(cls, moments: Moments) -> _Target:
+        feature = np.repeat(np.arange(len(moments.sizes)), moments.sizes)
+        mask = np.broadcast_to(feature[:, None] != feature[None, :], moments.pairs.shape)
+        known = mask if moments.known is None else mask * moments.known[:, feature][:, :, feature]
         single = partial(jnp.asarray, dtype=jnp.float32)
         return cls(
-            single(m.pairs / m.s_b),
-            single(known),
-            single(mask.sum()),
-            single(m.margins / m.s_b),
-            single(m.s_b / m.margins_std),
-            single(m.masses / m.patients),
-            single(m.patients / m.s_b),
-            tuple(m.sizes),
+            pairs=single(moments.pairs / moments.s_b),
+            known=single(known),
+            cells=single(mask.sum()),
+            margins=single(moments.margins / moments.s_b),
+            margins_weight=single(moments.s_b / moments.margins_std),
+            classes=single(moments.masses / moments.patients),
+            scale=single(moments.patients / moments.s_b),
+            sizes=tuple(moments.sizes),
         )
 
 
 def _start(target: _Target, k: int, key: jax.Array) -> Any:
-    """Logits of w, q and h: the margins, disturbed so that components part."""
-    of_h, of_q = jax.random.split(key)
+    """Logits of w, q and h: the margins, disturbed so that components move apart."""
+    key_h, key_q = jax.random.split(key)
     pooled = jnp.maximum(target.margins.sum(axis=0), 1.0)
-    spread = jax.random.normal(of_h, (k, pooled.shape[0]), jnp.float32)
-    labels = jax.random.normal(of_q, (k, target.classes.shape[0]), jnp.float32)
+    spread = jax.random.normal(key_h, (k, pooled.shape[0]), jnp.float32)
+    labels = jax.random.normal(key_q, (k, target.classes.shape[0]), jnp.float32)
     q = jnp.log(jnp.maximum(target.classes, 1e-4))
     return jnp.zeros(k, jnp.float32), q + labels, jnp.log(pooled) + spread
 
 
 def _shape(floor: jax.Array, sizes: tuple[int, ...], logits: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
     """w (K,) under the size constraint, q (K, C) and h (K, G)."""
-    a, b, c = logits
-    w = floor + (1 - floor * a.shape[0]) * jax.nn.softmax(a)
-    h = jnp.concatenate([jax.nn.softmax(c[:, block], axis=1) for block in blocks_of(sizes)], axis=1)
-    return w, jax.nn.softmax(b, axis=1), h
+    weight, label, mean = logits
+    w = floor + (1 - floor * weight.shape[0]) * jax.nn.softmax(weight)
+    h = jnp.concatenate([jax.nn.softmax(mean[:, block], axis=1) for block in blocks_of(sizes)], axis=1)
+    return w, jax.nn.softmax(label, axis=1), h
 
 
 def _loss(logits: Any, floor: jax.Array, target: _Target) -> tuple[jax.Array, jax.Array]:
-    """Mean squared residual in units of the noise, of pairs and margins; and of the pairs alone."""
+    """Mean squared residual in units of the noise, of pairs and margins; and of the pairs alone, chi^2.
+
+    A pair stands twice in a symmetric table, so the margins count twice as well.
+    """
     w, q, h = _shape(floor, target.sizes, logits)
     weighted = jnp.einsum("k,kc,kg->ckg", w * target.scale, q, h)
     pairs = jnp.einsum("ckg,kh->cgh", weighted, h) * target.known - target.pairs
@@ -220,4 +222,5 @@ def _advance(
 
 
 def _like(active: jax.Array, leaf: jax.Array) -> jax.Array:
+    """`active` (fits,), with as many dimensions as a leaf of the state."""
     return active.reshape(-1, *[1] * (leaf.ndim - 1))

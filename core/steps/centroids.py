@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cohortmix.core.data.groups import Groups
+from cohortmix.core.steps.simplex import Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Margins:
-    """Class-conditional distributions of every feature on its fine cells.
+    """Class-conditional one-way marginals: a distribution of every feature on its fine cells.
 
     Attributes
     ----------
@@ -21,42 +21,44 @@ class Margins:
     s_a : standard deviation of one cell of the answer that they come from, in patients.
     """
 
-    cells: NDArray[np.float64]
-    masses: NDArray[np.float64]
+    cells: Array
+    masses: Array
     s_a: float
 
     @property
-    def pooled(self) -> NDArray[np.float64]:
+    def pooled(self) -> Array:
         """(F,) distributions over all classes."""
         return np.asarray(self.masses @ self.cells / self.masses.sum())
 
 
 @dataclass(frozen=True, eq=False)
 class Common:
-    """What all sites of a study share after round 1; released."""
+    """What all sites of a study share after round 1, the merged bins and the pooled margins; released."""
 
     groups: Groups
     margins: Margins
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SiteCentroids:
     """Finished centroids of one site; released.
 
     Attributes
     ----------
     masses : (K,) patients of each centroid, summing to N.
-    means : (K, G) histograms over the common groups, blocks side by side; levels in the Gaussian variant.
+    means : (K, G) histograms over the merged bins, blocks side by side; in the Gaussian variant standardized
+        values.
     labels : (K, C) class distributions.
     kind : "mixture", "class" or "gaussian" for each.
     noise_std : standard deviation of the noise of one cell (Gaussian variant: of a mass), in patients.
-    support_points : (S, G), support_labels : (S, C): kernel inducing points; S may be 0.
+    support_points : (S, G) kernel inducing points; S may be 0.
+    support_labels : (S, C) their soft labels.
     """
 
-    masses: NDArray[np.float64]
-    means: NDArray[np.float64]
-    labels: NDArray[np.float64]
+    masses: Array
+    means: Array
+    labels: Array
     kind: tuple[str, ...]
     noise_std: float
-    support_points: NDArray[np.float64]
-    support_labels: NDArray[np.float64]
+    support_points: Array
+    support_labels: Array

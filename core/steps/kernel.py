@@ -28,11 +28,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from neural_tangents import stax
 
-RIDGE = 1e-3
-"""lambda of kernel ridge regression, in units of the mean of the diagonal of K_ss."""
-
-BATCH = 2_000
-"""Rows of a compiled call, in prediction and in training: one shape, one compilation for all sites."""
+RIDGE = 1e-3  # lambda of kernel ridge regression, in units of the mean of the diagonal of K_ss
+BATCH = 2_000  # rows of a compiled call, in prediction and in training: one shape, one compilation for all sites
 
 
 @cache
@@ -44,7 +41,40 @@ def _kernel_fn(depth: int) -> Callable[..., Any]:
 
 
 def kernel(x1: jax.Array, x2: jax.Array | None, depth: int) -> jax.Array:
-    """`ntk` on JAX arrays, to be traced and differentiated inside `enable_x64()`."""
+    """The neural tangent kernel K of an infinitely wide fully connected ReLU network, float64.
+
+    To be traced and differentiated inside `enable_x64()`. Weights ~ N(0, 1/width), no biases; so
+    K_0(x, x') = x.x'/G, and K(x, x) = (L+1)/2^L |x|^2/G at depth L.
+
+    Parameters
+    ----------
+    x1 : array of shape (n1, G)
+    x2 : array of shape (n2, G), or None
+        None for the same points as `x1`, whose kernel matrix is then exactly symmetric.
+    depth : int
+        Number of hidden layers, L >= 1.
+
+    Returns
+    -------
+    array of shape (n1, n2)
+
+    Raises
+    ------
+    ValueError
+        `depth` is below one.
+
+    Notes
+    -----
+    Jacot, Gabriel and Hongler, "Neural tangent kernel", NeurIPS 2018, Theorem 1; computed by the library
+    `neural_tangents` (Novak et al., ICLR 2020).
+
+    Examples
+    --------
+    >>> with enable_x64():
+    ...     print(kernel(jnp.eye(2), None, depth=1).round(4))
+    [[0.5    0.0796]
+     [0.0796 0.5   ]]
+    """
     return cast(jax.Array, _kernel_fn(depth)(x1, x2, "ntk"))
 
 
@@ -52,7 +82,7 @@ def kernel_ridge(x: jax.Array, points: jax.Array, labels: jax.Array, depth: int)
     """Kernel ridge regression, K_ts (K_ss + lambda I)^-1 y_s, with the mean label as its intercept.
 
     To be traced and differentiated inside `enable_x64()`. The intercept keeps the ridge from pulling
-    predictions toward zero: where the rows of `labels` sum to one, so do those of the answer.
+    predictions towards zero: where the rows of `labels` sum to one, so do those of the answer.
 
     Parameters
     ----------
@@ -82,47 +112,7 @@ def kernel_ridge(x: jax.Array, points: jax.Array, labels: jax.Array, depth: int)
     return prior + kernel(x.astype(jnp.float64), points, depth) @ weights
 
 
-_compiled_kernel = jax.jit(kernel, static_argnames="depth")
 _compiled_ridge = jax.jit(kernel_ridge, static_argnames="depth")
-
-
-def ntk(x1: ArrayLike, x2: ArrayLike | None = None, depth: int = 1) -> NDArray[np.float64]:
-    """The neural tangent kernel of an infinitely wide fully connected ReLU network.
-
-    Weights ~ N(0, 1/width), no biases; so K_0(x, x') = x.x'/G, and K(x, x) = (L+1)/2^L |x|^2/G at depth L.
-
-    Parameters
-    ----------
-    x1 : array of shape (n1, G)
-    x2 : array of shape (n2, G), optional
-        By default the same points as `x1`.
-    depth : int
-        Number of hidden layers, L >= 1.
-
-    Returns
-    -------
-    float64 array of shape (n1, n2)
-
-    Raises
-    ------
-    ValueError
-        `depth` is below one.
-
-    Notes
-    -----
-    Jacot, Gabriel and Hongler, "Neural tangent kernel", NeurIPS 2018, Theorem 1; computed by the library
-    `neural_tangents` (Novak et al., ICLR 2020).
-
-    Examples
-    --------
-    >>> ntk([[1.0, 0.0], [0.0, 1.0]]).round(4)
-    array([[0.5   , 0.0796],
-           [0.0796, 0.5   ]])
-    """
-    with enable_x64():
-        first = jnp.asarray(x1, jnp.float64)
-        second = None if x2 is None else jnp.asarray(x2, jnp.float64)
-        return np.asarray(_compiled_kernel(first, second, depth))
 
 
 def ridge_predict(x: ArrayLike, points: ArrayLike, labels: ArrayLike, depth: int = 1) -> NDArray[np.float64]:

@@ -5,8 +5,8 @@ counts of that feature. By how much the counts fall short of the patients is see
 themselves; the values that are known keep their proportions (available-case analysis: Little, Rubin 2019,
 chapter 3).
 
-A shortfall counts where it stands out from the noise of the sum. Below that, everybody is taken to be known, as
-in a clean table, whose sums are then projected as they are. Only released values enter.
+A shortfall counts where it stands out from the noise of the sum. Below that, every patient's value is taken to be
+known, as in a clean table, and the sums are left as they are. Only released values enter.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Cells, Encoding
-from cohortmix.core.steps.anonymize import FINE, ClassSums, class_masses
-
-Array = NDArray[np.float64]
+from cohortmix.core.steps.anonymize import FINE, ClassSums
+from cohortmix.core.steps.simplex import Array, class_masses
 
 CLEAR = 4.0  # standard deviations: of a thousand clean features, none in thirty is taken for one with gaps
 FEWEST = 0.01  # share that is known at least, so that what is divided by it stays finite
@@ -30,50 +28,48 @@ def known_shares(sums: ClassSums, encoding: Encoding, patients: int) -> Array:
 
     It is that of all classes together, unless a class stands out from them.
     """
-    masses = class_masses(sums, patients)
+    masses = class_masses(sums.masses, patients)
     shares = np.ones((len(masses), len(encoding.features)))
     for j, (cells, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True)):
         if cells.missing >= 0:
             continue  # what is not known has a cell of its own
         counts, sd = sums.cells[:, block].sum(axis=1), sums.s_a * np.sqrt(_variance(cells))
-        least = np.clip(CLEAR * sd / masses, FEWEST, 1)  # less cannot be told from none
-        every = counts.sum() / patients
-        if 1 - every <= CLEAR * sd * np.sqrt(len(masses)) / patients:
+        least = np.clip(CLEAR * sd / masses, FEWEST, 1)  # a smaller share cannot be told from none
+        pooled = counts.sum() / patients
+        if 1 - pooled <= CLEAR * sd * np.sqrt(len(masses)) / patients:
             continue
-        own, noise = counts / masses, np.hypot(sd, every * sums.masses_std) / masses
-        shares[:, j] = np.clip(np.where(np.abs(own - every) > CLEAR * noise, own, every), least, 1)
+        by_class, noise = counts / masses, np.hypot(sd, pooled * sums.masses_std) / masses
+        stands_out = np.abs(by_class - pooled) > CLEAR * noise
+        shares[:, j] = np.clip(np.where(stands_out, by_class, pooled), least, 1)
     return shares
 
 
 def available_cases(sums: ClassSums, encoding: Encoding, known: Array) -> ClassSums:
     """The sums of those of whom a feature is known, scaled to all; `known` (C, D) as in `known_shares`."""
-    sizes = encoding.sizes
-    by_cell = np.repeat(known, sizes, axis=1)
-    variance = sums.variance / np.repeat(known.min(axis=0), sizes) ** 2
-    return replace(sums, cells=sums.cells / by_cell, variance=variance)
+    return replace(sums, cells=sums.cells / np.repeat(known, encoding.sizes, axis=1))
 
 
 def known_pairs(pairs: Array, sizes: tuple[int, ...], masses: Array, known: Array) -> Array:
     """(C, D, D) share of each class's patients of whom two features are known, symmetric.
 
-    That is what their table holds, within the bounds that the two shares alone set (Fréchet 1951): where one
-    feature is known of everybody, it is the share of the other.
+    That is what their pair table holds, within the bounds that the two shares alone set (Fréchet 1951): where one
+    feature is known of every patient, it is the share of the other.
 
     Parameters
     ----------
-    pairs : (C, G, G) patients per class and pair of groups.
-    sizes : groups of each feature.
+    pairs : (C, G, G) patients per class and pair of merged bins.
+    sizes : merged bins of each feature.
     masses : (C,) patients per class.
     known : (C, D) as in `known_shares`.
     """
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     totals = np.add.reduceat(np.add.reduceat(pairs, starts, axis=1), starts, axis=2) / masses[:, None, None]
-    one, other = known[:, :, None], known[:, None, :]
-    return np.asarray(np.clip(totals, np.maximum(one + other - 1, FEWEST), np.minimum(one, other)))
+    row, column = known[:, :, None], known[:, None, :]
+    return np.asarray(np.clip(totals, np.maximum(row + column - 1, FEWEST), np.minimum(row, column)))
 
 
 def _variance(cells: Cells) -> float:
-    """Of the sum of a feature's counts, by least squares of coarse and fine cells, for s_A = 1."""
+    """Variance of the sum of a feature's counts, by least squares of coarse bins and fine cells, for s_A = 1."""
     if cells.coarse is None:
         return float(cells.size)
     count = np.bincount(cells.coarse)

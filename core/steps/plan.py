@@ -12,12 +12,14 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.questions.class_marginals import ClassMarginals
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 
-SUPPORT, TARGETS = 50, 10_000  # inducing points; records drawn from the mixture that they learn from
-ROOM = 2  # components of l_min patients per class, for a site to measure answer B
-CROWDED_SHARE = 0.4  # of the budget, for answer A, at a site with room for no more than that
-SIGMA_MAX = 0.2  # largest noise of a pair cell as a share of a component's mass
+SUPPORT = 50  # kernel inducing points
+TARGETS = 10_000  # records drawn from the mixture, from which the inducing points learn
+ROOM = 2  # components of l_min patients per class that a site needs room for, to be asked for answer B
+CROWDED_SHARE = 0.4  # part of the budget for answer A at a site with room for just ROOM components per class
+SIGMA_MAX = 0.2  # largest noise of a pair cell, as a share of a component's mass (sigma_max of Algorithm 2)
 LARGEST_K = 300  # components of one fit: more cost time, and said nothing more on any benchmark
-CENTROIDS, LARGEST_FITS = 1000, 20  # components of all fits together; fits
+CENTROIDS = 1000  # components of all fits of a site together, which are its released centroids
+LARGEST_FITS = 20  # fits that are averaged, where components are few
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Plan:
     schema : the data dictionary.
     mu2 : the site's budget, mu^2.
     patients : N of the site.
-    share : of mu2, at least, for answer A; the rest is for answer B.
-    alpha : of Eq. 6.
+    share : part of mu2 that answer A gets at least; the rest is for answer B.
+    alpha : weight of the density in Eq. 6.
     support : S, the number of inducing points.
     """
 
@@ -48,21 +50,21 @@ class Plan:
 
     @property
     def crowding(self) -> float:
-        """Patients of ROOM components per class, as a share of those that there are."""
+        """Patients that ROOM components per class need, as a share of those that the site has."""
         return ROOM * len(self.schema.classes) * l_min(self._noise_b(self.share)) / self.patients
 
     @property
     def fits_mixture(self) -> bool:
         """False where there is no room for ROOM components per class: the whole budget then goes to A.
 
-        With fewer, a mixture says hardly more than class centroids do, and those are less noisy without B. It is
+        With fewer, a mixture says hardly more than class centroids do, and those are less noisy without B. Room is
         judged at the study's share; what A takes beyond it leaves room for somewhat fewer components.
         """
         return self.crowding <= 1
 
     @property
     def share_of_sums(self) -> Fraction:
-        """Part of mu2 for answer A, where there is room for B: the fewer its components, the more A has to say."""
+        """Part of mu2 for answer A, where there is room for B: the fewer B's components, the more A has to say."""
         more = Fraction(round(100 * CROWDED_SHARE * self.crowding), 100) if self.fits_mixture else Fraction(0)
         return max(self.share, more)
 
@@ -93,12 +95,12 @@ def noise_of(question: ClassMarginals | PairTables, mu2: float) -> float:
 
 
 def l_min(s_b: float) -> float:
-    """Smallest mass of a component, in patients (the size constraint p(s) of Eq. 2-3)."""
+    """Smallest mass of a component, in patients (l^min of Eq. 2-3, where p(s) = 0 for s below it)."""
     return s_b / SIGMA_MAX
 
 
 def components(patients: float, s_b: float) -> int:
-    """K of one fit: as many components of l_min patients as there is room for."""
+    """K of one fit: as many components of l_min patients as there is room for (Algorithm 2, line 5)."""
     return int(np.clip(patients / l_min(s_b), 0, LARGEST_K))
 
 

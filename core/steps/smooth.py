@@ -1,24 +1,22 @@
 """Smooth: the distribution of one feature on its fine cells, from counts that are mostly noise.
 
-Between runs of cells the noised counts are taken as they are. Within a run cells are halved again and again, and
-what a half has beyond its share of the width is kept as far as it stands out from its noise: a non-negative
-garrote (Breiman 1995) on an unbalanced Haar basis. A flat stretch stays flat, an atom stays an atom. The values of
-a category have no order; those that do not stand out are shrunk together.
+The noised counts of the coarse bins are taken as they are. Within a coarse bin the fine cells are halved again and
+again, and what a half holds beyond its share of the width is kept as far as it stands out from its noise: a
+non-negative garrote (Breiman 1995) on an unbalanced Haar basis. A flat stretch stays flat, and a value that many
+patients share stays one. The values of a category have no order; those that do not stand out from the noise are
+shrunk together.
 """
 
 from __future__ import annotations
 
 from math import sqrt
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import norm
 
 from cohortmix.core.data.encoding import Cells
 from cohortmix.core.data.schema import Category
-
-Array: TypeAlias = NDArray[np.float64]
+from cohortmix.core.steps.simplex import Array, simplex
 
 GARROTE = 1.5  # standard deviations below which a difference between two halves counts as noise
 HEAVY = 4.0  # standard deviations above which a value of a category is taken as it was counted
@@ -29,7 +27,7 @@ def smooth(counts: Array, cells: Cells, std: float) -> Array:
 
     Parameters
     ----------
-    counts : (m,) unbiased noised shares of the fine cells, for a number with runs their least squares.
+    counts : (m,) unbiased noised shares of the fine cells; with coarse bins, least squares of both.
     cells : the feature.
     std : standard deviation of the noise of a fine cell, as it was measured.
 
@@ -41,24 +39,16 @@ def smooth(counts: Array, cells: Cells, std: float) -> Array:
         return simplex(_shrink_light(counts, std))
     if cells.coarse is None:
         return simplex(counts)
-    runs, width = np.asarray(cells.coarse), cells.widths
+    coarse, width = np.asarray(cells.coarse), cells.widths
     out = np.empty_like(counts)
-    for run, mass in enumerate(simplex(np.bincount(runs, counts).astype(np.float64))):
-        inside = runs == run
+    for number, mass in enumerate(simplex(np.bincount(coarse, counts).astype(np.float64))):
+        inside = coarse == number
         out[inside] = _halve(counts[inside], width[inside], mass, std)
     return out
 
 
-def simplex(x: Array, floor: float = 0.0) -> Array:
-    """Euclidean projection of a vector on {p >= floor, sum p = 1} (Held, Wolfe, Crowder 1974)."""
-    total = 1 - floor * len(x)
-    down = np.sort(x - floor)[::-1]
-    excess = (np.cumsum(down) - total) / np.arange(1, len(x) + 1)
-    return np.asarray(np.maximum(x - floor - excess[np.flatnonzero(down > excess)[-1]], 0) + floor)
-
-
 def _halve(counts: Array, width: Array, mass: float, std: float) -> Array:
-    """`mass` spread over neighbouring cells."""
+    """`mass`, spread over neighbouring cells."""
     if len(counts) == 1:
         return np.array([mass])
     middle = len(counts) // 2
@@ -76,15 +66,16 @@ def _halve(counts: Array, width: Array, mass: float, std: float) -> Array:
 
 
 def _shrink_light(counts: Array, std: float) -> Array:
-    """Values not far above the noise: posterior means under an exponential prior with their own mean.
+    """Counts whose light values, not far above the noise, are posterior means under one exponential prior.
 
-    The posterior of N(x, std^2) with that prior is a normal distribution of mean x - std^2 / mean, cut off at 0.
+    The mean of the prior is that of the light values. The posterior of N(x, std^2) is then a normal distribution
+    of mean x - std^2 / mean, cut off at 0; the posterior means are scaled to the total that was counted.
     """
     light = counts <= HEAVY * std
     if not light.any():
         return counts
     total = max(float(counts[light].sum()), std / sqrt(light.sum()))
-    mean = max(total / light.sum(), std / 20)
+    mean = max(total / light.sum(), std / 20)  # a divisor below: not nearer to zero than this
     z = counts[light] / std - std / mean
     posterior = std * (z + np.exp(norm.logpdf(z) - norm.logcdf(z)))
     out = counts.copy()

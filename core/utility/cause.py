@@ -1,4 +1,4 @@
-"""Causes: why the values of a column are probably not what its schema declares, in a sentence without any value.
+"""Causes: why values of a column are probably not what its schema declares, in a sentence without any value.
 
 A guess from the form of the values that could not be read, for the terminal of the person who holds them.
 """
@@ -17,6 +17,7 @@ from cohortmix.core.data.schema import Category, Column, Date
 from cohortmix.core.data.values import is_nested, python_values, simple
 
 _TRUTH = ("true|false|yes|no|ja|nein|oui|non|wahr|falsch", "they are truth values; declare a category for them")
+# Forms of values that are not what is declared, each with its likely cause. The first form that matches counts.
 _OF_A_NUMBER = (
     (r"[<>≤≥=~]\s*[\d.,]+.*", "a sign such as < stands before the number, as beyond a limit of detection; write "
      "the limit itself, or leave it to count as missing"),
@@ -46,13 +47,13 @@ def likely(array: pa.Array, column: Column, wrong: NDArray[np.bool_]) -> Counter
         return Counter({_TRUTH[1]: int(wrong.sum())})
     is_bytes = pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)
     entries = simple(array).filter(pa.array(wrong))
-    found: Counter[str] = Counter()
+    causes: Counter[str] = Counter()
     distinct = entries.value_counts()
     for value, count in zip(python_values(distinct.field(0)), distinct.field(1).to_pylist(), strict=True):
         cause = "they are bytes; have them exported as text" if is_bytes else _cause(value, column)
         if cause is not None:
-            found[cause] += count
-    return found
+            causes[cause] += count
+    return causes
 
 
 def _cause(value: object, column: Column) -> str | None:
@@ -64,6 +65,7 @@ def _cause(value: object, column: Column) -> str | None:
 
 
 def _of_a_category(text: str, column: Category) -> str | None:
+    """Why a text is not among the declared values, although it looks like one of them."""
     declared = [category_text(value) for value in column.values]
     if whole_text(text) in {whole_text(value) for value in declared} - {None}:
         return (

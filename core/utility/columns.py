@@ -1,7 +1,7 @@
-"""The columns of a table as arrays of numbers, for figures on real records.
+"""Columns of a table as arrays of numbers, for figures on real records.
 
-Like everything that evaluates, this reads records outside of the vault: nothing on the way of a reply to a
-coordinator may import it.
+Like everything that evaluates, this reads records outside of the vault: nothing that answers a coordinator may
+import it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix, csr_matrix, hstack
 
 from cohortmix.core.data.schema import Category, Column, Schema
 from cohortmix.core.data.table import Source, TableSource, plain, require_columns
@@ -25,8 +26,8 @@ Values: TypeAlias = dict[str, NDArray[np.float64]]
 def read(table: Table | Values, schema: Schema) -> Values:
     """The schema's columns as numbers, each of shape (n,); what was read already is returned as it is.
 
-    A number is itself, a date its ordinal in days, a category its position among the declared values; NaN
-    stands for no value, and for a category that is not declared.
+    A number is itself, a date its ordinal in days, a category its position among the declared values. NaN stands
+    for no value, and for a value of a category that is not declared.
 
     Raises
     ------
@@ -53,29 +54,27 @@ def feature_matrix(table: Table | Values, schema: Schema, without: Sequence[str]
 
     Notes
     -----
-    No value is NaN in a number and a row of zeros in a category, so that trees and linear models both work.
+    A missing value is NaN in a number and a row of zeros in a category, so that trees and linear models both work.
     """
     values = read(table, schema)
     blocks = []
     for name, column in schema.columns.items():
         if name in without:
             continue
-        one = values[name][:, None]
-        blocks.append(one == np.arange(len(column.values)) if isinstance(column, Category) else one)
+        block = values[name][:, None]
+        blocks.append(block == np.arange(len(column.values)) if isinstance(column, Category) else block)
     return np.concatenate(blocks, axis=1, dtype=np.float64)
 
 
 def sparse_features(table: Table | Values, schema: Schema, without: Sequence[str] = ()) -> Any:
     """`feature_matrix` as a scipy CSR matrix, in memory of the order of the table however many codes it has."""
-    from scipy.sparse import csr_matrix, hstack
-
     values = read(table, schema)
     blocks = [_block(values[name], column) for name, column in schema.columns.items() if name not in without]
     return csr_matrix(hstack([csr_matrix(block) for block in blocks], format="csr"))  # LightGBM knows no csr_array
 
 
 def patients(table: Table, schema: Schema) -> NDArray[np.int64] | None:
-    """Whose each record is, shape (n,); None where a record is a patient."""
+    """Number of the patient of each record, shape (n,); None where every record is a patient."""
     source = _source(table)
     if schema.patient_key is None or schema.patient_key not in source.names:
         return None
@@ -88,9 +87,7 @@ def _source(table: Table) -> Source:
 
 
 def _block(values: NDArray[np.float64], column: Column) -> Any:
-    """One column's share of the features, shape (n, 1) or (n, number of values)."""
-    from scipy.sparse import coo_matrix
-
+    """One column's part of the features, shape (n, 1) or (n, number of values)."""
     if not isinstance(column, Category):
         return values[:, None]
     rows = np.flatnonzero(~np.isnan(values))

@@ -1,7 +1,7 @@
-"""How useful is it? Train on synthetic, test on real; and how far the marginals are apart.
+"""Evaluate: how useful synthetic records are. Train on synthetic, test on real; and how far marginals are apart.
 
-Nothing here is private: every figure is computed from real records. It stays with whoever holds them, and
-nothing on the way of a reply to a coordinator may import this module.
+Nothing here is private: every figure is computed from real records. It stays with the person who holds them, and
+nothing that answers a coordinator may import this module.
 """
 
 from __future__ import annotations
@@ -11,32 +11,31 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+from lightgbm import LGBMClassifier
 from numpy.typing import NDArray
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.utility.columns import Table, Values, feature_matrix, patients, read, sparse_features
 from cohortmix.core.utility.marginals import Marginals
 from cohortmix.core.utility.target import Target
 
-FOLDS = 4  # of the cross-validation that gives the ceiling
+FOLDS = 4  # of the cross-validation that gives the ceiling: each model learns from three quarters of the records
 
 Scorer: TypeAlias = Callable[[], Any]
 
 
 def boosted_trees() -> Any:
     """LightGBM with 100 trees and defaults otherwise; the same data give the same model."""
-    from lightgbm import LGBMClassifier
-
     return LGBMClassifier(n_estimators=100, n_jobs=1, deterministic=True, force_row_wise=True, verbosity=-1)
 
 
 def logistic() -> Any:
     """Logistic regression on standardized columns, a missing number replaced by its mean."""
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     return make_pipeline(
         SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression(max_iter=2000)
     )
@@ -56,11 +55,6 @@ class Scored:
     known: NDArray[np.bool_]
     label: NDArray[np.int64]
     scores: NDArray[np.float64]
-
-
-def binary_target(table: Table | Values, schema: Schema, column: str, rule: str) -> NDArray[np.int64]:
-    """Two classes made of one column, -1 where unknown: `binary_target(table, schema, "hours", ">40")`."""
-    return Target.parse(column + rule, schema).labels(read(table, schema)[column])
 
 
 def train_synthetic_test_real(
@@ -96,13 +90,13 @@ def score_real(
     scorer: Scorer = boosted_trees,
     without: Sequence[str] = (),
 ) -> Scored:
-    """What `train_synthetic_test_real` takes the area of: real records, scored by a model of synthetic ones."""
-    asked = Target.parse(target or schema.target, schema)
-    synthetic, real, hidden = read(synthetic, schema), read(real, schema), (*without, asked.name)
-    label, label_real = asked.labels(synthetic[asked.name]), asked.labels(real[asked.name])
+    """Real records, scored by a model of synthetic ones: what `train_synthetic_test_real` takes the AUC of."""
+    outcome = Target.parse(target or schema.target, schema)
+    synthetic, real, hidden = read(synthetic, schema), read(real, schema), (*without, outcome.name)
+    label, label_real = outcome.labels(synthetic[outcome.name]), outcome.labels(real[outcome.name])
     train, test = label >= 0, label_real >= 0
     x, x_real = (_features(scorer)(values, schema, hidden) for values in (synthetic, real))
-    scores = _scores(scorer, x[train], label[train], x_real[test], asked.classes)
+    scores = _scores(scorer, x[train], label[train], x_real[test], outcome.classes)
     return Scored(test, label_real[test], scores)
 
 
@@ -113,26 +107,27 @@ def cross_validated(
     scorer: Scorer = boosted_trees,
     patients: NDArray[np.int64] | None = None,
 ) -> float | None:
-    """What the real records themselves reach, each scored by a model that saw neither it nor its patient.
+    """The AUC that the real records themselves reach, each scored by a model that saw neither it nor its patient.
 
-    `patients` says whose each record is, shape (n,); by default each is another's.
+    `patients` is the number of the patient of each record, shape (n,); by default every record is a patient.
     """
-    asked = Target.parse(target or schema.target, schema)
+    outcome = Target.parse(target or schema.target, schema)
     real = read(real, schema)
-    label, x = asked.labels(real[asked.name]), _features(scorer)(real, schema, (asked.name,))
-    owner = np.arange(len(label)) if patients is None else patients
-    fold = np.random.default_rng(0).permutation(int(owner.max(initial=0)) + 1)[owner] % FOLDS
-    scores = np.zeros((len(label), asked.classes))
+    label, x = outcome.labels(real[outcome.name]), _features(scorer)(real, schema, (outcome.name,))
+    patient = np.arange(len(label)) if patients is None else patients
+    fold = np.random.default_rng(0).permutation(int(patient.max(initial=0)) + 1)[patient] % FOLDS
+    scores = np.zeros((len(label), outcome.classes))
     for held_out in range(FOLDS):
         train, test = (fold != held_out) & (label >= 0), fold == held_out
-        scores[test] = _scores(scorer, x[train], label[train], x[test], asked.classes)
+        scores[test] = _scores(scorer, x[train], label[train], x[test], outcome.classes)
     return auc(label[label >= 0], scores[label >= 0])
 
 
 def auc(label: NDArray[np.int64], scores: NDArray[np.float64]) -> float | None:
-    """Area under the ROC curve of scores (n, C); for C > 2 the mean of one class against the rest."""
-    from sklearn.metrics import roc_auc_score
+    """Area under the ROC curve of scores (n, C); for C > 2 the mean over classes of one against the rest.
 
+    Classes without members, or without others, have no curve; None where that leaves none.
+    """
     present = [c for c in range(scores.shape[1]) if 0 < np.count_nonzero(label == c) < len(label)]
     if scores.shape[1] == 2:
         present = present[-1:]
@@ -149,16 +144,16 @@ def evaluate(
     by themselves under cross-validation, on the same records. `columns` and `pairs` say where the tables differ,
     the worst first.
     """
-    mine, theirs = read(synthetic, schema), read(real, schema)
-    marginals, owner = Marginals.of(mine, theirs, schema), patients(real, schema)
+    made, known = read(synthetic, schema), read(real, schema)
+    marginals, patient = Marginals.of(made, known, schema), patients(real, schema)
     return {
         "private": False,
-        "records": {"synthetic": len(mine[schema.target]), "real": len(theirs[schema.target])},
+        "records": {"synthetic": len(made[schema.target]), "real": len(known[schema.target])},
         "targets": [
             {
                 "target": target,
-                "auc": train_synthetic_test_real(mine, theirs, schema, target),
-                "ceiling_auc": cross_validated(theirs, schema, target, patients=owner),
+                "auc": train_synthetic_test_real(made, known, schema, target),
+                "ceiling_auc": cross_validated(known, schema, target, patients=patient),
             }
             for target in targets or (schema.target,)
         ],
@@ -169,12 +164,12 @@ def evaluate(
 
 
 def _features(scorer: Scorer) -> Callable[..., Any]:
-    """Boosted trees read zeros that are not stored as zeros; what standardizes columns needs them all."""
+    """The matrix that a scorer takes: boosted trees a sparse one; what standardizes columns fills in all zeros."""
     return sparse_features if scorer is boosted_trees else feature_matrix
 
 
 def _scores(scorer: Scorer, x: Any, y: NDArray[np.int64], x_test: Any, classes: int) -> NDArray[np.float64]:
-    """Probability of each class, shape (n, C); a class that was never seen has none."""
+    """Probability of each class, shape (n, C): zero for a class that no training record has."""
     scores = np.zeros((x_test.shape[0], classes))
     seen = np.unique(y)
     if len(seen) == 1:

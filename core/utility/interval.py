@@ -1,4 +1,4 @@
-"""How sure a difference of two models is: an interval for the difference of their AUCs on the same real records.
+"""Interval: how sure the difference of two models is, by their AUCs on the same real records.
 
 Not private, as every figure on real records (`evaluate.py`).
 """
@@ -15,16 +15,14 @@ Z95 = 1.959963984540054  # of the standard normal law: 95 % lie within +-Z95
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much the second AUC is above the first, with the bounds of a 95 % interval; all in [-1, 1]."""
+    """By how much the second AUC is above the first, with the bounds of a 95 % interval; all in [-1, 1].
+
+    An interval that holds zero is within chance: with other patients held out there could have been no difference.
+    """
 
     estimate: float
     low: float
     high: float
-
-    @property
-    def within_chance(self) -> bool:
-        """Whether the interval holds zero: with other patients held out there could have been no difference."""
-        return self.low <= 0 <= self.high
 
 
 def auc_difference(
@@ -45,12 +43,12 @@ def auc_difference(
     ----------
     label : (n,) class of each record, in 0..C-1.
     first, second : (n, C) scores of the two models; for C > 2 an AUC is the mean of each class against the rest.
-    patients : (n,) whose each record is; by default each is another's.
+    patients : (n,) number of the patient of each record; by default every record is a patient.
 
     Returns
     -------
     None where no class has both members and others, so that no AUC is defined. Where a class has a single member,
-    or all but one, nothing can be said of how far the figure varies, and the interval is [-1, 1].
+    or all but one, nothing can be said about how far the figure varies, and the interval is [-1, 1].
     """
     classes = [c for c in range(first.shape[1]) if 0 < np.count_nonzero(label == c) < len(label)]
     if first.shape[1] == 2:
@@ -59,21 +57,23 @@ def auc_difference(
         return None
     ranked = {c: _placements(label == c, second[:, c]) - _placements(label == c, first[:, c]) for c in classes}
     estimate = float(np.mean([ranked[c][label == c].mean() for c in classes]))
-    groups = [(ranked[c], group) for c in classes for group in (label == c, label != c)]
-    if min(np.count_nonzero(group) for _, group in groups) < 2:
+    sides = [(ranked[c], side) for c in classes for side in (label == c, label != c)]
+    if min(np.count_nonzero(side) for _, side in sides) < 2:
         return Difference(estimate, -1.0, 1.0)
-    shares = sum((_shares(values, group) for values, group in groups), np.zeros(len(label))) / len(classes)
-    of_patients = shares if patients is None else np.bincount(patients, shares)
-    half = Z95 * float(np.linalg.norm(of_patients))
+    shares = sum((_shares(values, side) for values, side in sides), np.zeros(len(label))) / len(classes)
+    by_patient = shares if patients is None else np.bincount(patients, shares)
+    half = Z95 * float(np.linalg.norm(by_patient))
     return Difference(estimate, max(-1.0, estimate - half), min(1.0, estimate + half))
 
 
 def _placements(member: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each member the share of the others that it is ranked above, of each other that of the members above it.
+    """For each member, the share of the others that it is ranked above; for each other, the members above it.
 
     Ties count half. Over the members, and over the others, their mean is the AUC.
     """
-    from scipy.stats import rankdata
+    from scipy.stats import (
+        rankdata,
+    )  # imported here: it takes a while, and a server loads this module at its start
 
     among_all, placed = rankdata(scores), np.empty(len(scores))
     members = np.count_nonzero(member)
@@ -82,7 +82,10 @@ def _placements(member: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDArr
     return placed
 
 
-def _shares(values: NDArray[np.float64], group: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """What each record of a group of m has in the mean's error: squared and added they are its variance, S / m."""
-    size = np.count_nonzero(group)
-    return np.asarray(np.where(group, values - values[group].mean(), 0.0) / np.sqrt(size * (size - 1)))
+def _shares(values: NDArray[np.float64], side: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The part that each of the m records of a side has in the error of their mean.
+
+    Their squares add up to the variance of the mean, S^2 / m.
+    """
+    size = np.count_nonzero(side)
+    return np.asarray(np.where(side, values - values[side].mean(), 0.0) / np.sqrt(size * (size - 1)))

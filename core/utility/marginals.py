@@ -1,6 +1,6 @@
-"""How far the marginals of two tables are apart, column by column and pair by pair.
+"""Marginals: how far those of two tables are apart, column by column and pair by pair.
 
-Not private: every figure is computed from real records, and stays with whoever holds them.
+Not private: every figure is computed from real records, and stays with the person who holds them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
 from cohortmix.core.data.table import InputError
 from cohortmix.core.utility.columns import Table, Values, read
 
-CELLS = 10  # of a number's range, where marginals are compared
-DENSE = 1 << 20  # cells of a pair, up to which each is counted; of more, only those that occur
+CELLS = 10  # of a number's range: few enough that a table of a thousand records fills those of a pair
+DENSE = 1 << 20  # cells of a pair up to which all are counted; beyond, only those that occur, to bound the memory
 QUANTILES = (1, 5, 25, 50, 75, 95, 99)  # in per cent: the middle, and the tails that a mean does not show
 MOST_VALUES = 8  # of a category, in a report
-MOST_PAIRS = 20  # in a report: of sixty columns there are 1,770
+MOST_PAIRS = 20  # in a report: sixty columns have 1,770
 
 Codes: TypeAlias = NDArray[np.int64]
 
@@ -36,7 +36,7 @@ class TotalVariation:
     pairs: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Marginals:
     """The marginals of two tables, compared.
 
@@ -46,38 +46,38 @@ class Marginals:
     Attributes
     ----------
     schema : the data dictionary of both.
-    mine, theirs : what was read of the synthetic and of the real table.
+    synthetic, real : the values of the two tables.
     columns : total variation distance of each column, in [0, 1].
-    pairs : of each pair of columns.
+    pairs : total variation distance of each pair of columns.
     """
 
     schema: Schema
-    mine: Values
-    theirs: Values
+    synthetic: Values
+    real: Values
     columns: Mapping[str, float]
     pairs: Mapping[tuple[str, str], float]
 
     @classmethod
     def of(cls, synthetic: Table | Values, real: Table | Values, schema: Schema) -> Marginals:
         """Compare two tables; InputError if either has no record."""
-        mine, theirs = read(synthetic, schema), read(real, schema)
-        for name, values in (("synthetic", mine), ("real", theirs)):
+        synthetic, real = read(synthetic, schema), read(real, schema)
+        for name, values in (("synthetic", synthetic), ("real", real)):
             if not len(values[schema.target]):
                 raise InputError(f"the {name} table is empty: it holds no record")
-        codes = {name: [_cells(side[name], schema, name) for side in (mine, theirs)] for name in schema.columns}
-        single = {name: _distance(a, b) for name, (a, b) in codes.items()}
+        codes = {name: [_cells(side[name], schema, name) for side in (synthetic, real)] for name in schema.columns}
+        columns = {name: _distance(a, b) for name, (a, b) in codes.items()}
         pairs = {(x, y): _distance_of_pairs(codes[x], codes[y]) for x, y in combinations(codes, 2)}
-        return cls(schema, mine, theirs, single, pairs)
+        return cls(schema=schema, synthetic=synthetic, real=real, columns=columns, pairs=pairs)
 
     @property
     def mean(self) -> TotalVariation:
         """The two means by which releases are compared."""
-        return TotalVariation(*(float(np.mean(list(each.values()))) for each in (self.columns, self.pairs)))
+        return TotalVariation(*(float(np.mean(list(apart.values()))) for apart in (self.columns, self.pairs)))
 
     def column_reports(self) -> list[dict[str, Any]]:
         """Every column, the worst first, ready for JSON.
 
-        Each has `column`, `type`, `tvd` and `missing` (shares of the records); a number or date `quantiles` in
+        Each has `column`, `type`, `tvd` and `missing` (shares of the records). A number or date has `quantiles` by
         per cent, of the values that are there, and a category `values`: those whose shares differ most.
         """
         order = sorted(self.columns, key=lambda name: -self.columns[name])
@@ -89,7 +89,7 @@ class Marginals:
         return [{"columns": list(pair), "tvd": self.pairs[pair]} for pair in order]
 
     def _column_report(self, name: str) -> dict[str, Any]:
-        column, sides = self.schema.columns[name], (self.mine[name], self.theirs[name])
+        column, sides = self.schema.columns[name], (self.synthetic[name], self.real[name])
         details = (
             {"values": _values(*sides, column)}
             if isinstance(column, Category)
@@ -100,7 +100,7 @@ class Marginals:
 
 
 def marginal_tvd(synthetic: Table | Values, real: Table | Values, schema: Schema) -> TotalVariation:
-    """How far one- and two-column marginals are apart in the mean, the target's among them; see `Marginals`."""
+    """How far the marginals of one and of two columns are apart on average, those of the target included."""
     return Marginals.of(synthetic, real, schema).mean
 
 
@@ -114,21 +114,21 @@ def _cells(values: NDArray[np.float64], schema: Schema, name: str) -> Codes:
     if isinstance(column, Number) and column.transform == "log1p":
         low, high, values = np.log1p(low), np.log1p(high), np.log1p(values)
     elif isinstance(column, Date) or column.integer:
-        high += 1  # of whole numbers each cell holds as many as the next, and at least one
+        high += 1  # whole numbers: each cell holds as many of them as the next, and at least one
         count = int(min(CELLS, high - low))
-    found = np.minimum((values - low) / (high - low) * count, count - 1)
-    return np.where(np.isnan(values), count, found).astype(np.int64)
+    cells = np.minimum((values - low) / (high - low) * count, count - 1)
+    return np.where(np.isnan(values), count, cells).astype(np.int64)
 
 
 def _distance(a: Codes, b: Codes) -> float:
-    """Total variation of two lists of codes, from whole numbers: in which order they are added cannot matter."""
+    """Total variation of two lists of codes, from whole numbers, so that the order of records cannot matter."""
     size = int(max(a.max(), b.max())) + 1
     p, q = np.bincount(a, minlength=size), np.bincount(b, minlength=size)
     return int(np.abs(p * len(b) - q * len(a)).sum()) / (2 * len(a) * len(b))
 
 
 def _distance_of_pairs(first: Sequence[Codes], second: Sequence[Codes]) -> float:
-    """Of two columns together, each as the codes of both tables; in memory of the order of the records."""
+    """Total variation of two columns together, given the codes of both tables; memory grows with records alone."""
     width = 1 + max(int(codes.max()) for codes in second)
     a, b = (x * width + y for x, y in zip(first, second, strict=True))
     if max(a.max(), b.max()) >= DENSE:
@@ -137,17 +137,17 @@ def _distance_of_pairs(first: Sequence[Codes], second: Sequence[Codes]) -> float
     return _distance(a, b)
 
 
-def _quantiles(mine: NDArray[np.float64], theirs: NDArray[np.float64], column: Column) -> dict[str, Any]:
-    """By per cent; None where no value is there. Values that occur, not means of two."""
+def _quantiles(synthetic: NDArray[np.float64], real: NDArray[np.float64], column: Column) -> dict[str, Any]:
+    """By per cent; None where no value is there. They are values that occur, never means of two."""
 
     def of_one(values: NDArray[np.float64]) -> list[float | str | None]:
         known = values[~np.isnan(values)]
         if not len(known):
             return [None] * len(QUANTILES)
-        found = np.quantile(known, np.array(QUANTILES) / 100, method="inverted_cdf")
-        return [_shown(float(value), column) for value in found]
+        quantiles = np.quantile(known, np.array(QUANTILES) / 100, method="inverted_cdf")
+        return [_shown(float(value), column) for value in quantiles]
 
-    both = zip(QUANTILES, of_one(mine), of_one(theirs), strict=True)
+    both = zip(QUANTILES, of_one(synthetic), of_one(real), strict=True)
     return {str(percent): {"synthetic": a, "real": b} for percent, a, b in both}
 
 
@@ -155,11 +155,11 @@ def _shown(value: float, column: Column) -> float | str:
     return date.fromordinal(int(value)).isoformat() if isinstance(column, Date) else value
 
 
-def _values(mine: NDArray[np.float64], theirs: NDArray[np.float64], column: Category) -> list[dict[str, Any]]:
-    """Shares of all records, of the values that differ most."""
+def _values(synthetic: NDArray[np.float64], real: NDArray[np.float64], column: Category) -> list[dict[str, Any]]:
+    """Shares among all records of the values that differ most."""
     size = len(column.values)
-    a, b = (np.bincount(each[~np.isnan(each)].astype(np.int64), minlength=size) for each in (mine, theirs))
-    p, q = a / len(mine), b / len(theirs)
+    a, b = (np.bincount(side[~np.isnan(side)].astype(np.int64), minlength=size) for side in (synthetic, real))
+    p, q = a / len(synthetic), b / len(real)
     order = np.argsort(-np.abs(p - q), kind="stable")[:MOST_VALUES]
     return [{"value": column.values[k], "synthetic": float(p[k]), "real": float(q[k])} for k in order]
 

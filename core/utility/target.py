@@ -1,4 +1,4 @@
-"""Targets: what a classifier is asked to predict, as text that a person can type."""
+"""Target: what a classifier is to predict, as text that a person can type."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from cohortmix.core.data.values import category_codes
 
 @dataclass(frozen=True)
 class Target:
-    """A category column as it is, or two classes made of any column by a rule.
+    """A category as it is, or two classes that a rule makes of any column.
 
     Attributes
     ----------
     name : the column, which the classifier may not see.
     classes : number of classes, C.
     sign : how the column's values are compared with `right`; empty for a category as it is.
-    right : a number, a date's ordinal, or positions among a category's declared values.
+    right : what stands right of the sign: a number, a date's ordinal, or positions among a category's declared
+        values.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Target:
         return cls(name, 2, sign, (_threshold(column, right, text),))
 
     def labels(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Class of each value of the column, shape (n,); -1 where there is no value."""
+        """Class of each of the column's values (n,), as `columns.read` has them; -1 where there is no value."""
         classes = _SIGNS[self.sign](values, self.right)
         return np.where(np.isnan(values), -1, classes).astype(np.int64)
 
@@ -75,6 +76,7 @@ _SIGNS: dict[str, Callable[[NDArray[np.float64], tuple[float, ...]], NDArray[np.
 
 
 def _code(column: Category, value: str, text: str) -> float:
+    """Position of a value among the declared ones."""
     code = category_codes(pa.array([value]), column)[0]
     if code < 0:
         raise InputError(f"target={text!r}: {value!r} is not one of the declared {quoted(column.values)}")
@@ -82,6 +84,7 @@ def _code(column: Category, value: str, text: str) -> float:
 
 
 def _threshold(column: Column, right: str, text: str) -> float:
+    """A number, or a date as its ordinal."""
     assert isinstance(column, Number | Date)
     try:
         return float(date.fromisoformat(right).toordinal()) if isinstance(column, Date) else float(right)

@@ -31,7 +31,7 @@ from synthesizers import Task
 
 from cohortmix.core.release.condensed import PooledSupport
 from cohortmix.core.steps import pipeline
-from cohortmix.core.steps.adapt import Adapted
+from cohortmix.core.steps.support import Support
 from cohortmix.core.synthesis import synthesize
 from cohortmix.core.utility.columns import read as read_table
 from cohortmix.core.utility.evaluate import auc
@@ -75,30 +75,31 @@ def compute(cell: Cell, command: str, again: bool = False) -> list[str]:
     table, site = SETTINGS[cell.setting](data, cell.split)
     patients = len(np.unique(patients_of(table, data.schema)))
     task = Task(data, table, site, resolved(cell, patients), cell.split)
-    with variant.applied(), adaptations() as adapted:
+    with variant.applied(), adaptations() as moved:
         release, cost = measured(
             lambda: synthesize(table, data.schema, task.terms, noise=task.noise(), accept_degraded=True)
         )
         figures: Figures = score_records(release.records(), data) if variant.records else {}
         figures["condensed"] = score_condensed([release.site], release.support, data)
-        if adapted:
-            figures["condensed"] |= score_points(release.support, data) | {"moved": adapted[0].moved}
+        if moved:
+            figures["condensed"] |= score_points(release.support, data) | {"moved": moved[0]}
     del cost["peak GB"]  # it is the process's, which computes other cells too
     return [store(cell, {"figures": figures, **cost}, [patients], task.budget, command)]
 
 
 @contextmanager
-def adaptations() -> Iterator[list[Adapted]]:
-    """What `adapt` returns while this holds, call by call: a release does not say how far points moved."""
-    returned: list[Adapted] = []
+def adaptations() -> Iterator[list[float]]:
+    """How far `adapt` moves its points, in units of their own norm, call by call: a release does not say so."""
+    moved: list[float] = []
     original = vars(pipeline)["adapt"]  # as `pipeline` calls it
 
-    def watched(*args: Any, **others: Any) -> Adapted:
-        returned.append(original(*args, **others))
-        return returned[-1]
+    def watched(points: Any, *args: Any, **others: Any) -> Support:
+        support: Support = original(points, *args, **others)
+        moved.append(float(np.linalg.norm(support.points - points) / np.linalg.norm(points)))
+        return support
 
     with Change(pipeline, "adapt", watched).made():
-        yield returned
+        yield moved
 
 
 def score_points(support: PooledSupport, data: Dataset) -> Figures:

@@ -218,7 +218,7 @@ def kernel_inducing_points(
     if len(start) == 1 or not scale.any():  # one point, or records that are all equal: nothing to adapt
         return start
     scale[scale == 0] = 1
-    adapted = adapt(
+    support = adapt(
         (start - mean) / scale,
         np.eye(y.shape[1])[labels],
         (x - mean) / scale,
@@ -228,4 +228,4 @@ def kernel_inducing_points(
         steps=parameters.steps,
         seed=int(rng.integers(2**31)),
     )
-    return np.asarray(adapted.support.points * scale + mean)
+    return np.asarray(support.points * scale + mean)

@@ -37,10 +37,10 @@ from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import pipeline
-from cohortmix.core.steps.anonymize import choose_groups
-from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
+from cohortmix.core.steps.bins import choose_groups
+from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.core.steps.plan import Plan
-from cohortmix.core.steps.smooth import simplex
+from cohortmix.core.steps.simplex import simplex
 from cohortmix.core.synthesis import Release
 
 Array = NDArray[np.float64]
@@ -70,7 +70,16 @@ def synthesize(table: pd.DataFrame, schema: Schema, budget: Budget, noise: Noise
     answer = vault.answer(mixing(cells), meter.limit * LAST)
     common, site = remixed(schema, common, site, cells, answer)
     answers = tuple(meter.answers.values())
-    return Release(schema, common, site, answers, resolved, vault.patients, noise.name, noise.private)
+    return Release(
+        schema=schema,
+        common=common,
+        site=site,
+        answers=answers,
+        budget=resolved,
+        patients=vault.patients,
+        noise=noise.name,
+        private=noise.private,
+    )
 
 
 def adapted_cells(plan: Plan, common: Common, site: SiteCentroids) -> Groups:
@@ -81,7 +90,7 @@ def adapted_cells(plan: Plan, common: Common, site: SiteCentroids) -> Groups:
         points, labels = site.means, site.labels
     weights = labels / np.maximum(labels.sum(axis=0), 1e-12)
     fine = raked(common.margins.cells, weights.T @ points, common.groups.membership)
-    margins = Margins(fine, common.margins.masses, common.margins.s_a)
+    margins = replace(common.margins, cells=fine)
     return choose_groups(encoding, margins, sqrt(plan.s_b / plan.patients))
 
 
@@ -111,7 +120,7 @@ def remixed(
     means = site.means * (site.labels @ ratio)
     for block in common.groups.blocks:
         means[:, block] /= np.maximum(means[:, block].sum(axis=1, keepdims=True), 1e-12)
-    return Common(common.groups, Margins(after, masses, common.margins.s_a)), replace(site, means=means)
+    return Common(common.groups, replace(common.margins, cells=after)), replace(site, means=means)
 
 
 def raked(cells: Array, target: Array, member: Array) -> Array:

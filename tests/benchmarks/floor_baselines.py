@@ -30,7 +30,8 @@ from cohortmix.core.release.pool import Pool
 from cohortmix.core.release.records import draw
 from cohortmix.core.steps import anonymize
 from cohortmix.core.steps.centroids import Common, SiteCentroids
-from cohortmix.core.steps.smooth import simplex
+from cohortmix.core.steps.margins import project
+from cohortmix.core.steps.simplex import simplex
 
 Array = NDArray[np.float64]
 LEAST = 1e-3  # eigenvalue of a covariance, of numbers in [-1, 1]
@@ -52,11 +53,18 @@ def label_star(
     ]
     total, std = anonymize.add_answers([anonymize.answer_a(vault, encoding, mu2) for vault in vaults])
     patients = sum(vault.patients for vault in vaults)
-    margins = anonymize.project(anonymize.read_sums(encoding, total, std), encoding, patients)
+    margins = project(anonymize.read_sums(encoding, total, std), encoding, patients)
     common = Common(Groups(tuple(tuple(range(size)) for size in encoding.sizes)), margins)
     classes = len(margins.masses)
-    none = np.zeros((0, margins.cells.shape[1])), np.zeros((0, classes))
-    star = SiteCentroids(margins.masses, margins.cells, np.eye(classes), ("class",) * classes, std, *none)
+    star = SiteCentroids(
+        masses=margins.masses,
+        means=margins.cells,
+        labels=np.eye(classes),
+        kind=("class",) * classes,
+        noise_std=std,
+        support_points=np.zeros((0, margins.cells.shape[1])),
+        support_labels=np.zeros((0, classes)),
+    )
     return draw(Pool.of(schema, common, {SITE: star}), schema, patients, seed=0).drop(columns=SITE)
 
 

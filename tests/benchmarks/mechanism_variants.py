@@ -25,14 +25,14 @@ from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.release import pool
-from cohortmix.core.release.maximum_entropy import PairTables
 from cohortmix.core.release.pool import Pool
-from cohortmix.core.steps import adapt, anonymize, pipeline, plan
-from cohortmix.core.steps.anonymize import choose_groups
+from cohortmix.core.release.target_tables import TargetTables
+from cohortmix.core.steps import adapt, bins, margins, pipeline, plan
+from cohortmix.core.steps.bins import choose_groups
 from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
 from cohortmix.core.steps.kernel import kernel_ridge
 from cohortmix.core.steps.plan import Plan
-from cohortmix.core.steps.smooth import simplex
+from cohortmix.core.steps.simplex import simplex
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +110,8 @@ def grouped_by(factor: float) -> tuple[Change, ...]:
     def wider(encoding: Encoding, margins: Margins, smallest: float) -> Groups:
         return choose_groups(encoding, margins, factor * smallest)
 
-    largest = Change(anonymize, "LARGEST_GROUP", factor * anonymize.LARGEST_GROUP)
-    return largest, Change(anonymize, "choose_groups", wider)
+    largest = Change(bins, "LARGEST_GROUP", factor * bins.LARGEST_GROUP)
+    return largest, Change(bins, "choose_groups", wider)
 
 
 class Components:
@@ -159,7 +159,7 @@ class MeasuredPool(Pool):
         made = Pool.of(schema, common, centroids)
         return cls(**{part.name: getattr(made, part.name) for part in fields(Pool)}, measured=site.pairs)
 
-    def tables(self) -> PairTables:
+    def tables(self) -> TargetTables:
         """Margins of the class centroids, and the pairs of features as they were measured."""
         tables = super().tables()
         feature = np.repeat(np.arange(len(self.sizes)), self.sizes)
@@ -201,7 +201,7 @@ _ALL = (
         (Change(pool, "fit", Components),),
     ),
     Variant("one-fit", "one fit of the mixture, not their average", (Change(plan, "LARGEST_FITS", 1),)),
-    Variant("no-smoothing", "margins projected, not smoothed", (Change(anonymize, "smooth", plain),)),
+    Variant("no-smoothing", "margins projected, not smoothed", (Change(margins, "smooth", plain),)),
     Variant("share-fixed", "15 % of the budget for answer A also where B has hardly room", (_FIXED,)),
     Variant("share-05", "5 % of the budget for answer A", (planned(share=Fraction(5, 100)), _FIXED)),
     Variant("share-30", "30 % of the budget for answer A", (planned(share=Fraction(30, 100)), _FIXED)),

@@ -59,8 +59,8 @@ def estimate(cells: NDArray[np.float64], s_a: float = 0.0, seed: int = 0) -> NDA
     parts: list[NDArray[np.float64]] = []
     for feature, block in zip(ENCODING.features, ENCODING.blocks, strict=True):
         if feature.coarse is not None:
-            runs = np.eye(max(feature.coarse) + 1)[list(feature.coarse)]
-            parts += [cells[:, block] @ runs, cells[:, block] * FINE]
+            bins = np.eye(max(feature.coarse) + 1)[list(feature.coarse)]
+            parts += [cells[:, block] @ bins, cells[:, block] * FINE]
         else:
             parts.append(cells[:, block])
     parts.append(cells[:, SEX].sum(axis=1, keepdims=True) * sqrt(3 / 4))

@@ -13,11 +13,19 @@ from cohortmix.core import Budget, synthesize
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.encoding import Encoding, blocks_of
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.dimensions import MOST_RUNS, MOST_VALUES, most_groups, most_kappa, of_cells, of_gaussians
+from cohortmix.core.dimensions import (
+    MOST_OF_CATEGORY,
+    MOST_OF_NUMBER,
+    most_groups,
+    most_kappa,
+    of_cells,
+    of_gaussians,
+)
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.noise import MIN_SIGMA
 from cohortmix.core.privacy.questions.pair_tables import PairTables
-from cohortmix.core.steps.anonymize import choose_groups, sum_query
+from cohortmix.core.steps.anonymize import sum_query
+from cohortmix.core.steps.bins import choose_groups
 from cohortmix.core.steps.centroids import Margins
 
 WIDE = Encoding.of(
@@ -29,26 +37,24 @@ WIDE = Encoding.of(
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.01, 0.1, 1.0, 100.0]), st.sampled_from([0.0, 0.05, 0.2]))
-def test_no_margins_give_more_groups_than_the_bound(seed: int, spread: float, smallest: float) -> None:
+def test_no_margins_give_more_bins_than_the_bound(seed: int, spread: float, smallest: float) -> None:
     rng = np.random.default_rng(seed)
     cells = np.concatenate([rng.dirichlet(np.full(size, spread), 2) for size in WIDE.sizes], axis=1)
-    for groups, feature in zip(
-        choose_groups(WIDE, Margins(cells, np.ones(2), 1.0), smallest), WIDE.features, strict=True
-    ):
-        assert max(groups) + 1 <= most_groups(feature)
+    margins = Margins(cells=cells, masses=np.ones(2), s_a=1.0)
+    for size, feature in zip(choose_groups(WIDE, margins, smallest).sizes, WIDE.features, strict=True):
+        assert size <= most_groups(feature)
 
 
 def test_the_bound_is_near_what_can_happen() -> None:
-    """Every second cell as heavy as a group has to be, and values as light as one may be."""
+    """Every second cell as heavy as a merged bin has to be, and values as light as one may be."""
     cells = np.zeros((1, sum(WIDE.sizes)))
     code, number = blocks_of(WIDE.sizes)
     cells[0, code.start : code.start + 127] = 1 / 128
     cells[0, code.stop - 2 : code.stop] = 1 / 256
     cells[0, number.start : number.start + 62] = np.tile([1e-9, 1 / 31 - 1e-9], 31)
-    groups = choose_groups(WIDE, Margins(cells, np.ones(1), 1.0), 0.0)
-    sizes = [max(each) + 1 for each in groups]
-    assert sizes[0] > MOST_VALUES - 3
-    assert sizes[1] > MOST_RUNS - 6
+    sizes = choose_groups(WIDE, Margins(cells=cells, masses=np.ones(1), s_a=1.0), 0.0).sizes
+    assert sizes[0] > MOST_OF_CATEGORY - 3
+    assert sizes[1] > MOST_OF_NUMBER - 6
 
 
 @pytest.mark.parametrize("epsilon", [0.01, 30.0])

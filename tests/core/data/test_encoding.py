@@ -123,16 +123,16 @@ def test_fine_cells_are_finer_towards_the_origin() -> None:
 
 
 @every_column
-def test_runs_of_fine_cells_are_neighbours_and_missing_is_by_itself(name: str) -> None:
+def test_cells_of_a_coarse_bin_are_neighbours_and_missing_is_by_itself(name: str) -> None:
     grid = cells(COLUMNS[name])
     if grid.coarse is None:
         values = grid.size - (grid.missing >= 0)
         assert isinstance(grid.column, Category) or values <= COARSE
         return
-    runs = np.asarray(grid.coarse[: grid.size - (grid.missing >= 0)])
-    assert set(np.diff(runs).tolist()) <= {0, 1}
-    assert set(runs.tolist()) == set(range(COARSE))
-    count = np.bincount(runs)
+    bins = np.asarray(grid.coarse[: grid.size - (grid.missing >= 0)])
+    assert set(np.diff(bins).tolist()) <= {0, 1}
+    assert set(bins.tolist()) == set(range(COARSE))
+    count = np.bincount(bins)
     assert count.max() - count.min() <= 1
     assert grid.missing < 0 or grid.coarse[grid.missing] == COARSE
 

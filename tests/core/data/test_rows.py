@@ -50,12 +50,26 @@ def site(groups: Groups, k: int, seed: int, patients: float = 100.0) -> SiteCent
     rng = np.random.default_rng(seed)
     means = np.concatenate([rng.dirichlet(np.ones(size), k) for size in groups.sizes], axis=1)
     labels = rng.dirichlet(np.ones(3), k)
-    none = np.zeros((0, means.shape[1])), np.zeros((0, 3))
-    return SiteCentroids(patients * rng.dirichlet(np.ones(k)), means, labels, ("class",) * k, 1.0, *none)
+    return without_support(patients * rng.dirichlet(np.ones(k)), means, labels)
+
+
+def without_support(
+    masses: NDArray[np.float64], means: NDArray[np.float64], labels: NDArray[np.float64]
+) -> SiteCentroids:
+    """A site that sent class centroids alone."""
+    return SiteCentroids(
+        masses=masses,
+        means=means,
+        labels=labels,
+        kind=("class",) * len(masses),
+        noise_std=1.0,
+        support_points=np.zeros((0, means.shape[1])),
+        support_labels=np.zeros((0, labels.shape[1])),
+    )
 
 
 def grouping(seed: int) -> Groups:
-    """Runs of neighbouring cells, from one group for a feature to one for each cell; missing by itself."""
+    """Neighbouring cells merged, from one bin for a feature to one for each cell; missing by itself."""
     rng, out = np.random.default_rng(seed), []
     for cells in ENCODING.features:
         values = cells.size - (cells.missing >= 0)
@@ -68,7 +82,7 @@ def grouping(seed: int) -> Groups:
 def common(seed: int) -> Common:
     rng = np.random.default_rng(seed)
     cells = np.stack([np.concatenate([rng.dirichlet(np.ones(size)) for size in SIZES]) for _ in range(3)])
-    return Common(grouping(seed), Margins(cells, np.array([50.0, 30.0, 20.0]), 1.0))
+    return Common(grouping(seed), Margins(cells=cells, masses=np.array([50.0, 30.0, 20.0]), s_a=1.0))
 
 
 def pool(seed: int = 0, k: int = 4) -> Pool:
@@ -154,9 +168,8 @@ columns:
     sizes = Encoding.of(schema).sizes
     groups = Groups(tuple(tuple(range(size)) for size in sizes))
     even = np.concatenate([np.full(size, 1 / size) for size in sizes])[None]
-    none = np.zeros((0, sum(sizes))), np.zeros((0, 2))
-    centroids = SiteCentroids(np.ones(1), even, np.full((1, 2), 0.5), ("class",), 1.0, *none)
-    shared = Common(groups, Margins(np.repeat(even, 2, axis=0), np.ones(2), 1.0))
+    centroids = without_support(np.ones(1), even, np.full((1, 2), 0.5))
+    shared = Common(groups, Margins(cells=np.repeat(even, 2, axis=0), masses=np.ones(2), s_a=1.0))
     rows = draw(Pool.of(schema, shared, {"north": centroids}), schema, 300, 0)
     assert (rows["end"] >= rows["visits"]).all()
     assert (rows["visits"] >= rows["start"]).all()
@@ -223,8 +236,7 @@ def test_features_of_a_centroid_are_drawn_together() -> None:
     apart = []
     for end in (0, -1):
         means = np.concatenate([np.eye(size)[[end]] for size in shared.groups.sizes], axis=1)
-        none = np.zeros((0, means.shape[1])), np.zeros((0, 3))
-        apart.append(SiteCentroids(np.array([50.0]), means, np.eye(3)[[end]], ("class",), 1.0, *none))
+        apart.append(without_support(np.array([50.0]), means, np.eye(3)[[end]]))
     rows = draw(Pool.of(SCHEMA, shared, dict(zip(("north", "south"), apart, strict=True))), SCHEMA, 400, 0)
     first = rows["site"] == "north"
     assert 120 < first.sum() < 280
@@ -284,7 +296,7 @@ def test_a_group_without_mass_is_drawn_evenly() -> None:
     block = blocks_of(SIZES)[SCHEMA.features.index("age")]
     cells[:, block] = 0
     of = np.asarray(shared.groups.of_cells[SCHEMA.features.index("age")])
-    shape = shape_within(Margins(cells, shared.margins.masses, 1.0), shared.groups)[block]
+    shape = shape_within(Margins(cells=cells, masses=shared.margins.masses, s_a=1.0), shared.groups)[block]
     np.testing.assert_allclose(shape, 1 / np.bincount(of)[of])
 
 

@@ -1,4 +1,4 @@
-"""The Gaussian variant: levels and back, denoising against what is known of the noise, and a release of it."""
+"""The Gaussian variant: standardized values and back, denoising against known noise, and a release of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from cohortmix.core.audit.replay import Replays, run
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.gaussian import model as gaussian
-from cohortmix.core.gaussian.learn import denoise, is_narrow
+from cohortmix.core.gaussian.denoise import denoise
+from cohortmix.core.gaussian.learn import is_narrow
 from cohortmix.core.gaussian.levels import FURTHEST, Levels
 from cohortmix.core.gaussian.model import ClassGaussians, suits
 from cohortmix.core.privacy.meter import Answer
@@ -93,9 +94,9 @@ def test_levels_and_cells_are_inverse() -> None:
     (batch,) = TableSource(cohort(200), SCHEMA.features).batches()
     codes = ENCODING.feature_codes(batch)
     levels = Levels.of(ENCODING)
-    moved = Levels(ENCODING, levels.axes, np.full(len(levels.axes), 0.1), np.full(len(levels.axes), 0.2))
-    for each in (levels, moved):
-        back = each.to_cells(each.of_cells(codes))
+    moved = replace(levels, centre=np.full(len(levels.axes), 0.1), scale=np.full(len(levels.axes), 0.2))
+    for either in (levels, moved):
+        back = either.to_cells(either.of_cells(codes))
         for at, cells in enumerate(ENCODING.features):
             np.testing.assert_array_equal(back[cells.name], codes[:, at], err_msg=cells.name)
 
@@ -117,7 +118,7 @@ def test_a_level_is_the_place_between_the_bounds_and_an_unknown_cell_lies_at_the
 def test_the_vault_is_asked_for_the_same_levels() -> None:
     """Coordinates in lattice steps are the levels, and with `spread` their absolute values."""
     levels = Levels.of(ENCODING)
-    levels = Levels(ENCODING, levels.axes, np.full(len(levels.axes), 0.3), np.full(len(levels.axes), 0.05))
+    levels = replace(levels, centre=np.full(len(levels.axes), 0.3), scale=np.full(len(levels.axes), 0.05))
     plain, spread = levels.coordinates(1000), levels.coordinates(1000, spread=True)
     for at, axis in enumerate(levels.axes):
         assert plain[at].column == axis.column
@@ -148,7 +149,7 @@ def test_without_noise_the_moments_are_those_of_the_classes() -> None:
 
 
 def _entries(x: list[Any], query: ClassMoment) -> Any:
-    """What a vault would say of classes of records in levels."""
+    """What a vault would answer about classes of standardized records."""
     psi = [np.column_stack([own * query.level_unit, np.full(len(own), query.label_weight)]) for own in x]
     upper = np.triu_indices(query.width)
     return np.concatenate([(each.T @ each)[upper] * weights(query.width) for each in psi]).astype(np.int64)

@@ -66,7 +66,7 @@ def test_with_a_ridge_the_discriminant_of_what_is_drawn_is_the_regularised_one()
 
 
 def test_a_class_has_a_covariance_of_its_own_as_far_as_it_is_seen() -> None:
-    """A large class keeps its own, a rare one gets that of all, one of hardly anybody exactly that."""
+    """A large class keeps its own, a rare one is near that of all, one with almost no patients gets just that."""
     truth = np.stack([np.diag([1.0, 4, 1, 1, 1, 1]), np.diag([4.0, 1, 1, 1, 1, 1]), 9 * np.eye(6)])
     for rare, kept in ((0.5, (0.9, 1.1)), (6.0, (0.0, 0.9)), (1e6, (-1e-9, 1e-9))):
         s, share = np.array([0.01, 0.05, rare]), np.array([0.7, 0.3, 0.005 / rare])

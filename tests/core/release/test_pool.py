@@ -1,4 +1,4 @@
-"""The pool: centroids in, groups of records out; by even draws, and by the field where pairs are known."""
+"""The pool: centroids in, merged bins of records out; by the maximum-entropy model where pairs are known."""
 
 from __future__ import annotations
 
@@ -66,27 +66,27 @@ def test_without_couplings_they_would_not() -> None:
     drawn_from = pool()
     alone = replace(
         drawn_from, noise_std=np.array([1e9])
-    )  # pairs that are all noise: the field keeps margins only
+    )  # pairs that are all noise: the model keeps margins only
     groups = alone.draw(40_000, np.random.default_rng(1))[2]
     assert np.abs((tables(groups) - wanted(drawn_from))[off_diagonal()]).max() > 0.04
     np.testing.assert_allclose(np.diagonal(tables(groups)), np.diagonal(wanted(drawn_from)), atol=0.02)
 
 
 def test_records_have_no_third_order_of_their_own() -> None:
-    """x_3 = x_1 XOR x_2 has no pair at all: a mixture can say it, the field does not repeat it."""
+    """x_3 = x_1 XOR x_2 has no pair at all: a mixture can say it, the maximum-entropy model does not repeat it."""
     corners = [(a, b, a ^ b) for a in (0, 1) for b in (0, 1)]
     means = np.array([np.concatenate([np.eye(2)[bit] for bit in corner]) for corner in corners]) * 0.9 + 0.05
     one = np.full((4, 1), 1.0)
     xor = Pool(
-        one[:, 0] * 1000,
-        means,
-        one,
-        np.ones(4, bool),
-        np.zeros(4, int),
-        ("a",),
-        np.ones(1),
-        Groups(((0, 1),) * 3),
-        np.ones(6),
+        masses=one[:, 0] * 1000,
+        means=means,
+        labels=one,
+        paired=np.ones(4, bool),
+        site=np.zeros(4, int),
+        sites=("a",),
+        noise_std=np.ones(1),
+        groups=Groups(((0, 1),) * 3),
+        shape=np.ones(6),
     )
     parity = {paired: _parity(replace(xor, paired=np.full(4, paired))) for paired in (True, False)}
     assert abs(parity[True] - 0.5) < 0.03

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Cells
 from cohortmix.core.data.schema import Category, Number
-from cohortmix.core.steps.smooth import simplex, smooth
+from cohortmix.core.steps.simplex import simplex
+from cohortmix.core.steps.smooth import smooth
 
 AGE = Cells.of("age", Number(type="number", min=0, max=100, missing=True))
 DOSE = Cells.of("dose", Number(type="number", min=0, max=1000, transform="log1p"))

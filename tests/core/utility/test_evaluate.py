@@ -15,7 +15,6 @@ from cohortmix.core.utility.columns import feature_matrix, read, sparse_features
 from cohortmix.core.utility.evaluate import (
     Scorer,
     auc,
-    binary_target,
     boosted_trees,
     cross_validated,
     evaluate,
@@ -213,8 +212,6 @@ def test_targets_as_a_person_types_them(text: str, labels: list[int]) -> None:
     target = Target.parse(text, SCHEMA)
     assert target.labels(read(table, SCHEMA)[target.name]).tolist() == labels
     assert target.classes == (3 if text == "y" else 2)
-    if text == "x>5":
-        assert binary_target(table, SCHEMA, "x", ">5").tolist() == labels
 
 
 def test_a_column_whose_name_holds_a_sign_is_found_first() -> None:

@@ -102,13 +102,6 @@ def test_where_nothing_can_be_said_nothing_is_said() -> None:
     assert auc_difference(np.zeros(20, dtype=np.int64), scores, scores) is None
     single = auc_difference(np.eye(20, dtype=np.int64)[3], scores, -scores)
     assert single is not None
-    assert (single.low, single.high, single.within_chance) == (-1.0, 1.0, True)
+    assert (single.low, single.high) == (-1.0, 1.0)
     same = auc_difference(np.arange(20) % 2, scores, scores)
     assert same == Difference(0.0, 0.0, 0.0)
-    assert same.within_chance
-
-
-def test_chance_is_an_interval_that_holds_zero() -> None:
-    assert Difference(0.001, -0.01, 0.012).within_chance
-    assert not Difference(0.02, 0.001, 0.039).within_chance
-    assert not Difference(-0.02, -0.039, -0.001).within_chance

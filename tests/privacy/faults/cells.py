@@ -85,7 +85,7 @@ FAULTS = (
     Fault(
         "patients of whom a feature is not known are spread over its range",
         "core/steps/known.py",
-        "        shares[:, j] = np.clip(np.where(np.abs(own - every) > CLEAR * noise, own, every), least, 1)\n",
+        "        shares[:, j] = np.clip(np.where(stands_out, by_class, pooled), least, 1)\n",
         "",
         (f"{KNOWN}::test_the_share_that_is_known_is_read_off_the_sums",),
     ),

@@ -1,0 +1,88 @@
+"""Margins: distributions near answer A, nearer to the truth than its counts, and kept where they are clear."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cohorts import AGE, DOSE, ENCODING, SEX, N, counts, estimate
+from numpy.typing import NDArray
+
+from cohortmix.core.steps.anonymize import read_sums
+from cohortmix.core.steps.centroids import Margins
+from cohortmix.core.steps.margins import project
+from cohortmix.core.steps.simplex import simplex
+
+
+def true_margins() -> NDArray[np.float64]:
+    return np.asarray(counts() / counts()[:, SEX].sum(axis=1, keepdims=True))
+
+
+def margins_of(cells: NDArray[np.float64]) -> Margins:
+    """Of two classes with as many patients."""
+    return Margins(cells=cells, masses=np.array([100.0, 100.0]), s_a=1.0)
+
+
+def test_without_noise_the_margins_are_the_shares() -> None:
+    margins = project(read_sums(ENCODING, estimate(counts()), 1e-9), ENCODING, N)
+    np.testing.assert_allclose(margins.cells, true_margins(), atol=1e-6)
+    np.testing.assert_allclose(margins.masses, counts()[:, SEX].sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(margins.pooled, counts().sum(axis=0) / N, atol=1e-6)
+
+
+@pytest.mark.parametrize("s_a", [1.0, 30.0, 1000.0])
+def test_margins_are_distributions_however_strong_the_noise(s_a: float) -> None:
+    margins = project(read_sums(ENCODING, estimate(counts(), s_a), s_a), ENCODING, N)
+    for block in (AGE, SEX, DOSE):
+        np.testing.assert_allclose(margins.cells[:, block].sum(axis=1), 1)
+    assert margins.cells.min() >= 0
+    assert margins.masses.sum() == pytest.approx(N)
+    assert margins.masses.min() >= 1 - 1e-9
+
+
+@pytest.mark.parametrize("s_a", [10.0, 30.0, 100.0])
+def test_shrinkage_brings_margins_nearer_to_the_truth(s_a: float) -> None:
+    """Against the same estimates merely projected, in mean squared distance over several draws."""
+    shrunk, plain = 0.0, 0.0
+    for seed in range(5):
+        sums = read_sums(ENCODING, estimate(counts(), s_a, seed), s_a)
+        margins = project(sums, ENCODING, N)
+        for c, block in [(c, block) for c in range(2) for block in (AGE, SEX, DOSE)]:
+            raw = simplex(sums.cells[c, block] / margins.masses[c])
+            shrunk += float(((margins.cells[c, block] - true_margins()[c, block]) ** 2).sum())
+            plain += float(((raw - true_margins()[c, block]) ** 2).sum())
+    assert shrunk < 0.8 * plain
+
+
+@pytest.mark.parametrize("s_a", [20.0, 100.0, 1000.0])
+def test_a_site_of_almost_only_noise_is_near_its_prior(s_a: float) -> None:
+    """Of 100 patients a class: nearer than a quarter on average. The negation: what it measured is far from it."""
+    prior, far, raw = margins_of(true_margins()), [], []
+    for seed in range(20):
+        noisy = read_sums(ENCODING, estimate(true_margins() * 100, s_a, seed), s_a)
+        shrunk = project(noisy, ENCODING, 200, prior).cells
+        for c, block in [(c, block) for c in range(2) for block in (AGE, SEX, DOSE)]:
+            far.append(_variation(shrunk[c, block], true_margins()[c, block]))
+            raw.append(_variation(simplex(noisy.cells[c, block] / 100), true_margins()[c, block]))
+    assert np.mean(far) < 0.25 < 0.4 < np.mean(raw)
+
+
+def test_a_value_that_the_others_lack_is_kept_where_it_is_clear() -> None:
+    """Its prior has a zero there, of a category and of a number's coarse bin; no other value gains by it."""
+    truth = true_margins()
+    prior = truth.copy()
+    for block in (SEX, AGE):
+        gone = np.arange(block.start, block.stop)[truth[:, block].argmax(axis=1).max() :][:1]
+        prior[:, gone] = 0
+        prior[:, block] /= prior[:, block].sum(axis=1, keepdims=True)
+    clear = project(read_sums(ENCODING, estimate(counts()), 1e-9), ENCODING, N, margins_of(prior))
+    np.testing.assert_allclose(clear.cells, truth, atol=1e-6)
+
+
+def _variation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    return float(np.abs(one - other).sum() / 2)
+
+
+def test_clear_margins_leave_their_prior() -> None:
+    prior = margins_of(true_margins()[::-1])
+    clear = project(read_sums(ENCODING, estimate(counts()), 1e-9), ENCODING, N, prior).cells
+    np.testing.assert_allclose(clear[:, SEX], true_margins()[:, SEX], atol=1e-6)
