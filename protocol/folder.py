@@ -103,7 +103,8 @@ def _replace(new: Path, out: Path, files: Collection[str]) -> None:
         new.rmdir()
     except OSError:
         raise InputError(
-            f"{str(out)!r} is written; what somebody has put into the earlier folder meanwhile stays in {str(new)!r}"
+            f"{str(out)!r} is written; what somebody has put into the earlier folder meanwhile stays in "
+            f"{str(new)!r}"
         ) from None
 
 

@@ -158,7 +158,7 @@ def test_what_was_published_meanwhile_stays(table, schema, tmp_path):
             out.mkdir()
             (out / "summary.json").write_text("{}")
 
-    with pytest.raises(InputError, match="holds files, such as 'summary.json', which stay as they are"):
+    with pytest.raises(InputError, match=r"holds files, such as 'summary\.json', which stay as they are"):
         simulate(*few, TERMS, out=out, accept_degraded=True, progress=publish_in_between)
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [("summary.json", "{}")]
 

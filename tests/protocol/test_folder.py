@@ -3,6 +3,7 @@
 import ctypes
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ from cohortmix.protocol.folder import require_free, whole_folder
 FILES = frozenset({"a", "b"})
 
 
-def write(out: Path, text: str) -> None:
-    with whole_folder(out, FILES) as folder:
+def write(
+    out: Path, text: str, files: frozenset[str] = FILES, meanwhile: Callable[[], object] = lambda: None
+) -> None:
+    with whole_folder(out, files) as folder:
         for name in FILES:
             (folder / name).write_text(text)
+        meanwhile()
 
 
 def stop_half_way(out: Path) -> None:
@@ -127,15 +131,18 @@ def test_where_two_folders_cannot_be_exchanged_nothing_is_changed(
 # --- what somebody else puts there meanwhile
 
 
-@pytest.mark.parametrize("files", [(), FILES])
+@pytest.mark.parametrize("files", [frozenset(), FILES])
 def test_what_another_run_has_written_meanwhile_stays(tmp_path: Path, files: frozenset[str]) -> None:
-    """Two runs into one new folder: the second finds it taken. One that replaces may, if it is an earlier result."""
-    out, stray = tmp_path / "out", "a" if files == () else "stray"
-    with pytest.raises(InputError, match=f"such as '{stray}'"), whole_folder(out, files) as first:
-        (first / "a").write_text("first")
-        with whole_folder(out, files) as second:
-            (second / stray).write_text("second, published first")
-    assert content(out) == {stray: "second, published first"}
+    """Two runs into one new folder: the second finds it taken, unless it may replace an earlier result."""
+    out = tmp_path / "out"
+
+    def others() -> None:
+        out.mkdir()
+        (out / ("stray" if files else "a")).write_text("published first")
+
+    with pytest.raises(InputError, match="such as 'stray'" if files else "such as 'a'"):
+        write(out, "second", files, others)
+    assert list(content(out).values()) == ["published first"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -145,9 +152,8 @@ def test_a_file_that_is_put_into_an_earlier_result_is_never_removed(
     """Before the writer ends, or after its last look: right before the exchange, or while it removes the rest."""
     out, exchange, remove = tmp_path / "out", module._exchange, Path.unlink
     write(out, "first")
-    with pytest.raises(InputError, match="holds other files, such as 'notes'"), whole_folder(out, FILES) as new:
-        (new / "a").write_text("second")
-        (out / "notes").write_text("hours of work")
+    with pytest.raises(InputError, match="holds other files, such as 'notes'"):
+        write(out, "second", meanwhile=lambda: (out / "notes").write_text("hours of work"))
     assert content(out) == dict.fromkeys(FILES, "first") | {"notes": "hours of work"}
     (out / "notes").unlink()
 
@@ -169,7 +175,7 @@ def test_a_file_that_is_put_into_an_earlier_result_is_never_removed(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", later)
-        with pytest.raises(InputError, match="is written; what somebody has put .* stays in"):
+        with pytest.raises(InputError, match=r"is written; what somebody has put .* stays in"):
             write(out, "second")
     assert content(out) == dict.fromkeys(FILES, "second")
     assert [path.read_text() for path in tmp_path.rglob("notes")] == ["hours of work"]
@@ -204,9 +210,8 @@ def test_a_link_is_refused_before_anything_is_written(tmp_path: Path) -> None:
                 require_free(link, files)
         assert link.is_symlink()
     out = tmp_path / "out"
-    with pytest.raises(InputError, match="is a link"), whole_folder(out, FILES) as new:
-        (new / "a").write_text("second")
-        out.symlink_to(tmp_path / "earlier")
+    with pytest.raises(InputError, match="is a link"):
+        write(out, "second", meanwhile=lambda: out.symlink_to(tmp_path / "earlier"))
     assert content(tmp_path / "earlier") == dict.fromkeys(FILES, "first")
 
 

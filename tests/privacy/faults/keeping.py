@@ -105,7 +105,8 @@ FAULTS = (
         "an earlier publication is put away before the new one takes its place",
         "protocol/folder.py",
         "    _exchange(new, out)\n    others",
-        '    out.rename(new.parent / "old")\n    new.rename(out)\n    (new.parent / "old").rename(new)\n    others',
+        '    out.rename(new.parent / "old")\n    new.rename(out)\n    (new.parent / "old").rename(new)\n'
+        "    others",
         ("tests/protocol/test_folder.py::test_killed_at_any_line_a_whole_folder_stands_there",),
     ),
     Fault(
