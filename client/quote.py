@@ -20,6 +20,7 @@ from cohortmix.client.reservation import total_mu2
 from cohortmix.core import anonymize, gdp
 from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.encoding import Cells, Encoding
+from cohortmix.core.reduced import require_groups
 from cohortmix.core.schema import Category, Date, Schema
 from cohortmix.protocol.messages import StudySpec
 from cohortmix.protocol.receipts import Total
@@ -161,11 +162,18 @@ def quote(study: StudySpec, schema: Schema, site: str, patients: int, spending: 
     ----------
     schema : the one that the study names.
     patients : N of the site.
+
+    Raises
+    ------
+    InputError
+        If the site would measure pairs of more columns than it ever does.
     """
     from cohortmix.core.pipeline import Plan  # brings in JAX
 
     kappa = Fraction(most_kappa(schema))
     plan, mu = Plan(schema, study.mu2, patients, study.share, float(study.alpha)), float(study.mu)
+    if plan.fits_mixture:
+        require_groups(schema)
     after = spending.after(study.mu2)
     return Quote(
         study=study.name,

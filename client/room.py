@@ -9,6 +9,7 @@ from cohortmix.client.journal import MOST_BYTES
 from cohortmix.client.policy import Refused
 from cohortmix.core.approximate import CENTROIDS, LARGEST_K
 from cohortmix.core.encoding import Encoding
+from cohortmix.core.grouping import fits_pairs
 from cohortmix.core.pipeline import Plan
 from cohortmix.protocol.messages import MAX_BYTES, Code, Common
 
@@ -19,12 +20,16 @@ REST = 2**16  # bytes: the receipt, and the names of the fields
 def require_room(plan: Plan, common: Common | None) -> None:
     """Raise Refused if the release of a round could be longer than a message, or an answer than a step.
 
+    In round 1 also where round 2 would have more pairs than any grouping leaves room for.
+
     Parameters
     ----------
     common : of round 2; None for round 1.
     """
     encoding, classes = Encoding.of(plan.schema), len(plan.schema.classes)
     if common is None:
+        if plan.fits_mixture and not fits_pairs(encoding):
+            raise Refused(Code.UNKNOWN_COLUMN, "The schema has too many columns for pairs of columns.")
         answer = release = classes * (sum(encoding.sizes) + 1)
     else:
         sizes = [len(set(groups)) for groups in common.groups]

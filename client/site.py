@@ -22,6 +22,7 @@ from cohortmix.core import pipeline
 from cohortmix.core.anonymize import blocks_of
 from cohortmix.core.budget import MIN_PATIENTS
 from cohortmix.core.encoding import Encoding
+from cohortmix.core.grouping import most_groups_together
 from cohortmix.core.meter import BudgetExceeded, MemoryMeter
 from cohortmix.core.noise import NoiseSource
 from cohortmix.core.schema import Schema
@@ -50,9 +51,6 @@ from cohortmix.protocol.messages import (
 )
 from cohortmix.protocol.receipts import issue
 from cohortmix.protocol.signing import Key, SignatureError, verify_request, verify_study
-
-MAX_GROUPS = 2000
-"""Most groups that a coordinator may ask for; the second moment has their square."""
 
 ROUNDING = 1e-6
 """How far the margins that a coordinator sends may be from distributions."""
@@ -252,14 +250,15 @@ def _read(data: bytes) -> Request:
 
 def _check_common(common: Common, study: StudySpec, schema: Schema) -> None:
     """The groups put each fine cell of each feature into one group, and leave none empty; margins are margins."""
-    sizes, classes = Encoding.of(schema).sizes, len(schema.classes)
+    encoding, classes = Encoding.of(schema), len(schema.classes)
+    sizes, most = encoding.sizes, most_groups_together(encoding)
     partition = tuple(len(of) for of in common.groups) == sizes and all(
         set(of) == set(range(len(set(of)))) for of in common.groups
     )
     if not partition or common.cells.shape != (classes, sum(sizes)) or not _are_margins(common, study, sizes):
         raise Refused(Code.UNKNOWN_COLUMN, "The common groups and margins do not fit this site's schema.")
-    if sum(len(set(of)) for of in common.groups) > MAX_GROUPS:
-        raise Refused(Code.UNKNOWN_COLUMN, f"The common groups are more than {MAX_GROUPS}.")
+    if sum(len(set(of)) for of in common.groups) > most:
+        raise Refused(Code.UNKNOWN_COLUMN, f"The common groups are more than {most}.")
 
 
 def _are_margins(common: Common, study: StudySpec, sizes: tuple[int, ...]) -> bool:

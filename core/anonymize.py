@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.encoding import Cells, Encoding
+from cohortmix.core.grouping import most_groups_together
 from cohortmix.core.meter import Answer
 from cohortmix.core.query import Block, MomentQuery, SumQuery
 from cohortmix.core.schema import Category
@@ -27,6 +28,9 @@ from cohortmix.core.vault import Vault
 UNIT = 1 << 20  # lattice steps per patient of answer A
 FINE = 0.7  # weight of a fine cell beside the run that holds it
 LARGEST_GROUP = 1 / 32  # groups are not merged beyond this share of the patients, however low the noise
+
+WIDER = 1.05  # by which that share is raised until the groups of many features are few enough
+WHOLE = 5  # at this share every feature is one group, beside its missing values: of values a quarter counts
 
 Groups = tuple[tuple[int, ...], ...]
 
@@ -222,9 +226,22 @@ def _within(own: NDArray[np.float64], prior: NDArray[np.float64], variance: floa
     return prior + difference * max(0.0, 1 - (k + 2 * sqrt(2 * k)) * variance / square)
 
 
-def choose_groups(encoding: Encoding, margins: Margins, smallest: float) -> Groups:
-    """Merge fine cells until a group holds this share of the patients; values of released margins only."""
+def choose_groups(encoding: Encoding, margins: Margins, smallest: float, most: int | None = None) -> Groups:
+    """Merge fine cells until a group holds this share of the patients; values of released margins only.
+
+    The share is raised until there are at most `most` groups of all features together, by default
+    `most_groups_together`. (No share makes fewer than one for each feature and one for a number's missing values.)
+    """
     smallest = max(smallest, LARGEST_GROUP)
+    most = most_groups_together(encoding) if most is None else most
+    groups = _of_share(encoding, margins, smallest)
+    while sum(max(of) + 1 for of in groups) > most and smallest < WHOLE:
+        smallest *= WIDER
+        groups = _of_share(encoding, margins, smallest)
+    return groups
+
+
+def _of_share(encoding: Encoding, margins: Margins, smallest: float) -> Groups:
     blocks = blocks_of(encoding.sizes)
     return tuple(
         _merge_values(margins.pooled[block], max(smallest / 4, 1 / 400))

@@ -99,8 +99,13 @@ def class_sums(vault: Vault, plan: Plan) -> Answer:
     return anonymize.answer_a(vault, Encoding.of(plan.schema), plan.mu2_sums)
 
 
-def common(plans: Sequence[Plan], answers: Sequence[Answer]) -> Common:
-    """Between the rounds: add the sites' class sums; groups and pooled margins follow from the total."""
+def common(plans: Sequence[Plan], answers: Sequence[Answer], *, pairs: bool = True) -> Common:
+    """Between the rounds: add the sites' class sums; groups and pooled margins follow from the total.
+
+    Parameters
+    ----------
+    pairs : False where no site of the study will ever measure pairs, whose number limits that of the groups.
+    """
     encoding = Encoding.of(plans[0].schema)
     patients = sum(plan.patients for plan in plans)
     total, s_a = anonymize.add_answers(answers)
@@ -108,7 +113,8 @@ def common(plans: Sequence[Plan], answers: Sequence[Answer]) -> Common:
     s_b = sqrt(sum(plan.s_b**2 for plan in plans if plan.fits_mixture))
     # A pair of groups, or a group where no site has room for pairs, then holds as many patients as its noise.
     smallest = sqrt(s_b / patients) if s_b > 0 else s_a / patients
-    return Common(anonymize.choose_groups(encoding, margins, smallest), margins)
+    most = None if pairs else sum(encoding.sizes)
+    return Common(anonymize.choose_groups(encoding, margins, smallest, most), margins)
 
 
 def centroids(vault: Vault, plan: Plan, common: Common, own: Answer, seed: bytes) -> SiteCentroids:

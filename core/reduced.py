@@ -6,6 +6,9 @@ from math import ceil, floor, log10, sqrt
 from typing import TYPE_CHECKING
 
 from cohortmix.core import gdp
+from cohortmix.core.encoding import Encoding
+from cohortmix.core.grouping import fewest_groups, fits_pairs, most_groups_together
+from cohortmix.core.schema import Schema
 from cohortmix.core.table import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +26,22 @@ def require_mixture(plan: Plan, delta: float, kappa: float, accepted: bool) -> N
             f"{sentence(plan, delta, kappa)}; or accept class centroids alone with --accept-degraded "
             "(accept_degraded=True)"
         )
+
+
+def require_groups(schema: Schema) -> None:
+    """Raise InputError for a schema of so many columns that no grouping makes their pairs few enough."""
+    encoding = Encoding.of(schema)
+    if fits_pairs(encoding):
+        return
+    most, needed, fitting = most_groups_together(encoding), 0, 0
+    for cells in encoding.features:
+        needed += fewest_groups(cells)
+        fitting += needed <= most
+    raise InputError(
+        f"{len(encoding.features):,} columns beside the target are too many for pairs of columns: they need "
+        f"{needed:,} groups of values at least, and a study has {most:,} at most; leave out columns until "
+        f"{fitting:,} are left"
+    )
 
 
 def sentence(plan: Plan, delta: float, kappa: float) -> str:

@@ -22,7 +22,7 @@ from cohortmix.core.meter import Answer, MemoryMeter
 from cohortmix.core.noise import NOT_PRIVATE, NoiseSource, OpenDPNoise
 from cohortmix.core.pool import Pool
 from cohortmix.core.records import draw
-from cohortmix.core.reduced import require_mixture
+from cohortmix.core.reduced import require_groups, require_mixture
 from cohortmix.core.schema import SITE, Schema
 from cohortmix.core.table import InputError, Source, TableSource
 from cohortmix.core.vault import Vault
@@ -154,8 +154,8 @@ def synthesize(
     Raises
     ------
     InputError
-        The table does not fit the schema, as `core.check.check` has it, there are fewer than 50 patients, or an
-        argument has the wrong type.
+        The table does not fit the schema, as `core.check.check` has it, there are fewer than 50 patients, the
+        schema has too many columns for their pairs, or an argument has the wrong type.
     DegradedError
         Schema, N and mu leave room for class centroids alone, and `accept_degraded` is not set; nothing is spent.
     SchemaError
@@ -187,6 +187,8 @@ def synthesize(
     plan = replace(plan, mu2=meter.limit)
     if chosen == "cells":
         require_mixture(plan, resolved.delta, most_kappa(schema), accept_degraded)
+        if plan.fits_mixture:
+            require_groups(schema)
     common: Common | ClassGaussians
     if chosen == "gaussian":
         _require_known(schema, checked, max_unreadable)
@@ -220,7 +222,7 @@ def _require_known(schema: Schema, checked: Checked, most: float) -> None:
 
 def _cells(vault: Vault, plan: pipeline.Plan) -> tuple[Common, SiteCentroids]:
     own = pipeline.class_sums(vault, plan)
-    common = pipeline.common([plan], [own])
+    common = pipeline.common([plan], [own], pairs=plan.fits_mixture)
     return common, pipeline.centroids(vault, plan, common, own, _seed(own))
 
 

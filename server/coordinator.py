@@ -272,7 +272,9 @@ class Coordinator:
         if len(sums) < self.spec.min_sites:
             raise TooFewSites(len(sums), self.spec, self._store.refusals())
         plans = {entry.name: self.plan(entry) for entry in self.spec.sites if entry.name in sums}
-        return Common.of(pipeline.common(list(plans.values()), [sums[site] for site in plans]))
+        pairs = bool(self._two_rounds)  # a site that comes late may measure them, too
+        answers = [sums[site] for site in plans]
+        return Common.of(pipeline.common(list(plans.values()), answers, pairs=pairs))
 
     def _sums(self) -> dict[str, Answer]:
         releases = {site: signed.release for site, signed in self._releases(1).items()}

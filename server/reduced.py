@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cohortmix.core.dimensions import most_kappa
-from cohortmix.core.reduced import DegradedError, remedies
+from cohortmix.core.reduced import DegradedError, remedies, require_groups
 from cohortmix.core.schema import Schema
 from cohortmix.protocol.messages import SiteEntry, StudySpec
 from cohortmix.server.wording import listed
@@ -35,6 +35,11 @@ def notice(spec: StudySpec, schema: Schema) -> str | None:
 
 
 def require_a_mixture(spec: StudySpec, schema: Schema, accepted: bool, how: str) -> None:
-    """Raise DegradedError if not one site has room for a mixture, unless that is accepted; `how` says how."""
-    if not accepted and len(reduced_sites(spec, schema)) == len(spec.sites):
+    """Raise DegradedError if not one site has room for a mixture, unless that is accepted; `how` says how.
+
+    Raise InputError if any has, and the schema has too many columns for their pairs.
+    """
+    if len(reduced_sites(spec, schema)) < len(spec.sites):
+        require_groups(schema)
+    elif not accepted:
         raise DegradedError(f"{notice(spec, schema)}; or accept class centroids alone with {how}")

@@ -17,7 +17,7 @@ from cohortmix.core.encoding import Encoding
 from cohortmix.core.meter import MemoryMeter
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.schema import Schema
-from cohortmix.core.table import TableSource
+from cohortmix.core.table import InputError, TableSource
 from cohortmix.core.vault import Vault
 from cohortmix.protocol.messages import SiteEntry, StudySpec
 from cohortmix.protocol.signing import Key
@@ -210,3 +210,12 @@ def test_columns_are_those_of_the_schema_in_its_units() -> None:
 def test_a_quote_is_json() -> None:
     shown = quoted(study())
     assert json.loads(json.dumps(shown.plain()))["mixtures"]["components"] == shown.mixtures.components
+
+
+def test_a_study_of_more_columns_than_any_grouping_fits_gets_no_quote() -> None:
+    columns = "".join(f"  x{k}: {{type: number, min: 0, max: 1}}\n" for k in range(1001))
+    wide = Schema.from_yaml(f"name: w\ntarget: y\ncolumns:\n{columns}  y: {{type: category, values: [a, b]}}\n")
+    asked = study(mu="1", schema_hash=wide.hash, target="y")
+    assert quote(asked, wide, "S0", PATIENTS, NOTHING).mixtures.components == 0
+    with pytest.raises(InputError, match="1,001 columns beside the target are too many"):
+        quote(asked, wide, "S0", 10**7, NOTHING)

@@ -30,8 +30,8 @@ from cohortmix.client import ledger as ledger_module
 from cohortmix.client import room
 from cohortmix.client.ledger import Ledger
 from cohortmix.client.policy import Policy
-from cohortmix.client.site import MAX_GROUPS
 from cohortmix.core.budget import MIN_PATIENTS
+from cohortmix.core.grouping import MAX_GROUPS
 from cohortmix.core.noise import NoiseSource, OpenDPNoise
 from cohortmix.core.noise_keyed import KeyedNoise
 from cohortmix.core.schema import Schema, SchemaError
