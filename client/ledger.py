@@ -28,6 +28,7 @@ from cohortmix.protocol.receipts import GENESIS, ReceiptError, verify_chain
 from cohortmix.protocol.signing import Key, SignatureError
 
 RESERVED, COMMITTED, SIGNED, DECIDED = "reserved", "committed", "signed act", "steward's decision"
+SEEN = "day seen"
 OTHER_KEY = (
     "the site's key (`key` in site.yaml) is not the one that this ledger was kept under last: put that key back, "
     "or name its file in site.yaml; a key is replaced only by `cohortmix site ledger --new-key FILE`, signed with "
@@ -51,6 +52,12 @@ class _Reserved(Wire):
     key: PublicKey | None = None
     coordinator: PublicKey | None = None
     day: date | None = None
+
+
+class _Seen(Wire):
+    """Content of a day on which a study was refused as expired."""
+
+    day: date
 
 
 @dataclass(frozen=True)
@@ -212,6 +219,29 @@ class Ledger:
         self._act(key, "new key", key=new)
         self._key = new
 
+    def correct_clock(self, key: Key) -> None:
+        """Sign that this machine's clock is right now: days written down before this act count no longer.
+
+        Raises
+        ------
+        LedgerError
+            If the ledger has seen no day after the clock's, or `key` is not the site's.
+        """
+        if self.today <= (now := today()):
+            raise LedgerError(f"the ledger has seen no day after {now}, the clock's: there is nothing to correct")
+        self._act(key, "correct clock")
+
+    def keep_today(self) -> None:
+        """Write the day down, unless the ledger has it or a later one: at most one step a day.
+
+        For a study that is refused as expired: a clock that is set back afterwards does not revive it.
+        """
+        with self._journal.transaction():
+            day = self.today
+            if day not in self._days():
+                part = len(self._journal.steps(SEEN))
+                self._journal.append(SEEN, "", "", part, written(_Seen(day=day)))
+
     @classmethod
     def renew_mark(cls, path: Path, cap_mu: Decimal, mark: Path, key: Key) -> None:
         """Write a lost mark anew, and sign for it: the steward's word that this is the newest ledger.
@@ -245,11 +275,12 @@ class Ledger:
 
     @property
     def today(self) -> date:
-        """The latest day that this ledger has seen: today, unless the clock was set back since a step of it."""
-        days: list[date | None] = [self._reserved(step).day for step in self._journal.steps(RESERVED)]
-        days += [act.day for _, act in self._acts()]
-        days += [self._decision(step).day for step in self._journal.steps(DECIDED)]
-        return max([today(), *(day for day in days if day is not None)])
+        """The clock's day, or a later one that a step has written down since the clock was last corrected.
+
+        Reservations, signed acts, decisions, and refusals of expired studies write their day down. A clock that is
+        set back is noticed from the first of them on.
+        """
+        return max([today(), *self._days()])
 
     @property
     def spent_mu2(self) -> Fraction:
@@ -295,6 +326,16 @@ class Ledger:
         check_limit("approved", total_mu2(each.mu2 for each in entries if each.study == study), mu2, approved_mu2)
         check_limit("cap", total_mu2(each.mu2 for each in entries), mu2, Fraction(self.cap_mu) ** 2)
 
+    def _days(self) -> set[date]:
+        """The days that were written down since the clock was last corrected, with the day of that act."""
+        acts = self._acts()
+        corrected = max((step.number for step, act in acts if act.act == "correct clock"), default=0)
+        days: list[tuple[Step, date | None]] = [(step, act.day) for step, act in acts]
+        days += [(step, self._reserved(step).day) for step in self._journal.steps(RESERVED)]
+        days += [(step, self._decision(step).day) for step in self._journal.steps(DECIDED)]
+        days += [(step, self._journal.read(step, _Seen).day) for step in self._journal.steps(SEEN)]
+        return {day for step, day in days if day is not None and step.number >= corrected}
+
     def _revoked(self, study: str) -> bool:
         last = self._journal.steps(DECIDED, study)[-1:]
         return any(self._decision(step).revokes for step in last)
@@ -312,6 +353,8 @@ class Ledger:
         """Receipts are one chain; receipts and acts are signed with the site's keys, one after the other."""
         for step in self._journal.steps(DECIDED):
             self._decision(step)
+        for step in self._journal.steps(SEEN):
+            self._journal.read(step, _Seen)
         acts, reserved = self._acts(), [(step, self._reserved(step).key) for step in self._journal.steps(RESERVED)]
         committed = self._journal.steps(COMMITTED)
         receipts = [(step, self._released(step).signed_receipt) for step in committed]
@@ -338,7 +381,8 @@ class Ledger:
             raise LedgerError("only the site's own key signs in its ledger")
         with self._journal.transaction():
             self._require_present_key()
-            signed = Act.sign(by, self._journal.place.hash, act, cap, key, self.today)
+            day = today() if act == "correct clock" else self.today
+            signed = Act.sign(by, self._journal.place.hash, act, cap, key, day)
             self._journal.append(SIGNED, "", "", len(self._acts()), written(signed))
 
     def _reserved(self, step: Step) -> _Reserved:

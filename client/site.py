@@ -166,6 +166,7 @@ class Site:
 
     def _check_study(self, study: StudySpec) -> None:
         if study.expired(self._ledger.today):
+            self._ledger.keep_today()
             raise Refused(Code.NOT_APPROVED, "The study has expired.")
         if study.version != (own := version("cohortmix")):
             raise Refused(

@@ -70,13 +70,13 @@ def approve(
     """Show a study's quote, then allow it, by its hash; nothing is computed or sent yet."""
     site, asked, most = load_config(config), read_study(study).study, _mu("--max-mu", max_mu)
     facts, spending = _standing(site, asked)
-    require_answerable(site, asked, _today(site))
+    require_answerable(site, asked, _today(site, asked))
     require_within(asked, most)
     require_affordable(site, asked, spending)
     show_quote(Terminal(soft_wrap=False), _quote(site, asked, facts, spending))
     with _ledger(site) as book:
         lifted = book.approve(asked.hash)
-    Policy.update(site.policy_file, lambda policy: policy.approve(asked, most, _today(site)))
+    Policy.update(site.policy_file, lambda policy: policy.approve(asked, most, _today(site, asked)))
     say(f"approved: {asked.name} [{asked.hash[:12]}], up to mu {decimal_text(most)}")
     if lifted:
         say("it had been revoked here; this approval lifts that")
@@ -123,6 +123,13 @@ def ledger(
         Path | None,
         typer.Option(metavar="FILE", help="Make a new signing key there, and sign it with the present one."),
     ] = None,
+    clock_corrected: Annotated[
+        bool,
+        typer.Option(
+            "--clock-corrected",
+            help="The clock was ahead and is right now: sign so, for good; earlier days count no more.",
+        ),
+    ] = False,
 ) -> None:
     """Show what was spent, on which study and request, and what is left."""
     site = load_config(config)
@@ -131,6 +138,8 @@ def ledger(
     with _ledger(site) as book:
         if raise_cap is not None:
             book.raise_cap(_mu("--raise-cap", raise_cap), site.read_key())
+        if clock_corrected:
+            book.correct_clock(site.read_key())
         if new_key is not None:
             _change_key(book, site, new_key)
         approvals = Policy.load(site.policy_file).approvals
@@ -154,7 +163,7 @@ def preview(study: StudyFile, config: ConfigFile = DEFAULT) -> None:
     site, signed = load_config(config), read_study(study)
     asked = signed.study
     _, spending = _standing(site, asked)
-    require_answerable(site, asked, _today(site))
+    require_answerable(site, asked, _today(site, asked))
     with _ledger(site) as book:
         require_approved(asked, Policy.load(site.policy_file), asked.hash in book.revoked())
         first = request_id(asked.hash, site.name, 1)
@@ -184,8 +193,11 @@ def _ledger(site: SiteConfig) -> Iterator[Ledger]:
         book.close()
 
 
-def _today(site: SiteConfig) -> date:
+def _today(site: SiteConfig, study: StudySpec) -> date:
+    """The latest day that the ledger has seen; kept there, if the study is refused for it."""
     with _ledger(site) as book:
+        if study.expired(book.today):
+            book.keep_today()
         return book.today
 
 

@@ -69,9 +69,32 @@ FAULTS = (
     Fault(
         "a clock that is set back revives a study",
         "client/ledger.py",
-        "return max([today(), *(day for day in days if day is not None)])",
+        "return max([today(), *self._days()])",
         "return today()",
         ("tests/client/test_site_refusals.py::test_a_clock_that_is_set_back_revives_no_study",),
+    ),
+    Fault(
+        "an expired study that was refused leaves no day",
+        "client/site.py",
+        "            self._ledger.keep_today()\n",
+        "",
+        (
+            "tests/client/test_site_refusals.py::test_a_refusal_as_expired_is_kept_and_a_clock_set_back_revives_nothing",
+        ),
+    ),
+    Fault(
+        "days of a wrong clock count after it was corrected",
+        "client/ledger.py",
+        "if day is not None and step.number >= corrected}",
+        "if day is not None and corrected >= 0}",
+        ("tests/client/test_ledger_days.py::test_a_wrong_clock_is_corrected_by_a_signed_act",),
+    ),
+    Fault(
+        "a corrected clock forgets the days that come after it",
+        "client/ledger.py",
+        "if day is not None and step.number >= corrected}",
+        "if day is not None and not corrected}",
+        ("tests/client/test_ledger_days.py::test_a_wrong_clock_is_corrected_by_a_signed_act",),
     ),
     Fault(
         "a store that was set back is read as far as it goes",
