@@ -1,4 +1,4 @@
-"""The steward in the ledger: decisions, and signed acts (a raised cap, a renewed mark, a new key, a right clock)."""
+"""The steward in the ledger: decisions, and signed acts (raised cap, renewed mark, new key, corrected clock)."""
 
 from __future__ import annotations
 

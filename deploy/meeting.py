@@ -11,6 +11,7 @@ import hmac
 import secrets
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from cohortmix.protocol.messages import MessageError
 SHARED = Path("/run/cohortmix-coordinator")
 """The folder that an installation makes for the sockets: SuperLink's user can enter it, and nobody else."""
 
-CALL_SECONDS = 300.0  # for one call of the grid
+CALL_SECONDS = 300.0  # for one call of the grid, all its frames together
 HELLO_SECONDS = 10.0  # for the word that opens the socket
 LOOK_SECONDS = 1.0  # between two looks for a ServerApp that has not come yet
 
@@ -121,8 +122,8 @@ class RemoteGrid(Grid):
     """The grid of a ServerApp at the other end of a connection; EngineError when that ends."""
 
     def __init__(self, connection: socket.socket) -> None:
-        connection.settimeout(CALL_SECONDS)
         self._connection = connection
+        self._end = 0.0  # of the present call; a byte now and then does not hold the study beyond it
         self._sent: dict[str, Message] = {}
         self._run = Run.create_empty(run_id=1)  # what this process calls it; the ServerApp knows the true one
         TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, SUPERLINK_NODE_ID
@@ -161,7 +162,10 @@ class RemoteGrid(Grid):
                 body = from_records(message.content)
             except MessageError:  # the question who a node is has none
                 body = b""
-            for id in self._listed("ids", str, head, body):
+            ids_of_one = self._listed("ids", str, head, body)
+            if len(ids_of_one) > 1:
+                raise _lost("several ids for one message")
+            for id in ids_of_one:
                 message.metadata.__dict__["_message_id"] = id
                 self._sent[id] = message
                 ids.append(id)
@@ -169,7 +173,10 @@ class RemoteGrid(Grid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """What has arrived, each reply once; of what was never sent, nothing."""
-        count = self._ask("replies", int, {"call": "pull", "ids": [id for id in message_ids if id in self._sent]})
+        ids = [id for id in message_ids if id in self._sent]
+        count = self._ask("replies", int, {"call": "pull", "ids": ids})
+        if not 0 <= count <= len(ids):
+            raise _lost("another number of replies than was asked for")
         replies = (self._reply(*self._frame()) for _ in range(count))
         return [reply for reply in replies if reply is not None]
 
@@ -196,6 +203,8 @@ class RemoteGrid(Grid):
         return values
 
     def _ask(self, what: str, kind: type[_V], head: dict[str, Any], body: bytes = b"") -> _V:
+        self._end = time.monotonic() + CALL_SECONDS
+        self._connection.settimeout(CALL_SECONDS)
         try:
             send(self._connection, head, body)
         except FrameError as error:
@@ -207,7 +216,7 @@ class RemoteGrid(Grid):
 
     def _frame(self) -> tuple[dict[str, Any], bytes]:
         try:
-            return receive(self._connection)
+            return receive(self._connection, seconds=self._end - time.monotonic())
         except FrameError as error:
             raise _lost(error) from None
 
