@@ -155,7 +155,7 @@ class Coordinator:
         if self._store.receipt(site, round) == receipt:
             return Verdict.KNOWN
         second = "a second release for one request; the first one counts. Was the site's ledger set back?"
-        self._store.keep_refusal(RefusalEntry(site, round, NOT_ACCEPTED, second))
+        self._store.keep_refusal(RefusalEntry(site, round, NOT_ACCEPTED, second), signed=True)
         return Verdict.REFUSED
 
     def refuse(self, site: str, code: str, sentence: str) -> Verdict:

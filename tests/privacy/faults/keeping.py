@@ -97,6 +97,13 @@ FAULTS = (
         ("tests/client/test_ledger_days.py::test_a_wrong_clock_is_corrected_by_a_signed_act",),
     ),
     Fault(
+        "each refusal that anybody can write is a step of the store",
+        "server/store.py",
+        "len(alike) < MOST_REFUSALS",
+        "len(alike) < 10**9",
+        ("tests/server/test_store.py::test_refusals_that_anybody_can_write_are_kept_up_to_a_few",),
+    ),
+    Fault(
         "a store that was set back is read as far as it goes",
         "server/store.py",
         'mark = None if str(path) == ":memory:" else Path(path).with_suffix(".mark")',
