@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from math import ceil, floor, log10, sqrt
 
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
 from cohortmix.core.privacy import gdp
+from cohortmix.core.steps.bins import fewest_groups, fits_pairs, most_groups_together
 from cohortmix.core.steps.plan import Plan
 
 
@@ -20,6 +23,22 @@ def require_mixture(plan: Plan, delta: float, kappa: float, accepted: bool) -> N
             f"{sentence(plan, delta, kappa)}; or accept class centroids alone with --accept-degraded "
             "(accept_degraded=True)"
         )
+
+
+def require_groups(schema: Schema) -> None:
+    """Raise InputError for a schema of so many columns that no grouping makes their pairs few enough."""
+    encoding = Encoding.of(schema)
+    if fits_pairs(encoding):
+        return
+    most, needed, fitting = most_groups_together(encoding), 0, 0
+    for cells in encoding.features:
+        needed += fewest_groups(cells)
+        fitting += needed <= most
+    raise InputError(
+        f"{len(encoding.features):,} columns beside the target are too many for pairs of columns: they need "
+        f"{needed:,} groups of values at least, and a study has {most:,} at most; leave out columns until "
+        f"{fitting:,} are left"
+    )
 
 
 def sentence(plan: Plan, delta: float, kappa: float) -> str:

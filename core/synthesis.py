@@ -24,7 +24,7 @@ from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.noise import OpenDPNoise
 from cohortmix.core.privacy.noise_source import NOT_PRIVATE, NoiseSource
 from cohortmix.core.privacy.vault import Vault
-from cohortmix.core.reduced import require_mixture
+from cohortmix.core.reduced import require_groups, require_mixture
 from cohortmix.core.release.condensed import PooledSupport, centroid_table
 from cohortmix.core.release.pool import Pool
 from cohortmix.core.release.records import draw
@@ -192,6 +192,8 @@ def synthesize(
     plan = replace(plan, mu2=meter.limit)
     if chosen == "cells":
         require_mixture(plan, resolved.delta, most_kappa(schema), accept_degraded)
+        if plan.fits_mixture:
+            require_groups(schema)
     else:
         _require_known(schema, checked, max_unreadable)
     common, site = _cells(vault, plan) if chosen == "cells" else _gaussians(vault, plan)
@@ -234,7 +236,7 @@ def _require_known(schema: Schema, checked: Checked, most: float) -> None:
 
 def _cells(vault: Vault, plan: Plan) -> tuple[Common, SiteCentroids]:
     own = pipeline.class_sums(vault, plan)
-    common = pipeline.common([plan], [own])
+    common = pipeline.common([plan], [own], pairs=plan.fits_mixture)
     return common, pipeline.centroids(vault, plan, common, own, _seed(own))
 
 

@@ -46,7 +46,8 @@ def receive(
     Raises
     ------
     FrameError
-        If the other side has gone, is silent for too long, or sends anything but a frame within the limits.
+        If the other side has gone, is silent for longer than the socket's timeout, has not sent the whole in
+        `seconds`, or sends anything but a frame within the limits; nothing longer than these is read.
     """
     end = None if seconds is None else time.monotonic() + seconds
     head_length, body_length = _LENGTHS.unpack(_exactly(connection, _LENGTHS.size, end))

@@ -138,7 +138,7 @@ class Coordinator:
         if self._store.receipt(site, round) == receipt:
             return Verdict.KNOWN
         second = "a second release for one request; the first one counts. Was the site's ledger set back?"
-        self._store.keep_refusal(RefusalEntry(site, round, NOT_ACCEPTED, second))
+        self._store.keep_refusal(RefusalEntry(site, round, NOT_ACCEPTED, second), signed=True)
         return Verdict.REFUSED
 
     def refuse(self, site: str, code: str, sentence: str) -> Verdict:
@@ -254,7 +254,9 @@ class Coordinator:
         if len(sums) < self.spec.min_sites:
             raise TooFewSites(len(sums), self.spec, self._store.refusals())
         plans = {entry.name: self.plan(entry) for entry in self.spec.sites if entry.name in sums}
-        return CommonMessage.of(pipeline.common(list(plans.values()), [sums[site] for site in plans]))
+        pairs = bool(self._two_rounds)  # a site that comes late may measure them, too
+        answers = [sums[site] for site in plans]
+        return CommonMessage.of(pipeline.common(list(plans.values()), answers, pairs=pairs))
 
     def _result(
         self, entry: SiteEntry, released: Sequence[SignedRelease], sums: Answer, common: Common

@@ -30,6 +30,10 @@ _RECEIPT = 64  # hexadecimal digits of the receipt's hash, which stand before a 
 NOT_ACCEPTED = "NOT_ACCEPTED"
 """The code of a reply that the coordinator turned down; the other codes are those of the sites (`Code`)."""
 
+MOST_REFUSALS = 8
+"""Refusals of one site, round and code that are kept. They are not signed: whoever is on the way could write
+another sentence at every poll, and each would be a durable step. A person reads the last one."""
+
 
 class RefusalEntry(NamedTuple):
     """A reply that brought no release: the site's refusal, or why the coordinator did not accept the reply."""
@@ -71,6 +75,7 @@ class Store:
     def __init__(self, path: Path | str, study_hash: str) -> None:
         words = Words("the study's store", CURE, CURE, InputError, InputError)
         mark = None if str(path) == ":memory:" else Path(path).with_suffix(".mark")
+        self._last_refusals: dict[str, RefusalEntry] = {}  # by site, also beyond what is kept
         self._study, self._journal = study_hash, Journal(path, words, mark, several=True)
         try:
             held = {step.study for step in self._journal.steps(STUDY)}
@@ -103,13 +108,23 @@ class Store:
                 self._journal.append(_reply(round), self._study, site, 0, content)
         return new
 
-    def keep_refusal(self, entry: RefusalEntry) -> None:
-        """Note a reply that brought no release, unless the site's latest such reply said the same."""
+    def keep_refusal(self, entry: RefusalEntry, signed: bool = False) -> None:
+        """Note a reply that brought no release, unless the site's latest such reply said the same.
+
+        Beyond MOST_REFUSALS the latest one is known for as long as this store is open.
+
+        Parameters
+        ----------
+        signed : the site has signed what this says, so it is kept at any rate, once.
+        """
         with self._journal.transaction():
-            earlier = self._steps(REFUSAL, entry.site)
-            if not earlier or _refusal(earlier[-1]) != entry:
+            earlier = [_refusal(step) for step in self._steps(REFUSAL, entry.site)]
+            alike = [each for each in earlier if (each.round, each.code) == (entry.round, entry.code)]
+            repeats = entry in (alike if signed else earlier[-1:])
+            if not repeats and (signed or len(alike) < MOST_REFUSALS):
                 content = canonical([entry.round, entry.code, entry.sentence])
                 self._journal.append(REFUSAL, self._study, entry.site, len(earlier), content)
+        self._last_refusals[entry.site] = entry
 
     def keep_common(self, message: bytes) -> bytes:
         """Freeze the common facts of round 2; return those that count, which may be earlier ones."""
@@ -147,8 +162,10 @@ class Store:
         return frozenset(site for _, site in self._journal.keys(_reply(round)))
 
     def refusals(self) -> tuple[RefusalEntry, ...]:
-        """Every reply that brought no release, in the order of arrival."""
-        return tuple(map(_refusal, self._steps(REFUSAL)))
+        """The replies that brought no release, in the order of arrival; the last one of each site among them."""
+        kept = [_refusal(step) for step in self._steps(REFUSAL)]
+        last = {entry.site: entry for entry in kept}
+        return (*kept, *(entry for site, entry in self._last_refusals.items() if last.get(site) != entry))
 
     def common(self) -> bytes | None:
         """The frozen common facts; None before the freeze."""

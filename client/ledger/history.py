@@ -24,6 +24,7 @@ from cohortmix.protocol.signing import SignatureError
 from cohortmix.protocol.storage.journal import Step
 
 RESERVED, COMMITTED, SIGNED, DECIDED = "reserved", "committed", "signed act", "steward's decision"
+SEEN = "day seen"
 OTHER_KEY = (
     "the site's key (`key` in site.yaml) is not the one that this ledger was kept under last: put that key back, "
     "or name its file in site.yaml; a key is replaced only by `cohortmix site ledger --new-key FILE`, signed with "
@@ -43,6 +44,12 @@ class ReservedCost(Wire):
     key: PublicKey | None = None
     coordinator: PublicKey | None = None
     day: date | None = None
+
+
+class SeenDay(Wire):
+    """Content of a day on which a study was refused as expired."""
+
+    day: date
 
 
 @dataclass(frozen=True)
@@ -108,12 +115,18 @@ class History:
         return self._cost(first[0]).cap if first else None
 
     @property
+    def clock(self) -> date:
+        """The day by this machine's clock."""
+        return today()
+
+    @property
     def today(self) -> date:
-        """The latest day that this ledger has seen: today, unless the clock was set back since its last step."""
-        days: list[date | None] = [self._cost(step).day for step in self._journal.steps(RESERVED)]
-        days += [act.day for _, act in self._acts()]
-        days += [self._decision(step).day for step in self._journal.steps(DECIDED)]
-        return max([today(), *(day for day in days if day is not None)])
+        """The clock's day, or a later one that a step has written down since the clock was last corrected.
+
+        Reservations, signed acts, decisions, and refusals of expired studies write their day down. A clock that is
+        set back is noticed from the first of them on.
+        """
+        return max([self.clock, *self._days()])
 
     @property
     def spent_mu2(self) -> Fraction:
@@ -158,6 +171,8 @@ class History:
         """Receipts are one chain; receipts and acts are signed with the site's keys, one after the other."""
         for step in self._journal.steps(DECIDED):
             self._decision(step)
+        for step in self._journal.steps(SEEN):
+            self._journal.read(step, SeenDay)
         acts = self._acts()
         reserved = [(step, self._cost(step).key) for step in self._journal.steps(RESERVED)]
         receipts = [(step, self._release(step).signed_receipt) for step in self._journal.steps(COMMITTED)]
@@ -169,6 +184,16 @@ class History:
             verify_signed([(self._journal.hash_of(step.number - 1), use) for step, use in key_uses], self._key)
         elif acts:
             raise LedgerError("this ledger holds acts signed by the site; open it with the site's key")
+
+    def _days(self) -> set[date]:
+        """The days that were written down since the clock was last corrected, with the day of that act."""
+        acts = self._acts()
+        corrected = max((step.number for step, act in acts if act.act == "correct clock"), default=0)
+        days: list[tuple[Step, date | None]] = [(step, act.day) for step, act in acts]
+        days += [(step, self._cost(step).day) for step in self._journal.steps(RESERVED)]
+        days += [(step, self._decision(step).day) for step in self._journal.steps(DECIDED)]
+        days += [(step, self._journal.read(step, SeenDay).day) for step in self._journal.steps(SEEN)]
+        return {day for step, day in days if day is not None and step.number >= corrected}
 
     def _revoked(self, study: str) -> bool:
         last = self._journal.steps(DECIDED, study)[-1:]

@@ -12,7 +12,16 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
-from cohortmix.client.ledger.history import COMMITTED, DECIDED, RESERVED, SIGNED, History, ReservedCost
+from cohortmix.client.ledger.history import (
+    COMMITTED,
+    DECIDED,
+    RESERVED,
+    SEEN,
+    SIGNED,
+    History,
+    ReservedCost,
+    SeenDay,
+)
 from cohortmix.client.ledger.journal import (
     CURE,
     HistoryError,
@@ -170,6 +179,29 @@ class Ledger(History):
         self._sign(key, "new key", key=new)
         self._key = new
 
+    def correct_clock(self, key: Key) -> None:
+        """Sign that this machine's clock is right now: days written down before this act count no longer.
+
+        Raises
+        ------
+        LedgerError
+            If the ledger has seen no day after the clock's, or `key` is not the site's.
+        """
+        if self.today <= (now := self.clock):
+            raise LedgerError(f"the ledger has seen no day after {now}, the clock's: there is nothing to correct")
+        self._sign(key, "correct clock")
+
+    def keep_today(self) -> None:
+        """Write the day down, unless the ledger has it or a later one: at most one step a day.
+
+        For a study that is refused as expired: a clock that is set back afterwards does not revive it.
+        """
+        with self._journal.transaction():
+            day = self.today
+            if day not in self._days():
+                earlier = len(self._journal.steps(SEEN))
+                self._journal.append(SEEN, "", "", earlier, step_content(SeenDay(day=day)))
+
     @classmethod
     def renew_mark(cls, path: Path, cap_mu: Decimal, mark: Path, key: Key) -> None:
         """Write a lost mark anew, and sign for it: the steward's word that this is the newest ledger.
@@ -229,7 +261,8 @@ class Ledger(History):
             raise LedgerError("only the site's own key signs in its ledger")
         with self._journal.transaction():
             self._require_present_key()
-            act = Act.sign(by, self._journal.place.hash, kind, cap, key, self.today)
+            day = self.clock if kind == "correct clock" else self.today
+            act = Act.sign(by, self._journal.place.hash, kind, cap, key, day)
             self._journal.append(SIGNED, "", "", len(self._acts()), step_content(act))
 
     def _require_present_key(self) -> None:

@@ -1,4 +1,4 @@
-"""The steward in the ledger: signed acts (a raised cap, a mark written anew, a new signing key) and decisions."""
+"""The steward in the ledger: decisions, and signed acts (raised cap, renewed mark, new key, corrected clock)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cohortmix.protocol.fields import Exact, PublicKey, Signature, Wire
 from cohortmix.protocol.messages import SignedReceipt
 from cohortmix.protocol.signing import Key, SignatureError, under_prefix, verify, verify_receipt
 
-Kind = Literal["raise cap", "renew mark", "new key"]
+Kind = Literal["raise cap", "renew mark", "new key", "correct clock"]
 
 
 class Act(Wire):

@@ -8,6 +8,7 @@ from cohortmix.client.ledger.policy import Refused
 from cohortmix.core.data.encoding import Encoding, blocks_of
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.schema import Schema
+from cohortmix.core.steps.bins import most_groups_together
 from cohortmix.protocol.messages import (
     Code,
     CommonMessage,
@@ -19,9 +20,6 @@ from cohortmix.protocol.messages import (
     decode,
 )
 from cohortmix.protocol.signing import SignatureError, verify_request
-
-MAX_GROUPS = 2000
-"""Most groups that a coordinator may ask for; the second moment has as many numbers as their square."""
 
 ROUNDING = 1e-6
 """How far the margins that a coordinator sends may be from distributions: they are sums of floats."""
@@ -57,12 +55,13 @@ def require_common(common: CommonMessage, study: StudySpec, schema: Schema) -> N
     The groups put each fine cell of each feature into one group and leave none empty; the margins are
     distributions, and masses of no more patients than the study has.
     """
-    sizes, classes, groups = Encoding.of(schema).sizes, len(schema.classes), Groups(common.groups)
+    encoding, classes, groups = Encoding.of(schema), len(schema.classes), Groups(common.groups)
+    sizes, most = encoding.sizes, most_groups_together(encoding)
     partition = groups.cells == sizes and groups.are_partitions
     if not partition or common.cells.shape != (classes, sum(sizes)) or not _are_margins(common, study, sizes):
         raise Refused(Code.UNKNOWN_COLUMN, "The common groups and margins do not fit this site's schema.")
-    if sum(groups.sizes) > MAX_GROUPS:
-        raise Refused(Code.UNKNOWN_COLUMN, f"The common groups are more than {MAX_GROUPS}.")
+    if sum(groups.sizes) > most:
+        raise Refused(Code.UNKNOWN_COLUMN, f"The common groups are more than {most}.")
 
 
 def _are_margins(common: CommonMessage, study: StudySpec, sizes: tuple[int, ...]) -> bool:

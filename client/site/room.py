@@ -9,6 +9,7 @@ from cohortmix.client.ledger.journal import MOST_BYTES
 from cohortmix.client.ledger.policy import Refused
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
+from cohortmix.core.steps.bins import fits_pairs
 from cohortmix.core.steps.plan import CENTROIDS, LARGEST_K, Plan
 from cohortmix.protocol.messages import MAX_BYTES, Code, CommonMessage
 
@@ -19,12 +20,16 @@ REST = 2**16  # bytes for the receipt and the names of the fields
 def require_room(plan: Plan, common: CommonMessage | None) -> None:
     """Raise Refused if the release of a round could be longer than a message, or an answer longer than a step.
 
+    In round 1 also where round 2 would have more pairs than any bins leave room for.
+
     Parameters
     ----------
     common : the common facts of round 2; None for round 1.
     """
     encoding, classes = Encoding.of(plan.schema), len(plan.schema.classes)
     if common is None:
+        if plan.fits_mixture and not fits_pairs(encoding):
+            raise Refused(Code.UNKNOWN_COLUMN, "The schema has too many columns for pairs of columns.")
         answer = release = classes * (sum(encoding.sizes) + 1)
     else:
         sizes = Groups(common.groups).sizes

@@ -158,6 +158,7 @@ class Site:
 
     def _check_study(self, study: StudySpec) -> None:
         if study.expired(self._ledger.today):
+            self._ledger.keep_today()
             raise Refused(Code.NOT_APPROVED, "The study has expired.")
         if study.version != (installed := version("cohortmix")):
             raise Refused(

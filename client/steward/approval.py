@@ -114,7 +114,8 @@ def require_answerable(config: SiteConfig, study: StudySpec, today: date) -> Non
         raise Refused(
             Code.NOT_APPROVED,
             f"The study expired on {study.expires}; ask the coordinator for a new one. (The ledger has seen "
-            f"{today}, and no clock that is set back undoes that.)",
+            f"{today}, and no clock that is set back undoes that. If the clock was wrong then and is right now, "
+            "sign for it: `cohortmix site ledger --clock-corrected`.)",
         )
     if study.version != (installed := version("cohortmix")):
         raise Refused(

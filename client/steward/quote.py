@@ -19,6 +19,7 @@ from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.schema import Category, Date, Schema
 from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.privacy import gdp
+from cohortmix.core.reduced import require_groups
 from cohortmix.core.steps import anonymize
 from cohortmix.core.steps.plan import Plan, components, fits_of, l_min
 from cohortmix.protocol.messages import StudySpec
@@ -131,9 +132,16 @@ def quote(study: StudySpec, schema: Schema, site: str, patients: int, spending: 
     ----------
     schema : the one that the study names.
     patients : N of the site.
+
+    Raises
+    ------
+    InputError
+        If the site would measure pairs of more columns than it ever does.
     """
     kappa = Fraction(most_kappa(schema))
     plan, mu = Plan(schema, study.mu2, patients, study.share, float(study.alpha)), float(study.mu)
+    if plan.fits_mixture:
+        require_groups(schema)
     after = spending.after(study.mu2)
     return Quote(
         study=study.name,

@@ -69,13 +69,13 @@ def approve(
     """Show a study's quote, then allow it, by its hash; nothing is computed or sent yet."""
     site, spec, limit = load_config(config), read_study(study).study, _mu("--max-mu", max_mu)
     facts, spending = _standing(site, spec)
-    require_answerable(site, spec, _today(site))
+    require_answerable(site, spec, _today(site, spec))
     require_within(spec, limit)
     require_affordable(site, spec, spending)
     show_quote(Terminal(soft_wrap=False), _quote(site, spec, facts, spending))
     with _ledger(site) as book:
         lifted = book.approve(spec.hash)
-    Policy.update(site.policy_file, lambda policy: policy.approve(spec, limit, _today(site)))
+    Policy.update(site.policy_file, lambda policy: policy.approve(spec, limit, _today(site, spec)))
     say(f"approved: {spec.name} [{spec.hash[:12]}], up to mu {decimal_text(limit)}")
     if lifted:
         say("it had been revoked here; this approval lifts that")
@@ -117,6 +117,13 @@ def ledger(
         Path | None,
         typer.Option(metavar="FILE", help="Make a new signing key there, and sign it with the present one."),
     ] = None,
+    clock_corrected: Annotated[
+        bool,
+        typer.Option(
+            "--clock-corrected",
+            help="The clock was ahead and is right now: sign so, for good; earlier days count no more.",
+        ),
+    ] = False,
 ) -> None:
     """Show what was spent, on which study and request, and what is left."""
     site = load_config(config)
@@ -125,6 +132,8 @@ def ledger(
     with _ledger(site) as book:
         if raise_cap is not None:
             book.raise_cap(_mu("--raise-cap", raise_cap), site.read_key())
+        if clock_corrected:
+            book.correct_clock(site.read_key())
         if new_key is not None:
             _change_key(book, site, new_key)
         approvals = Policy.load(site.policy_file).approvals
@@ -146,7 +155,7 @@ def preview(study: StudyFile, config: ConfigFile = DEFAULT) -> None:
     site, signed = load_config(config), read_study(study)
     spec = signed.study
     _, spending = _standing(site, spec)
-    require_answerable(site, spec, _today(site))
+    require_answerable(site, spec, _today(site, spec))
     with _ledger(site) as book:
         require_approved(spec, Policy.load(site.policy_file), spec.hash in book.revoked())
         first = request_id(spec.hash, site.name, 1)
@@ -172,8 +181,11 @@ def _ledger(site: SiteConfig) -> Iterator[Ledger]:
         book.close()
 
 
-def _today(site: SiteConfig) -> date:
+def _today(site: SiteConfig, study: StudySpec) -> date:
+    """The latest day that the ledger has seen; kept there, if the study is refused for it."""
     with _ledger(site) as book:
+        if study.expired(book.today):
+            book.keep_today()
         return book.today
 
 

@@ -1,6 +1,13 @@
-"""Merged bins: fine cells, merged until each bin stands out from the noise. Released values only."""
+"""Merged bins: fine cells, merged until each bin stands out from the noise. Released values only.
+
+Answer B has a number for each class and each pair of bins, so what a site can hold, sign and send limits how many
+bins all columns may have together. The limit is public, and the same at the sites and between them: bins beyond
+what the sites accept would be found out in round 2, when round 1 is paid for.
+"""
 
 from __future__ import annotations
+
+from math import isqrt
 
 import numpy as np
 
@@ -11,12 +18,44 @@ from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.simplex import Array
 
 LARGEST_GROUP = 1 / 32  # share of the patients up to which cells are merged, however low the noise
+MAX_GROUPS = 2000  # most bins of all columns together
+MAX_PAIRS = 48_000_000  # most numbers of answer B: at 11 bytes each 528 MB, and a step of a ledger holds 537 MB
+WIDER = 1.05  # by which a bin's share is raised until many features together have few enough bins
+WHOLE = 5  # at this share every feature is one bin, beside its missing values: of values a fourth of it counts
 OF_A_VALUE = 4  # a value of a category has a meaning: it stays by itself from a fourth of a bin's share on
 
 
-def choose_groups(encoding: Encoding, margins: Margins, smallest: float) -> Groups:
-    """Merge fine cells until a bin holds this share of the patients, or LARGEST_GROUP if that is more."""
+def most_groups_together(encoding: Encoding) -> int:
+    """The most bins that all features together may have; less than MAX_GROUPS only from 24 classes on."""
+    return min(MAX_GROUPS, isqrt(2 * MAX_PAIRS // encoding.label.size))
+
+
+def fewest_groups(cells: Cells) -> int:
+    """The fewest bins of a feature that say anything: two, and the slot of a number's missing values."""
+    return min(cells.size, 2 if isinstance(cells.column, Category) or cells.missing < 0 else 3)
+
+
+def fits_pairs(encoding: Encoding) -> bool:
+    """Whether any bins within the limit say anything of every feature."""
+    return sum(map(fewest_groups, encoding.features)) <= most_groups_together(encoding)
+
+
+def choose_groups(encoding: Encoding, margins: Margins, smallest: float, most: int | None = None) -> Groups:
+    """Merge fine cells until a bin holds this share of the patients, or LARGEST_GROUP if that is more.
+
+    The share is raised until there are at most `most` bins of all features together, by default
+    `most_groups_together`. (No share makes fewer than one for each feature and one for a number's missing values.)
+    """
     smallest = max(smallest, LARGEST_GROUP)
+    most = most_groups_together(encoding) if most is None else most
+    groups = _of_share(encoding, margins, smallest)
+    while sum(groups.sizes) > most and smallest < WHOLE:
+        smallest *= WIDER
+        groups = _of_share(encoding, margins, smallest)
+    return groups
+
+
+def _of_share(encoding: Encoding, margins: Margins, smallest: float) -> Groups:
     return Groups(
         tuple(
             _merge_values(margins.pooled[block], smallest / OF_A_VALUE)

@@ -36,8 +36,13 @@ def class_sums(vault: Vault, plan: Plan) -> Answer:
     return anonymize.answer_a(vault, Encoding.of(plan.schema), plan.mu2_sums)
 
 
-def common(plans: Sequence[Plan], answers: Sequence[Answer]) -> Common:
-    """Between the rounds: add the sites' class sums; merged bins and pooled margins follow from the total."""
+def common(plans: Sequence[Plan], answers: Sequence[Answer], *, pairs: bool = True) -> Common:
+    """Between the rounds: add the sites' class sums; merged bins and pooled margins follow from the total.
+
+    Parameters
+    ----------
+    pairs : False where no site of the study will ever measure pairs, whose number limits that of the bins.
+    """
     encoding = Encoding.of(plans[0].schema)
     patients = sum(plan.patients for plan in plans)
     total, s_a = anonymize.add_answers(answers)
@@ -45,7 +50,8 @@ def common(plans: Sequence[Plan], answers: Sequence[Answer]) -> Common:
     s_b = sqrt(sum(plan.s_b**2 for plan in plans if plan.fits_mixture))
     # A pair of bins then holds as many patients as its noise; so does a bin where no site has room for pairs.
     smallest = sqrt(s_b / patients) if s_b > 0 else s_a / patients
-    return Common(bins.choose_groups(encoding, pooled, smallest), pooled)
+    most = None if pairs else sum(encoding.sizes)
+    return Common(bins.choose_groups(encoding, pooled, smallest, most), pooled)
 
 
 def centroids(vault: Vault, plan: Plan, common: Common, own: Answer, seed: bytes) -> SiteCentroids:

@@ -12,6 +12,7 @@ import hmac
 import secrets
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from cohortmix.server.commands.outcome import EngineError
 SHARED = Path("/run/cohortmix-coordinator")
 """The folder that an installation makes for the sockets: only the SuperLink's user can enter it."""
 
-CALL_SECONDS = 300.0  # until one call of the grid counts as lost
+CALL_SECONDS = 300.0  # until one call of the grid counts as lost, all its frames together
 HELLO_SECONDS = 10.0  # that a connection has to give its secret
 LOOK_SECONDS = 1.0  # between two looks for a ServerApp that has not connected yet
 
@@ -121,8 +122,8 @@ class RemoteGrid(StudyGrid):
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__()
-        connection.settimeout(CALL_SECONDS)
         self._connection = connection
+        self._end = 0.0  # of the present call; a byte now and then does not hold the study beyond it
         self._sent: dict[str, Message] = {}
 
     def close(self) -> None:
@@ -144,7 +145,10 @@ class RemoteGrid(StudyGrid):
                 body = from_records(message.content)
             except MessageError:  # the question which site a node is of has no content
                 body = b""
-            for id in self._listed("ids", str, head, body):
+            ids_of_one = self._listed("ids", str, head, body)
+            if len(ids_of_one) > 1:
+                raise _lost("several ids for one message")
+            for id in ids_of_one:
                 give_id(message, id)
                 self._sent[id] = message
                 ids.append(id)
@@ -152,7 +156,10 @@ class RemoteGrid(StudyGrid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """The replies that have arrived, each of them once, and only to messages that were sent."""
-        count = self._ask("replies", int, {"call": "pull", "ids": [id for id in message_ids if id in self._sent]})
+        ids = [id for id in message_ids if id in self._sent]
+        count = self._ask("replies", int, {"call": "pull", "ids": ids})
+        if not 0 <= count <= len(ids):
+            raise _lost("another number of replies than was asked for")
         replies = (self._reply(*self._frame()) for _ in range(count))
         return [reply for reply in replies if reply is not None]
 
@@ -175,6 +182,8 @@ class RemoteGrid(StudyGrid):
         return values
 
     def _ask(self, what: str, kind: type[_V], head: dict[str, Any], body: bytes = b"") -> _V:
+        self._end = time.monotonic() + CALL_SECONDS
+        self._connection.settimeout(CALL_SECONDS)
         try:
             send(self._connection, head, body)
         except FrameError as error:
@@ -186,7 +195,7 @@ class RemoteGrid(StudyGrid):
 
     def _frame(self) -> tuple[dict[str, Any], bytes]:
         try:
-            return receive(self._connection)
+            return receive(self._connection, seconds=self._end - time.monotonic())
         except FrameError as error:
             raise _lost(error) from None
 

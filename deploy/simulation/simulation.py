@@ -25,7 +25,6 @@ from cohortmix.core.utility.check import MOST_UNREADABLE, check
 from cohortmix.deploy.simulation.consortium import Consortium, Terms
 from cohortmix.deploy.simulation.engines import Engine, run, silent
 from cohortmix.protocol.fields import Name
-from cohortmix.protocol.local import folder
 from cohortmix.protocol.messages import StudySpec
 from cohortmix.protocol.overlap import Overlap, sites_per_patient
 from cohortmix.server.app import Progress
@@ -105,7 +104,7 @@ def simulate(
     if held_out is not None and not terms.public_data:
         raise InputError("figures on held-out records are for public data only; declare it with --public-data")
     if out is not None:
-        require_free(out) if replace else folder.require_free(out, ())
+        require_free(out, replace)
     tables = _split(table, schema, sites, terms.overlap, max_unreadable)
     with TemporaryDirectory(prefix="cohortmix-") as root:
         consortium = Consortium.create(Path(root), tables, schema, terms)
@@ -120,7 +119,7 @@ def simulate(
     seconds = round(time.monotonic() - start, 1) if terms.public_data else None
     summary = summarise(result, len(drawn), seconds, figures, None if terms.seed is not None else day)
     if out is not None:
-        publish(result, drawn, summary, out, key)
+        publish(result, drawn, summary, out, key, replace=replace)
         progress("publish", 1, 1)
     return Simulation(result, drawn, summary)
 

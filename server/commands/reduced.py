@@ -5,7 +5,7 @@ from __future__ import annotations
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.words import listed
 from cohortmix.core.dimensions import most_kappa
-from cohortmix.core.reduced import DegradedError, remedies
+from cohortmix.core.reduced import DegradedError, remedies, require_groups
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import SiteEntry, StudySpec
 
@@ -34,9 +34,13 @@ def notice(spec: StudySpec, schema: Schema) -> str | None:
 def require_a_mixture(spec: StudySpec, schema: Schema, accepted: bool, how: str) -> None:
     """Raise DegradedError if no site at all has patients enough for a mixture, unless that is `accepted`.
 
+    Raise InputError if any has, and the schema has too many columns for their pairs.
+
     Parameters
     ----------
     how : what a person has to write to accept it.
     """
-    if not accepted and len(reduced_sites(spec, schema)) == len(spec.sites):
+    if len(reduced_sites(spec, schema)) < len(spec.sites):
+        require_groups(schema)
+    elif not accepted:
         raise DegradedError(f"{notice(spec, schema)}; or accept class centroids alone with {how}")

@@ -107,23 +107,32 @@ def summarise(
     }
 
 
-def publish(result: StudyResult, records: pd.DataFrame, summary: Mapping[str, Any], out: Path, key: Key) -> None:
+def publish(
+    result: StudyResult,
+    records: pd.DataFrame,
+    summary: Mapping[str, Any],
+    out: Path,
+    key: Key,
+    *,
+    replace: bool = True,
+) -> None:
     """Write the files of a study into the folder `out`; an earlier study in it is replaced.
 
     Parameters
     ----------
     summary : as `summarise` makes it.
     key : the coordinator's; it signs the manifest.
+    replace : False where `out` must be new or empty, also by the time that all is written.
 
     Raises
     ------
     InputError
         If `out` holds anything else, or cannot be written. Nothing is changed then.
     """
-    require_free(out)
+    require_free(out, replace)
     released = {site.entry.name: site.centroids for site in result.sites}
     centroids, page = centroid_table(result.schema, result.common, released), _page(result, summary)
-    with folder.whole_folder(out, FILES) as new:
+    with folder.whole_folder(out, FILES if replace else ()) as new:
         _write_parquet(new / "pooled.parquet", records, result)
         _write_parquet(new / "centroids.parquet", centroids, result)
         (new / STUDY).write_bytes(encode(result.study))
@@ -136,9 +145,9 @@ def publish(result: StudyResult, records: pd.DataFrame, summary: Mapping[str, An
         write_manifest(new, result.spec.hash, key)
 
 
-def require_free(out: Path) -> None:
-    """Raise InputError unless `out` is new, empty, or holds an earlier study and nothing else."""
-    folder.require_free(out, FILES)
+def require_free(out: Path, replace: bool = True) -> None:
+    """Raise InputError unless `out` is new, empty, or, with `replace`, holds an earlier study and nothing else."""
+    folder.require_free(out, FILES if replace else ())
 
 
 def _plain(difference: Difference | None) -> dict[str, float] | None:

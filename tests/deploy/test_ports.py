@@ -108,3 +108,68 @@ def test_a_certificate_of_another_ca_is_not_accepted(tmp_path: Path) -> None:
     assert (
         run(openssl, "verify", "-CAfile", tmp_path / "ours/ca.crt", tmp_path / "theirs/server.crt").returncode != 0
     )
+
+
+def test_the_relays_user_reaches_nothing_else_on_its_machine(tmp_path: Path) -> None:
+    """The rule itself: which ports of loopback, TCP and UDP, the relay's user and others get through to."""
+    nft, unshare = needs("nft"), needs("unshare")
+    text = (DEPLOY / "nftables/relay.nft").read_text().replace('"cohortmix-relay"', "64300")
+    (tmp_path / "door.nft").write_text(text)
+    script = f"""
+import os, socket, subprocess
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+subprocess.run(["ip", "addr", "add", "192.0.2.7/32", "dev", "lo"], check=True)
+subprocess.run([{nft!r}, "-f", {str(tmp_path / "door.nft")!r}], check=True)
+"".encode("idna")
+def opened(kind, host, port):
+    server = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+    server.bind((host, port))
+    if kind == socket.SOCK_STREAM:
+        server.listen()
+    return server
+def enters(user, kind, host, port):
+    server = opened(kind, host, port)
+    if (child := os.fork()) == 0:
+        status = 1
+        try:
+            os.setuid(user)
+            client = socket.socket(server.family, kind)
+            client.settimeout(10)
+            client.connect((host, port))
+            client.send(b"x")
+            status = 0
+        finally:
+            os._exit(status)
+    sent = os.waitpid(child, 0)[1] == 0
+    if sent:
+        server.settimeout(10)
+        end = server.accept()[0] if kind == socket.SOCK_STREAM else server
+        assert end.recv(1) == b"x"
+    server.close()
+    return sent
+for user in (64300, 64399, 0):
+    print(*[
+        int(enters(user, kind, host, port))
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+        for host, port in (("127.0.0.1", 5432), ("::1", 5432), ("192.0.2.7", 80), ("127.0.0.53", 53))
+    ])
+print(int(enters(64300, socket.SOCK_STREAM, "127.0.0.1", 9094)))
+"""
+    if run(unshare, "--net", nft, "list", "ruleset").returncode != 0:
+        pytest.skip("no network of its own here: not root, or a kernel without nftables")
+    found = run(unshare, "--net", sys.executable, "-c", script)
+    assert found.stdout.split("\n")[:4] == ["0 0 0 1 0 0 0 1", *["1 1 1 1 1 1 1 1"] * 2, "1"], found.stderr
+
+
+def test_the_relays_rule_names_the_name_server_and_nothing_else() -> None:
+    """TCP that begins, and all of UDP, is let through to port 53 alone; also where this kernel has no nftables."""
+    text = (DEPLOY / "nftables/relay.nft").read_text()
+    assert re.search(r'oifname "lo" meta skuid "cohortmix-relay" jump relay\n', text)
+    [rules] = re.findall(r"chain relay \{(.*?)\n    \}", text, re.S)
+    assert [line.strip() for line in rules.strip().splitlines()] == [
+        "meta l4proto { tcp, udp } th dport 53 accept",
+        "tcp flags & (syn | ack) == syn reject with tcp reset",
+        "meta l4proto tcp accept",
+        "reject",
+    ]
+    assert unit("relay")["User"] == ["cohortmix-relay"]

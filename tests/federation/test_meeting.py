@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from cohortmix.deploy.meeting.grid import StudyGrid
 from cohortmix.deploy.meeting.meeting import Meeting, RemoteGrid, meeting
 from cohortmix.deploy.simulation.engines import connect
 from cohortmix.deploy.simulation.local_grid import LocalGrid
+from cohortmix.protocol import frames
 from cohortmix.protocol.codec import from_records, to_records
 from cohortmix.protocol.frames import FrameError, receive, send
 from cohortmix.protocol.messages import MAX_BYTES
@@ -215,14 +217,60 @@ def test_an_answer_that_is_none_ends_the_run_in_one_sentence(answer: bytes) -> N
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("count", ["x", None, -1, 2**70])
+@pytest.mark.parametrize("count", ["x", None, -1, 2, 2**70])
 def test_a_wrong_number_of_replies_too(count: Any) -> None:
-    liar = Liar(frame({"replies": count}), *[frame({"to": "1", "error": None})] * 3)
-    if count == -1:
-        assert list(liar.grid.pull_messages(["1"])) == []
-        return
-    with pytest.raises(EngineError):
-        list(liar.grid.pull_messages(["1"]))
+    """No more than one for each message that was asked about."""
+    liar = Liar(frame({"replies": count}), *[frame({"to": "1", "error": None}, b"y")] * 3)
+    liar.grid._sent["1"] = Message(to_records(b"x"), 1, "query.synthesize")
+    with pytest.raises(EngineError, match=r"of replies|without 'replies'"):
+        list(liar.grid.pull_messages(["1", "never sent"]))
+
+
+def test_one_message_has_one_id() -> None:
+    message = Message(to_records(b"x"), 1, "query.synthesize")
+    with pytest.raises(EngineError, match="several ids"):
+        list(Liar(frame({"ids": ["a", "b"]})).grid.push_messages([message]))
+
+
+class Dripping:
+    """The other end of the connection, which sends a byte each second by a clock of its own."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.clock, self.left = data, 0.0, 0.0
+
+    def settimeout(self, seconds: float) -> None:
+        self.left = seconds
+
+    def sendall(self, _: bytes) -> None:
+        pass
+
+    def recv(self, _: int) -> bytes:
+        if self.left < 1:
+            self.clock += self.left
+            raise TimeoutError("timed out")
+        self.clock += 1
+        byte, self.data = self.data[:1], self.data[1:]
+        return byte
+
+
+@pytest.mark.parametrize("call", ["nodes", "pull"])
+def test_a_byte_now_and_then_does_not_hold_a_call_beyond_its_deadline(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither within one frame, nor frame after frame; and the next call has its own time."""
+    ids = [f"id {number}" for number in range(20)]
+    replies = [frame({"to": id, "error": None}, from_records(to_records(b"y"))) for id in ids]
+    data = {"nodes": frame({"nodes": [], "more": "x" * 400}), "pull": frame({"replies": 20}) + b"".join(replies)}
+    drip = Dripping(data[call])
+    for each in (module, frames):
+        monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=lambda: drip.clock))
+    grid = RemoteGrid(drip)
+    grid._sent.update({id: Message(to_records(b"x"), 1, "query.synthesize") for id in ids})
+    with pytest.raises(EngineError, match="nothing comes: timed out"):
+        grid.get_node_ids() if call == "nodes" else grid.pull_messages(ids)
+    assert drip.clock <= module.CALL_SECONDS + 1
+    drip.data = frame({"nodes": [7]})
+    assert grid.get_node_ids() == [7]
 
 
 def test_replies_to_what_was_never_sent_are_left_out_and_wrong_codes_end_the_run() -> None:
@@ -230,9 +278,10 @@ def test_replies_to_what_was_never_sent_are_left_out_and_wrong_codes_end_the_run
         return Message(to_records(b"question"), 7, "query.synthesize", ttl=60.0, group_id="1")
 
     unknown, known = frame({"to": "else", "error": None}, b"x"), frame({"to": "a", "error": None}, b"answer")
-    liar = Liar(frame({"ids": ["a"]}), frame({"replies": 3}), unknown, known, known)
-    assert list(liar.grid.push_messages([sent()])) == ["a"]
-    (reply,) = liar.grid.pull_messages(["a", "else"])
+    taken = [frame({"ids": [id]}) for id in "abc"]
+    liar = Liar(*taken, frame({"replies": 3}), unknown, known, known)
+    assert list(liar.grid.push_messages([sent(), sent(), sent()])) == ["a", "b", "c"]
+    (reply,) = liar.grid.pull_messages(["a", "b", "c", "else"])
     assert from_records(reply.content) == b"answer"
     assert reply.metadata.reply_to_message_id == "a"
 

@@ -157,6 +157,20 @@ def test_progress_names_every_step_and_ends_it(finished: Finished) -> None:
     assert ("round 1", 2, 3) in events
 
 
+def test_what_was_published_meanwhile_stays(table: pd.DataFrame, schema: Schema, tmp_path: Path) -> None:
+    """A result that another run has written into OUT while this one computed is not replaced, only refused."""
+    few, out = (table[:120], schema, ["a"] * 60 + ["b"] * 60), tmp_path / "out"
+
+    def publish_in_between(event: str, *_: int) -> None:
+        if event == "pool":
+            out.mkdir()
+            (out / "summary.json").write_text("{}")
+
+    with pytest.raises(InputError, match=r"holds files, such as 'summary\.json', which stay as they are"):
+        simulate(*few, TERMS, out=out, accept_degraded=True, progress=publish_in_between)
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [("summary.json", "{}")]
+
+
 def test_publishing_again_replaces_a_study_but_nothing_else(finished: Finished, tmp_path: Path) -> None:
     simulated, _, _ = finished
     out = tmp_path / "new" / "out"

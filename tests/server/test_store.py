@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cohortmix.core.data.table import InputError
-from cohortmix.server.store import Publication, RefusalEntry, Store
+from cohortmix.server.store import MOST_REFUSALS, Publication, RefusalEntry, Store
 
 STUDY = "a" * 64
 
@@ -63,6 +63,25 @@ def test_the_hash_of_the_receipts_follows_from_them_and_not_from_their_order() -
         assert one.receipts() != other.receipts()
         other.keep_reply("a", 1, "receipt a", b"reply")
         assert one.receipts() == other.receipts()
+
+
+def test_refusals_that_anybody_can_write_are_kept_up_to_a_few(tmp_path: Path) -> None:
+    """By site, round and code; the last one is known beyond that, and what a site has signed is kept, once."""
+    path = tmp_path / "study.db"
+    with Store(path, STUDY) as store:
+        for number in range(50):
+            for site, code in (("a", "UNAVAILABLE"), ("a", "NOT_ACCEPTED"), ("b", "UNAVAILABLE")):
+                store.keep_refusal(RefusalEntry(site, 1, code, f"no, {number}"))
+        for _ in range(3):
+            store.keep_refusal(RefusalEntry("a", 1, "NOT_ACCEPTED", "two releases"), signed=True)
+            store.keep_refusal(RefusalEntry("a", 2, "UNAVAILABLE", "round 2"))
+        steps = store._journal.place.steps
+        assert steps == 1 + 3 * MOST_REFUSALS + 2
+        last = {entry.site: entry.sentence for entry in store.refusals()}
+        assert last == {"a": "round 2", "b": "no, 49"}
+    with Store(path, STUDY) as store:
+        assert len(store.refusals()) == steps - 1
+        assert RefusalEntry("a", 1, "NOT_ACCEPTED", "two releases") in store.refusals()
 
 
 def test_a_refusal_that_only_repeats_itself_is_noted_once() -> None:

@@ -8,11 +8,12 @@ import pytest
 from ledgers import CAP, HASH, KEY, LARGE, OTHER, STUDY, answer, fulfil, mu2, request, signing
 
 from cohortmix.client.ledger import history
-from cohortmix.client.ledger.journal import HistoryError, LedgerJournal
+from cohortmix.client.ledger.journal import HistoryError, LedgerError, LedgerJournal
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.ledger.policy import Refused
 from cohortmix.client.ledger.signed_act import Act
 from cohortmix.protocol.canonical import canonical
+from cohortmix.protocol.signing import Key
 
 FIRST, SECOND = date(2026, 3, 2), date(2026, 3, 5)
 
@@ -92,6 +93,46 @@ def test_a_ledger_from_before_days_opens_and_holds(path: Path) -> None:
         assert ledger.revoked() == frozenset()
     finally:
         ledger.close()
+
+
+def test_a_wrong_clock_is_corrected_by_a_signed_act(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Days before the act count no longer, whichever step has kept them; its own and later ones do."""
+    ledger, wrong = signing(path, "0.3"), date(2126, 1, 1)
+    with pytest.raises(LedgerError, match="has seen no day after 2026-03-02, the clock's"):
+        ledger.correct_clock(KEY)
+    on(monkeypatch, wrong)
+    ledger.reserve(STUDY, "request-1", HASH, mu2("0.1"), LARGE)
+    ledger.revoke(OTHER)
+    ledger.raise_cap(Decimal("0.9"), KEY)
+    ledger.keep_today()
+    on(monkeypatch, SECOND)
+    assert ledger.today == wrong
+    with pytest.raises(LedgerError, match="own key signs"):
+        ledger.correct_clock(Key.generate())
+    ledger.correct_clock(KEY)
+    assert ledger.today == SECOND
+    on(monkeypatch, FIRST)
+    assert ledger.today == SECOND, "the day of the act counts"
+    ledger.close()
+    ledger = signing(path, "0.3")
+    assert ledger.today == SECOND
+    later = date(2026, 3, 9)
+    on(monkeypatch, later)
+    ledger.reserve(STUDY, "request-2", HASH, mu2("0.1"), LARGE)
+    on(monkeypatch, SECOND)
+    assert ledger.today == later
+    ledger.close()
+
+
+def test_a_day_is_kept_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = signing(path, "0.3")
+    for day in (FIRST, FIRST, SECOND, FIRST, SECOND):
+        on(monkeypatch, day)
+        ledger.keep_today()
+    ledger.close()
+    steps = LedgerJournal(path)
+    assert [step.content for step in steps.steps("day seen")] == [b'{"day":"2026-03-02"}', b'{"day":"2026-03-05"}']
+    steps.close()
 
 
 def test_no_day_leaves_the_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

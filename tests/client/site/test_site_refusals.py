@@ -30,13 +30,13 @@ from cohortmix.client.ledger import history
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.ledger.policy import Policy
 from cohortmix.client.site import room
-from cohortmix.client.site.request import MAX_GROUPS
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.schema import Schema, SchemaError
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.budget import MIN_PATIENTS
 from cohortmix.core.privacy.noise import OpenDPNoise
 from cohortmix.core.privacy.noise_source import NoiseSource
+from cohortmix.core.steps.bins import MAX_GROUPS
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
     Code,
@@ -99,6 +99,24 @@ def test_a_clock_that_is_set_back_revives_no_study(ledger: Ledger, monkeypatch: 
     assert refused(hospital.answer(encode(asking(other)))) == Code.NOT_APPROVED
     assert ledger.today == date(2026, 3, 9)
     assert [entry.day for entry in ledger.entries()] == [date(2026, 3, day) for day in (1, 6, 6)]
+
+
+def test_a_refusal_as_expired_is_kept_and_a_clock_set_back_revives_nothing(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else has happened since the study expired; however often it is asked for, one step a day."""
+    clock = [date(2026, 3, 6)]
+    monkeypatch.setattr(history, "today", lambda: clock[0])
+    short = study(expires=date(2026, 3, 5))
+    here = site(ledger, short)
+    steps = ledger._journal.place.steps
+    for _ in range(3):
+        assert refused(here.answer(encode(asking(short)))) == Code.NOT_APPROVED
+    assert ledger._journal.place.steps == steps + 1
+    clock[0] = date(2026, 3, 1)
+    assert refused(here.answer(encode(asking(short)))) == Code.NOT_APPROVED
+    assert ledger.today == date(2026, 3, 6)
+    assert ledger._journal.place.steps == steps + 1
 
 
 def test_a_release_that_could_not_be_sent_is_refused_before_it_is_paid_for(

@@ -16,7 +16,7 @@ from cohortmix.client.steward.spending import Spending
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.data.table import TableSource
+from cohortmix.core.data.table import InputError, TableSource
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
@@ -212,3 +212,12 @@ def test_columns_are_those_of_the_schema_in_its_units() -> None:
 def test_a_quote_is_json() -> None:
     shown = quoted(study())
     assert json.loads(json.dumps(shown.plain()))["mixtures"]["components"] == shown.mixtures.components
+
+
+def test_a_study_of_more_columns_than_any_grouping_fits_gets_no_quote() -> None:
+    columns = "".join(f"  x{k}: {{type: number, min: 0, max: 1}}\n" for k in range(1001))
+    wide = Schema.from_yaml(f"name: w\ntarget: y\ncolumns:\n{columns}  y: {{type: category, values: [a, b]}}\n")
+    asked = study(mu="1", schema_hash=wide.hash, target="y")
+    assert quote(asked, wide, "S0", PATIENTS, NOTHING).mixtures.components == 0
+    with pytest.raises(InputError, match="1,001 columns beside the target are too many"):
+        quote(asked, wide, "S0", 10**7, NOTHING)

@@ -2,13 +2,16 @@
 
 import csv
 from collections.abc import Callable
+from datetime import date, timedelta
 
 import pytest
 from desk import COORDINATOR, Desk
 from typer.testing import CliRunner
 
+from cohortmix.client.ledger import history
 from cohortmix.client.ledger.day import today
 from cohortmix.client.ledger.journal import MARK_FILE, HistoryError, LedgerError
+from cohortmix.client.ledger.policy import Refused
 from cohortmix.client.steward import service, steward
 from cohortmix.core.data.table import InputError
 from cohortmix.core.privacy.meter import BudgetExceeded
@@ -219,3 +222,22 @@ def test_a_site_changes_its_key_and_keeps_its_ledger(desk: Desk, capsys: pytest.
     desk.approve(desk.study("0.2"))
     assert isinstance(desk.answer(desk.study("0.2")), SignedRelease)
     assert desk.spent() == desk.study().mu2 + desk.study("0.2").mu2
+
+
+def test_a_steward_signs_that_the_clock_is_right_again(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that was a hundred years ahead closes the ledger to studies that expire, until then."""
+    study = desk.study(expires=today() + timedelta(days=30))
+    with monkeypatch.context() as patched:
+        patched.setattr(history, "today", lambda: date(2126, 1, 1))
+        with pytest.raises(Refused, match="expired on"):
+            desk.approve(study)
+    with pytest.raises(Refused, match=r"The ledger has seen 2126-01-01, .* --clock-corrected"):
+        desk.approve(study)
+    steward.ledger(desk.file, clock_corrected=True)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"{today()} steward, key {desk.hospital.facts.key[:8]} correct clock" in shown
+    desk.approve(study)
+    with pytest.raises(LedgerError, match="nothing to correct"):
+        steward.ledger(desk.file, clock_corrected=True)

@@ -6,6 +6,20 @@ from .fault import ACT, AGAIN, DAYS, LEDGER, MARK, MESSAGES, METER, QUESTION, RE
 
 FAULTS = (
     Fault(
+        "common groups are more than the sites accept",
+        "core/steps/bins.py",
+        "most = most_groups_together(encoding) if most is None else most",
+        "most = 10**9 if most is None else most",
+        ("tests/client/site/test_grouping.py::test_what_the_coordinator_chooses_every_site_accepts",),
+    ),
+    Fault(
+        "a site is paid for columns whose pairs it refuses",
+        "client/site/room.py",
+        "if plan.fits_mixture and not fits_pairs(encoding):",
+        "if not plan.schema.columns:",
+        ("tests/client/site/test_grouping.py::test_a_site_refuses_them_in_round_1_where_it_would_measure_pairs",),
+    ),
+    Fault(
         "paid for after the draw",
         "core/privacy/vault.py",
         "            self._meter.debit(index, asked, noise.cost)\n"

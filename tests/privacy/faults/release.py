@@ -21,13 +21,13 @@ FAULTS = (
     Fault(
         "groups chosen from true margins",
         "core/synthesis.py",
-        "    common = pipeline.common([plan], [own])\n",
+        "    common = pipeline.common([plan], [own], pairs=plan.fits_mixture)\n",
         "    from dataclasses import replace\n\n"
         "    from cohortmix.core.steps.anonymize import sum_query\n"
         "    from cohortmix.core.data.encoding import Encoding\n\n"
         "    query = sum_query(Encoding.of(plan.schema))\n"
         "    true = replace(own, values=vault._exact(query), unit=query.unit)\n"
-        "    common = pipeline.common([plan], [true])\n",
+        "    common = pipeline.common([plan], [true], pairs=plan.fits_mixture)\n",
         (f"{AUDIT}::test_an_audit_of_the_mechanism_finds_no_violation",),
     ),
     Fault(

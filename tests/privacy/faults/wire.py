@@ -6,6 +6,20 @@ from .fault import AGAIN, POLICY, REFUSALS, SNAPSHOT, TICKS, Fault
 
 FAULTS = (
     Fault(
+        "a byte now and then holds a study beyond its deadline",
+        "deploy/meeting/meeting.py",
+        "receive(self._connection, seconds=self._end - time.monotonic())",
+        "receive(self._connection)",
+        ("tests/federation/test_meeting.py::test_a_byte_now_and_then_does_not_hold_a_call_beyond_its_deadline",),
+    ),
+    Fault(
+        "replies come that nobody has asked for",
+        "deploy/meeting/meeting.py",
+        "if not 0 <= count <= len(ids):",
+        "if count is None:",
+        ("tests/federation/test_meeting.py::test_a_wrong_number_of_replies_too",),
+    ),
+    Fault(
         "one signature under a key of small order holds for any receipt",
         "protocol/signing.py",
         "if is_weak(key) or is_weak(made[:32]):",
@@ -125,7 +139,7 @@ FAULTS = (
         "client/site/site.py",
         "from cohortmix.core.privacy.noise_source import NoiseSource\n",
         "from cohortmix.core.privacy.noise_source import NoiseSource\n"
-        "from cohortmix.core.audit.noise_keyed import KeyedNoise as _\n",
+        "from cohortmix.core.audit.audit.noise_keyed import KeyedNoise as _\n",
         ("tests/test_layout.py::test_the_reply_path_cannot_import_what_is_not_private",),
     ),
     Fault(

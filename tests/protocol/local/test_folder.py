@@ -3,6 +3,7 @@
 import ctypes
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ from cohortmix.protocol.local.folder import require_free, whole_folder
 FILES = frozenset({"a", "b"})
 
 
-def write(out: Path, text: str) -> None:
-    with whole_folder(out, FILES) as folder:
+def write(
+    out: Path, text: str, files: frozenset[str] = FILES, meanwhile: Callable[[], object] = lambda: None
+) -> None:
+    with whole_folder(out, files) as folder:
         for name in FILES:
             (folder / name).write_text(text)
+        meanwhile()
 
 
 def stop_half_way(out: Path) -> None:
@@ -123,3 +127,114 @@ def test_where_two_folders_cannot_be_exchanged_nothing_is_changed(
         write(out, "second")
     assert content(out) == dict.fromkeys(FILES, "first")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+# --- what somebody else puts there meanwhile
+
+
+@pytest.mark.parametrize("files", [frozenset(), FILES])
+def test_what_another_run_has_written_meanwhile_stays(tmp_path: Path, files: frozenset[str]) -> None:
+    """Two runs into one new folder: the second finds it taken, unless it may replace an earlier result."""
+    out = tmp_path / "out"
+
+    def others() -> None:
+        out.mkdir()
+        (out / ("stray" if files else "a")).write_text("published first")
+
+    with pytest.raises(InputError, match="such as 'stray'" if files else "such as 'a'"):
+        write(out, "second", files, others)
+    assert list(content(out).values()) == ["published first"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_file_that_is_put_into_an_earlier_result_is_never_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the writer ends, or after its last look: right before the exchange, or while it removes the rest."""
+    out, exchange, remove = tmp_path / "out", module._exchange, Path.unlink
+    write(out, "first")
+    with pytest.raises(InputError, match="holds other files, such as 'notes'"):
+        write(out, "second", meanwhile=lambda: (out / "notes").write_text("hours of work"))
+    assert content(out) == dict.fromkeys(FILES, "first") | {"notes": "hours of work"}
+    (out / "notes").unlink()
+
+    def late(one: Path, other: Path) -> None:
+        (out / "notes").write_text("hours of work")
+        exchange(one, other)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_exchange", late)
+        with pytest.raises(InputError, match="holds other files, such as 'notes'"):
+            write(out, "second")
+    assert content(out) == dict.fromkeys(FILES, "first") | {"notes": "hours of work"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    (out / "notes").unlink()
+
+    def later(path: Path, missing_ok: bool = False) -> None:
+        (path.parent / "notes").write_text("hours of work")
+        remove(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", later)
+        with pytest.raises(InputError, match=r"is written; what somebody has put .* stays in"):
+            write(out, "second")
+    assert content(out) == dict.fromkeys(FILES, "second")
+    assert [path.read_text() for path in tmp_path.rglob("notes")] == ["hours of work"]
+
+
+def test_a_folder_that_is_filled_after_the_last_look_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, rename = tmp_path / "out", Path.rename
+    out.mkdir()
+
+    def late(path: Path, target: Path) -> None:
+        (out / "notes").write_text("hours of work")
+        rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    with pytest.raises(InputError, match="cannot write"):
+        write(out, "first")
+    assert content(out) == {"notes": "hours of work"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_link_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """To a folder, to an earlier result, to nothing; and one that takes the place of a folder meanwhile."""
+    write(tmp_path / "earlier", "first")
+    (tmp_path / "empty").mkdir()
+    for name in ("earlier", "empty", "nowhere"):
+        link = tmp_path / f"to {name}"
+        link.symlink_to(tmp_path / name)
+        for files in ((), FILES):
+            with pytest.raises(InputError, match="is a link; give the folder that it leads to"):
+                require_free(link, files)
+        assert link.is_symlink()
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="is a link"):
+        write(out, "second", meanwhile=lambda: out.symlink_to(tmp_path / "earlier"))
+    assert content(tmp_path / "earlier") == dict.fromkeys(FILES, "first")
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o2770])
+def test_a_folder_stays_as_closed_as_it_was(tmp_path: Path, mode: int) -> None:
+    """Whether it was empty or held an earlier result."""
+    out = tmp_path / "out"
+    out.mkdir()
+    out.chmod(mode)
+    for text in ("first", "second"):
+        write(out, text)
+        assert out.stat().st_mode & 0o7777 == mode
+
+
+def test_a_folder_of_a_group_that_the_writer_is_not_in_opens_to_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError
+
+    out = tmp_path / "out"
+    out.mkdir(mode=0o750)
+    monkeypatch.setattr(module.os, "chown", denied)
+    write(out, "first")
+    assert out.stat().st_mode & 0o777 == 0o700

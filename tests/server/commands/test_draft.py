@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cohortmix.core.data.schema import SchemaError
+from cohortmix.core.data.schema import Schema, SchemaError
 from cohortmix.core.data.table import InputError
 from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.privacy import gdp
@@ -182,4 +182,19 @@ def test_a_schema_with_an_unconfirmed_line_is_refused(written: Written) -> None:
     schema = path.with_name("schema.yaml")
     schema.write_text(schema.read_text().replace("max: 10", "max: 10, confirmed: false"))
     with pytest.raises(SchemaError, match="x"):
+        drafted(path)
+
+
+def test_more_columns_than_any_grouping_fits_are_refused_before_anybody_is_asked(written: Written) -> None:
+    path, many = written(), 1001
+    columns = "".join(f"  x{k}: {{type: number, min: 0, max: 1}}\n" for k in range(many))
+    schema = f"name: wide\ntarget: y\ncolumns:\n{columns}  y: {{type: category, values: [alive, dead]}}\n"
+    (path.parent / "schema.yaml").write_text(schema)
+    for name, site, key in (("uk.json", "UK", "a"), ("norway.json", "NORW", "b")):
+        facts = decode((path.parent / name).read_bytes())
+        assert isinstance(facts, Description)
+        changed = {"schema_hash": Schema.from_yaml(schema).hash, "patients": 10**7}
+        assert (facts.site, facts.key[0]) == (site, key)
+        (path.parent / name).write_bytes(encode(facts.model_copy(update=changed)))
+    with pytest.raises(InputError, match=r"1,001 columns beside the target are too many for pairs .* until 1,000"):
         drafted(path)
