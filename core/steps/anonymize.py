@@ -82,7 +82,7 @@ def answer_b(vault: Vault, groups: Groups, mu2: Fraction) -> Answer:
     Guarantee
     ---------
     test_sensitivity_of_noisy_second_moment. mu-GDP for the replacement of one patient, mu^2 = the answer's
-    mu2 <= `mu2`. Public: the groups (they come from answers A), N.
+    mu2 <= `mu2`. Public: the merged bins (they come from answers A), N.
     """
     return vault.noisy_second_moment(MomentQuery(groups.of_cells), mu2)
 
