@@ -32,9 +32,7 @@ from cohortmix.core.steps.simplex import class_masses
 
 SUM_STEPS, MOMENT_STEPS = 1 << 20, 1 << 12  # of the lattice, for a level of 1: in sums and in moments
 DIVISOR = 1 << 14  # lattice steps of an entry of a direction
-FIRST = Fraction(
-    3, 100
-)  # part of mu^2 for the centre, and again for the spread: sums over all patients need little
+FIRST = Fraction(3, 100)  # part of mu^2 for the centre, and again for the spread, which are sums over all patients
 MOMENT, SUMS = Fraction(25, 100), Fraction(25, 100)  # in a wide table; the rest is for the moments within classes
 FIRST_RADIUS = 0.65  # clip of t in [-1, 1], in units of its largest norm, the square root of K
 RADIUS = 1.0  # clip of standardized values, in units of their root mean square length

@@ -81,10 +81,11 @@ def answer_a(vault: Vault, encoding: Encoding, mu2: Fraction) -> Answer:
 def answer_b(vault: Vault, groups: Groups, mu2: Fraction) -> Answer:
     """The class-conditional pair tables of merged bins, through the vault.
 
-    Guarantee
-    ---------
-    test_sensitivity_of_pair_tables. mu-GDP for the replacement of one patient, mu^2 = the answer's
-    mu2 <= `mu2`. Public: the groups (they come from answers A), N.
+        Guarantee
+        ---------
+    from cohortmix.core.steps.plan import noise_of
+        test_sensitivity_of_pair_tables. mu-GDP for the replacement of one patient, mu^2 = the answer's
+        mu2 <= `mu2`. Public: the groups (they come from answers A), N.
     """
     return vault.answer(PairTables(groups.of_cells), mu2)
 

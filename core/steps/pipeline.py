@@ -54,18 +54,18 @@ def common(plans: Sequence[Plan], answers: Sequence[Answer], *, pairs: bool = Tr
     return Common(bins.choose_groups(encoding, pooled, smallest, most), pooled)
 
 
-def centroids(vault: Vault, plan: Plan, common: Common, own: Answer, seed: bytes) -> SiteCentroids:
-    """Round 2 at a site: answer B, then the mixture and the inducing points; `own` is its answer A."""
+def centroids(vault: Vault, plan: Plan, common: Common, answer_a: Answer, seed: bytes) -> SiteCentroids:
+    """Round 2 at a site: answer B, then the mixture and the inducing points."""
     if not plan.fits_mixture:
-        return class_centroids(plan, common, own)
-    answer = anonymize.answer_b(vault, common.groups, plan.mu2_moments)
-    return approximate_and_adapt(plan, common, own, answer, seed)
+        return class_centroids(plan, common, answer_a)
+    answer_b = anonymize.answer_b(vault, common.groups, plan.mu2_moments)
+    return approximate_and_adapt(plan, common, answer_a, answer_b, seed)
 
 
-def class_centroids(plan: Plan, common: Common, own: Answer) -> SiteCentroids:
+def class_centroids(plan: Plan, common: Common, answer_a: Answer) -> SiteCentroids:
     """One centroid per class from answer A alone: a site too small for answer B, or not there in round 2."""
     encoding = Encoding.of(plan.schema)
-    sums, _ = _sums(encoding, own.estimate, own.std, plan.patients)
+    sums, _ = _sums(encoding, answer_a.estimate, answer_a.std, plan.patients)
     projected = margins.project(sums, encoding, plan.patients, common.margins)
     means = common.groups.sums(projected.cells)
     classes = len(projected.masses)
@@ -74,21 +74,23 @@ def class_centroids(plan: Plan, common: Common, own: Answer) -> SiteCentroids:
         means=means,
         labels=np.eye(classes),
         kind=("class",) * classes,
-        noise_std=own.std,
+        noise_std=answer_a.std,
         support_points=np.zeros((0, means.shape[1])),
         support_labels=np.zeros((0, classes)),
     )
 
 
-def approximate_and_adapt(plan: Plan, common: Common, own: Answer, answer: Answer, seed: bytes) -> SiteCentroids:
+def approximate_and_adapt(
+    plan: Plan, common: Common, answer_a: Answer, answer_b: Answer, seed: bytes
+) -> SiteCentroids:
     """The free part of round 2: constrained mixture and kernel inducing points of answers A and B."""
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed).digest(), "big"))
-    by_class = class_centroids(plan, common, own)
+    by_class = class_centroids(plan, common, answer_a)
     rare = (by_class.masses < RARE * plan.s_b) & (by_class.masses < RARE_SHARE * plan.patients)
     k = components(by_class.masses[~rare].sum(), plan.s_b)
     if k < (~rare).sum():
         return by_class
-    target = moments(plan, common, own, answer, np.flatnonzero(~rare))
+    target = moments(plan, common, answer_a, answer_b, np.flatnonzero(~rare))
     fitted = approximate.fit(target, k=k, fits=fits_of(k), seed=int(rng.integers(2**31)))
     mixture = _with_rare(fitted, by_class, rare)
     support = _adapt(plan, common, mixture, rng)
@@ -97,7 +99,7 @@ def approximate_and_adapt(plan: Plan, common: Common, own: Answer, answer: Answe
         means=mixture.means,
         labels=mixture.labels,
         kind=("mixture",) * len(fitted.weights) + ("class",) * int(rare.sum()),
-        noise_std=answer.std,
+        noise_std=answer_b.std,
         support_points=support.points,
         support_labels=support.labels,
     )
@@ -123,19 +125,19 @@ def _adapt(plan: Plan, common: Common, mixture: Mixture, rng: np.random.Generato
     return adapt(*start, x, y, blocks=common.groups.blocks, alpha=plan.alpha, seed=int(rng.integers(2**31)))
 
 
-def moments(plan: Plan, common: Common, own: Answer, answer: Answer, classes: NDArray[np.int64]) -> Moments:
-    """Answers A (`own`) and B (`answer`) of a site, as what the mixture of these classes is fitted to."""
+def moments(plan: Plan, common: Common, answer_a: Answer, answer_b: Answer, classes: NDArray[np.int64]) -> Moments:
+    """Answers A and B of a site, as what the mixture of these classes is fitted to."""
     encoding = Encoding.of(plan.schema)
     sums, known = _sums(encoding, own.estimate, own.std, plan.patients)
     query = PairTables(common.groups.of_cells)
     pairs = np.zeros((len(plan.schema.classes), *query.pairs.shape))
-    pairs[:, query.pairs] = answer.estimate.reshape(len(pairs), -1)
+    pairs[:, query.pairs] = answer_b.estimate.reshape(len(pairs), -1)
     pairs += pairs.transpose(0, 2, 1)
     masses = class_masses(sums.masses, plan.patients)
-    std = np.sqrt(bins.group_variance(encoding, common.groups, own.std))
+    std = np.sqrt(bins.group_variance(encoding, common.groups, answer_a.std))
     return Moments(
         pairs=pairs[classes],
-        s_b=answer.std,
+        s_b=answer_b.std,
         margins=common.groups.sums(sums.cells)[classes],
         margins_std=std / np.repeat(known.min(axis=0), query.sizes),
         masses=masses[classes],
