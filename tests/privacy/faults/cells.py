@@ -28,7 +28,7 @@ FAULTS = (
     ),
     Fault(
         "a part of floats becomes text before it is seen that they may have merged patients",
-        "client/table/data.py",
+        "client/table/parquet_file.py",
         "    if types and all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in types):\n",
         "    if types and all(pa.types.is_integer(kind) for kind in types):\n",
         ("tests/client/table/test_data.py::test_parts_of_which_one_has_a_null_key_merge_nobody",),
