@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pyarrow as pa
 import typer
 
-from cohortmix.client.local.cli import AcceptDegraded, DataFile, SchemaFile, budget_of, require_affordable
+from cohortmix.client.local.cli import AcceptDegraded, DataFile, SchemaFile, budget_of, require_spendable
 from cohortmix.client.table.data import open_table
 from cohortmix.core.data.table import InputError
 from cohortmix.core.data.words import listed
@@ -80,7 +80,7 @@ def simulate(
     dealt = random.SystemRandom().getrandbits(63) if seed is None else seed
     fraction = (TEST_FRACTION if test_fraction is None else test_fraction) if public_data else None
     parts = Split.of(table, dictionary, site_column, sites, skew, fraction, dealt)
-    require_affordable(budget, parts.largest)
+    require_spendable(budget, parts.largest)
 
     from cohortmix.deploy.simulation.consortium import Terms  # these two bring in JAX and Flower
     from cohortmix.deploy.simulation.simulation import simulate as run

@@ -109,7 +109,7 @@ def synthesize(
             f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}; "
             f"{MIN_PATIENTS - patients} more would do"
         )
-    require_affordable(budget, patients)
+    require_spendable(budget, patients)
     with step("synthesizing"):
         release = _release(source, dictionary, budget, seed, accept_degraded=accept_degraded, checked=checked)
         records = release.records(rows)
@@ -126,7 +126,7 @@ def budget_of(epsilon: float, delta: float | None, loose_delta: bool) -> Budget:
         raise InputError(str(error)) from None
 
 
-def require_affordable(budget: Budget, patients: int) -> None:
+def require_spendable(budget: Budget, patients: int) -> None:
     """Raise InputError for a delta too large for this number of patients, or a budget that the vault cannot spend.
 
     The vault is exact in 62 bits: an epsilon beyond `MAX_EPSILON` or a mu below `MIN_MU` leaves them.

@@ -11,7 +11,7 @@ from cohortmix.client.steward.quote import ColumnNoise, Mixtures, Overlap, Quote
 from cohortmix.protocol.local.tables import UNDEFINED
 from cohortmix.protocol.local.terminal import Terminal, compact_table, panel, styled
 from cohortmix.protocol.local.wording import at_most, count, digits, overlap_in_words, percent
-from cohortmix.protocol.overlap import parse_overlap
+from cohortmix.protocol.overlap import parse_overlap, sites_per_patient
 
 MOST_COLUMNS = 12  # of the noise table: with more a quote would not fit on one screen
 
@@ -71,15 +71,15 @@ def _overlap(overlap: Overlap) -> str:
     worst = f"mu {digits(overlap.worst_mu)}, epsilon {digits(overlap.worst_epsilon)}"
     if overlap.sites == 1:
         return "this is the study's only site"
-    declared = f"the study declares that {overlap_in_words(parse_overlap(overlap.declared))}"
-    if overlap.declared == "unknown":
-        return f"{declared}, of which it has {overlap.sites}; such a patient bears {worst}"
-    if overlap.declared == "disjoint":
-        return f"{declared}; one with records at all {overlap.sites} would bear {worst}"
-    return (
-        f"{declared}, and such a patient bears mu {digits(overlap.mu)}, epsilon {digits(overlap.epsilon)}; one "
-        f"with records at all {overlap.sites} would bear {worst}"
-    )
+    declared = parse_overlap(overlap.declared)
+    held = sites_per_patient(declared, overlap.sites)
+    says = f"the study declares that {overlap_in_words(declared)}; one with records at"
+    if held == overlap.sites:
+        return f"{says} all {overlap.sites} bears {worst}"
+    if held == 1:
+        return f"{says} all {overlap.sites} would bear {worst}"
+    costs = f"mu {digits(overlap.mu)}, epsilon {digits(overlap.epsilon)}"
+    return f"{says} {held} bears {costs}, and at all {overlap.sites} it would be {worst}"
 
 
 def _release(classes: int, mixtures: Mixtures) -> str:

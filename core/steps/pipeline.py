@@ -128,7 +128,7 @@ def _adapt(plan: Plan, common: Common, mixture: Mixture, rng: np.random.Generato
 def moments(plan: Plan, common: Common, answer_a: Answer, answer_b: Answer, classes: NDArray[np.int64]) -> Moments:
     """Answers A and B of a site, as what the mixture of these classes is fitted to."""
     encoding = Encoding.of(plan.schema)
-    sums, known = _sums(encoding, own.estimate, own.std, plan.patients)
+    sums, known = _sums(encoding, answer_a.estimate, answer_a.std, plan.patients)
     query = PairTables(common.groups.of_cells)
     pairs = np.zeros((len(plan.schema.classes), *query.pairs.shape))
     pairs[:, query.pairs] = answer_b.estimate.reshape(len(pairs), -1)

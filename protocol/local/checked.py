@@ -60,9 +60,9 @@ def _sentences(checked: Checked) -> Iterator[str]:
     yield from _dropped(checked)
     if any(fit.outside or fit.empty for fit in checked.columns.values()):
         yield (
-            "clipped: beyond a bound, counts as that bound; undeclared (another text or code), unreadable (no "
-            "number, no date) and empty: count as missing, or as nothing where the schema has no `missing: true`, "
-            "and then the others keep their shares. Are bounds, units and codes right?"
+            "clipped values lie beyond a bound and count as that bound; undeclared (another text or code), "
+            "unreadable (no number, no date) and empty ones count as missing, or as nothing where the schema has "
+            "no `missing: true`: then the shares are those of the other values. Are bounds, units and codes right?"
         )
 
 

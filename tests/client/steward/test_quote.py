@@ -12,6 +12,7 @@ import pytest
 
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.steward.quote import Quote, quote
+from cohortmix.client.steward.show_quote import show_quote
 from cohortmix.client.steward.spending import Spending
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.encoding import Encoding
@@ -21,6 +22,7 @@ from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import anonymize
+from cohortmix.protocol.local.terminal import Terminal
 from cohortmix.protocol.messages import SiteEntry, StudySpec
 from cohortmix.protocol.signing import Key
 
@@ -111,6 +113,23 @@ def test_where_pairs_have_hardly_room_round_1_costs_more_and_is_less_noisy() -> 
     assert 0.3 < share <= 0.4
     less = crowded.columns[1].cell / roomy.columns[1].cell
     assert less == pytest.approx(sqrt(usual / share), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "words"),
+    [
+        ("disjoint", "no patient has records at two sites; one with records at all 3 would bear mu 0.520"),
+        ("unknown", "a patient can have records at every site; one with records at all 3 bears mu 0.520"),
+        (2, "no patient has records at more than 2 sites; one with records at 2 bears mu 0.424, epsilon "),
+        (7, "no patient has records at more than 7 sites; one with records at all 3 bears mu 0.520"),
+    ],
+)
+def test_the_overlap_is_shown_with_what_a_patient_of_several_sites_bears(
+    overlap: Any, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_quote(Terminal(soft_wrap=False), quoted(study("0.3", overlap=overlap)))
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"the study declares that {words}" in shown
 
 
 # --- what the ledger would hold

@@ -136,8 +136,8 @@ def test_one_text_that_is_no_utf8_does_not_make_a_parquet_file_unreadable(tmp_pa
 
 
 def test_a_large_table_comes_in_bounded_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cohortmix.client.table.data.BATCH_ROWS", 1000)
-    monkeypatch.setattr("cohortmix.client.table.data.BLOCK_BYTES", 10_000)
+    monkeypatch.setattr("cohortmix.client.table.parquet_file.BATCH_ROWS", 1000)
+    monkeypatch.setattr("cohortmix.client.table.csv_file.BLOCK_BYTES", 10_000)
     count = 5_000
     table = pa.table({"id": range(count), "x": range(count), "y": ["EU"] * count})
     pq.write_table(table, tmp_path / "t.parquet")

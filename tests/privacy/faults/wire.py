@@ -115,7 +115,7 @@ FAULTS = (
     ),
     Fault(
         "a reader's message quotes a record",
-        "client/table/data.py",
+        "client/table/file.py",
         'return "a line has another number of cells than the header"',
         'return str(error).replace("\\n", " ")',
         ("tests/client/table/test_data.py::test_a_file_that_cannot_be_read_gets_a_sentence_without_its_values",),

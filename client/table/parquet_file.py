@@ -1,0 +1,124 @@
+"""A Parquet file, or a folder of Parquet files, as a source of record batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cohortmix.client.table.file import PARQUET_SUFFIXES, readable, require_plain
+from cohortmix.core.data.cell import category_text
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import (
+    BATCH_ROWS,
+    InputError,
+    code_columns,
+    inexact_codes,
+    merges,
+    require_columns,
+)
+from cohortmix.core.data.values import is_text, python_values, simple
+from cohortmix.core.data.words import in_quotes
+
+
+class ParquetSource:
+    """The columns of a Parquet file, or of all files of a folder in the order of their names.
+
+    Parameters
+    ----------
+    schema : says which columns hold codes; None for a first look at a table that has no schema yet.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str], schema: Schema | None) -> None:
+        self.names = tuple(names)
+        self._files, self._schema = parquet_files(path), schema
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows of one file after the other, at most `BATCH_ROWS` at a time."""
+        types = self._types()
+        for path in self._files:
+            with readable(path), pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(BATCH_ROWS, columns=list(self.names)):
+                    self._require_exact(batch, types)
+                    arrays = [_as(simple(batch.column(name)), types[name]) for name in self.names]
+                    yield pa.RecordBatch.from_arrays(arrays, names=list(self.names))
+
+    def _require_exact(self, batch: pa.RecordBatch, types: Mapping[str, pa.DataType]) -> None:
+        """Refuse floats that may have merged codes in the type that a file has: another type would hide it."""
+        if self._schema is None:
+            return
+        for name in code_columns(self._schema):
+            array = simple(batch.column(name))
+            if array.type != types[name] and merges(array):
+                raise inexact_codes(name, self._schema)
+
+    def _types(self) -> dict[str, pa.DataType]:
+        """One type for each column of all files; text, value by value, where they have several."""
+        seen: dict[str, set[pa.DataType]] = {name: set() for name in self.names}
+        kinds: dict[str, str] = {}
+        for path in self._files:
+            with readable(path), pq.ParquetFile(path) as file:
+                require_columns(file.schema_arrow.names, self.names)
+                empty = file.schema_arrow.empty_table()
+            for name in self.names:
+                kind = _kind(empty.column(name).type)
+                if kind and kinds.setdefault(name, kind) != kind:
+                    raise InputError(
+                        f"{in_quotes(path)}: column {name!r} holds {kind}, in another file of the folder "
+                        f"{kinds[name]}; write it with the same type in all of them"
+                    )
+                seen[name] |= {simple(empty.column(name)).type} if kind else set()
+        return {name: _common(types) for name, types in seen.items()}
+
+
+def _common(types: set[pa.DataType]) -> pa.DataType:
+    """The type in which a column of several files is read, from its types in them.
+
+    It is the one that all have; floats where some have whole numbers and some floats; text otherwise. Floats stay
+    floats, so that codes which they cannot tell apart are noticed and refused (`require_exact_codes`).
+    """
+    if len(types) == 1:
+        return next(iter(types))
+    if types and all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in types):
+        whole = not any(pa.types.is_floating(kind) for kind in types)
+        return (pa.string() if pa.uint64() in types else pa.int64()) if whole else pa.float64()
+    return pa.string()
+
+
+def _as(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The array in the type that its column has in all files; a number or a time reads the same as text."""
+    if array.type == kind:
+        return array
+    if is_text(array.type) or array.null_count == len(array) or not is_text(kind):
+        return array.cast(kind, safe=False)
+    return pa.array([None if value is None else category_text(value) for value in python_values(array)], kind)
+
+
+def _kind(declared: pa.DataType) -> str:
+    """What a type holds, in the words of a message; "" for the type of a column in which nobody has a value.
+
+    Its width does not matter: a value reads the same from 32 bits as from 64.
+    """
+    if pa.types.is_null(declared):
+        return ""
+    if pa.types.is_dictionary(declared):
+        return _kind(declared.value_type)
+    if is_text(declared) or pa.types.is_string_view(declared):
+        return "texts"
+    if pa.types.is_integer(declared) or pa.types.is_floating(declared) or pa.types.is_decimal(declared):
+        return "numbers"
+    return "dates or times" if pa.types.is_temporal(declared) else f"values of the type {declared}"
+
+
+def parquet_files(path: Path) -> list[Path]:
+    """The file itself, or the Parquet files of a folder in the order of their names; InputError if it has none."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.name.lower().endswith(PARQUET_SUFFIXES))
+    if not files:
+        raise InputError(f"the folder {in_quotes(path)} holds no .parquet file")
+    for file in files:
+        require_plain(file)
+    return files
