@@ -42,7 +42,7 @@ _FLOAT_ERROR = 1 + 1e-10  # far above the relative error of an epsilon (1e-13), 
 
 
 class ReceiptError(ValueError):
-    """A receipt does not hold; the text says what in it does not."""
+    """A receipt does not hold; the text says what is wrong with it."""
 
 
 @dataclass(frozen=True)

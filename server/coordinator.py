@@ -50,7 +50,7 @@ logger = logging.getLogger("cohortmix.study")
 
 
 class Verdict(Enum):
-    """What became of a reply; only ACCEPTED and KNOWN mean that the site's release is kept.
+    """What became of a reply: it is kept (ACCEPTED), it was kept before (KNOWN), or it does not count.
 
     A refusal is LATER whatever its code: it is not signed, so anyone on the way can have written it, and a steward
     may approve, or raise a cap, before the deadline.

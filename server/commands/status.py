@@ -13,7 +13,7 @@ from cohortmix.server.study import Study
 
 
 class State(StrEnum):
-    """The states of a study, in order; the store notes under these names when a round began or ended the study."""
+    """The states of a study, in order; the store notes when the rounds began, and the end, under these names."""
 
     DRAFTED = "drafted"
     SIGNED = "signed"

@@ -11,7 +11,7 @@ MOST_VALUES = 8  # of a category are listed; more would fill a line of the table
 
 
 def dictionary(schema: Schema) -> Html:
-    """The section."""
+    """The section, as markup."""
     rows = [(name, _kind(column), _range(column), _notes(schema, name)) for name, column in schema.columns.items()]
     return element(
         "section",

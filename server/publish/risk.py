@@ -19,7 +19,7 @@ FALSE_ALARMS = (0.01, 0.05, 0.10)
 
 
 def risk(summary: Mapping[str, Any], kappa: float) -> Html:
-    """The section.
+    """The section, as markup.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from cohortmix.server.publish.tables import table
 
 
 def site_table(summary: Mapping[str, Any], measured: bool) -> Html:
-    """The section; with columns for figures on real records where these were `measured`."""
+    """The section, as markup; with columns for figures on real records if these were `measured`."""
     pooled, whole = summary["pooled"], summary["consortium"]
     patients = f"{sum(site['n'] for site in summary['sites']):,}"
     rows = [_site(site, pooled["auc"], measured) for site in summary["sites"]]
