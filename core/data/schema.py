@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from math import ceil, floor
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -245,8 +246,9 @@ class Schema(BaseModel):
         Raises
         ------
         SchemaError
-            With the first faults in one line, each naming its key.
+            With the first faults in one line, each naming its key; or if it is not the text of a file.
         """
+        _require_text(text)
         try:
             return cls.model_validate(load_yaml(text))
         except yaml.YAMLError as error:
@@ -302,6 +304,18 @@ class Schema(BaseModel):
 
     def _plain(self) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+
+
+def _require_text(text: object) -> None:
+    """Raise SchemaError for a path, a dict or anything else that is not the text of a schema."""
+    read = "pass its text, as Path('schema.yaml').read_text(encoding='utf-8') gives it"
+    if isinstance(text, str) and not re.fullmatch(r"\S+\.ya?ml", text.strip()):
+        return
+    if isinstance(text, str | PurePath):
+        raise SchemaError(f"expected the text of a schema, got the name of a file; {read}")
+    if isinstance(text, dict):
+        raise SchemaError("expected the text of a schema, got dict; pass it to Schema.model_validate")
+    raise SchemaError(f"expected the text of a schema, got {type(text).__name__}; {read}")
 
 
 def _as_texts(plain: Any) -> Any:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix, hstack
 
 from cohortmix.core.data.schema import Category, Column, Schema
-from cohortmix.core.data.table import Source, TableSource, plain, require_columns
+from cohortmix.core.data.table import Source, plain, require_columns, source_of
 from cohortmix.core.data.values import category_codes, numbers, patient_keys
 
-Table: TypeAlias = pd.DataFrame | pa.Table | Source
+Table: TypeAlias = pd.DataFrame | pa.Table | pa.RecordBatch | Source
 
 
 class Values(dict[str, NDArray[np.float64]]):
@@ -57,7 +57,7 @@ def read(table: Table | Values, schema: Schema) -> Values:
     """
     if isinstance(table, dict):
         return table if isinstance(table, Values) else Values(table)
-    source = _source(table)
+    source = source_of(table)
     require_columns(source.names, tuple(schema.columns))
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in schema.columns}
     for batch in source.batches():
@@ -101,7 +101,7 @@ def sparse_features(table: Table | Values, schema: Schema, without: Sequence[str
 
 def patients(table: Table, schema: Schema) -> NDArray[np.int64] | None:
     """Number of the patient of each record, shape (n,); None where every record is a patient."""
-    keys = _keys(_source(table), schema)
+    keys = _keys(source_of(table), schema)
     return None if keys is None else _numbered(keys)
 
 
@@ -127,10 +127,6 @@ def _weights(keys: NDArray[np.object_], cap: int) -> NDArray[np.float64]:
     place[order] = np.arange(len(patient)) - np.repeat(np.cumsum(rows) - rows, rows)
     m = np.minimum(rows[patient + 1], cap)
     return np.where((patient >= 0) & (place < m), 1 / m, 0.0)
-
-
-def _source(table: Table) -> Source:
-    return TableSource(table) if isinstance(table, pd.DataFrame | pa.Table) else table
 
 
 def _block(values: NDArray[np.float64], column: Column) -> Any:
