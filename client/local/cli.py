@@ -13,7 +13,6 @@ from cohortmix.client.local.draft import draft
 from cohortmix.client.local.figures import print_figures
 from cohortmix.client.local.output import require_free, write_release
 from cohortmix.client.table.data import open_all, open_table
-from cohortmix.core.arguments import MOST_ROWS
 from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source
@@ -90,10 +89,7 @@ def synthesize(
         bool, typer.Option("--loose-delta", help="Permit a larger delta, to compare with published figures.")
     ] = False,
     rows: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=MOST_ROWS, help="Synthetic records to draw; N by default, and more cost no privacy."
-        ),
+        int | None, typer.Option(min=1, help="Synthetic records to draw; N by default, and more cost no privacy.")
     ] = None,
     max_unreadable: MaxUnreadable = MOST_UNREADABLE,
     accept_degraded: AcceptDegraded = False,
