@@ -169,10 +169,15 @@ class Category(_Column):
         texts = [category_text(value) for value in self.values]
         text, count = Counter(text.lower() if self.holds_truth else text for text in texts).most_common(1)[0]
         if count > 1:
-            raise ValueError(
-                f"expected distinct values, got {text!r} twice; put codes in quotes, as in ['1', '1.0']"
-            )
+            raise ValueError(f"expected distinct values, got {text!r} twice; {self._likeness(text)}")
         return self
+
+    def _likeness(self, text: str) -> str:
+        """Why two of the values are the same, and what to do."""
+        alike = [value for value in self.values if category_text(value) == text]
+        if len({value.strip() for value in alike}) > 1:  # letters with accents, as one character or as two
+            return "they differ only in how Unicode writes a letter, and are the same in its normal form; keep one"
+        return "put codes in quotes, as in ['1', '1.0']"
 
     @property
     def values(self) -> tuple[str, ...]:

@@ -275,3 +275,14 @@ def test_truth_values_read_as_their_yaml_texts() -> None:
 def test_what_is_no_text_of_a_schema_is_named(given: object, sentence: str) -> None:
     with pytest.raises(SchemaError, match=re.escape(sentence)):
         Schema.from_yaml(given)  # type: ignore[arg-type]
+
+
+def test_values_that_unicode_writes_in_two_ways_are_named_as_that() -> None:
+    text = (
+        "name: t\ntarget: y\ncolumns:\n  x: {type: number, min: 0, max: 1}\n"
+        "  y: {type: category, values: ['%s', '%s']}"
+    )
+    with pytest.raises(SchemaError, match="the same in its normal form; keep one"):
+        Schema.from_yaml(text % ("\u00e9", "e\u0301"))
+    with pytest.raises(SchemaError, match="'a' twice; put codes in quotes"):
+        Schema.from_yaml(text % ("a", "a "))
