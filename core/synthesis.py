@@ -75,7 +75,7 @@ class Release:
 
     def __repr__(self) -> str:
         """A few lines for the screen; the arrays are in the attributes."""
-        warning = "" if self.private else f" ({NOT_PRIVATE})"
+        warning = f" ({self._warning})" if self._warning else ""
         schema, budget, site = self.schema, self.budget, self.site
         return "\n".join(
             [
@@ -154,9 +154,14 @@ class Release:
         }
         return facts if self.private else {"warning": NOT_PRIVATE, **facts}
 
+    @property
+    def _warning(self) -> str:
+        """What every output says of noise that gives no privacy; empty for the real one."""
+        return "" if self.private else NOT_PRIVATE
+
     def _marked(self, frame: pd.DataFrame) -> pd.DataFrame:
-        if not self.private:
-            frame.attrs["warning"] = NOT_PRIVATE
+        if self._warning:
+            frame.attrs["warning"] = self._warning
         return frame
 
 

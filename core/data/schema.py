@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from math import ceil, floor
-from pathlib import PurePath
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -316,7 +315,7 @@ def _require_text(text: object) -> None:
     read = "pass its text, as Path('schema.yaml').read_text(encoding='utf-8') gives it"
     if isinstance(text, str) and not re.fullmatch(r"\S+\.ya?ml", text.strip()):
         return
-    if isinstance(text, str | PurePath):
+    if isinstance(text, str) or hasattr(text, "read_text"):
         raise SchemaError(f"expected the text of a schema, got the name of a file; {read}")
     if isinstance(text, dict):
         raise SchemaError("expected the text of a schema, got dict; pass it to Schema.model_validate")
