@@ -49,8 +49,8 @@ def require_share(name: str, value: object) -> None:
 
 
 def require_one_of(name: str, value: object, choices: Sequence[str]) -> None:
-    """Raise InputError unless the value is one of these texts, or None."""
-    if value is not None and not (isinstance(value, str) and value in choices):
+    """Raise InputError unless the value is one of these texts."""
+    if not (isinstance(value, str) and value in choices):
         got = in_quotes(value) if isinstance(value, str) else kind_of(value)
         raise InputError(f"expected {name} to be {listed([in_quotes(one) for one in choices], 'or')}, got {got}")
 

@@ -262,7 +262,8 @@ def _require_arguments(
     require_share("alpha", alpha)
     drawn = f"the points are learned from {TARGETS:,} records that are drawn from the mixture"
     require_whole("support", support, 1, TARGETS, drawn)
-    require_one_of("variant", variant, get_args(Variant))
+    if variant is not None:
+        require_one_of("variant", variant, get_args(Variant))
 
 
 def _require_known(schema: Schema, checked: Checked, most: float) -> None:
