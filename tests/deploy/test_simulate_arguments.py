@@ -1,4 +1,4 @@
-"""What `simulate` in Python says to an argument of the wrong type, before a record is read or anything is spent."""
+"""What `simulate` in Python says to a wrong argument, before a record is read or anything is spent."""
 
 import re
 from typing import Any
