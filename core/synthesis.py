@@ -6,13 +6,22 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 import pyarrow as pa
 
+from cohortmix.core.arguments import (
+    MOST_ROWS,
+    require_kind,
+    require_methods,
+    require_one_of,
+    require_share,
+    require_truth,
+    require_whole,
+)
 from cohortmix.core.data.schema import SITE, Schema
-from cohortmix.core.data.table import InputError, Source, TableSource
+from cohortmix.core.data.table import InputError, Source, source_of
 from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.gaussian import model as gaussian
 from cohortmix.core.gaussian.learn import learn
@@ -30,13 +39,13 @@ from cohortmix.core.release.pool import Pool
 from cohortmix.core.release.records import draw
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.centroids import Common, SiteCentroids
-from cohortmix.core.steps.plan import SUPPORT, Plan
+from cohortmix.core.steps.plan import SUPPORT, TARGETS, Plan
 from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, check
 
 Variant = Literal["cells", "gaussian"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Release:
     """A differentially private release of one table: everything in it but `checked` may be published.
 
@@ -64,6 +73,22 @@ class Release:
     private: bool
     checked: Checked = field(default=Checked({}), repr=False, metadata={"stays": True})
 
+    def __repr__(self) -> str:
+        """A few lines for the screen; the arrays are in the attributes."""
+        warning = f" ({self._warning})" if self._warning else ""
+        schema, budget, site = self.schema, self.budget, self.site
+        return "\n".join(
+            [
+                f"Release of {self.patients:,} patients{warning}",
+                f"  schema {schema.name!r}, {len(schema.columns)} columns, variant {self.variant!r}",
+                f"  mu {budget.mu:.4g}, epsilon {budget.epsilon:.4g}, delta {budget.delta:.3g}; noise "
+                f"{self.noise}",
+                f"  holds {len(site.masses)} centroids (.centroids), {len(site.support_points)} inducing points "
+                "(.support);",
+                "  .records(n) draws rows, .receipt says what was asked and spent",
+            ]
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         """What is copied or written of a release: all but what the check found."""
         return self.__dict__ | {"checked": Checked({})}
@@ -85,8 +110,17 @@ class Release:
         return PooledSupport.of(self.schema, self.common, {SITE: self.site})
 
     def records(self, n: int | None = None, seed: int = 0) -> pd.DataFrame:
-        """`n` synthetic rows (N by default) in the columns, types and units of the schema."""
+        """`n` synthetic rows (N by default) in the columns, types and units of the schema.
+
+        Raises
+        ------
+        InputError
+            If `n` or `seed` is no whole number, is negative, or `n` is above `MOST_ROWS`.
+        """
         n = self.patients if n is None else n
+        reason = "records are made in memory; draw more in several calls, with another seed for each"
+        require_whole("n", n, 0, max(MOST_ROWS, self.patients), reason)
+        require_whole("seed", seed, 0)
         if isinstance(self.common, ClassGaussians):
             return self._marked(self.common.records(self.schema, n, seed))
         return self._marked(draw(self.pool, self.schema, n, seed).drop(columns=SITE))
@@ -120,14 +154,19 @@ class Release:
         }
         return facts if self.private else {"warning": NOT_PRIVATE, **facts}
 
+    @property
+    def _warning(self) -> str:
+        """What every output says of noise that gives no privacy; empty for the real one."""
+        return "" if self.private else NOT_PRIVATE
+
     def _marked(self, frame: pd.DataFrame) -> pd.DataFrame:
-        if not self.private:
-            frame.attrs["warning"] = NOT_PRIVATE
+        if self._warning:
+            frame.attrs["warning"] = self._warning
         return frame
 
 
 def synthesize(
-    table: pa.Table | pd.DataFrame | Source,
+    table: pa.Table | pa.RecordBatch | pd.DataFrame | Source,
     schema: Schema,
     budget: Budget,
     *,
@@ -143,7 +182,8 @@ def synthesize(
 
     Parameters
     ----------
-    table : rows with the schema's columns (and its patient key); a DataFrame, a pyarrow Table or a `Source`.
+    table : rows with the schema's columns (and its patient key); a DataFrame, a pyarrow Table or RecordBatch, or a
+        `Source`.
     schema : the confirmed data dictionary.
     budget : what may be spent; delta is resolved against N when it is not given.
     noise : OpenDP's exact discrete Gaussian by default.
@@ -162,7 +202,7 @@ def synthesize(
     ------
     InputError
         The table does not fit the schema, by `core.utility.check.check`, there are fewer than 50 patients, or an
-        argument has the wrong type.
+        argument has the wrong type or is out of range; nothing is spent.
     DegradedError
         Schema, N and mu leave room for class centroids alone, and `accept_degraded` is not set; nothing is spent.
     SchemaError
@@ -175,10 +215,13 @@ def synthesize(
     test_synthesize_costs_what_it_says. mu-GDP for the replacement of one patient, mu^2 = the sum over the
     answers of their mu2 <= the budget's mu^2: only `Vault` answers depend on records. Public: the schema, N.
     """
-    _require_types(schema, budget)
+    _require_arguments(schema, budget, noise, alpha, support, variant)
+    require_share("max_unreadable", max_unreadable)
+    require_truth("accept_degraded", accept_degraded)
+    if checked is not None:
+        require_kind("checked", checked, Checked, "leave it out")
     schema.require_confirmed()
-    needed = (*schema.columns, *([schema.patient_key] if schema.patient_key else []))
-    source = TableSource(table, needed) if isinstance(table, (pa.Table, pd.DataFrame)) else table
+    source = source_of(table, (*schema.columns, *([schema.patient_key] if schema.patient_key else [])))
     checked = checked or check(source, schema, max_unreadable)
     noise = noise or OpenDPNoise()
     meter = MemoryMeter(Fraction(0))  # nothing can be spent before the budget is resolved, which takes N
@@ -210,14 +253,19 @@ def synthesize(
     )
 
 
-def _require_types(schema: object, budget: object) -> None:
-    for value, kind, cure in (
-        (schema, Schema, "read a file's text with Schema.from_yaml"),
-        (budget, Budget, "write Budget.from_epsilon(1.0)"),
-    ):
-        if not isinstance(value, kind):
-            name = kind.__name__
-            raise InputError(f"expected {name.lower()} to be a {name}, got {type(value).__name__}; {cure}")
+def _require_arguments(
+    schema: object, budget: object, noise: object, alpha: object, support: object, variant: object
+) -> None:
+    """Raise InputError for an argument of the wrong type, or out of range, before a record is read."""
+    require_kind("schema", schema, Schema, "read a file's text with Schema.from_yaml")
+    require_kind("budget", budget, Budget, "write Budget.from_epsilon(1.0)")
+    if noise is not None:
+        require_methods("noise", noise, ("name", "private", "add"), "leave it out for the real noise")
+    require_share("alpha", alpha)
+    drawn = f"the points are learned from {TARGETS:,} records that are drawn from the mixture"
+    require_whole("support", support, 1, TARGETS, drawn)
+    if variant is not None:
+        require_one_of("variant", variant, get_args(Variant))
 
 
 def _require_known(schema: Schema, checked: Checked, most: float) -> None:

@@ -25,11 +25,16 @@ def print_figures(report: Mapping[str, Any], places: int = 3) -> None:
     for target in report["targets"]:
         targets.add_row(target["target"], *(figure(target[key], places) for key in ("auc", "ceiling_auc")))
     console.print(targets)
+    for target in report["targets"]:
+        if target["reason"]:
+            console.print(f"{target['target']}: {target['reason']}, so that a model has nothing to tell apart")
     tvd, count = report["tvd"], report["records"]
     console.print(
         f"total variation distance: columns {tvd['columns']:.{places}f}, pairs of columns "
         f"{tvd['pairs']:.{places}f}; records: synthetic {count['synthetic']:,}, real {count['real']:,}"
     )
+    if report["weighted"]:
+        console.print("each real row weighs 1/m where its patient has m rows, in every figure, as in a release")
     console.print()
     _print_columns(console, report)
     _print_pairs(console, report)

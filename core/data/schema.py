@@ -168,10 +168,15 @@ class Category(_Column):
         texts = [category_text(value) for value in self.values]
         text, count = Counter(text.lower() if self.holds_truth else text for text in texts).most_common(1)[0]
         if count > 1:
-            raise ValueError(
-                f"expected distinct values, got {text!r} twice; put codes in quotes, as in ['1', '1.0']"
-            )
+            raise ValueError(f"expected distinct values, got {text!r} twice; {self._likeness(text)}")
         return self
+
+    def _likeness(self, text: str) -> str:
+        """Why two of the values are the same, and what to do."""
+        alike = [value for value in self.values if category_text(value) == text]
+        if len({value.strip() for value in alike}) > 1:  # letters with accents, as one character or as two
+            return "they differ only in how Unicode writes a letter, and are the same in its normal form; keep one"
+        return "put codes in quotes, as in ['1', '1.0']"
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -245,8 +250,9 @@ class Schema(BaseModel):
         Raises
         ------
         SchemaError
-            With the first faults in one line, each naming its key.
+            With the first faults in one line, each naming its key; or if it is not the text of a file.
         """
+        _require_text(text)
         try:
             return cls.model_validate(load_yaml(text))
         except yaml.YAMLError as error:
@@ -302,6 +308,18 @@ class Schema(BaseModel):
 
     def _plain(self) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+
+
+def _require_text(text: object) -> None:
+    """Raise SchemaError for a path, a dict or anything else that is not the text of a schema."""
+    read = "pass its text, as Path('schema.yaml').read_text(encoding='utf-8') gives it"
+    if isinstance(text, str) and not re.fullmatch(r"\S+\.ya?ml", text.strip()):
+        return
+    if isinstance(text, str) or hasattr(text, "read_text"):
+        raise SchemaError(f"expected the text of a schema, got the name of a file; {read}")
+    if isinstance(text, dict):
+        raise SchemaError("expected the text of a schema, got dict; pass it to Schema.model_validate")
+    raise SchemaError(f"expected the text of a schema, got {type(text).__name__}; {read}")
 
 
 def _as_texts(plain: Any) -> Any:

@@ -6,8 +6,9 @@ that one patient cannot change how another patient is read.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +39,34 @@ class Source(Protocol):
 
 class InputError(ValueError):
     """A table or file cannot be used; one sentence says what was expected, what came and what to do."""
+
+
+def source_of(
+    table: pa.Table | pa.RecordBatch | pd.DataFrame | Source, columns: Sequence[str] | None = None
+) -> Source:
+    """A table in any form in which a person may have it, as a source; of one in memory only the `columns`.
+
+    Raises
+    ------
+    InputError
+        For anything else, such as the name of a file; and as `TableSource`.
+    """
+    if isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+    if isinstance(table, pa.Table) or _is_frame(table):
+        return TableSource(table, columns)
+    if isinstance(table, type) or not (hasattr(table, "names") and hasattr(table, "batches")):
+        raise InputError(
+            f"expected table to be a pandas DataFrame, a pyarrow Table or a Source, got {type(table).__name__}; "
+            "read a file first, as pandas.read_parquet does"
+        )
+    return cast(Source, table)
+
+
+def _is_frame(table: object) -> bool:
+    """Whether it is a DataFrame; where pandas is not loaded, nobody can have made one."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(table, pandas.DataFrame)
 
 
 class TableSource:

@@ -1,7 +1,7 @@
 """How names are written in a sentence: in quotation marks, and in a row as in "a, b and c".
 
-It stands this low since schemas, tables, sites and studies all name things in their messages. How numbers are
-written is in `protocol/local/wording.py`.
+It stands this low since schemas, tables, sites and studies all name things in their messages. How shares and
+durations are written is in `protocol/local/wording.py`.
 """
 
 from __future__ import annotations
@@ -40,3 +40,12 @@ def some(names: Sequence[str], most: int = MOST_NAMES) -> str:
     ('UK, ITAL and NORW', 'UK, ITAL and 1 more')
     """
     return listed(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most:,} more"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "value"), counted(2000, "value")
+    ('1 value', '2,000 values')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 from cohortmix.core.privacy import gdp
 
@@ -47,7 +48,7 @@ class Budget:
     Raises
     ------
     ValueError
-        If no, or more than one, of mu and epsilon is given, or a value is out of range.
+        If no, or more than one, of mu and epsilon is given, or a value is no number or out of range.
 
     Examples
     --------
@@ -67,6 +68,10 @@ class Budget:
                 f"A budget is either a mu or an epsilon; got mu={self.mu} and epsilon={self.epsilon}. "
                 "Give exactly one of the two."
             )
+        for name in ("mu", "epsilon", "delta"):
+            _require_number(name, getattr(self, name))
+        if not isinstance(self.loose_delta, bool):
+            raise ValueError(f"loose_delta must be True or False; got {type(self.loose_delta).__name__}.")
         name, value = ("mu", self.mu) if self.mu is not None else ("epsilon", self.epsilon)
         if value is None or not 0 < value < math.inf:
             raise ValueError(f"A budget needs a finite {name} above zero; got {name}={value}.")
@@ -122,3 +127,12 @@ class Budget:
             return gdp.mu_of_discrete(self.epsilon, delta, kappa), self.epsilon
         assert self.mu is not None
         return self.mu, gdp.epsilon_of_discrete(self.mu, delta, kappa)
+
+
+def _require_number(name: str, value: object) -> None:
+    """Raise ValueError unless it is a number, or None for what is not given."""
+    if value is not None and (not isinstance(value, Real) or isinstance(value, bool)):
+        raise ValueError(f"{name} must be a number, such as {name}={_SUCH_AS[name]}; got {type(value).__name__}.")
+
+
+_SUCH_AS = {"mu": "0.3", "epsilon": "1.0", "delta": "1e-6"}

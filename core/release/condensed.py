@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.schema import Category, Date, Schema
-from cohortmix.core.data.table import TableSource
+from cohortmix.core.data.table import InputError, source_of
 from cohortmix.core.gaussian.levels import Levels
 from cohortmix.core.gaussian.model import ClassGaussians
 from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.core.steps.support import Support
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PooledSupport:
     """The sites' inducing points; their predictions are averaged with weights N_s / n.
 
@@ -57,7 +57,11 @@ class PooledSupport:
         """(S, C) their soft labels."""
         return np.concatenate([part.labels for part in self.parts])
 
-    def predict_proba(self, table: pa.Table | pd.DataFrame) -> NDArray[np.float64]:
+    def __repr__(self) -> str:
+        points = sum(len(part.points) for part in self.parts)
+        return f"PooledSupport({points} inducing points of {len(self.parts)} sites, schema {self.schema.name!r})"
+
+    def predict_proba(self, table: pa.Table | pa.RecordBatch | pd.DataFrame) -> NDArray[np.float64]:
         """Class probabilities (n, C) of the rows of a table with the schema's features; classes in its order.
 
         Raises
@@ -74,11 +78,14 @@ class PooledSupport:
         predictions = [part.predict_proba(x) for part in self.parts]
         return np.average(np.stack(predictions), axis=0, weights=self.weights)
 
-    def encode(self, table: pa.Table | pd.DataFrame) -> NDArray[np.float64]:
+    def encode(self, table: pa.Table | pa.RecordBatch | pd.DataFrame) -> NDArray[np.float64]:
         """Rows of a table as one-hot merged bins, or as standardized values, (n, G)."""
         encoding = Encoding.of(self.schema)
-        source = TableSource(table, self.schema.features)
-        codes = np.concatenate([encoding.feature_codes(batch) for batch in source.batches()])
+        source = source_of(table, self.schema.features)
+        parts = [encoding.feature_codes(batch) for batch in source.batches()]
+        if not parts or not sum(map(len, parts)):
+            raise InputError("the table is empty: it holds no record")
+        codes = np.concatenate(parts)
         if isinstance(self.groups, Levels):
             return self.groups.of_cells(codes)
         return self.groups.one_hot(codes).astype(np.float64)

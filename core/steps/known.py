@@ -26,7 +26,8 @@ FEWEST = 0.01  # share that is known at least, so that what is divided by it sta
 def known_shares(sums: ClassSums, encoding: Encoding, patients: int) -> Array:
     """(C, D) share of each class's patients of whom a feature is known; 1 where nothing says otherwise.
 
-    It is that of all classes together, unless a class stands out from them.
+    It is that of all classes together, unless a class stands out from them; 0 where what a class has cannot be
+    told from none.
     """
     masses = class_masses(sums.masses, patients)
     shares = np.ones((len(masses), len(encoding.features)))
@@ -41,19 +42,36 @@ def known_shares(sums: ClassSums, encoding: Encoding, patients: int) -> Array:
         by_class, noise = counts / masses, np.hypot(sd, pooled * sums.masses_std) / masses
         stands_out = np.abs(by_class - pooled) > CLEAR * noise
         shares[:, j] = np.clip(np.where(stands_out, by_class, pooled), least, 1)
+        shares[stands_out & (by_class < np.minimum(least, pooled)), j] = 0
     return shares
 
 
 def available_cases(sums: ClassSums, encoding: Encoding, known: Array) -> ClassSums:
-    """The sums of those of whom a feature is known, scaled to all; `known` (C, D) as in `known_shares`."""
-    return replace(sums, cells=sums.cells / np.repeat(known, encoding.sizes, axis=1))
+    """The sums of those of whom a feature is known, scaled to all; `known` (C, D) as in `known_shares`.
+
+    A class of which nothing is known has the distribution of the other classes together: what is left of it is
+    noise, and scaled up that would be values that nobody has.
+    """
+    cells = sums.cells / np.repeat(np.where(known > 0, known, 1), encoding.sizes, axis=1)
+    for j, block in enumerate(encoding.blocks):
+        unknown = known[:, j] == 0
+        if unknown.any():
+            others = cells[~unknown, block].sum(axis=0)
+            cells[unknown, block] = sums.masses[unknown, None] * others / sums.masses[~unknown].sum()
+    return replace(sums, cells=cells)
+
+
+def least_known(known: Array) -> Array:
+    """(D,) the smallest share of a class of which a feature is known; classes of which it is not do not count."""
+    return np.asarray(np.where(known > 0, known, 1).min(axis=0))
 
 
 def known_pairs(pairs: Array, sizes: tuple[int, ...], masses: Array, known: Array) -> Array:
     """(C, D, D) share of each class's patients of whom two features are known, symmetric.
 
-    That is what their pair table holds, within the bounds that the two shares alone set (Fréchet 1951): where one
-    feature is known of every patient, it is the share of the other.
+    Where nothing is known of one of them, it is 0: their pair table is noise, and fits every mixture alike.
+    Elsewhere it is what their pair table holds, within the bounds that the two shares alone set (Fréchet 1951):
+    where one feature is known of every patient, it is the share of the other.
 
     Parameters
     ----------

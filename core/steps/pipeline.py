@@ -22,7 +22,7 @@ from cohortmix.core.steps import anonymize, approximate, bins, margins
 from cohortmix.core.steps.adapt import adapt
 from cohortmix.core.steps.approximate import Mixture, Moments
 from cohortmix.core.steps.centroids import Common, SiteCentroids
-from cohortmix.core.steps.known import available_cases, known_pairs, known_shares
+from cohortmix.core.steps.known import available_cases, known_pairs, known_shares, least_known
 from cohortmix.core.steps.plan import TARGETS, Plan, components, fits_of
 from cohortmix.core.steps.simplex import Array, class_masses
 from cohortmix.core.steps.support import Support, choose_support
@@ -139,7 +139,7 @@ def moments(plan: Plan, common: Common, answer_a: Answer, answer_b: Answer, clas
         pairs=pairs[classes],
         s_b=answer_b.std,
         margins=common.groups.sums(sums.cells)[classes],
-        margins_std=std / np.repeat(known.min(axis=0), query.sizes),
+        margins_std=std / np.repeat(least_known(known), query.sizes),
         masses=masses[classes],
         sizes=query.sizes,
         known=known_pairs(pairs, query.sizes, masses, known)[classes],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,9 @@ from cohortmix.core.data.values import is_nested, python_values, simple
 _TRUTH = ("true|false|yes|no|ja|nein|oui|non|wahr|falsch", "they are truth values; declare a category for them")
 # Forms of values that are not what is declared, each with its likely cause. The first form that matches counts.
 _OF_A_NUMBER = (
+    (r"[−–‒﹣－][\d.,]+.*", "a dash or a typographic minus stands before the number; write a plain hyphen"),
+    (r"[+-]?0x[\da-f]+", "they are hexadecimal; write them as decimal numbers"),
+    (r"[+-]?[\d.]+e\+?\d{3,}", "they are too large for a number of this machine"),
     (r"[<>≤≥=~]\s*[\d.,]+.*", "a sign such as < stands before the number, as beyond a limit of detection; write "
      "the limit itself, or leave it to count as missing"),
     (r"[+-]?\d{1,2}\.\d{1,2}\.\d{2,4}.*", "they look like dates"),
@@ -31,6 +35,8 @@ _OF_A_NUMBER = (
     (r"[+-]?(inf(inity)?)", "they are infinite"),
 )  # fmt: skip
 _OF_A_DATE = (
+    (r"\d{4}-(\d-\d{1,2}|\d\d-\d)([ T].*)?", "a month or a day has one digit; write both with two, as in "
+     "2020-01-05"),
     (r"\d{1,2}\.\s?\d{1,2}\.\s?\d{2,4}.*", "they are written as DD.MM.YYYY; write YYYY-MM-DD"),
     (r"\d{1,2}/\d{1,2}/\d{2,4}.*", "they are written with slashes; write YYYY-MM-DD"),
     (r"\d{4}[/.]\d{1,2}[/.]\d{1,2}.*", "write YYYY-MM-DD, with hyphens"),
@@ -60,8 +66,22 @@ def _cause(value: object, column: Column) -> str | None:
     text = category_text(value)
     if isinstance(column, Category):
         return _of_a_category(text, column)
+    if isinstance(column, Date) and _is_no_day(text):
+        return "there is no such day in the calendar, as 30 February"
     forms = _OF_A_DATE if isinstance(column, Date) else _OF_A_NUMBER
     return next((cause for form, cause in forms if re.fullmatch(form, text, re.IGNORECASE)), None)
+
+
+def _is_no_day(text: str) -> bool:
+    """Whether a text is written as a day that does not exist."""
+    written = re.match(r"(\d{4})-?(\d\d)-?(\d\d)(?!\d)", text, re.ASCII)
+    if written is None:
+        return False
+    try:
+        date(*map(int, written.groups()))
+    except ValueError:
+        return True
+    return False
 
 
 def _of_a_category(text: str, column: Category) -> str | None:

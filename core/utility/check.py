@@ -24,7 +24,8 @@ from cohortmix.core.data.table import (
     require_exact_codes,
 )
 from cohortmix.core.data.values import is_nested, patient_keys
-from cohortmix.core.utility.fit import Fit
+from cohortmix.core.data.words import counted
+from cohortmix.core.utility.fit import MANY, Fit
 
 MOST_UNREADABLE = 0.05  # share of a column's values, unless `outside: clip` is set: more is a wrong format
 
@@ -55,7 +56,7 @@ class Checked:
     @property
     def as_declared(self) -> bool:
         """Whether every value and every row counts as it stands in the table."""
-        changed = any(fit.outside or fit.empty or fit.timed for fit in self.columns.values())
+        changed = any(fit.outside or fit.empty or fit.timed or fit.rounded for fit in self.columns.values())
         return not (changed or self.without_key or self.over_cap)
 
 
@@ -64,8 +65,9 @@ def check(source: Source, schema: Schema, max_unreadable: float = MOST_UNREADABL
 
     A column with values of which none fits is refused whatever it declares: the column, its unit or its codes are
     then not the declared ones. So is a column of numbers or dates if more than a share `max_unreadable` of them
-    cannot be read, unless it has `outside: clip`. A single value that does not fit is refused in the target, and
-    in a column with `outside: refuse`. Rows without a patient key contribute nothing and are not looked at.
+    cannot be read, or have more decimals than it declares, unless it has `outside: clip`. A single value that does
+    not fit is refused in the target, and in a column with `outside: refuse`. Rows without a patient key contribute
+    nothing and are not looked at.
 
     Raises
     ------
@@ -132,16 +134,16 @@ def _problems(name: str, schema: Schema, seen: Fit, max_unreadable: float) -> It
     reason = (f" (first in row {seen.first})" if seen.first else "") + (f": {seen.cause}" if seen.cause else "")
     if seen.zoned:
         yield (
-            f"column {name!r}: {_count(seen.zoned, 'time')} with an offset from UTC, whose day depends on the "
+            f"column {name!r}: {counted(seen.zoned, 'time')} with an offset from UTC, whose day depends on the "
             "place; declare `timezone:` for it, such as Europe/Berlin"
         )
     if seen.outside and not seen.fits:
         yield f"column {name!r}: none of its values is {_declared(column)}{reason}; is it the right column?"
     elif name == schema.target and (seen.outside or seen.empty):
         what = (
-            f"holds {_count(seen.outside, 'value')} that {_are(seen.outside)} not"
+            f"holds {counted(seen.outside, 'value')} that {_are(seen.outside)} not"
             if seen.outside
-            else (f"has no value in {_count(seen.empty, 'row')}: expected")
+            else (f"has no value in {counted(seen.empty, 'row')}: expected")
         )
         yield (
             f"column {name!r}: the target {what} {_declared(column)}{reason}; "
@@ -149,7 +151,7 @@ def _problems(name: str, schema: Schema, seen: Fit, max_unreadable: float) -> It
         )
     elif column.outside == "refuse" and seen.outside:
         yield (
-            f"column {name!r}: {_count(seen.outside, 'value')} {_are(seen.outside)} not {_declared(column)}"
+            f"column {name!r}: {counted(seen.outside, 'value')} {_are(seen.outside)} not {_declared(column)}"
             f"{reason}; correct the table, or declare `outside: clip` to accept it"
         )
     elif column.outside is None and seen.unreadable > max_unreadable * seen.values:
@@ -158,10 +160,18 @@ def _problems(name: str, schema: Schema, seen: Fit, max_unreadable: float) -> It
             f"{_declared(column)}{reason}; correct the table, or write `outside: clip` to have them count as "
             "missing"
         )
+    if seen.rounded and (
+        column.outside == "refuse" or (column.outside is None and seen.rounded > max_unreadable * seen.values)
+    ):
+        yield f"column {name!r}: {seen.finer}; {_instead(seen, column)}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+def _instead(seen: Fit, column: Column) -> str:
+    """What to declare for a column of numbers that are finer than declared."""
+    assert isinstance(column, Number)
+    key = "integer" if column.integer else "decimals"
+    finer = "" if seen.decimals >= MANY else f"declare `decimals: {seen.decimals}`, or "
+    return f"{finer}leave `{key}` out, or write `outside: clip` to have them rounded"
 
 
 def _are(number: int) -> str:

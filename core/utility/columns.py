@@ -16,18 +16,39 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix, hstack
 
 from cohortmix.core.data.schema import Category, Column, Schema
-from cohortmix.core.data.table import Source, TableSource, plain, require_columns
+from cohortmix.core.data.table import Source, plain, require_columns, source_of
 from cohortmix.core.data.values import category_codes, numbers, patient_keys
 
-Table: TypeAlias = pd.DataFrame | pa.Table | Source
-Values: TypeAlias = dict[str, NDArray[np.float64]]
+Table: TypeAlias = pd.DataFrame | pa.Table | pa.RecordBatch | Source
+
+
+class Values(dict[str, NDArray[np.float64]]):
+    """The schema's columns as numbers, each of shape (n,), by their names.
+
+    Attributes
+    ----------
+    weight : (n,) what a row counts, as the vault has it: 1/m where its patient has m rows that count, 0 for a row
+        without a patient key or beyond `max_rows_per_patient`. None where every row counts 1.
+    patient : (n,) number of the patient of each row; None where every row is a patient.
+    """
+
+    weight: NDArray[np.float64] | None = None
+    patient: NDArray[np.int64] | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows count."""
+        if self.weight is not None:
+            return int(np.count_nonzero(self.weight))
+        return len(next(iter(self.values()), ()))
 
 
 def read(table: Table | Values, schema: Schema) -> Values:
     """The schema's columns as numbers, each of shape (n,); what was read already is returned as it is.
 
     A number is itself, a date its ordinal in days, a category its position among the declared values. NaN stands
-    for no value, and for a value of a category that is not declared.
+    for no value, and for a value of a category that is not declared. A table with the schema's patient key also
+    has the weights of its rows.
 
     Raises
     ------
@@ -35,14 +56,19 @@ def read(table: Table | Values, schema: Schema) -> Values:
         For a column that the table lacks.
     """
     if isinstance(table, dict):
-        return table
-    source = _source(table)
+        return table if isinstance(table, Values) else Values(table)
+    source = source_of(table)
     require_columns(source.names, tuple(schema.columns))
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in schema.columns}
     for batch in source.batches():
         for name, column in schema.columns.items():
             parts[name].append(_as_numbers(plain(batch.column(name), column), column))
-    return {name: np.concatenate([*arrays, np.empty(0)]) for name, arrays in parts.items()}
+    values = Values({name: np.concatenate([*arrays, np.empty(0)]) for name, arrays in parts.items()})
+    keys = _keys(source, schema)
+    if keys is not None:
+        weight, values.patient = _weights(keys, schema.cap), _numbered(keys)
+        values.weight = None if (weight == 1).all() else weight
+    return values
 
 
 def feature_matrix(table: Table | Values, schema: Schema, without: Sequence[str] = ()) -> NDArray[np.float64]:
@@ -75,15 +101,32 @@ def sparse_features(table: Table | Values, schema: Schema, without: Sequence[str
 
 def patients(table: Table, schema: Schema) -> NDArray[np.int64] | None:
     """Number of the patient of each record, shape (n,); None where every record is a patient."""
-    source = _source(table)
+    keys = _keys(source_of(table), schema)
+    return None if keys is None else _numbered(keys)
+
+
+def _keys(source: Source, schema: Schema) -> NDArray[np.object_] | None:
+    """The patient key of each record, shape (n,), None for nobody's; None for a table without such a column."""
     if schema.patient_key is None or schema.patient_key not in source.names:
         return None
     keys = [key for batch in source.batches() for key in patient_keys(batch.column(schema.patient_key))]
-    return np.asarray(pd.factorize(np.asarray(keys, dtype=object), use_na_sentinel=False)[0])
+    return np.asarray(keys, dtype=object)
 
 
-def _source(table: Table) -> Source:
-    return TableSource(table) if isinstance(table, pd.DataFrame | pa.Table) else table
+def _numbered(keys: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Equal keys as equal numbers, those of nobody among them."""
+    return np.asarray(pd.factorize(keys, use_na_sentinel=False)[0])
+
+
+def _weights(keys: NDArray[np.object_], cap: int) -> NDArray[np.float64]:
+    """1/m for the first m = min(rows, cap) rows of each patient, 0 for the others and for nobody's; (n,)."""
+    patient = np.asarray(pd.factorize(keys)[0], dtype=np.int64)  # -1 for nobody
+    order = np.argsort(patient, kind="stable")
+    rows = np.bincount(patient + 1)
+    place = np.empty(len(patient), dtype=np.int64)  # of a row among its patient's
+    place[order] = np.arange(len(patient)) - np.repeat(np.cumsum(rows) - rows, rows)
+    m = np.minimum(rows[patient + 1], cap)
+    return np.where((patient >= 0) & (place < m), 1 / m, 0.0)
 
 
 def _block(values: NDArray[np.float64], column: Column) -> Any:

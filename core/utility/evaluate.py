@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.utility.columns import Table, Values, feature_matrix, patients, read, sparse_features
+from cohortmix.core.utility.columns import Table, Values, feature_matrix, read, sparse_features
 from cohortmix.core.utility.marginals import Marginals
 from cohortmix.core.utility.target import Target
 
@@ -50,11 +50,13 @@ class Scored:
     known : (m,) true for the n records whose class is known.
     label : (n,) their classes, in 0..C-1.
     scores : (n, C) the model's probability of each class.
+    weight : (n,) what each of them counts (`columns.Values.weight`); None where all count alike.
     """
 
     known: NDArray[np.bool_]
     label: NDArray[np.int64]
     scores: NDArray[np.float64]
+    weight: NDArray[np.float64] | None = None
 
 
 def train_synthetic_test_real(
@@ -66,6 +68,9 @@ def train_synthetic_test_real(
     without: Sequence[str] = (),
 ) -> float | None:
     """Area under the ROC curve on real records of a classifier trained on synthetic ones.
+
+    A real record weighs 1/m where the schema's patient key says that its patient has m of them, as it does in a
+    release (`columns.Values.weight`). The classifier is trained on all synthetic records alike.
 
     Parameters
     ----------
@@ -79,7 +84,7 @@ def train_synthetic_test_real(
     None where no class of theirs has both members and others.
     """
     tested = score_real(synthetic, real, schema, target, scorer, without)
-    return auc(tested.label, tested.scores)
+    return auc(tested.label, tested.scores, tested.weight)
 
 
 def score_real(
@@ -97,7 +102,8 @@ def score_real(
     train, test = label >= 0, label_real >= 0
     x, x_real = (_features(scorer)(values, schema, hidden) for values in (synthetic, real))
     scores = _scores(scorer, x[train], label[train], x_real[test], outcome.classes)
-    return Scored(test, label_real[test], scores)
+    weight = None if real.weight is None else real.weight[test]
+    return Scored(test, label_real[test], scores, weight)
 
 
 def cross_validated(
@@ -110,28 +116,36 @@ def cross_validated(
     """The AUC that the real records themselves reach, each scored by a model that saw neither it nor its patient.
 
     `patients` is the number of the patient of each record, shape (n,); by default every record is a patient.
+    Records of weight 0 take no part; the others are trained on alike, and tested by their weights.
     """
     outcome = Target.parse(target or schema.target, schema)
     real = read(real, schema)
     label, x = outcome.labels(real[outcome.name]), _features(scorer)(real, schema, (outcome.name,))
     patient = np.arange(len(label)) if patients is None else patients
+    used = label >= 0 if real.weight is None else (label >= 0) & (real.weight > 0)
     fold = np.random.default_rng(0).permutation(int(patient.max(initial=0)) + 1)[patient] % FOLDS
     scores = np.zeros((len(label), outcome.classes))
     for held_out in range(FOLDS):
-        train, test = (fold != held_out) & (label >= 0), fold == held_out
+        train, test = (fold != held_out) & used, fold == held_out
         scores[test] = _scores(scorer, x[train], label[train], x[test], outcome.classes)
-    return auc(label[label >= 0], scores[label >= 0])
+    return auc(label[used], scores[used], None if real.weight is None else real.weight[used])
 
 
-def auc(label: NDArray[np.int64], scores: NDArray[np.float64]) -> float | None:
+def auc(
+    label: NDArray[np.int64], scores: NDArray[np.float64], weight: NDArray[np.float64] | None = None
+) -> float | None:
     """Area under the ROC curve of scores (n, C); for C > 2 the mean over classes of one against the rest.
 
-    Classes without members, or without others, have no curve; None where that leaves none.
+    Classes without members, or without others, have no curve; None where that leaves none. A record of `weight`
+    (n,) stands for that part of a patient: a pair of records counts by the product of their weights.
     """
+    if weight is not None:
+        counted = weight > 0
+        label, scores, weight = label[counted], scores[counted], weight[counted]
     present = [c for c in range(scores.shape[1]) if 0 < np.count_nonzero(label == c) < len(label)]
     if scores.shape[1] == 2:
         present = present[-1:]
-    areas = [float(roc_auc_score(label == c, scores[:, c])) for c in present]
+    areas = [float(roc_auc_score(label == c, scores[:, c], sample_weight=weight)) for c in present]
     return float(np.mean(areas)) if areas else None
 
 
@@ -141,26 +155,42 @@ def evaluate(
     """The figures of `cohortmix evaluate`, ready for JSON; a figure that is not defined is None.
 
     `auc` is that of boosted trees trained on the synthetic records, `ceiling_auc` what the real records reach
-    by themselves under cross-validation, on the same records. `columns` and `pairs` say where the tables differ,
-    the worst first.
+    by themselves under cross-validation, on the same records; `reason` says why one of them is None, and is None
+    itself where both are figures. `columns` and `pairs` say where the tables differ, the worst first. Everywhere a
+    real record weighs 1/m where its patient has m of them; `weighted` says whether any weighs less than 1.
     """
     made, known = read(synthetic, schema), read(real, schema)
-    marginals, patient = Marginals.of(made, known, schema), patients(real, schema)
+    marginals = Marginals.of(made, known, schema)
     return {
         "private": False,
-        "records": {"synthetic": len(made[schema.target]), "real": len(known[schema.target])},
-        "targets": [
-            {
-                "target": target,
-                "auc": train_synthetic_test_real(made, known, schema, target),
-                "ceiling_auc": cross_validated(known, schema, target, patients=patient),
-            }
-            for target in targets or (schema.target,)
-        ],
+        "records": {"synthetic": made.rows, "real": known.rows},
+        "weighted": known.weight is not None,
+        "targets": [_target_report(target, made, known, schema) for target in targets or (schema.target,)],
         "tvd": asdict(marginals.mean),
         "columns": marginals.column_reports(),
         "pairs": marginals.pair_reports(),
     }
+
+
+def _target_report(target: str, made: Values, known: Values, schema: Schema) -> dict[str, Any]:
+    areas = {
+        "auc": train_synthetic_test_real(made, known, schema, target),
+        "ceiling_auc": cross_validated(known, schema, target, patients=known.patient),
+    }
+    outcome = Target.parse(target, schema)
+    sides = {"real": known, "synthetic": made}
+    reasons = [
+        f"the {side} records have {'no value' if classes == 0 else 'one class only'}"
+        for side, values in sides.items()
+        if (classes := _classes(outcome.labels(values[outcome.name]), values.weight)) < 2
+    ]
+    return {"target": target, **areas, "reason": "; ".join(reasons) or None}
+
+
+def _classes(label: NDArray[np.int64], weight: NDArray[np.float64] | None) -> int:
+    """How many classes the records have that count."""
+    counted = label >= 0 if weight is None else (label >= 0) & (weight > 0)
+    return len(np.unique(label[counted]))
 
 
 def _features(scorer: Scorer) -> Callable[..., Any]:

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.cell import time_of
 from cohortmix.core.data.encoding import bounds
-from cohortmix.core.data.schema import Category, Column, Date
+from cohortmix.core.data.schema import EXACT, Category, Column, Date, Number
 from cohortmix.core.data.table import is_null, plain
 from cohortmix.core.data.values import category_codes, each_distinct, numbers, simple
+from cohortmix.core.data.words import counted
 from cohortmix.core.utility.cause import likely
+
+MANY = 7  # decimals that nobody records: such a number was computed, and no `decimals` is advised for it
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,12 @@ class Fit:
     empty : entries without a value, which count likewise.
     timed : dates whose time of day is not kept; they are also counted above.
     zoned : times that state their offset from UTC, in a date without a declared time zone; also counted above.
+    rounded : numbers within their bounds that are not whole, or have more decimals than declared, and count as the
+        nearest that is as declared; they are also counted among those that fit.
+    decimals : the most decimals of a number that is rounded; MANY or more where nobody records so many.
+    declared_decimals : to how many it is rounded, 0 for whole numbers.
     first : the row of the first value that is not declared, counted from 1; None where all are.
+    first_rounded : the row of the first number that is rounded.
     causes : how often each likely cause would explain what is not declared.
     """
 
@@ -41,7 +49,11 @@ class Fit:
     empty: int = 0
     timed: int = 0
     zoned: int = 0
+    rounded: int = 0
+    decimals: int = field(default=0, compare=False)
+    declared_decimals: int = field(default=0, compare=False)
     first: int | None = field(default=None, compare=False)
+    first_rounded: int | None = field(default=None, compare=False)
     causes: Counter[str] = field(default_factory=Counter, compare=False)
 
     @property
@@ -60,6 +72,21 @@ class Fit:
         text, count = next(iter(self.causes.most_common(1)), (None, 0))
         return text if 2 * count >= self.outside - self.clipped > 0 else None
 
+    @property
+    def finer(self) -> str:
+        """How many numbers have more decimals than declared, in words.
+
+        >>> Fit(fits=3, rounded=2, first_rounded=1).finer
+        '2 values are not whole numbers (first in row 1)'
+        >>> Fit(fits=3, rounded=1, first_rounded=3, declared_decimals=1).finer
+        '1 value has more than 1 decimal (first in row 3)'
+        """
+        one, places = self.rounded == 1, self.declared_decimals
+        what = "is not a whole number" if one else "are not whole numbers"
+        if places:
+            what = f"{'has' if one else 'have'} more than {counted(places, 'decimal')}"
+        return f"{counted(self.rounded, 'value')} {what} (first in row {self.first_rounded or 1:,})"
+
     def __add__(self, other: Fit) -> Fit:
         """Both batches together; `other` comes after this one."""
         return Fit(
@@ -70,7 +97,11 @@ class Fit:
             empty=self.empty + other.empty,
             timed=self.timed + other.timed,
             zoned=self.zoned + other.zoned,
+            rounded=self.rounded + other.rounded,
+            decimals=max(self.decimals, other.decimals),
+            declared_decimals=max(self.declared_decimals, other.declared_decimals),
             first=other.first if self.first is None else self.first,
+            first_rounded=other.first_rounded if self.first_rounded is None else self.first_rounded,
             causes=self.causes + other.causes,
         )
 
@@ -84,6 +115,7 @@ class Fit:
         wrong = outside & ~readable
         strange, category = int(wrong.sum()), isinstance(column, Category)
         timed, zoned = _times(values, column) if isinstance(column, Date) else (np.zeros_like(kept),) * 2
+        decimals = np.where(fits & kept, _decimals_too_many(values, column), 0)
         return cls(
             fits=int((fits & kept).sum()),
             clipped=int((outside & readable).sum()),
@@ -92,9 +124,46 @@ class Fit:
             empty=int((null & kept).sum()),
             timed=int((timed & kept).sum()),
             zoned=int((zoned & kept).sum()),
-            first=before + int(outside.argmax()) + 1 if outside.any() else None,
+            rounded=int(np.count_nonzero(decimals)),
+            decimals=int(decimals.max(initial=0)),
+            declared_decimals=(column.decimals or 0) if isinstance(column, Number) else 0,
+            first=_first(outside, before),
+            first_rounded=_first(decimals > 0, before),
             causes=likely(array, column, wrong) if strange else Counter(),
         )
+
+
+def _first(marked: NDArray[np.bool_], before: int) -> int | None:
+    """The row of the first marked entry, counted from 1."""
+    return before + int(marked.argmax()) + 1 if marked.any() else None
+
+
+def _decimals_too_many(values: pa.Array, column: Column) -> NDArray[np.int64]:
+    """How many decimals an entry has that has more than the column declares, shape (n,); 0 where it has not."""
+    decimals = np.zeros(len(values), dtype=np.int64)
+    if not isinstance(column, Number) or not (column.integer or column.decimals):
+        return decimals
+    read, step = numbers(values, column), _precision(values)
+    open_ = ~np.isnan(read)
+    declared = column.decimals or 0
+    for places in range(declared, max(MANY, declared + 1)):
+        open_[open_] = ~_has_at_most(read[open_], places, step)
+        decimals[open_] = places + 1
+        if not open_.any():
+            break
+    return decimals
+
+
+def _has_at_most(read: NDArray[np.float64], places: int, step: float) -> NDArray[np.bool_]:
+    """Whether a number has so many decimals or fewer, but for the last bits of a float, as 0.1 + 0.2 has them."""
+    scaled = np.abs(read) * 10.0**places
+    return np.isclose(scaled, np.round(scaled), rtol=step, atol=1e-6) | (scaled >= EXACT)
+
+
+def _precision(values: pa.Array) -> float:
+    """The relative distance of neighbouring floats, in the width in which the values came."""
+    bits = {pa.float16(): 10, pa.float32(): 23}.get(values.type, 52)  # of the mantissa
+    return float(0.5**bits)
 
 
 def _read(values: pa.Array, column: Column) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -5,7 +5,7 @@ Not private: every figure is computed from real records, and stays with the pers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import combinations
@@ -26,6 +26,7 @@ MOST_VALUES = 8  # of a category, in a report
 MOST_PAIRS = 20  # in a report: sixty columns have 1,770
 
 Codes: TypeAlias = NDArray[np.int64]
+Weight: TypeAlias = NDArray[np.float64] | None
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Marginals:
     """The marginals of two tables, compared.
 
     Numbers and dates are cut into at most ten cells of equal width between the declared bounds (after the
-    declared transform); no value is a cell of its own.
+    declared transform); no value is a cell of its own. In a table with a patient key a row weighs 1/m, as in the
+    release that is compared with it (`columns.Values.weight`): every patient counts once.
 
     Attributes
     ----------
@@ -62,11 +64,12 @@ class Marginals:
         """Compare two tables; InputError if either has no record."""
         synthetic, real = read(synthetic, schema), read(real, schema)
         for name, values in (("synthetic", synthetic), ("real", real)):
-            if not len(values[schema.target]):
+            if not values.rows:
                 raise InputError(f"the {name} table is empty: it holds no record")
         codes = {name: [_cells(side[name], schema, name) for side in (synthetic, real)] for name in schema.columns}
-        columns = {name: _distance(a, b) for name, (a, b) in codes.items()}
-        pairs = {(x, y): _distance_of_pairs(codes[x], codes[y]) for x, y in combinations(codes, 2)}
+        weights = synthetic.weight, real.weight
+        columns = {name: _distance(a, b, *weights) for name, (a, b) in codes.items()}
+        pairs = {(x, y): _distance_of_pairs(codes[x], codes[y], weights) for x, y in combinations(codes, 2)}
         return cls(schema=schema, synthetic=synthetic, real=real, columns=columns, pairs=pairs)
 
     @property
@@ -90,12 +93,15 @@ class Marginals:
 
     def _column_report(self, name: str) -> dict[str, Any]:
         column, sides = self.schema.columns[name], (self.synthetic[name], self.real[name])
+        weights = self.synthetic.weight, self.real.weight
         details = (
-            {"values": _values(*sides, column)}
+            {"values": _values(sides, weights, column)}
             if isinstance(column, Category)
-            else {"quantiles": _quantiles(*sides, column)}
+            else {"quantiles": _quantiles(sides, weights, column)}
         )
-        missing = _of_both(sides, lambda values: float(np.mean(np.isnan(values))))
+        missing = _of_both(
+            [float(np.average(np.isnan(side), weights=w)) for side, w in zip(sides, weights, strict=True)]
+        )
         return {"column": name, "type": column.type, "tvd": self.columns[name], "missing": missing} | details
 
 
@@ -120,49 +126,70 @@ def _cells(values: NDArray[np.float64], schema: Schema, name: str) -> Codes:
     return np.where(np.isnan(values), count, cells).astype(np.int64)
 
 
-def _distance(a: Codes, b: Codes) -> float:
-    """Total variation of two lists of codes, from whole numbers, so that the order of records cannot matter."""
+def _distance(a: Codes, b: Codes, weight_a: Weight = None, weight_b: Weight = None) -> float:
+    """Total variation of two lists of codes.
+
+    Without weights it is made of whole numbers, so that the order of the records cannot matter.
+    """
     size = int(max(a.max(), b.max())) + 1
-    p, q = np.bincount(a, minlength=size), np.bincount(b, minlength=size)
-    return int(np.abs(p * len(b) - q * len(a)).sum()) / (2 * len(a) * len(b))
+    if weight_a is None and weight_b is None:
+        p, q = np.bincount(a, minlength=size), np.bincount(b, minlength=size)
+        return int(np.abs(p * len(b) - q * len(a)).sum()) / (2 * len(a) * len(b))
+    apart = _shares(a, weight_a, size) - _shares(b, weight_b, size)
+    return float(np.abs(apart).sum()) / 2
 
 
-def _distance_of_pairs(first: Sequence[Codes], second: Sequence[Codes]) -> float:
+def _distance_of_pairs(
+    first: Sequence[Codes], second: Sequence[Codes], weights: tuple[Weight, Weight] = (None, None)
+) -> float:
     """Total variation of two columns together, given the codes of both tables; memory grows with records alone."""
     width = 1 + max(int(codes.max()) for codes in second)
     a, b = (x * width + y for x, y in zip(first, second, strict=True))
     if max(a.max(), b.max()) >= DENSE:
         places = np.unique(np.concatenate([a, b]), return_inverse=True)[1]
         a, b = places[: len(a)], places[len(a) :]
-    return _distance(a, b)
+    return _distance(a, b, *weights)
 
 
-def _quantiles(synthetic: NDArray[np.float64], real: NDArray[np.float64], column: Column) -> dict[str, Any]:
+def _shares(codes: Codes, weight: Weight, size: int) -> NDArray[np.float64]:
+    """(size,) share of each code among the rows, by their weights."""
+    total = len(codes) if weight is None else weight.sum()
+    return np.asarray(np.bincount(codes, weight, minlength=size) / total)
+
+
+def _quantiles(sides: Sequence[NDArray[np.float64]], weights: Sequence[Weight], column: Column) -> dict[str, Any]:
     """By per cent; None where no value is there. They are values that occur, never means of two."""
 
-    def of_one(values: NDArray[np.float64]) -> list[float | str | None]:
-        known = values[~np.isnan(values)]
-        if not len(known):
+    def of_one(values: NDArray[np.float64], weight: Weight) -> list[float | str | None]:
+        known = ~np.isnan(values) if weight is None else ~np.isnan(values) & (weight > 0)
+        if not known.any():
             return [None] * len(QUANTILES)
-        quantiles = np.quantile(known, np.array(QUANTILES) / 100, method="inverted_cdf")
+        quantiles = np.quantile(
+            values[known],
+            np.array(QUANTILES) / 100,
+            method="inverted_cdf",
+            weights=None if weight is None else weight[known],
+        )
         return [_shown(float(value), column) for value in quantiles]
 
-    both = zip(QUANTILES, of_one(synthetic), of_one(real), strict=True)
-    return {str(percent): {"synthetic": a, "real": b} for percent, a, b in both}
+    made, known = (of_one(*side) for side in zip(sides, weights, strict=True))
+    return {str(percent): _of_both([a, b]) for percent, a, b in zip(QUANTILES, made, known, strict=True)}
 
 
 def _shown(value: float, column: Column) -> float | str:
     return date.fromordinal(int(value)).isoformat() if isinstance(column, Date) else value
 
 
-def _values(synthetic: NDArray[np.float64], real: NDArray[np.float64], column: Category) -> list[dict[str, Any]]:
+def _values(
+    sides: Sequence[NDArray[np.float64]], weights: Sequence[Weight], column: Category
+) -> list[dict[str, Any]]:
     """Shares among all records of the values that differ most."""
     size = len(column.values)
-    a, b = (np.bincount(side[~np.isnan(side)].astype(np.int64), minlength=size) for side in (synthetic, real))
-    p, q = a / len(synthetic), b / len(real)
+    codes = [np.where(np.isnan(side), size, side).astype(np.int64) for side in sides]
+    p, q = (_shares(code, weight, size + 1)[:size] for code, weight in zip(codes, weights, strict=True))
     order = np.argsort(-np.abs(p - q), kind="stable")[:MOST_VALUES]
-    return [{"value": column.values[k], "synthetic": float(p[k]), "real": float(q[k])} for k in order]
+    return [{"value": column.values[k], **_of_both([float(p[k]), float(q[k])])} for k in order]
 
 
-def _of_both(sides: Sequence[NDArray[np.float64]], figure: Callable[[NDArray[np.float64]], Any]) -> dict[str, Any]:
-    return dict(zip(("synthetic", "real"), map(figure, sides), strict=True))
+def _of_both(figures: Sequence[Any]) -> dict[str, Any]:
+    return dict(zip(("synthetic", "real"), figures, strict=True))

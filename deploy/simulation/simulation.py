@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,8 +18,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from cohortmix.core.arguments import (
+    require_kind,
+    require_one_of,
+    require_share,
+    require_truth,
+    require_whole,
+)
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.data.table import InputError, TableSource
+from cohortmix.core.data.table import InputError, source_of
 from cohortmix.core.data.values import patient_keys
 from cohortmix.core.utility.check import MOST_UNREADABLE, check
 from cohortmix.deploy.simulation.consortium import Consortium, Terms
@@ -101,6 +108,9 @@ def simulate(
         If fewer than `terms.min_sites` answer round 1.
     """
     start, day = time.monotonic(), datetime.now(UTC).date()  # the day of the beginning, which no record can move
+    _require_arguments(schema, terms, rows, engine, max_unreadable)
+    require_truth("accept_degraded", accept_degraded)
+    require_truth("replace", replace)
     if held_out is not None and not terms.public_data:
         raise InputError("figures on held-out records are for public data only; declare it with --public-data")
     if out is not None:
@@ -124,6 +134,18 @@ def simulate(
     return Simulation(result, drawn, summary)
 
 
+def _require_arguments(
+    schema: object, terms: object, rows: object, engine: object, max_unreadable: object
+) -> None:
+    """Raise InputError for an argument of the wrong type, or out of range, before a record is read."""
+    require_kind("schema", schema, Schema, "read a file's text with Schema.from_yaml")
+    require_kind("terms", terms, Terms, "write Terms(budget=Budget.from_epsilon(1.0))")
+    if rows is not None:
+        require_whole("rows", rows, 1)
+    require_one_of("engine", engine, get_args(Engine))
+    require_share("max_unreadable", max_unreadable)
+
+
 def _require_mixtures(spec: StudySpec, schema: Schema, accepted: bool, tell: Callable[[str], None] | None) -> None:
     require_a_mixture(spec, schema, accepted, "--accept-degraded (accept_degraded=True)")
     text = notice(spec, schema)
@@ -138,7 +160,7 @@ def _split(
 
     Not in the order of the table: which site comes first there depends on a patient, and the study would show it.
     """
-    source = TableSource(table, (*schema.columns, *([schema.patient_key] if schema.patient_key else [])))
+    source = source_of(table, (*schema.columns, *([schema.patient_key] if schema.patient_key else [])))
     check(source, schema, max_unreadable)
     whole, names = pa.Table.from_batches(list(source.batches())), np.array([_name(site) for site in sites])
     if len(names) != whole.num_rows:

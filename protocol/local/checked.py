@@ -54,6 +54,9 @@ def _sentences(checked: Checked) -> Iterator[str]:
     for name, fit in checked.columns.items():
         if fit.cause:
             yield f"column {name!r}: {fit.cause}"
+        if fit.rounded:
+            nearest = "whole number" if not fit.declared_decimals else "one with so many"
+            yield f"column {name!r}: {fit.finer}: they count as the nearest {nearest}"
         if fit.timed:
             values = _counted(fit.timed, "value has", "values have")
             yield f"column {name!r}: {values} a time of day, which is not kept"
@@ -83,6 +86,7 @@ def _shares(fit: Fit) -> str:
         "unreadable": fit.unreadable,
         "empty": fit.empty,
         "without the time of day": fit.timed,
+        "rounded": fit.rounded,
     }
     return ", ".join(f"{whole_percent(count / total)} {kind}" for kind, count in kinds.items() if count)
 

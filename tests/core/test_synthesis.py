@@ -296,6 +296,96 @@ def test_a_wrong_type_is_one_sentence(schema: Any, budget: Any, sentence: str) -
         synthesize(cohort(), schema, budget)
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"table": "heart.parquet"}, "got str; read a file first"),
+        ({"table": None}, "expected table to be a pandas DataFrame, a pyarrow Table or a Source, got NoneType"),
+        ({"table": [1, 2]}, "got list"),
+        ({"variant": "foo"}, "expected variant to be 'cells' or 'gaussian', got 'foo'"),
+        ({"variant": 3}, "got int"),
+        ({"accept_degraded": "no"}, "expected accept_degraded to be True or False, got str"),
+        ({"alpha": "0.5"}, "expected alpha to be a number between 0 and 1, got str"),
+        ({"alpha": 1.5}, "expected alpha to be between 0 and 1, got alpha=1.5"),
+        ({"alpha": float("nan")}, "expected alpha to be between 0 and 1"),
+        ({"support": 0}, "expected support to be at least 1, got support=0"),
+        ({"support": 2.5}, "expected support to be a whole number, got float"),
+        ({"support": 10**6}, "at most 10,000, got support=1,000,000; the points are learned from 10,000 records"),
+        ({"max_unreadable": None}, "expected max_unreadable to be a number between 0 and 1, got NoneType"),
+        ({"max_unreadable": True}, "got bool"),
+        ({"noise": 1}, "expected noise to have name, private and add, got int; leave it out"),
+        ({"checked": {}}, "expected checked to be a Checked, got dict"),
+    ],
+)
+def test_every_argument_is_checked_before_anything_is_spent(change: dict[str, Any], sentence: str) -> None:
+    class Unspent(KeyedNoise):
+        def add(self, *_: Any) -> Any:
+            raise AssertionError("budget was spent")
+
+    options: dict[str, Any] = {"noise": Unspent(1), "table": cohort()} | change
+    with pytest.raises(InputError, match=re.escape(sentence)) as caught:
+        synthesize(options.pop("table"), SCHEMA, Budget.from_epsilon(1.0), **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_record_batch_is_a_table() -> None:
+    batch = pa.RecordBatch.from_pandas(cohort(60), preserve_index=False)
+    np.testing.assert_array_equal(
+        release(batch, mu=0.1).answers[0].values, release(cohort(60), mu=0.1).answers[0].values
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "seed", "sentence"),
+    [
+        (1.5, 0, "expected n to be a whole number, got float"),
+        ("10", 0, "expected n to be a whole number, got str"),
+        (True, 0, "expected n to be a whole number, got bool"),
+        (-1, 0, "expected n to be at least 0, got n=-1"),
+        (
+            10**8,
+            0,
+            "expected n to be at most 10,000,000, got n=100,000,000; records are made in memory; draw more",
+        ),
+        (5, -1, "expected seed to be at least 0"),
+        (5, None, "expected seed to be a whole number, got NoneType"),
+    ],
+)
+def test_how_many_records_is_checked(easy: Release, rows: Any, seed: Any, sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        easy.records(rows, seed)
+
+
+def test_numpys_numbers_are_numbers(easy: Release) -> None:
+    assert len(easy.records(np.int64(3), seed=np.int32(1))) == 3
+    assert len(easy.records(0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (None, "expected table to be a pandas DataFrame"),
+        ([[1, 2]], "expected table to be a pandas DataFrame"),
+        (cohort().head(0), "the table is empty"),
+        (pa.Table.from_pandas(cohort().head(0)), "the table is empty"),
+    ],
+)
+def test_a_classifier_names_what_is_no_table(easy: Release, table: Any, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        easy.support.predict_proba(table)
+
+
+def test_a_release_is_printed_in_a_few_lines(easy: Release) -> None:
+    shown = repr(easy)
+    assert len(shown.splitlines()) <= 6
+    assert max(map(len, shown.splitlines())) < 160
+    for part in ("400 patients", "NOT PRIVATE: test noise", "'cells'", "mu 2", "inducing points", "centroids"):
+        assert part in shown
+    real = synthesize(cohort(60), SCHEMA, Budget.from_epsilon(0.5), accept_degraded=True)
+    assert "NOT PRIVATE" not in repr(real)
+    assert "array(" not in shown + repr(easy.support)
+
+
 def test_python_checks_a_table_as_the_command_line_does() -> None:
     """A target of which no declared label exists gave pure noise with a normal receipt."""
     with pytest.raises(InputError, match="column 'outcome': none of its values is one of the declared values"):

@@ -39,8 +39,12 @@ def test_evaluate_takes_several_targets(folder: Path, targets: tuple[str, ...]) 
 def test_a_figure_that_is_not_defined_is_null_and_a_dash(folder: Path) -> None:
     cohort().assign(y="alive").to_csv("t.csv", index=False)
     out, _ = run(*EVALUATE, "--json", "figures.json")
-    assert report(folder / "figures.json")["targets"] == [{"target": "y", "auc": None, "ceiling_auc": None}]
+    reason = "the real records have one class only"
+    assert report(folder / "figures.json")["targets"] == [
+        {"target": "y", "auc": None, "ceiling_auc": None, "reason": reason}
+    ]
     assert out.splitlines()[2].split() == ["y", "-", "-"]
+    assert f"y: {reason}, so that a model has nothing to tell apart" in " ".join(out.split())
 
 
 def test_synthetic_records_need_no_patient_key(folder: Path) -> None:

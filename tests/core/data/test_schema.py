@@ -1,6 +1,8 @@
 """The schema: what it accepts, what it refuses, and that it is public text and nothing else."""
 
+import re
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -258,3 +260,29 @@ def test_different_values_stay_different(left: str, right: str) -> None:
 
 def test_truth_values_read_as_their_yaml_texts() -> None:
     assert (category_text(True), category_text(False)) == ("true", "false")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (Path("schema.yaml"), "got the name of a file; pass its text, as Path('schema.yaml').read_text(encoding="),
+        ("schema.yaml", "got the name of a file; pass its text"),
+        (None, "expected the text of a schema, got NoneType; pass its text"),
+        (b"name: t", "got bytes; pass its text"),
+        ({"name": "t"}, "got dict; pass it to Schema.model_validate"),
+    ],
+)
+def test_what_is_no_text_of_a_schema_is_named(given: object, sentence: str) -> None:
+    with pytest.raises(SchemaError, match=re.escape(sentence)):
+        Schema.from_yaml(given)  # type: ignore[arg-type]
+
+
+def test_values_that_unicode_writes_in_two_ways_are_named_as_that() -> None:
+    text = (
+        "name: t\ntarget: y\ncolumns:\n  x: {type: number, min: 0, max: 1}\n"
+        "  y: {type: category, values: ['%s', '%s']}"
+    )
+    with pytest.raises(SchemaError, match="the same in its normal form; keep one"):
+        Schema.from_yaml(text % ("\u00e9", "e\u0301"))
+    with pytest.raises(SchemaError, match="'a' twice; put codes in quotes"):
+        Schema.from_yaml(text % ("a", "a "))

@@ -1,6 +1,8 @@
 """Budgets: what delta they settle on, what they refuse, and what they say."""
 
 import math
+import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -79,3 +81,19 @@ def test_a_budget_is_either_mu_or_epsilon() -> None:
 def test_a_budget_needs_a_patient() -> None:
     with pytest.raises(ValueError, match="patients=0"):
         Budget.from_mu(1.0).resolve(0)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Budget.from_epsilon("1"), "epsilon must be a number, such as epsilon=1.0; got str."),
+        (lambda: Budget.from_epsilon([1]), "epsilon must be a number, such as epsilon=1.0; got list."),
+        (lambda: Budget.from_epsilon(True), "epsilon must be a number, such as epsilon=1.0; got bool."),
+        (lambda: Budget.from_mu({}), "mu must be a number, such as mu=0.3; got dict."),
+        (lambda: Budget.from_mu(1.0, delta="x"), "delta must be a number, such as delta=1e-6; got str."),
+        (lambda: Budget.from_mu(1.0, loose_delta="no"), "loose_delta must be True or False; got str."),
+    ],
+)
+def test_what_is_no_number_is_named(make: Callable[[], Budget], sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        make()

@@ -128,3 +128,56 @@ def test_values_that_are_known_keep_their_shares_in_the_records() -> None:
     assert dead["dead"] - dead["alive"] == pytest.approx(
         real.groupby("y")["lab"].mean().diff().iloc[-1], abs=6
     )  # and with them what they say about the outcome
+
+
+def one_class_unknown(n: int, seed: int = 0) -> tuple[Schema, pd.DataFrame]:
+    """Of the well nobody has a readable grade, and all of the ill have N; a number shows no gap."""
+    schema = Schema.from_yaml(
+        "name: t\ntarget: y\ncolumns:\n  grade: {type: category, values: [N, X, Z]}\n"
+        "  lab: {type: number, min: 0, max: 10}\n  sex: {type: category, values: [F, M]}\n"
+        "  y: {type: category, values: [well, ill]}"
+    )
+    rng = np.random.default_rng(seed)
+    ill = rng.random(n) < 0.5
+    table = pd.DataFrame(
+        {
+            "grade": np.where(ill, "N", "?"),
+            "lab": rng.uniform(0, 5, n) + 4 * ill,
+            "sex": rng.choice(["F", "M"], n),
+            "y": np.where(ill, "ill", "well"),
+        }
+    )
+    return schema, table
+
+
+@pytest.mark.parametrize(("n", "epsilon", "share"), [(400, 1000.0, 0.99), (4000, 5.0, 0.97), (4000, 1000.0, 0.99)])
+def test_a_value_that_nobody_has_is_not_made_up_for_a_class_of_which_nothing_is_known(
+    n: int, epsilon: float, share: float
+) -> None:
+    schema, table = one_class_unknown(n)
+    for key in (1, 2, 3):
+        made = synthesize(table, schema, Budget.from_epsilon(epsilon), noise=KeyedNoise(key)).records(4000)
+        assert (made["grade"] == "N").mean() >= share
+        lab = made.groupby("y")["lab"].mean()
+        assert lab["ill"] - lab["well"] == pytest.approx(4, abs=0.4)
+
+
+def test_a_class_of_which_nothing_is_known_has_the_shares_of_the_others() -> None:
+    """With two classes that are known, in the shares of both together."""
+    schema = Schema.from_yaml(
+        "name: t\ntarget: y\ncolumns:\n  grade: {type: category, values: [N, X, Z]}\n"
+        "  sex: {type: category, values: [F, M]}\n  y: {type: category, values: [a, b, c]}"
+    )
+    table = pd.DataFrame({"y": ["a"] * 3000 + ["b"] * 1000 + ["c"] * 2000, "sex": "F"})
+    table["grade"] = np.repeat(["N", "X", "?"], [3000, 1000, 2000])
+    vault = Vault(TableSource(table), schema, KeyedNoise(1).add, MemoryMeter(Fraction(100)))
+    encoding = Encoding.of(schema)
+    answer = answer_a(vault, encoding, Fraction(100))
+    sums = read_sums(encoding, answer.estimate, answer.std)
+    known = known_shares(sums, encoding, 6000)
+    assert known[:2, 0] == pytest.approx(1, abs=0.01)
+    assert known[2, 0] == 0
+    filled = available_cases(sums, encoding, known).cells[:, encoding.blocks[0]]
+    np.testing.assert_allclose(filled[2] / 2000, [0.75, 0.25, 0], atol=0.005)
+    pairs = np.zeros((3, 5, 5))
+    assert (known_pairs(pairs, (3, 2), np.array([3000.0, 1000, 2000]), known)[2, 0] == 0).all()

@@ -184,6 +184,16 @@ def schema_with(line: str) -> Schema:
         ("lab: {type: number, min: 0, max: 200}", ["yes", "No"], "truth values"),
         ("lab: {type: number, min: 0, max: 200}", ["5 mg/dl", "7mg"], "such as a unit"),
         ("lab: {type: number, min: 0, max: 200}", ["3_2"], None),
+        ("lab: {type: number, min: 0, max: 200}", ["0x10", "0xFF"], "they are hexadecimal"),
+        ("lab: {type: number, min: 0, max: 200}", ["1e400", "-1.5E+999"], "too large for a number"),
+        ("lab: {type: number, min: 0, max: 200}", ["\u22125", "\u20130.5"], "a dash or a typographic minus"),
+        (
+            "lab: {type: date, min: 1990-01-01, max: 2030-01-01}",
+            ["2020-1-5", "2020-01-5", "2020-1-05"],
+            "one digit",
+        ),
+        ("lab: {type: date, min: 1990-01-01, max: 2030-01-01}", ["2020-02-30", "20201301"], "no such day"),
+        ("lab: {type: date, min: 1990-01-01, max: 2030-01-01}", ["2021-02-29 10:00"], "no such day"),
         ("lab: {type: date, min: 1990-01-01, max: 2030-01-01}", ["24.12.2020", "1.2.21"], "DD.MM.YYYY"),
         ("lab: {type: date, min: 1990-01-01, max: 2030-01-01}", ["12/24/2020"], "with slashes"),
         ("lab: {type: date, min: 1990-01-01, max: 2030-01-01}", ["infinity"], "infinite"),
@@ -283,3 +293,60 @@ def test_days_that_python_cannot_hold_are_counted_and_end_in_a_sentence() -> Non
     table = pa.table({"day": days, "y": ["a", "b"] * 60})
     with pytest.raises(InputError, match="column 'day': 60 of its 120 values cannot be read as a date"):
         check(TableSource(table), schema)
+
+
+ROUNDED = [
+    ("integer: true", [1.0, 2, "3.0", 4.0], Fit(60)),
+    ("integer: true", [1.0, 2.5], Fit(60, rounded=1)),
+    ("integer: true", [0.5, 300.5], Fit(59, clipped=1, rounded=1)),
+    ("decimals: 1", [36.6, 0.1 + 0.2, 36.79, "36.80"], Fit(60, rounded=1)),
+    ("decimals: 2", [36.79, 1 / 3], Fit(60, rounded=1)),
+    ("unit: mmol", [36.79, 1 / 3], Fit(60)),
+]
+
+
+@pytest.mark.parametrize(("line", "values", "expected"), ROUNDED)
+def test_numbers_that_are_finer_than_declared_are_counted(line: str, values: list, expected: Fit) -> None:
+    """Of `integer: true` 0.09, 0.83 and 3.48 became 0, 1 and 3, and nothing said so."""
+    schema = schema_with(f"lab: {{type: number, min: 0, max: 200, {line}}}")
+    table = GOOD.assign(lab=[*[7.0] * (60 - len(values)), *values])
+    found = check(TableSource(table), schema, max_unreadable=0.05)
+    assert found.columns["lab"] == expected
+    assert found.as_declared == (expected == Fit(60))
+    if expected.rounded:
+        assert found.columns["lab"].first_rounded is not None
+
+
+@pytest.mark.parametrize("width", ["float16", "float32", "float64"])
+def test_a_narrow_float_has_the_decimals_that_it_was_written_with(width: str) -> None:
+    schema = schema_with("lab: {type: number, min: 0, max: 200, decimals: 1, outside: refuse}")
+    check(TableSource(GOOD.assign(lab=np.array([36.6, 0.1, 99.9] * 20, dtype=width))), schema)
+    with pytest.raises(InputError, match="20 values have more than 1 decimal"):
+        check(TableSource(GOOD.assign(lab=np.array([36.65, 0.1, 9.9] * 20, dtype=width))), schema)
+
+
+def test_a_column_of_finer_numbers_is_refused_with_what_to_declare(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cohortmix.core.data.table.BATCH_ROWS", 7)
+
+    def lab(values: list[float], line: str) -> tuple[TableSource, Schema]:
+        table = GOOD.assign(lab=[*[7.0] * (60 - len(values)), *values])
+        return TableSource(table), schema_with(f"lab: {{type: number, min: 0, max: 200, {line}}}")
+
+    whole, refuse, clip = "integer: true", "integer: true, outside: refuse", "integer: true, outside: clip"
+    assert check(*lab([0.5] * 3, whole)).columns["lab"].rounded == 3  # 5 %
+    with pytest.raises(
+        InputError, match=r"'lab': 4 values are not whole numbers \(first in row 57\); declare `dec"
+    ):
+        check(*lab([0.5, 0.83, 3.48, 0.25], whole))
+    assert check(*lab([0.5] * 4, whole), max_unreadable=0.1).columns["lab"].rounded == 4
+    assert check(*lab([0.5] * 60, clip)).columns["lab"].rounded == 60
+    with pytest.raises(
+        InputError, match=r"1 value is not a whole number .*; declare `decimals: 2`, or leave `integ"
+    ):
+        check(*lab([0.25], refuse))
+    with pytest.raises(InputError, match=r"\(first in row 60\); leave `integer` out, or write `outside: clip`"):
+        check(*lab([1 / 3], refuse))
+    with pytest.raises(
+        InputError, match=r"60 values have more than 1 decimal .*`decimals: 3`, or leave `decimals` o"
+    ):
+        check(*lab([36.625] * 60, "decimals: 1"))

@@ -235,3 +235,92 @@ def test_a_target_that_cannot_be_is_named(text: str, sentence: str) -> None:
     with pytest.raises(InputError) as caught:
         Target.parse(text, SCHEMA)
     assert sentence in str(caught.value)
+
+
+# Patients with several rows
+
+
+VISITS = Schema.from_yaml(
+    """
+name: visits
+patient_key: id
+max_rows_per_patient: 3
+target: y
+columns:
+  x: {type: number, min: 0, max: 10, missing: true}
+  sex: {type: category, values: [F, M]}
+  y: {type: category, values: [a, b]}
+"""
+)
+
+
+def visits(seed: int = 0, patients: int = 300) -> pd.DataFrame:
+    """The ill (b) come three times, or five times, of which two are not read; the well come once."""
+    rng = np.random.default_rng(seed)
+    ill = rng.random(patients) < 0.5
+    once = pd.DataFrame(
+        {
+            "id": np.arange(patients),
+            "x": np.clip(rng.normal(np.where(ill, 6, 3), 1.5), 0, 10),
+            "sex": np.where(rng.random(patients) < np.where(ill, 0.8, 0.3), "F", "M"),
+            "y": np.where(ill, "b", "a"),
+        }
+    )
+    rows = np.where(ill, np.where(rng.random(patients) < 0.5, 3, 5), 1)
+    nobody = once.assign(id=None, x=9.9, sex="F")
+    return pd.concat([once.loc[once.index.repeat(rows)], nobody], ignore_index=True)
+
+
+def test_a_row_weighs_as_it_does_in_the_vault() -> None:
+    table = pd.DataFrame({"id": ["p", "q", "p", None, "p", "p", "q", "r"], "x": 1.0, "sex": "F", "y": "a"})
+    found = read(table, VISITS)
+    assert found.weight is not None
+    np.testing.assert_allclose(found.weight, [1 / 3, 1 / 2, 1 / 3, 0, 1 / 3, 0, 1 / 2, 1])
+    assert found.rows == 6
+    assert read(table.drop(columns="id"), VISITS).weight is None
+    assert read(table.assign(id=range(8)), VISITS).weight is None
+
+
+def test_a_release_of_patients_is_ranked_as_what_it_is() -> None:
+    """One record of each patient is what a release tells of them; by rows the wrong release looked better."""
+    real = visits()
+    by_patient = real.dropna(subset=["id"]).drop_duplicates("id").drop(columns="id")
+    by_row = real.drop(columns="id")
+    right, wrong = (evaluate(made, real, VISITS) for made in (by_patient, by_row))
+    assert right["tvd"]["columns"] == pytest.approx(0, abs=1e-12)
+    assert right["tvd"]["pairs"] == pytest.approx(0, abs=1e-12)
+    assert wrong["tvd"]["columns"] > 0.15
+    for column in right["columns"]:
+        assert column["missing"]["real"] == column["missing"]["synthetic"]
+        for shown in column.get("values", []):
+            assert shown["real"] == pytest.approx(shown["synthetic"])
+        for shown in column.get("quantiles", {}).values():
+            assert shown["real"] == shown["synthetic"]
+    assert right["weighted"]
+    assert right["records"]["real"] == len(real[real["id"].notna()].groupby("id").head(3))
+
+
+def test_auc_counts_a_patient_once() -> None:
+    rng = np.random.default_rng(6)
+    label, scores, m = rng.integers(0, 2, 80), rng.random((80, 2)), rng.integers(1, 4, 80)
+    repeated = np.repeat(np.arange(80), m)
+    assert auc(label[repeated], scores[repeated], (1 / m)[repeated]) == pytest.approx(auc(label, scores))
+    nothing = np.append(np.ones(80), 0.0)
+    assert auc(np.append(label, 2), np.append(scores, [[1, 0]], axis=0), nothing) == auc(label, scores)
+    rest = np.where(label == 1, 0.0, 1.0)
+    assert auc(label, scores, rest) is None
+
+
+def test_patients_with_one_row_give_the_figures_of_rows_digit_by_digit() -> None:
+    keyed = evaluate(LIKE, REAL.assign(id=np.arange(len(REAL))), SCHEMA, ("y", "x>5"))
+    plain = SCHEMA.model_copy(update={"patient_key": None})
+    assert evaluate(LIKE, REAL, plain, ("y", "x>5")) == keyed
+    assert not keyed["weighted"]
+
+
+def test_why_there_is_no_auc_is_said() -> None:
+    nobody, few = evaluate(LIKE, REAL, SCHEMA, ("x>10", "y"))["targets"]
+    assert (nobody["auc"], nobody["ceiling_auc"], few["reason"]) == (None, None, None)
+    assert nobody["reason"] == "the real records have one class only; the synthetic records have one class only"
+    lost = evaluate(LIKE.assign(y="a"), REAL, SCHEMA)["targets"][0]
+    assert lost["reason"] == "the synthetic records have one class only"
