@@ -12,17 +12,19 @@ import typer
 from cohortmix.client.local.draft import draft
 from cohortmix.client.local.figures import print_figures
 from cohortmix.client.local.output import require_free, write_release
+from cohortmix.client.local.pair import require_pair
 from cohortmix.client.table.data import open_all, open_table
 from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget
-from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, check
+from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, MisfitError, check
 from cohortmix.protocol.local.checked import MaxUnreadable, show_checked, summary
+from cohortmix.protocol.local.outfile import Replace, require_free_file, write_file
 from cohortmix.protocol.local.progress import step
 from cohortmix.protocol.local.tables import print_rows
 from cohortmix.protocol.local.terminal import Terminal, say
-from cohortmix.protocol.local.textfile import read_schema, write_text
+from cohortmix.protocol.local.textfile import read_schema
 
 if TYPE_CHECKING:
     from cohortmix.core.synthesis import Release
@@ -58,6 +60,7 @@ def evaluate(
     ] = None,
     more_targets: Annotated[list[str] | None, typer.Argument(metavar="[COL]...", hidden=True)] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    replace: Replace = False,
     max_unreadable: MaxUnreadable = MOST_UNREADABLE,
 ) -> None:
     """Train on synthetic records, test on real ones. The figures are not private."""
@@ -65,6 +68,8 @@ def evaluate(
 
     if more_targets and not target:
         raise InputError(f"unexpected argument {more_targets[0]!r}; name targets with --target")
+    require_free_file(json_file, replace, (synthetic, real, schema))
+    require_pair(synthetic, real)
     dictionary = read_schema(schema)
     sample, _ = open_checked(synthetic, without_key(dictionary), max_unreadable, "synthetic")
     records, checked = open_checked(real, dictionary, max_unreadable, "real")
@@ -73,7 +78,7 @@ def evaluate(
     with step("evaluating on real records"):
         report = report_of(sample, records, dictionary, (*(target or ()), *(more_targets or ())))
     if json_file is not None:
-        write_text(json_file, json.dumps(report, indent=2) + "\n")
+        write_file(json_file, json.dumps(report, indent=2) + "\n", replace)
     print_figures(report)
 
 
@@ -159,10 +164,12 @@ def open_checked(
         If the table cannot be read, or does not fit.
     """
     schema.require_confirmed()
-    source = open_table(data, schema)
     try:
+        source = open_table(data, schema)
         with step(f"checking the {what} table".replace("  ", " ")):
             return source, check(source, schema, max_unreadable)
+    except MisfitError as error:
+        raise MisfitError(f"the {what} table: {error}" if what else str(error), error.columns) from None
     except InputError as error:
         raise InputError(f"the {what} table: {error}" if what else str(error)) from None
 

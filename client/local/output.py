@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cohortmix.client.table.data import SYNTHETIC
 from cohortmix.protocol.local import folder
 
 if TYPE_CHECKING:
@@ -47,5 +48,5 @@ def write_release(out: Path, release: Release, records: pd.DataFrame, summary: M
 
 def _write_parquet(path: Path, frame: pd.DataFrame, receipt: Mapping[str, Any]) -> None:
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    metadata = {**(table.schema.metadata or {}), b"cohortmix": json.dumps(receipt).encode()}
+    metadata = {**(table.schema.metadata or {}), SYNTHETIC: json.dumps(receipt).encode()}
     pq.write_table(table.replace_schema_metadata(metadata), path)

@@ -38,6 +38,7 @@ PARQUET_SUFFIXES = (".parquet", ".pq")
 HEADER_BYTES = 1 << 20  # more than any header has; of a file without a line end no more is read
 BLOCK_BYTES = 1 << 22  # that pyarrow reads at a time; no record may be longer
 LINE_END = r"[\r\n]"
+SYNTHETIC = b"cohortmix"  # metadata of every Parquet file that holds synthetic records or centroids
 
 
 def open_table(path: Path | str, schema: Schema, also: Sequence[str] = ()) -> Source:
@@ -71,6 +72,14 @@ def column_names(path: Path) -> list[str]:
         return _csv_header(path)[0]
     with _readable(path):
         return list(pq.ParquetFile(_parquet_files(path)[0]).schema_arrow.names)
+
+
+def is_synthetic(path: Path) -> bool:
+    """Whether a Parquet file, or one of a folder, says in its metadata that it is of a release or a study."""
+    if _is_csv(path):
+        return False
+    with _readable(path):
+        return any(SYNTHETIC in (pq.read_metadata(file).metadata or {}) for file in _parquet_files(path))
 
 
 class _Cleaned:

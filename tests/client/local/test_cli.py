@@ -47,7 +47,8 @@ def test_synthetic_records_need_no_patient_key(folder: Path) -> None:
     (folder / "s.yaml").write_text(SCHEMA.replace("target: y", "patient_key: id\ntarget: y"))
     cohort().assign(id=range(300)).to_csv("t.csv", index=False)
     run(*EVALUATE)
-    assert "missing column 'id'" in refused(*EVALUATE[:4], "other.parquet", *EVALUATE[5:])
+    cohort().to_csv("t.csv", index=False)
+    assert "the real table: missing column 'id'" in refused(*EVALUATE)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,13 @@ def test_synthetic_records_need_no_patient_key(folder: Path) -> None:
         ((*EVALUATE, "--target", "x"), "say where to cut it"),
         ((*EVALUATE, "z"), "name targets with --target"),
         ((*EVALUATE, "--json", "no/such/folder.json"), "cannot write 'no/such/folder.json'"),
-        (("evaluate", "--synthetic", "none.csv", *EVALUATE[3:]), "there is no file 'none.csv'"),
+        (("evaluate", "--synthetic", "t.csv", *EVALUATE[3:]), "'t.csv' and --real 't.csv' are the same table"),
+        (("evaluate", "--synthetic", "s.yaml", *EVALUATE[3:]), "the synthetic table: 's.yaml' is neither"),
+        ((*EVALUATE[:4], "none.csv", *EVALUATE[5:]), "the real table: there is no file 'none.csv'"),
+        (
+            ("evaluate", "--synthetic", "none.csv", *EVALUATE[3:]),
+            "the synthetic table: there is no file 'none.csv'",
+        ),
         (("evaluate", "--synthetic", "s.yaml", *EVALUATE[3:]), "neither a .csv nor a .parquet file"),
         ((*EVALUATE[:-1], "none.yaml"), "cannot read the schema 'none.yaml'"),
         ((*EVALUATE[:-1], "other.parquet"), "cannot read the schema 'other.parquet': it is not UTF-8 text"),
@@ -221,3 +228,30 @@ def test_the_console_script_ends_with_the_status_and_one_sentence(folder: Path) 
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr == "cohortmix: cannot read the schema 'none.yaml': No such file or directory\n"
+
+
+def test_figures_never_take_the_place_of_a_file_unless_it_is_allowed(folder: Path) -> None:
+    """`--json heart.csv` would be the end of the patients' table."""
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert "'t.csv' is, or lies in, 't.csv', which is needed" in refused(*EVALUATE, "--json", "t.csv", "--replace")
+    for name in ("other.parquet", "s.yaml"):
+        assert "needed as it is" in refused(*EVALUATE, "--json", name, "--replace")
+    (folder / "thesis").write_text("do not lose this")
+    assert "'thesis' exists" in refused(*EVALUATE, "--json", "thesis")
+    assert {path: path.read_bytes() for path in before} == before
+    run(*EVALUATE, "--json", "thesis", "--replace")
+    assert report(folder / "thesis")["targets"]
+
+
+def test_evaluate_refuses_one_table_twice_and_tables_that_are_swapped(folder: Path) -> None:
+    """Both give figures that look excellent: real records against real ones, or a model of its own records."""
+    (folder / "copy.csv").write_bytes((folder / "t.csv").read_bytes())
+    (folder / "link.csv").symlink_to("t.csv")
+    for twice in ("copy.csv", "link.csv"):
+        assert "are the same table" in refused(*EVALUATE[:2], twice, *EVALUATE[3:])
+    run(*CHEAP)
+    for real in ("out/records.parquet", "out"):
+        assert "holds synthetic records, as its metadata says; are the two tables swapped?" in refused(
+            *EVALUATE[:2], "t.csv", "--real", real, *EVALUATE[5:]
+        )
+    run(*EVALUATE[:2], "out/records.parquet", *EVALUATE[3:])

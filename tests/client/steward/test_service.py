@@ -70,6 +70,7 @@ def test_init_makes_a_site_that_allows_nothing(place: Path) -> None:
     ("change", "expected"),
     [
         (("0.5", "much"), "cap_mu: expected a decimal"),
+        (("0.5", "0"), "cap_mu: expected a mu above 0"),
         (("A", "a/b"), "the new site: name: expected 1 to 64 letters and digits"),
         (("s.yaml", "nowhere.yaml"), "cannot read the schema"),
         (("t.parquet", "gone.parquet"), "--data names no file or folder that can be seen: 'gone.parquet'"),
