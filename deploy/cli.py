@@ -20,6 +20,7 @@ from cohortmix.client.local import cli as client
 from cohortmix.client.steward import service, steward
 from cohortmix.core.data.schema import SchemaError
 from cohortmix.core.data.table import InputError
+from cohortmix.core.data.words import in_quotes
 from cohortmix.core.privacy.meter import BudgetExceeded
 from cohortmix.deploy import commands
 from cohortmix.deploy.audit import audit
@@ -32,15 +33,16 @@ from cohortmix.server.commands import cli as server
 from cohortmix.server.commands.outcome import EngineError, StudyRefused, StudyUnanswered
 from cohortmix.server.publish.manifest import ManifestError
 
+WRONG = 2  # exit status of what a person can put right: an option, a file, a machine
 STATUS: dict[type[Exception], int] = {
-    click.ClickException: 2,
-    InputError: 2,
-    SchemaError: 2,
-    ReceiptError: 2,
+    click.ClickException: WRONG,
+    InputError: WRONG,
+    SchemaError: WRONG,
+    ReceiptError: WRONG,
     BudgetExceeded: 3,
     LedgerError: 3,
     Refused: 3,
-    ManifestError: 2,
+    ManifestError: WRONG,
     StudyRefused: 3,
     StudyUnanswered: 4,
     EngineError: 4,
@@ -57,6 +59,14 @@ class Commands(TyperGroup):
         except tuple(STATUS) as error:
             say(f"cohortmix: {_sentence(error)}", err=True)
             status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
+        except MemoryError:
+            say("cohortmix: there is not enough memory for this on this machine", err=True)
+            status = WRONG
+        except OSError as error:
+            if error.filename is None:
+                raise
+            say(f"cohortmix: cannot use {in_quotes(error.filename)}: {error.strerror}", err=True)
+            status = WRONG
         except click.Abort:
             status = INTERRUPTED
         if status == INTERRUPTED:  # Typer can return it for Ctrl-C as well

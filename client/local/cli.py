@@ -11,20 +11,23 @@ import typer
 
 from cohortmix.client.local.draft import draft
 from cohortmix.client.local.figures import print_figures
-from cohortmix.client.local.output import require_free, write_release
+from cohortmix.client.local.output import drawn, require_free, write_release
 from cohortmix.client.local.pair import require_pair
 from cohortmix.client.table.data import open_all, open_table
 from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source
+from cohortmix.core.data.words import in_quotes
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget
 from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, MisfitError, check
 from cohortmix.protocol.local.checked import MaxUnreadable, show_checked, summary
 from cohortmix.protocol.local.outfile import Replace, require_free_file, write_file
 from cohortmix.protocol.local.progress import step
+from cohortmix.protocol.local.rows import Rows
 from cohortmix.protocol.local.tables import print_rows
 from cohortmix.protocol.local.terminal import Terminal, say
 from cohortmix.protocol.local.textfile import read_schema
+from cohortmix.protocol.local.wording import count
 
 if TYPE_CHECKING:
     from cohortmix.core.synthesis import Release
@@ -93,9 +96,7 @@ def synthesize(
     loose_delta: Annotated[
         bool, typer.Option("--loose-delta", help="Permit a larger delta, to compare with published figures.")
     ] = False,
-    rows: Annotated[
-        int | None, typer.Option(min=1, help="Synthetic records to draw; N by default, and more cost no privacy.")
-    ] = None,
+    rows: Rows = None,
     max_unreadable: MaxUnreadable = MOST_UNREADABLE,
     accept_degraded: AcceptDegraded = False,
     seed: Annotated[
@@ -111,16 +112,22 @@ def synthesize(
     patients = count_patients(source, dictionary).number
     if patients < MIN_PATIENTS:
         raise InputError(
-            f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}; "
+            f"the table has {count(patients, 'patient')}, a site needs at least {MIN_PATIENTS}; "
             f"{MIN_PATIENTS - patients} more would do"
         )
     require_affordable(budget, patients)
     with step("synthesizing"):
         release = _release(source, dictionary, budget, seed, accept_degraded=accept_degraded, checked=checked)
-        records = release.records(rows)
-    facts = _summary(release, len(records))
+        records = drawn(release, rows)
+    wanted = rows or patients
+    facts = _summary(release, 0 if records is None else records.num_rows)
     write_release(out, release, records, facts)
     _print_release(facts, out, summary(checked))
+    if facts["rows"] < wanted:
+        raise InputError(
+            f"there is not enough memory for {count(wanted, 'record')}: the release was paid for and is kept in "
+            f"{in_quotes(out)}, with {count(facts['rows'], 'record')}"
+        )
 
 
 def budget_of(epsilon: float, delta: float | None, loose_delta: bool) -> Budget:

@@ -26,6 +26,7 @@ from cohortmix.deploy.simulation.consortium import Consortium, Terms
 from cohortmix.deploy.simulation.engines import Engine, run, silent
 from cohortmix.protocol.fields import Name
 from cohortmix.protocol.local import folder
+from cohortmix.protocol.local.rows import MOST_ROWS
 from cohortmix.protocol.messages import StudySpec
 from cohortmix.protocol.overlap import Overlap, sites_per_patient
 from cohortmix.server.app import Progress
@@ -104,6 +105,8 @@ def simulate(
     start, day = time.monotonic(), datetime.now(UTC).date()  # the day of the beginning, which no record can move
     if held_out is not None and not terms.public_data:
         raise InputError("figures on held-out records are for public data only; declare it with --public-data")
+    if rows is not None and not 1 <= rows <= MOST_ROWS:
+        raise InputError(f"expected 1 to {MOST_ROWS:,} rows, got {rows:,}")
     if out is not None:
         require_free(out) if replace else folder.require_free(out, ())
     tables = _split(table, schema, sites, terms.overlap, max_unreadable)

@@ -21,16 +21,23 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 
 
 def require_free(out: Path, files: Collection[str]) -> None:
-    """Raise InputError unless `out` is new, empty, or holds an earlier result.
+    """Raise InputError unless `out` is new, empty, or holds an earlier result, and can be written.
+
+    Whoever computes or spends something for it asks this before.
 
     Parameters
     ----------
     files : the names that a result has; a folder with any other file in it is no result. Without names, no result
         is ever replaced.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{in_quotes(out)} is a file; give a folder")
-    others = sorted({path.name for path in out.iterdir()} - set(files)) if out.exists() else []
+    try:
+        place = Path(os.path.realpath(out))
+        if place.exists() and not place.is_dir():
+            raise InputError(f"{in_quotes(out)} is a file; give a folder")
+        others = sorted({path.name for path in place.iterdir()} - set(files)) if place.exists() else []
+        _require_room(place)
+    except OSError as error:
+        raise _unwritable(out, error) from None
     if others and not files:
         raise InputError(
             f"{in_quotes(out)} holds files, such as {others[0]!r}, which stay as they are; give a new or empty "
@@ -53,8 +60,8 @@ def whole_folder(out: Path, files: Collection[str]) -> Iterator[Path]:
         As `require_free`; if the folder cannot be written; or if there is an earlier result, and the file system
         cannot exchange two folders in one step. Nothing is changed then.
     """
-    out = out.absolute()
     require_free(out, files)
+    named, out = out, Path(os.path.realpath(out))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
@@ -68,7 +75,17 @@ def whole_folder(out: Path, files: Collection[str]) -> Iterator[Path]:
                 folder.rename(out)  # over nothing, or over an empty folder
             sync_folder(out.parent)
     except OSError as error:
-        raise InputError(f"cannot write {in_quotes(out)}: {error.strerror}") from None
+        raise _unwritable(named, error) from None
+
+
+def _require_room(out: Path) -> None:
+    """Raise OSError unless a folder can be made beside `out`, or where the first missing one above it will be."""
+    above = next(folder for folder in out.parents if folder.exists())
+    os.rmdir(tempfile.mkdtemp(prefix=f".{out.name}-", dir=above))  # to try is surer than to look at permissions
+
+
+def _unwritable(out: Path, error: OSError) -> InputError:
+    return InputError(f"cannot write {in_quotes(out)}: {error.strerror}")
 
 
 def _exchange(one: Path, other: Path) -> None:
