@@ -20,12 +20,12 @@ from cohortmix.core.data.table import InputError, Source
 from cohortmix.core.data.words import in_quotes
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget
 from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, MisfitError, check
-from cohortmix.protocol.local.checked import MaxUnreadable, show_checked, summary
+from cohortmix.protocol.local.checked import MaxUnreadable, misfit, summary, tell_checked
 from cohortmix.protocol.local.outfile import Replace, require_free_file, write_file
 from cohortmix.protocol.local.progress import step
 from cohortmix.protocol.local.rows import Rows
 from cohortmix.protocol.local.tables import print_rows
-from cohortmix.protocol.local.terminal import Terminal, say
+from cohortmix.protocol.local.terminal import Terminal, say, watched
 from cohortmix.protocol.local.textfile import read_schema
 from cohortmix.protocol.local.wording import count
 
@@ -76,8 +76,7 @@ def evaluate(
     dictionary = read_schema(schema)
     sample, _ = open_checked(synthetic, without_key(dictionary), max_unreadable, "synthetic")
     records, checked = open_checked(real, dictionary, max_unreadable, "real")
-    if not checked.as_declared:
-        show_checked(Terminal(stderr=True, soft_wrap=False), checked)
+    tell_checked(checked)
     with step("evaluating on real records"):
         report = report_of(sample, records, dictionary, (*(target or ()), *(more_targets or ())))
     if json_file is not None:
@@ -107,8 +106,7 @@ def synthesize(
     dictionary, budget = read_schema(schema), budget_of(epsilon, delta, loose_delta)
     require_free(out)
     source, checked = open_checked(data, dictionary, max_unreadable)
-    if not checked.as_declared:
-        show_checked(Terminal(stderr=True, soft_wrap=False), checked)
+    tell_checked(checked)
     patients = count_patients(source, dictionary).number
     if patients < MIN_PATIENTS:
         raise InputError(
@@ -122,7 +120,7 @@ def synthesize(
     wanted = rows or patients
     facts = _summary(release, 0 if records is None else records.num_rows)
     write_release(out, release, records, facts)
-    _print_release(facts, out, summary(checked))
+    _print_release(facts, out, summary(checked) if watched() else "")
     if facts["rows"] < wanted:
         raise InputError(
             f"there is not enough memory for {count(wanted, 'record')}: the release was paid for and is kept in "
@@ -176,7 +174,7 @@ def open_checked(
         with step(f"checking the {what} table".replace("  ", " ")):
             return source, check(source, schema, max_unreadable)
     except MisfitError as error:
-        raise MisfitError(f"the {what} table: {error}" if what else str(error), error.columns) from None
+        raise misfit(error, what) from None
     except InputError as error:
         raise InputError(f"the {what} table: {error}" if what else str(error)) from None
 

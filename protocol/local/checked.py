@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 
-from cohortmix.core.utility.check import Checked
+from cohortmix.core.data.table import InputError, quoted
+from cohortmix.core.utility.check import Checked, MisfitError
 from cohortmix.core.utility.fit import Fit
-from cohortmix.protocol.local.terminal import Terminal, compact_table, panel, styled
+from cohortmix.protocol.local.terminal import Terminal, compact_table, panel, say, styled, watched
 from cohortmix.protocol.local.wording import whole_percent
 
 MaxUnreadable = Annotated[
@@ -20,6 +21,7 @@ MaxUnreadable = Annotated[
         help="The largest share of a column's values that may be no number, or no date, before it is refused.",
     ),
 ]
+HOW = "run this on a terminal to see how, or `synthesize` in Python, whose release has it as `checked`"
 HEADER = ("column", "values", "clipped", "undeclared", "unreadable", "empty", "first in row")
 
 
@@ -28,6 +30,31 @@ def show_checked(console: Terminal, checked: Checked) -> None:
     parts = [*_table(checked), *_sentences(checked)] or ["every value is what the schema declares"]
     banner = styled("Figures of real records are NOT PRIVATE: they stay on this terminal.", "bold")
     console.print(panel(Group(banner, *parts), border_style="yellow"))
+
+
+def tell_checked(checked: Checked) -> None:
+    """Say on standard error what is not as declared: with counts on a terminal alone, since others read a log."""
+    if checked.as_declared:
+        return
+    if watched():
+        show_checked(Terminal(stderr=True, soft_wrap=False), checked)
+        return
+    changed = sum(not Checked({name: fit}).as_declared for name, fit in checked.columns.items())
+    what = f"{_counted(changed, 'column is', 'columns are')} not as declared" if changed else "rows are left out"
+    say(f"{what}; {HOW}", err=True)
+
+
+def misfit(error: MisfitError, what: str = "") -> InputError:
+    """The refusal of a table, with its counts on a terminal alone.
+
+    Parameters
+    ----------
+    what : the name of the table, where there are two.
+    """
+    table = f"the {what} table".replace("  ", " ")
+    if watched():
+        return MisfitError(f"{table}: {error}" if what else str(error), error.columns)
+    return InputError(f"{table} does not fit its schema, in {quoted(error.columns)}; {HOW}")
 
 
 def summary(checked: Checked) -> str:

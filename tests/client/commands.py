@@ -1,11 +1,14 @@
 """The commands of one hospital, run in this process on a small table; and how a command ends."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from typer.testing import CliRunner
 
 from cohortmix.deploy.cli import app
@@ -37,6 +40,15 @@ def run(*arguments: str, status: int = 0) -> tuple[str, str]:
     result = CliRunner().invoke(app, list(arguments))
     assert result.exit_code == status, result.output
     return result.stdout, result.stderr
+
+
+@contextmanager
+def terminal() -> Iterator[None]:
+    """Where whoever holds the table reads standard error themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cohortmix.protocol.local.checked.watched", lambda: True)
+        patch.setattr("cohortmix.client.local.cli.watched", lambda: True)
+        yield
 
 
 def refused(*arguments: str, status: int = 2) -> str:

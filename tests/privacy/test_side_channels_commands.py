@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from cohortmix.deploy.cli import app
 from cohortmix.deploy.simulation.engines import reason_of
+from cohortmix.protocol.local.checked import HOW
 
 ANYHOW = ("--max-unreadable", "1")  # values that cannot be read stop nothing
 ALONE = "not as declared in your table (said here alone): "
@@ -31,10 +32,12 @@ def lawful(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folders[0], folders[1]
 
 
-def outcome(folder: Path, *command: str) -> tuple[str, str, list[str], dict[str, bytes]]:
+def outcome(folder: Path, terminal: bool, *command: str) -> tuple[str, str, list[str], dict[str, bytes]]:
     """What a command prints, the names of its files, and those of them that hold no draw of the noise."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        for module in ("cohortmix.protocol.local.checked", "cohortmix.client.local.cli"):
+            patch.setattr(f"{module}.watched", lambda: terminal)
         told = CliRunner().invoke(
             app,
             [*command, *ANYHOW, "--data", "table.csv", "--schema", "schema.yaml", "--out", "out"],
@@ -54,10 +57,11 @@ def beside_the_check(told: str) -> str:
     if framed:
         assert framed == list(range(framed[0], framed[-1] + 1))
         assert "NOT PRIVATE: they stay on this terminal" in lines[framed[0] + 1]
-    theirs = {*framed, *(at for at, line in enumerate(lines) if line.startswith(ALONE))}
+    theirs = {*framed, *(at for at, line in enumerate(lines) if line.startswith(ALONE) or line.endswith(HOW))}
     return "\n".join(line for at, line in enumerate(lines) if at not in theirs)
 
 
+@pytest.mark.parametrize("terminal", [False, True], ids=["log", "terminal"])
 @pytest.mark.parametrize(
     "command",
     [
@@ -67,15 +71,18 @@ def beside_the_check(told: str) -> str:
     ids=lambda command: command[0],
 )
 def test_a_command_says_and_names_the_same_for_neighbours(
-    lawful: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+    lawful: tuple[Path, Path], command: tuple[str, ...], terminal: bool
 ) -> None:
     """With real noise; a budget too small for a mixture, so that the number of centroids is public as well.
 
-    What the check found is told to the person at the terminal alone: on the standard error, never in a file.
+    What the check found is told to the person at the terminal alone: on the standard error, never in a file. A log
+    gets the number of columns, without any count of values.
     """
-    one, other = (outcome(folder, *command) for folder in lawful)
+    one, other = (outcome(folder, terminal, *command) for folder in lawful)
     assert one[1] != other[1], "the second table is not as declared, and its holder is told so"
     assert MARK not in other[1]
+    assert ("│" in other[1]) == terminal
+    assert terminal or not any(word in other[1] for word in COUNTS)
     one, other = ((out, beside_the_check(err), *rest) for out, err, *rest in (one, other))
     if command[0] == "simulate":  # the keys of its sites are new each time, and it sums up masses of the noise
         one, other = (*one[:3], {}), (*other[:3], {})
