@@ -14,7 +14,10 @@ import numpy as np
 from cohortmix.core.data.table import InputError
 from cohortmix.core.data.words import in_quotes, listed
 
-MOST_ROWS = 10_000_000  # records of one call: they are made in memory, column by column, as Python objects
+MOST_ROWS = 10_000_000
+"""Records that one call draws at most. All of them are in memory at once: a million records of 23 columns take
+1.1 GiB and a few minutes, so that ten million are what a large workstation holds. The limit is public, and is
+looked at before anything is computed or spent."""
 
 
 def require_kind(name: str, value: object, kind: type, cure: str) -> None:

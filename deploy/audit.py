@@ -20,10 +20,11 @@ from cohortmix.core.audit.lower_bound import DRAWS_PER_PIPELINE, RUNS, TIGHT, ru
 from cohortmix.core.audit.neighbours import Cohort
 from cohortmix.core.data.table import InputError, Source
 from cohortmix.core.privacy.noise import OpenDPNoise
+from cohortmix.protocol.local.outfile import Replace, require_free_file, write_file
 from cohortmix.protocol.local.progress import steps
 from cohortmix.protocol.local.tables import print_rows
 from cohortmix.protocol.local.terminal import Terminal
-from cohortmix.protocol.local.textfile import read_schema, write_text
+from cohortmix.protocol.local.textfile import read_schema
 
 if TYPE_CHECKING:
     from cohortmix.core.audit.audit import Audit
@@ -53,12 +54,14 @@ def audit(
         ),
     ] = RUNS,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the findings to this file.")] = None,
+    replace: Replace = False,
 ) -> None:
     """Test the guarantee on a public table: replays on neighbours, and lower bounds on mu.
 
     An audit looks at exact answers, so the table must be public: by giving it, you declare that it is. Exit
     status 1: the guarantee was seen to fail (for each lower bound, this can be chance one time in twenty at most).
     """
+    require_free_file(json_file, replace, [path for path in (data, schema) if path is not None])
     source, dictionary = _public_table(data, schema)
 
     from cohortmix.core.audit.audit import audit as audited  # brings in JAX
@@ -68,7 +71,7 @@ def audit(
         findings = audited(cohort, OpenDPNoise(), runs=runs, report=_by_tenths(report), each=parallel_map)
     facts = summary(findings, dictionary)
     if json_file is not None:
-        write_text(json_file, json.dumps(facts, indent=2) + "\n")
+        write_file(json_file, json.dumps(facts, indent=2) + "\n", replace)
     _print(findings, facts)
     if findings.violations:
         raise typer.Exit(FAILED)

@@ -6,8 +6,11 @@ written; 3 refused by policy or budget; 4 a site did not answer; 130 interrupted
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version as installed
+from itertools import pairwise
 from typing import Annotated, Any
 
 import click
@@ -20,7 +23,9 @@ from cohortmix.client.local import cli as client
 from cohortmix.client.steward import service, steward
 from cohortmix.core.data.schema import SchemaError
 from cohortmix.core.data.table import InputError
+from cohortmix.core.data.words import in_quotes
 from cohortmix.core.privacy.meter import BudgetExceeded
+from cohortmix.core.utility.check import MisfitError
 from cohortmix.deploy import commands
 from cohortmix.deploy.audit import audit
 from cohortmix.deploy.meeting import submit
@@ -32,15 +37,16 @@ from cohortmix.server.commands import cli as server
 from cohortmix.server.commands.outcome import EngineError, StudyRefused, StudyUnanswered
 from cohortmix.server.publish.manifest import ManifestError
 
+WRONG = 2  # exit status of what a person can put right: an option, a file, a machine
 STATUS: dict[type[Exception], int] = {
-    click.ClickException: 2,
-    InputError: 2,
-    SchemaError: 2,
-    ReceiptError: 2,
+    click.ClickException: WRONG,
+    InputError: WRONG,
+    SchemaError: WRONG,
+    ReceiptError: WRONG,
     BudgetExceeded: 3,
     LedgerError: 3,
     Refused: 3,
-    ManifestError: 2,
+    ManifestError: WRONG,
     StudyRefused: 3,
     StudyUnanswered: 4,
     EngineError: 4,
@@ -50,18 +56,45 @@ STATUS: dict[type[Exception], int] = {
 class Commands(TyperGroup):
     """A group that reports every expected fault as one sentence and a status, without a traceback."""
 
-    def main(self, *args: Any, **extra: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, *others: Any, **extra: Any) -> Any:
         extra["standalone_mode"] = False  # else click reports the fault in its own words and exits by itself
         try:
-            status = super().main(*args, **extra)
+            _require_values(sys.argv[1:] if args is None else args)
+            status = super().main(args, *others, **extra)
         except tuple(STATUS) as error:
-            say(f"cohortmix: {_sentence(error)}", err=True)
+            for line in _lines(error):
+                say(line, err=True)
             status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
+        except MemoryError:
+            say("cohortmix: there is not enough memory for this on this machine", err=True)
+            status = WRONG
+        except OSError as error:
+            if error.filename is None:
+                raise
+            say(f"cohortmix: cannot use {in_quotes(error.filename)}: {error.strerror}", err=True)
+            status = WRONG
         except click.Abort:
             status = INTERRUPTED
         if status == INTERRUPTED:  # Typer can return it for Ctrl-C as well
             say("cohortmix: interrupted", err=True)
         sys.exit(status or 0)
+
+
+def _lines(error: Exception) -> list[str]:
+    """A fault as it is printed. Only a check of a table has several lines, in which every name is in quotes.
+
+    In any other text a line break comes from a name, and is shown as an escape.
+    """
+    text = f"cohortmix: {_sentence(error)}"
+    return text.split("\n") if isinstance(error, MisfitError) else [text]
+
+
+def _require_values(arguments: Sequence[str]) -> None:
+    """Raise UsageError for an empty text, which would be read as the folder that the command was started in."""
+    for option, text in pairwise(["", *arguments]):
+        if not text or re.fullmatch(r"--[a-z-]+=", text):
+            where = text.removesuffix("=") or (option if option.startswith("-") else "an argument")
+            raise click.UsageError(f"{where} has an empty value; give one, or leave it out")
 
 
 def _sentence(error: Exception) -> str:

@@ -15,9 +15,9 @@ from cohortmix.client.local.cli import AcceptDegraded, DataFile, SchemaFile, bud
 from cohortmix.client.table.data import open_table
 from cohortmix.core.data.table import InputError
 from cohortmix.core.data.words import listed
-from cohortmix.core.utility.check import MOST_UNREADABLE, check
+from cohortmix.core.utility.check import MOST_UNREADABLE, MisfitError, check
 from cohortmix.deploy.simulation.split import TEST_FRACTION, Split
-from cohortmix.protocol.local.checked import MaxUnreadable, show_checked
+from cohortmix.protocol.local.checked import MaxUnreadable, misfit, tell_checked
 from cohortmix.protocol.local.progress import step, steps
 from cohortmix.protocol.local.tables import figure, print_rows
 from cohortmix.protocol.local.terminal import Terminal, say
@@ -72,11 +72,13 @@ def simulate(
     if not public_data and seed is None:
         _require_public_split(dictionary, site_column, skew)
     source = open_table(data, dictionary, () if site_column is None else (site_column,))
-    with step("checking the table"):
-        checked = check(source, dictionary, max_unreadable)
-        table = pa.Table.from_batches(list(source.batches()))
-    if not checked.as_declared:
-        show_checked(Terminal(stderr=True, soft_wrap=False), checked)
+    try:
+        with step("checking the table"):
+            checked = check(source, dictionary, max_unreadable)
+            table = pa.Table.from_batches(list(source.batches()))
+    except MisfitError as error:
+        raise misfit(error) from None
+    tell_checked(checked)
     dealt = random.SystemRandom().getrandbits(63) if seed is None else seed
     fraction = (TEST_FRACTION if test_fraction is None else test_fraction) if public_data else None
     parts = Split.of(table, dictionary, site_column, sites, skew, fraction, dealt)

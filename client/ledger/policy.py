@@ -29,12 +29,16 @@ class Refused(Exception):  # noqa: N818 (an answer, not a fault)
 
 
 class Approval(Wire):
-    """A steward's approval of one study, by its hash, on a `day`: up to `max_mu` over all of its requests."""
+    """A steward's approval of one study, by its hash, on a `day`: up to `max_mu` over all of its requests.
+
+    `mu` is what the study itself costs; an approval of an earlier version does not say it.
+    """
 
     study: Hash
     max_mu: Exact
     name: Name | None = None
     day: date | None = None
+    mu: Exact | None = None
 
 
 class Policy(Wire):
@@ -81,7 +85,7 @@ class Policy(Wire):
     def approve(self, study: StudySpec, max_mu: Decimal | None = None, day: date | None = None) -> Policy:
         """This policy with one more study, up to `max_mu`, by default the mu that it asks for."""
         limit = study.mu if max_mu is None else max_mu
-        approval = Approval(study=study.hash, max_mu=limit, name=study.name, day=day)
+        approval = Approval(study=study.hash, max_mu=limit, name=study.name, day=day, mu=study.mu)
         return self.model_copy(update={"approvals": (*self.revoke(study.hash).approvals, approval)})
 
     def revoke(self, study: str) -> Policy:

@@ -11,18 +11,23 @@ import typer
 
 from cohortmix.client.local.draft import draft
 from cohortmix.client.local.figures import print_figures
-from cohortmix.client.local.output import require_free, write_release
+from cohortmix.client.local.output import drawn, require_free, write_release
+from cohortmix.client.local.pair import require_pair
 from cohortmix.client.table.data import open_all, open_table
 from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source
+from cohortmix.core.data.words import in_quotes
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget
-from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, check
-from cohortmix.protocol.local.checked import MaxUnreadable, show_checked, summary
+from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, MisfitError, check
+from cohortmix.protocol.local.checked import MaxUnreadable, misfit, summary, tell_checked
+from cohortmix.protocol.local.outfile import Replace, require_free_file, write_file
 from cohortmix.protocol.local.progress import step
+from cohortmix.protocol.local.rows import Rows
 from cohortmix.protocol.local.tables import print_rows
 from cohortmix.protocol.local.terminal import Terminal, say
-from cohortmix.protocol.local.textfile import read_schema, write_text
+from cohortmix.protocol.local.textfile import read_schema
+from cohortmix.protocol.local.wording import count
 
 if TYPE_CHECKING:
     from cohortmix.core.synthesis import Release
@@ -58,6 +63,7 @@ def evaluate(
     ] = None,
     more_targets: Annotated[list[str] | None, typer.Argument(metavar="[COL]...", hidden=True)] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    replace: Replace = False,
     max_unreadable: MaxUnreadable = MOST_UNREADABLE,
 ) -> None:
     """Train on synthetic records, test on real ones. The figures are not private."""
@@ -65,15 +71,16 @@ def evaluate(
 
     if more_targets and not target:
         raise InputError(f"unexpected argument {more_targets[0]!r}; name targets with --target")
+    require_free_file(json_file, replace, (synthetic, real, schema))
+    require_pair(synthetic, real)
     dictionary = read_schema(schema)
     sample, _ = open_checked(synthetic, without_key(dictionary), max_unreadable, "synthetic")
     records, checked = open_checked(real, dictionary, max_unreadable, "real")
-    if not checked.as_declared:
-        show_checked(Terminal(stderr=True, soft_wrap=False), checked)
+    tell_checked(checked)
     with step("evaluating on real records"):
         report = report_of(sample, records, dictionary, (*(target or ()), *(more_targets or ())))
     if json_file is not None:
-        write_text(json_file, json.dumps(report, indent=2) + "\n")
+        write_file(json_file, json.dumps(report, indent=2) + "\n", replace)
     print_figures(report)
 
 
@@ -88,9 +95,7 @@ def synthesize(
     loose_delta: Annotated[
         bool, typer.Option("--loose-delta", help="Permit a larger delta, to compare with published figures.")
     ] = False,
-    rows: Annotated[
-        int | None, typer.Option(min=1, help="Synthetic records to draw; N by default, and more cost no privacy.")
-    ] = None,
+    rows: Rows = None,
     max_unreadable: MaxUnreadable = MOST_UNREADABLE,
     accept_degraded: AcceptDegraded = False,
     seed: Annotated[
@@ -101,21 +106,26 @@ def synthesize(
     dictionary, budget = read_schema(schema), budget_of(epsilon, delta, loose_delta)
     require_free(out)
     source, checked = open_checked(data, dictionary, max_unreadable)
-    if not checked.as_declared:
-        show_checked(Terminal(stderr=True, soft_wrap=False), checked)
+    tell_checked(checked)
     patients = count_patients(source, dictionary).number
     if patients < MIN_PATIENTS:
         raise InputError(
-            f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}; "
+            f"the table has {count(patients, 'patient')}, a site needs at least {MIN_PATIENTS}; "
             f"{MIN_PATIENTS - patients} more would do"
         )
     require_spendable(budget, patients)
     with step("synthesizing"):
         release = _release(source, dictionary, budget, seed, accept_degraded=accept_degraded, checked=checked)
-        records = release.records(rows)
-    facts = _summary(release, len(records))
+        records = drawn(release, rows)
+    wanted = rows or patients
+    facts = _summary(release, 0 if records is None else records.num_rows)
     write_release(out, release, records, facts)
     _print_release(facts, out, summary(checked))
+    if facts["rows"] < wanted:
+        raise InputError(
+            f"there is not enough memory for {count(wanted, 'record')}: the release was paid for and is kept in "
+            f"{in_quotes(out)}, with {count(facts['rows'], 'record')}"
+        )
 
 
 def budget_of(epsilon: float, delta: float | None, loose_delta: bool) -> Budget:
@@ -159,10 +169,12 @@ def open_checked(
         If the table cannot be read, or does not fit.
     """
     schema.require_confirmed()
-    source = open_table(data, schema)
     try:
+        source = open_table(data, schema)
         with step(f"checking the {what} table".replace("  ", " ")):
             return source, check(source, schema, max_unreadable)
+    except MisfitError as error:
+        raise misfit(error, what) from None
     except InputError as error:
         raise InputError(f"the {what} table: {error}" if what else str(error)) from None
 

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from cohortmix.core.data.cell import TRUTH_TEXTS
 from cohortmix.core.data.schema import Date, Number
 from cohortmix.core.data.table import InputError, Source, is_null, plain
 from cohortmix.core.data.values import is_nested, is_text, numbers
+from cohortmix.core.data.words import some
+from cohortmix.core.utility.cause import likely
+from cohortmix.protocol.local.wording import count
 
 BANNER = """\
 # A draft, made from records on this machine: names and types are guesses, everything else is a gap.
@@ -60,19 +65,30 @@ def draft(source: Source, name: str) -> str:
     if not rows:
         raise InputError("the table is empty: it holds no record from which a type could be guessed")
     if len(types) < 2:
-        raise InputError(f"the table has {len(types)} column; a schema needs a target and one more column")
+        raise InputError(f"the table has {count(len(types), 'column')}; a schema needs a target and one more")
     return BANNER + "\n".join(_lines(name, types)) + "\n"
 
 
 def _require_names(names: Sequence[str]) -> None:
-    """Refuse what looks like a record in place of the column names; nothing of it is printed."""
+    """Refuse what looks like a record in place of the column names: where, since nothing of it may be printed."""
     texts = pa.array(names, pa.string())
     is_value = ~np.isnan(numbers(texts, _ANY_NUMBER)) | ~np.isnan(numbers(texts, _ANY_DATE))
-    if is_value.any() or len(set(names)) < len(names) or not all(_LETTER.search(name) for name in names):
+    unnamed = [is_value[at] or not _LETTER.search(name) for at, name in enumerate(names)]
+    repeated = [name for name, times in Counter(names).items() if times > 1 and _LETTER.search(name)]
+    faults = [("an empty one, a number or a date", _places(unnamed))] if any(unnamed) else []
+    faults += [("one name", _places([other == name for other in names])) for name in repeated]
+    if faults:
+        got = ", and ".join(f"{what} in {where}" for what, where in faults)
         raise InputError(
-            "expected a name for each column, got an empty one, a number, a date, or a name twice; "
-            "has the file a header line? If it has, give each column a name of its own"
+            f"expected a name for each column, got {got}; has the file a header line? If it has, "
+            "give each column a name of its own"
         )
+
+
+def _places(marked: Sequence[bool]) -> str:
+    """Which columns are marked, counted from 1."""
+    places = [str(at) for at, mark in enumerate(marked, start=1) if mark]
+    return f"{'column' if len(places) == 1 else 'columns'} {some(places)}"
 
 
 def _lines(name: str, types: dict[str, _Types]) -> Iterator[str]:
@@ -94,6 +110,8 @@ class _Types:
     date: bool = True
     number: bool = True
     whole: bool = True
+    unreadable: int = 0
+    causes: Counter[str] = field(default_factory=Counter)
 
     def __and__(self, other: _Types) -> _Types:
         return _Types(
@@ -103,6 +121,8 @@ class _Types:
             self.date and other.date,
             self.number and other.number,
             self.whole and other.whole,
+            self.unreadable + other.unreadable,
+            self.causes + other.causes,
         )
 
     @classmethod
@@ -123,6 +143,8 @@ class _Types:
             date=(is_text(kind) or pa.types.is_temporal(kind)) and not np.isnan(day).any(),
             number=is_number,
             whole=is_number and bool((number == np.floor(number)).all()),
+            unreadable=int(np.isnan(number).sum()),
+            causes=_causes(array, _with_digits(array) & np.isnan(numbers(array, _ANY_NUMBER))),
         )
 
     def line(self) -> str:
@@ -138,7 +160,25 @@ class _Types:
         if self.any and self.number:
             whole = "integer: true, " if self.whole else ""
             return f"{{type: number, min: null, max: null, {whole}missing: true, confirmed: false}}"
-        return "{type: category, values: [], missing: true, confirmed: false}"
+        return "{type: category, values: [], missing: true, confirmed: false}" + self._hint()
+
+    def _hint(self) -> str:
+        """Why numbers or dates may have been taken for texts, as a comment: it explains half of them at least."""
+        cause, count = next(iter(self.causes.most_common(1)), ("", 0))
+        return f"   # if numbers or dates are meant: {cause}" if 2 * count >= self.unreadable > 0 and cause else ""
+
+
+def _causes(array: pa.Array, wrong: NDArray[np.bool_]) -> Counter[str]:
+    """Why the entries that `wrong` marks, shape (n,), are no dates, or else why they are no numbers."""
+    as_dates = likely(array, _ANY_DATE, wrong & np.isnan(numbers(array, _ANY_DATE)))
+    return as_dates or likely(array, _ANY_NUMBER, wrong)
+
+
+def _with_digits(array: pa.Array) -> NDArray[np.bool_]:
+    """Which entries are texts with a digit, shape (n,): others are neither numbers nor dates in any form."""
+    if not is_text(array.type):
+        return np.zeros(len(array), dtype=bool)
+    return np.asarray(pc.fill_null(pc.match_substring_regex(array, r"\d"), False).to_numpy(zero_copy_only=False))
 
 
 def _padded(array: pa.Array) -> bool:

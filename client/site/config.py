@@ -18,6 +18,7 @@ max_message_bytes: 33554432       # a longer request is not read
 from __future__ import annotations
 
 import os
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +41,12 @@ def _from_file(path: Path, info: ValidationInfo) -> Path:
     if "\0" in str(path):
         raise ValueError("expected a path, got a text with a NUL")
     return Path(os.path.normpath(folder / path.expanduser()))
+
+
+def _above_zero(mu: Decimal) -> Decimal:
+    if not mu:
+        raise ValueError("expected a mu above 0, since under a cap of 0 no study could ever be answered")
+    return mu
 
 
 PathInFile = Annotated[Path, AfterValidator(_from_file)]
@@ -73,7 +80,7 @@ class SiteConfig(_Part):
     name: TypedName
     data: Data
     schema_file: PathInFile = Field(alias="schema")
-    cap_mu: Exact
+    cap_mu: Annotated[Exact, AfterValidator(_above_zero)]
     coordinators: tuple[PublicKey, ...] = ()
     key: PathInFile = Path("site.key")
     state: PathInFile = Path("state")
@@ -101,6 +108,12 @@ class SiteConfig(_Part):
     def description_file(self) -> Path:
         """The public facts that a coordinator needs to name this site in a study."""
         return self.state / "description.json"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files, and folders with all their content, that the site lives on."""
+        table = () if self.data.file is None else (self.data.file,)
+        return (self.key, self.schema_file, self.state, self.mark, self.socket, *table)
 
     def read_schema(self) -> Schema:
         """The data dictionary; errors as `textfile.read_schema`."""

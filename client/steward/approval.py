@@ -26,6 +26,7 @@ from cohortmix.core.privacy.budget import MIN_PATIENTS
 from cohortmix.core.privacy.meter import BudgetExceeded
 from cohortmix.protocol.fields import decimal_text, decimal_up
 from cohortmix.protocol.local.textfile import read_bytes
+from cohortmix.protocol.local.wording import count
 from cohortmix.protocol.messages import (
     Code,
     Description,
@@ -92,8 +93,8 @@ def require_fitting(study: StudySpec, facts: Description) -> None:
     if entry.patients != facts.patients:
         raise Refused(
             Code.NOT_APPROVED,
-            f"The study counts {entry.patients} patients here, the checked table has {facts.patients}; give the "
-            "coordinator the newest description.json.",
+            f"The study counts {count(entry.patients, 'patient')} here, the checked table has {facts.patients}; "
+            "give the coordinator the newest description.json.",
         )
 
 

@@ -27,6 +27,7 @@ from cohortmix.protocol.local.interrupt import hold
 from cohortmix.protocol.local.keyfile import write_key
 from cohortmix.protocol.local.progress import step
 from cohortmix.protocol.local.terminal import Terminal, say
+from cohortmix.protocol.local.wording import count
 from cohortmix.protocol.messages import Description, encode
 from cohortmix.protocol.signing import Key
 from cohortmix.protocol.storage.durable import replace_file
@@ -92,7 +93,8 @@ def check(config: ConfigFile = DEFAULT, max_unreadable: MaxUnreadable = MOST_UNR
         with open_site(site) as opened:
             facts = opened.description
         _write_description(site, facts)
-    say(f"{facts.site}: {facts.patients} patients, {len(facts.columns)} columns; ready to be served")
+    size = f"{count(facts.patients, 'patient')}, {count(len(facts.columns), 'column')}"
+    say(f"{facts.site}: {size}; ready to be served")
     say(f"{site.description_file}: give it to the coordinator")
     if sys.stdout.isatty():  # a log is kept, and read by others
         show_checked(Terminal(soft_wrap=False), checked[0])
@@ -120,7 +122,7 @@ def _check(table: Source, schema: Schema, max_unreadable: float, on_terminal: bo
         ) from None
     patients = count_patients(table, schema).number
     if patients < MIN_PATIENTS:
-        raise InputError(f"the table has {patients} patients, a site needs at least {MIN_PATIENTS}")
+        raise InputError(f"the table has {count(patients, 'patient')}, a site needs at least {MIN_PATIENTS}")
     return checked
 
 

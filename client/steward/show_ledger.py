@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
-from decimal import Decimal
 from fractions import Fraction
 from math import ceil, sqrt
 
@@ -98,15 +97,22 @@ def _show_odometer(console: Terminal, spent: float, cap: float) -> None:
 
 
 def _room(ledger: Ledger, entries: Sequence[Entry], approvals: Sequence[Approval]) -> str:
-    """What is left, in studies like the last one: at the cost that it is approved for, or what it has cost."""
+    """What is left, in studies like the last one: at its own cost, as in a quote, or what it has cost so far."""
     study = entries[-1].study if entries else approvals[-1].study
-    spending, approved = Spending.of(ledger, study), {approval.study: approval.max_mu for approval in approvals}
-    mu2 = max(spending.reserved, Fraction(approved.get(study, Decimal(0))) ** 2)
+    spending, approved = Spending.of(ledger, study), {approval.study: approval for approval in approvals}
+    mu2 = max(spending.reserved, _cost(approved.get(study)))
     if not mu2:
         return f"the last study, [{study[:12]}], has cost nothing"
     over = spending.after(mu2) > spending.cap
     room = "it does not fit under the cap itself" if over else f"{fitting(spending.more(mu2))} under the cap"
     return f"the last study, [{study[:12]}], costs mu {digits(sqrt(mu2))} at most: {room}"
+
+
+def _cost(approval: Approval | None) -> Fraction:
+    """The mu^2 of an approved study; at most what is approved, where the approval does not say it."""
+    if approval is None:
+        return Fraction(0)
+    return Fraction(approval.max_mu if approval.mu is None else approval.mu) ** 2
 
 
 def _show_requests(

@@ -25,7 +25,7 @@ def show_quote(console: Terminal, quote: Quote) -> None:
         "release": _release(quote.classes, quote.mixtures),
         "ledger": _ledger(quote),
     }
-    title = f"{quote.study} [{quote.hash[:12]}] at {quote.site}, {quote.patients} patients"
+    title = f"{quote.study} [{quote.hash[:12]}] at {quote.site}, {count(quote.patients, 'patient')}"
     console.print(panel(Group(_facts(facts), "", _noise(quote.columns)), title))
 
 

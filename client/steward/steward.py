@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cohortmix.client.ledger.journal import LedgerError
 from cohortmix.client.ledger.ledger import Ledger
-from cohortmix.client.ledger.policy import Policy
+from cohortmix.client.ledger.policy import Policy, Refused
 from cohortmix.client.site.config import DEFAULT, SiteConfig, load_config
 from cohortmix.client.steward.approval import (
     read_description,
@@ -36,9 +36,9 @@ from cohortmix.client.steward.spending import Spending
 from cohortmix.core.data.table import InputError
 from cohortmix.protocol.fields import Exact, decimal_text
 from cohortmix.protocol.local.keyfile import write_key
+from cohortmix.protocol.local.outfile import Replace, require_free_file, write_file
 from cohortmix.protocol.local.progress import step
 from cohortmix.protocol.local.terminal import Terminal, say
-from cohortmix.protocol.local.textfile import write_text
 from cohortmix.protocol.messages import ClassSumsRelease, Description, SignedRelease, StudySpec, decode, request_id
 from cohortmix.protocol.signing import Key
 
@@ -52,13 +52,19 @@ def quote(
     study: StudyFile,
     config: ConfigFile = DEFAULT,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the quote to this file.")] = None,
+    replace: Replace = False,
 ) -> None:
     """Show what a study would cost this site's patients; from public numbers, at no budget."""
     site, spec = load_config(config), read_study(study).study
+    require_free_file(json_file, replace, (config, study, *site.files))
     answer = _quote(site, spec, *_standing(site, spec))
     if json_file is not None:
-        write_text(json_file, json.dumps(answer.plain(), indent=2) + "\n")
+        write_file(json_file, json.dumps(answer.plain(), indent=2) + "\n", replace)
     show_quote(Terminal(soft_wrap=False), answer)
+    try:
+        require_answerable(site, spec, _today(site, spec))
+    except Refused as refused:
+        say(f"as it stands, this site would not answer the study: {refused}")
 
 
 def approve(
@@ -124,9 +130,12 @@ def ledger(
             help="The clock was ahead and is right now: sign so, for good; earlier days count no more.",
         ),
     ] = False,
+    replace: Replace = False,
 ) -> None:
     """Show what was spent, on which study and request, and what is left."""
     site = load_config(config)
+    made = () if new_key is None else (new_key,)
+    require_free_file(csv_file, replace, (config, *site.files, *made))
     if renew_mark:
         Ledger.renew_mark(site.ledger_file, site.cap_mu, site.mark, site.read_key())
     with _ledger(site) as book:
@@ -138,7 +147,7 @@ def ledger(
             _change_key(book, site, new_key)
         approvals = Policy.load(site.policy_file).approvals
         if csv_file is not None:
-            write_text(csv_file, ledger_sheet(book, approvals, site.name))
+            write_file(csv_file, ledger_sheet(book, approvals, site.name), replace)
         show_ledger(Terminal(soft_wrap=False), book, approvals, site.name)
         show_decisions(Terminal(soft_wrap=False), approvals, book.revoked())
         if book.own_cap is not None and book.own_cap != site.cap_mu:

@@ -17,6 +17,8 @@ from cohortmix.client.table.parquet_file import ParquetSource, parquet_files
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import Source, plain, require_columns
 
+SYNTHETIC = b"cohortmix"  # metadata of every Parquet file that holds synthetic records or centroids
+
 
 def open_table(path: Path | str, schema: Schema, also: Sequence[str] = ()) -> Source:
     """A file's columns that the schema names, its patient key, and `also`, as a source that can be read again.
@@ -49,6 +51,14 @@ def column_names(path: Path) -> list[str]:
         return csv_header(path)[0]
     with readable(path):
         return list(pq.ParquetFile(parquet_files(path)[0]).schema_arrow.names)
+
+
+def is_synthetic(path: Path) -> bool:
+    """Whether a Parquet file, or one of a folder, says in its metadata that it is of a release or a study."""
+    if is_csv(path):
+        return False
+    with readable(path):
+        return any(SYNTHETIC in (pq.read_metadata(file).metadata or {}) for file in parquet_files(path))
 
 
 class _Cleaned:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from cohortmix.core.arguments import (
+    MOST_ROWS,
     require_kind,
     require_one_of,
     require_share,
@@ -141,7 +142,7 @@ def _require_arguments(
     require_kind("schema", schema, Schema, "read a file's text with Schema.from_yaml")
     require_kind("terms", terms, Terms, "write Terms(budget=Budget.from_epsilon(1.0))")
     if rows is not None:
-        require_whole("rows", rows, 1)
+        require_whole("rows", rows, 1, MOST_ROWS)
     require_one_of("engine", engine, get_args(Engine))
     require_share("max_unreadable", max_unreadable)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 
-from cohortmix.core.utility.check import Checked
+from cohortmix.core.utility.check import Checked, MisfitError
 from cohortmix.core.utility.fit import Fit
 from cohortmix.protocol.local.terminal import Terminal, compact_table, panel, styled
 from cohortmix.protocol.local.wording import whole_percent
@@ -28,6 +28,22 @@ def show_checked(console: Terminal, checked: Checked) -> None:
     parts = [*_table(checked), *_sentences(checked)] or ["every value is what the schema declares"]
     banner = styled("Figures of real records are NOT PRIVATE: they stay on this terminal.", "bold")
     console.print(panel(Group(banner, *parts), border_style="yellow"))
+
+
+def tell_checked(checked: Checked) -> None:
+    """Say on standard error, which is the screen of whoever holds the table, what is not as declared."""
+    if not checked.as_declared:
+        show_checked(Terminal(stderr=True, soft_wrap=False), checked)
+
+
+def misfit(error: MisfitError, what: str = "") -> MisfitError:
+    """The refusal of a table, which says what it is of.
+
+    Parameters
+    ----------
+    what : the name of the table, where there are two.
+    """
+    return MisfitError(f"the {what} table: {error}" if what else str(error), error.columns)
 
 
 def summary(checked: Checked) -> str:

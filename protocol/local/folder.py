@@ -23,18 +23,24 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 
 
 def require_free(out: Path, files: Collection[str]) -> None:
-    """Raise InputError unless `out` is new, empty, or holds an earlier result.
+    """Raise InputError unless `out` is new, empty, or holds an earlier result, and can be written.
+
+    Whoever computes or spends something for it asks this before.
 
     Parameters
     ----------
     files : the names that a result has; a folder with any other file in it is no result. Without names, no result
         is ever replaced. A link is refused: it would be replaced, and not what it leads to.
     """
-    if out.is_symlink():
-        raise InputError(f"{in_quotes(out)} is a link; give the folder that it leads to")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{in_quotes(out)} is a file; give a folder")
-    others = _others(out, files) if out.exists() else []
+    try:
+        if out.is_symlink():
+            raise InputError(f"{in_quotes(out)} is a link; give the folder that it leads to")
+        if out.exists() and not out.is_dir():
+            raise InputError(f"{in_quotes(out)} is a file; give a folder")
+        others = _others(out, files) if out.exists() else []
+        _require_room(out.absolute())
+    except OSError as error:
+        raise _unwritable(out, error) from None
     if others and not files:
         raise InputError(
             f"{in_quotes(out)} holds files, such as {others[0]!r}, which stay as they are; give a new or empty "
@@ -59,8 +65,8 @@ def whole_folder(out: Path, files: Collection[str]) -> Iterator[Path]:
         As `require_free`, at the beginning or at the end; if the folder cannot be written; or if there is an
         earlier result, and the file system cannot exchange two folders in one step. Nothing is changed then.
     """
-    out = out.absolute()
     require_free(out, files)
+    named, out = out, Path(os.path.realpath(out))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent)) / "new"
@@ -76,7 +82,17 @@ def whole_folder(out: Path, files: Collection[str]) -> Iterator[Path]:
             with suppress(OSError):
                 new.parent.rmdir()  # it stays where anything is left in it, which is then not ours
     except OSError as error:
-        raise InputError(f"cannot write {in_quotes(out)}: {error.strerror}") from None
+        raise _unwritable(named, error) from None
+
+
+def _require_room(out: Path) -> None:
+    """Raise OSError unless a folder can be made beside `out`, or where the first missing one above it will be."""
+    above = next(folder for folder in out.parents if folder.exists())
+    os.rmdir(tempfile.mkdtemp(prefix=f".{out.name}-", dir=above))  # to try is surer than to look at permissions
+
+
+def _unwritable(out: Path, error: OSError) -> InputError:
+    return InputError(f"cannot write {in_quotes(out)}: {error.strerror}")
 
 
 def _take_place(new: Path, out: Path, files: Collection[str]) -> None:

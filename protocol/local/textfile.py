@@ -1,4 +1,4 @@
-"""Text files that people write: read, parsed as the keys that they should have, and written."""
+"""Text files that people write: read, and parsed as the keys that they should have."""
 
 from __future__ import annotations
 
@@ -57,14 +57,6 @@ def read_bytes(path: Path, what: str, absent: str = "", most: int = MOST_BYTES) 
     if len(content) > most:
         raise InputError(f"cannot read {what} {in_quotes(path)}: it is longer than {most} bytes")
     return content
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file; InputError if that is not possible."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {in_quotes(path)}: {error.strerror}") from None
 
 
 def read_schema(path: Path) -> Schema:

@@ -18,6 +18,7 @@ from cohortmix.core.data.table import InputError
 from cohortmix.core.dimensions import most_kappa
 from cohortmix.protocol.local.folder import require_free
 from cohortmix.protocol.local.keyfile import read_key, write_key
+from cohortmix.protocol.local.rows import Rows
 from cohortmix.protocol.local.terminal import Terminal, compact_table, say
 from cohortmix.protocol.local.wording import count, duration, reduced
 from cohortmix.protocol.messages import StudySpec
@@ -71,10 +72,7 @@ def publish(
     folder: StudyFolder,
     key: KeyFile,
     out: Annotated[Path, typer.Option(help="Folder for the files; it appears as a whole or not at all.")],
-    rows: Annotated[
-        int | None,
-        typer.Option(min=1, help="Synthetic records to draw; N by default, and more cost no privacy."),
-    ] = None,
+    rows: Rows = None,
 ) -> None:
     """Pool what has been released, draw synthetic records, and write both with a report and a signed manifest.
 
@@ -93,7 +91,13 @@ def publish(
         result = coordinator.finish()
     with study.store() as store:  # the same releases keep their day, however often they are published
         first = datetime.fromtimestamp(store.keep_moment(f"published {result.receipts}", time()), UTC).date()
-    records = draw(result, rows)
+    try:
+        records = draw(result, rows)
+    except MemoryError:
+        raise InputError(
+            "there is not enough memory for so many records; draw fewer with --rows (what the sites have "
+            "released is kept, and nothing new is spent)"
+        ) from None
     summary = summarise(result, len(records), published=first)
     write(result, records, summary, out, signer)
     with study.store() as store:

@@ -36,6 +36,7 @@ from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget, ResolvedBudget
 from cohortmix.protocol.fields import Exact, Ratio, TypedName, decimal_down, exact
 from cohortmix.protocol.local.textfile import faults_of, parse_file, read_schema, read_text
+from cohortmix.protocol.local.wording import count
 from cohortmix.protocol.messages import Description, MessageError, SiteEntry, StudySpec, decode
 from cohortmix.protocol.names import confusable
 from cohortmix.protocol.overlap import Overlap, parse_overlap
@@ -167,7 +168,7 @@ def entry_of(facts: Description) -> SiteEntry:
     """The site as a study names it; InputError if it has fewer patients than the public threshold."""
     if facts.patients < MIN_PATIENTS:
         raise InputError(
-            f"site {facts.site!r} has {facts.patients} patients, a site needs at least {MIN_PATIENTS}; "
+            f"site {facts.site!r} has {count(facts.patients, 'patient')}, a site needs at least {MIN_PATIENTS}; "
             "leave it out or merge it with another one"
         )
     return SiteEntry(name=facts.site, key=facts.key, patients=facts.patients)

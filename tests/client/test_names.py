@@ -24,6 +24,7 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(schema, sort_keys=False))
     cohort().rename(columns=NAMES).to_parquet(tmp_path / "t.parquet", index=False)
+    cohort(seed=1).rename(columns=NAMES).to_parquet(tmp_path / "other.parquet", index=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -31,7 +32,8 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_evaluate_names_every_column_and_target(hostile: Path) -> None:
     rule = NAMES["x"] + ">=5"
     out, _ = run(
-        *("evaluate", "--synthetic", "t.parquet", "--real", "t.parquet", "--schema", "s.yaml", "--json", "e.json"),
+        *("evaluate", "--synthetic", "other.parquet", "--real", "t.parquet", "--schema", "s.yaml"),
+        *("--json", "e.json"),
         *("--target", NAMES["y"], "--target", rule),
     )
     flat = "".join(out.split())
@@ -57,7 +59,7 @@ def test_an_error_names_what_is_not_there_without_taking_it_for_markup(hostile: 
     _, err = run(
         "evaluate",
         "--synthetic",
-        "t.parquet",
+        "other.parquet",
         "--real",
         "t.parquet",
         "--schema",

@@ -158,7 +158,7 @@ def counted_once(study: Study, published: Path) -> None:
 def spent_once(consortium: Consortium, site: str, studies: set[str]) -> None:
     """The ledger holds each study once, committed, at its price, under the cap."""
     file = consortium.folder / site / "site/ledger.csv"
-    as_steward(consortium, site, ["ledger", "--csv", str(file)])
+    as_steward(consortium, site, ["ledger", "--csv", str(file), "--replace"])
     rows = list(csv.DictReader(file.read_text().splitlines()))
     assert {row["state"] for row in rows} == {"committed"}
     assert max(Counter(row["request"] for row in rows).values()) == 1

@@ -119,7 +119,7 @@ def test_processes_are_fresh_interpreters_that_answer_in_order() -> None:
 def test_a_guarantee_that_fails_is_said_to_fail(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rightly = Vault._parts
     monkeypatch.setattr(Vault, "_parts", lambda self, *args: (rightly(self, *args) > 0).astype(np.int64))
-    status, out, _ = run(*FILES, *OPTIONS)
+    status, out, _ = run(*FILES, *OPTIONS, "--replace")
     assert status == 1
     assert "VIOLATION: 500 rows: question 0 moved by" in out
     assert json.loads((folder / "found.json").read_text())["violations"]
@@ -131,6 +131,7 @@ def test_a_guarantee_that_fails_is_said_to_fail(folder: Path, monkeypatch: pytes
         (("--data", "t.csv"), "give both --data and --schema"),
         (("--schema", "s.yaml"), "give both --data and --schema"),
         ((*FILES, "--runs", "5"), "100"),
+        ((*FILES, "--json", "t.csv", "--replace"), "is needed as it is"),
         (("--data", "no.csv", "--schema", "s.yaml"), "no.csv"),
     ],
 )

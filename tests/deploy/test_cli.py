@@ -183,3 +183,9 @@ def test_a_study_that_stops_tells_refusal_from_silence(
     sentence = refused(*SIMULATE, "--sites", "2", status=status)
     assert "0 of 2 sites answered round 1" in sentence
     assert ("A sentence of the site." in sentence) == (status == 3)
+
+
+def test_pooled_records_are_not_taken_for_real_ones(folder: Path) -> None:
+    run(*SIMULATE, "--sites", "2")
+    wrong = ("evaluate", "--synthetic", "t.csv", "--real", "out/pooled.parquet", "--schema", "s.yaml")
+    assert "holds synthetic records, as its metadata says" in refused(*wrong)

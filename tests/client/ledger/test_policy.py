@@ -87,7 +87,7 @@ def test_an_approval_replaces_the_former_one_of_its_study() -> None:
     policy = Policy().approve(study(), Decimal("0.31"))
     assert policy.approve(study(), Decimal("0.31")) == policy
     assert policy.approve(study()).approvals == (
-        Approval(study=study().hash, max_mu=Decimal("0.3"), name="study"),
+        Approval(study=study().hash, max_mu=Decimal("0.3"), name="study", mu=Decimal("0.3")),
     )
 
 

@@ -1,6 +1,7 @@
 """The commands for one table: what they print and write, and how they end."""
 
 import io
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -13,7 +14,9 @@ from commands import CHEAP, EVALUATE, SCHEMA, SYNTHESIZE, cohort, refused, repor
 
 from cohortmix.client.local.output import FILES
 from cohortmix.core.privacy.meter import BudgetExceeded
+from cohortmix.core.synthesis import Release
 from cohortmix.protocol.local.progress import step
+from cohortmix.protocol.local.rows import MOST_ROWS
 from cohortmix.protocol.local.terminal import Terminal
 
 
@@ -51,7 +54,8 @@ def test_synthetic_records_need_no_patient_key(folder: Path) -> None:
     (folder / "s.yaml").write_text(SCHEMA.replace("target: y", "patient_key: id\ntarget: y"))
     cohort().assign(id=range(300)).to_csv("t.csv", index=False)
     run(*EVALUATE)
-    assert "missing column 'id'" in refused(*EVALUATE[:4], "other.parquet", *EVALUATE[5:])
+    cohort().to_csv("t.csv", index=False)
+    assert "the real table: missing column 'id'" in refused(*EVALUATE)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +65,13 @@ def test_synthetic_records_need_no_patient_key(folder: Path) -> None:
         ((*EVALUATE, "--target", "x"), "say where to cut it"),
         ((*EVALUATE, "z"), "name targets with --target"),
         ((*EVALUATE, "--json", "no/such/folder.json"), "cannot write 'no/such/folder.json'"),
-        (("evaluate", "--synthetic", "none.csv", *EVALUATE[3:]), "there is no file 'none.csv'"),
+        (("evaluate", "--synthetic", "t.csv", *EVALUATE[3:]), "'t.csv' and --real 't.csv' are the same table"),
+        (("evaluate", "--synthetic", "s.yaml", *EVALUATE[3:]), "the synthetic table: 's.yaml' is neither"),
+        ((*EVALUATE[:4], "none.csv", *EVALUATE[5:]), "the real table: there is no file 'none.csv'"),
+        (
+            ("evaluate", "--synthetic", "none.csv", *EVALUATE[3:]),
+            "the synthetic table: there is no file 'none.csv'",
+        ),
         (("evaluate", "--synthetic", "s.yaml", *EVALUATE[3:]), "neither a .csv nor a .parquet file"),
         ((*EVALUATE[:-1], "none.yaml"), "cannot read the schema 'none.yaml'"),
         ((*EVALUATE[:-1], "other.parquet"), "cannot read the schema 'other.parquet': it is not UTF-8 text"),
@@ -225,3 +235,92 @@ def test_the_console_script_ends_with_the_status_and_one_sentence(folder: Path) 
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr == "cohortmix: cannot read the schema 'none.yaml': No such file or directory\n"
+
+
+def test_figures_never_take_the_place_of_a_file_unless_it_is_allowed(folder: Path) -> None:
+    """`--json heart.csv` would be the end of the patients' table."""
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert "'t.csv' is, or lies in, 't.csv', which is needed" in refused(*EVALUATE, "--json", "t.csv", "--replace")
+    for name in ("other.parquet", "s.yaml"):
+        assert "needed as it is" in refused(*EVALUATE, "--json", name, "--replace")
+    (folder / "thesis").write_text("do not lose this")
+    assert "'thesis' exists" in refused(*EVALUATE, "--json", "thesis")
+    assert {path: path.read_bytes() for path in before} == before
+    run(*EVALUATE, "--json", "thesis", "--replace")
+    assert report(folder / "thesis")["targets"]
+
+
+def test_evaluate_refuses_one_table_twice_and_tables_that_are_swapped(folder: Path) -> None:
+    """Both give figures that look excellent: real records against real ones, or a model of its own records."""
+    (folder / "copy.csv").write_bytes((folder / "t.csv").read_bytes())
+    (folder / "link.csv").symlink_to("t.csv")
+    for twice in ("copy.csv", "link.csv"):
+        assert "are the same table" in refused(*EVALUATE[:2], twice, *EVALUATE[3:])
+    run(*CHEAP)
+    for real in ("out/records.parquet", "out"):
+        assert "holds synthetic records, as its metadata says; are the two tables swapped?" in refused(
+            *EVALUATE[:2], "t.csv", "--real", real, *EVALUATE[5:]
+        )
+    run(*EVALUATE[:2], "out/records.parquet", *EVALUATE[3:])
+
+
+def test_too_many_rows_are_refused_before_anything_is_spent(folder: Path) -> None:
+    for command in (SYNTHESIZE, ("study", "publish", "none", "--key", "none", "--out", "new")):
+        assert f"is not in the range 1<=x<={MOST_ROWS}" in refused(*command, "--rows", str(MOST_ROWS + 1))
+
+
+@pytest.mark.parametrize("most", [300, 0])
+def test_where_memory_ends_while_records_are_drawn_the_release_is_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    draw = Release.records
+
+    def short(release: Release, rows: int | None = None) -> pd.DataFrame:
+        if (rows or release.patients) > most:
+            raise MemoryError("Unable to allocate 745. GiB")
+        return draw(release, rows)
+
+    monkeypatch.setattr(Release, "records", short)
+    out, err = run(*CHEAP, "--rows", "3000", status=2)
+    assert (
+        f"not enough memory for 3,000 records: the release was paid for and is kept in 'out', with {most}" in err
+    )
+    assert "written to out" in out
+    assert {path.name for path in (folder / "out").iterdir()} == FILES - (set() if most else {"records.parquet"})
+    assert report(folder / "out/summary.json")["rows"] == most
+
+
+@pytest.mark.parametrize("out", ["t.csv/sub", "x" * 300, "y" * 250, f"{'x' * 300}/sub"])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_table_is_read(folder: Path, out: str) -> None:
+    _, err = run(*CHEAP, "--out", out, status=2)
+    assert err.startswith(f"cohortmix: cannot write '{out}': ")
+    assert len(err.splitlines()) == 1, "no step was begun"
+
+
+def test_any_command_ends_in_a_sentence_where_memory_or_a_permission_ends(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, sentence in (
+        (MemoryError("745. GiB"), "there is not enough memory for this on this machine"),
+        (PermissionError(13, "Permission denied", "nodir/x"), "cannot use 'nodir/x': Permission denied"),
+    ):
+
+        def fail(*_: object, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr("cohortmix.client.local.cli.read_schema", fail)
+        assert refused(*SYNTHESIZE) == f"cohortmix: {sentence}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can try as another user")
+def test_a_folder_that_may_not_be_entered_is_one_sentence(folder: Path) -> None:
+    """As a user without rights: not even whether it exists can be seen."""
+    command = (
+        "import os, sys; from pathlib import Path; from cohortmix.protocol.local.folder import require_free; "
+        "os.setgid(65534); os.setuid(65534); require_free(Path(sys.argv[1]), ())"
+    )
+    shut = folder / "shut"
+    shut.mkdir(mode=0o700)
+    for out in (shut / "x", folder / "new"):
+        ended = subprocess.run([sys.executable, "-c", command, out], capture_output=True, text=True, check=False)
+        assert f"InputError: cannot write '{out}': Permission denied" in ended.stderr

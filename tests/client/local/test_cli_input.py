@@ -85,6 +85,11 @@ BAD: dict[str, tuple[str, Callable[[], object], str]] = {
         lambda: cohort().assign(y=["lost", *["dead"] * 299]).to_csv("t.csv"),
         "column 'y': the target holds 1 value that is not one of the declared values 'alive' and 'dead'",
     ),
+    "one patient": (
+        SCHEMA,
+        lambda: cohort(1).to_csv("t.csv"),
+        "the table has 1 patient, a site needs at least 50",
+    ),
     "an unreadable file": (SCHEMA, lambda: Path("t.csv").write_bytes(b"x,sex,y\n1,\xff,dead\n"), "not UTF-8"),
     "no file": (SCHEMA, lambda: Path("t.csv").unlink(), "there is no file 't.csv'"),
     "an empty file": (SCHEMA, lambda: Path("t.csv").write_text(""), "'t.csv' is empty"),
@@ -107,7 +112,7 @@ BAD: dict[str, tuple[str, Callable[[], object], str]] = {
     "a folder that cannot be made": (
         SCHEMA,
         lambda: (Path("there").touch(), Path("out").symlink_to("there/out")),
-        "cannot write",
+        "'out' is a link; give the folder that it leads to",
     ),
 }
 
@@ -118,3 +123,41 @@ def test_bad_input_gets_one_sentence_and_nothing_is_written(folder: Path, name: 
     (folder / "s.yaml").write_text(schema)
     prepare()
     assert sentence in refused(*SYNTHESIZE, "--seed", "1")
+
+
+STRANGE = (
+    ("synthesize", *CHEAP[1:]),
+    EVALUATE,
+    ("simulate", *CHEAP[1:], "--sites", "2"),
+)
+
+
+@pytest.mark.parametrize("command", STRANGE, ids=lambda command: command[0])
+def test_what_is_not_as_declared_is_counted_by_column(folder: Path, command: tuple[str, ...]) -> None:
+    cohort().assign(x=[77.0] * 13 + [5.0] * 287, sex=["F"] * 293 + [None] * 7).to_csv("t.csv", index=False)
+    shown = run(*command)[1]
+    (row,) = [line.replace("│", " ").split() for line in shown.splitlines() if " x " in line]
+    assert row == ["x", "300", "13", "0", "0", "0", "1"]
+
+
+@pytest.mark.parametrize("command", STRANGE, ids=lambda command: command[0])
+def test_a_table_that_does_not_fit_has_a_line_for_each_problem(folder: Path, command: tuple[str, ...]) -> None:
+    """A line break in a name makes no line."""
+    names = {"x": "x\nspent: nothing", "sex": "sex"}
+    schema = yaml.safe_load(SCHEMA)
+    schema["columns"] = {names.get(name, name): column for name, column in schema["columns"].items()}
+    (folder / "s.yaml").write_text(yaml.safe_dump(schema, sort_keys=False))
+    bad = cohort().assign(x="n/a", sex="?").rename(columns=names)
+    bad.to_parquet("t.parquet", index=False)
+    cohort().rename(columns=names).to_parquet("other.parquet", index=False)
+    command = tuple("t.parquet" if word == "t.csv" else word for word in command)
+    prefix = "the real table: " if command[0] == "evaluate" else ""
+    said = [line for line in run(*command, status=2)[1].splitlines() if not line.endswith("...")]
+    assert said[0] == f"cohortmix: {prefix}2 problems of the table:"
+    assert [line.partition(":")[0] for line in said[1:]] == ["  column 'x\\nspent", "  column 'sex'"]
+
+
+@pytest.mark.parametrize("words", [("--out", ""), ("--out=",), ("--data", "")])
+def test_an_empty_value_is_no_folder(folder: Path, words: tuple[str, ...]) -> None:
+    assert f"{words[0].rstrip('=')} has an empty value" in refused(*SYNTHESIZE, *words)
+    assert "an argument has an empty value" in refused("verify", "")

@@ -106,7 +106,10 @@ def test_it_is_refused_until_a_person_has_completed_and_confirmed_it() -> None:
 
 @pytest.mark.parametrize(
     ("table", "sentence"),
-    [(TABLE.iloc[:0], "the table is empty"), (TABLE[["age"]], "a schema needs a target and one more column")],
+    [
+        (TABLE.iloc[:0], "the table is empty"),
+        (TABLE[["age"]], "the table has 1 column; a schema needs a target and one more"),
+    ],
 )
 def test_a_table_without_a_schema(table: pd.DataFrame, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
@@ -140,3 +143,51 @@ def test_names_with_digits_and_of_any_script_are_names(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     pd.DataFrame([range(len(names))], columns=names).to_csv(path, index=False)
     assert list(yaml.load(draft(open_all(path), "t"), yaml.BaseLoader)["columns"]) == names
+
+
+@pytest.mark.parametrize(
+    ("cells", "hint"),
+    [
+        (["1,5", "2,25", "3"], "they have a comma; write numbers with a decimal point"),
+        (["03.02.1991", "4.2.91", "05.12.1999"], "they are written as DD.MM.YYYY; write YYYY-MM-DD"),
+        (["<0.5", "1.2", "0.7"], "a sign such as < stands before the number"),
+        (["1991-02-03", "1991-02-04", "unknown"], "they look like dates; declare `type: date`"),
+        (["5 mg", "6 mg", None], "something stands behind the number, such as a unit"),
+        (["yes", "no", "yes"], ""),
+        (["I63", "I64", "G45"], ""),
+        (["F", "M", "1,5"], ""),
+        (["007", "012", "113"], ""),
+        (["36.5", "n/a", "37.1"], ""),
+    ],
+)
+def test_numbers_and_dates_of_another_form_get_their_likely_cause(cells: list[str | None], hint: str) -> None:
+    text = drafted(pd.DataFrame({"first": cells, "second": ["a", "b", "c"]}))
+    (line,) = [line for line in text.splitlines() if line.startswith("  first:")]
+    assert line.startswith("  first: {type: category, values: [], missing: true, confirmed: false}")
+    said = line.partition("   # if numbers or dates are meant: ")[2]
+    assert said.startswith(hint)
+    assert bool(said) == bool(hint)
+    assert yaml.safe_load(text)["columns"]["first"]["values"] == []
+
+
+@pytest.mark.parametrize(
+    ("names", "where"),
+    [
+        (
+            ["age", "sex", "age", "sex", "age"],
+            "one name in columns 1, 3 and 5, and one name in columns 2 and 4; has the file",
+        ),
+        (
+            ["age", "7,5", "x", "", " "],
+            "an empty one, a number or a date in columns 2, 4 and 5; has the file",
+        ),
+    ],
+)
+def test_columns_without_a_name_of_their_own_are_told_by_their_places(
+    tmp_path: Path, names: list[str], where: str
+) -> None:
+    path = tmp_path / "t.csv"
+    pd.DataFrame([names]).to_csv(path, header=False, index=False)
+    with pytest.raises(InputError) as caught:
+        draft(open_all(path), "t")
+    assert where in str(caught.value)

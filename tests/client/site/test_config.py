@@ -52,6 +52,7 @@ def test_paths_are_relative_to_the_files_folder(tmp_path: Path, monkeypatch: pyt
     [
         (("cap_mu: 0.1", "cap_mu: lots"), "cap_mu: expected a decimal"),
         (("cap_mu: 0.1", "cap_mu: -1"), "cap_mu: expected a decimal"),
+        (("cap_mu: 0.1", "cap_mu: 0.0"), "cap_mu: expected a mu above 0, since under a cap of 0"),
         (("cap_mu: 0.1", ""), "cap_mu: this key is required"),
         (("cap_mu: 0.1", "cap_mu: 0.1\ncap_mu: 0.9"), "cap_mu: this key occurs twice"),
         (("cap_mu", "cap"), "cap: unknown key; did you mean cap_mu?"),

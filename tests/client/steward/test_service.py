@@ -70,6 +70,7 @@ def test_init_makes_a_site_that_allows_nothing(place: Path) -> None:
     ("change", "expected"),
     [
         (("0.5", "much"), "cap_mu: expected a decimal"),
+        (("0.5", "0"), "cap_mu: expected a mu above 0"),
         (("A", "a/b"), "the new site: name: expected 1 to 64 letters and digits"),
         (("s.yaml", "nowhere.yaml"), "cannot read the schema"),
         (("t.parquet", "gone.parquet"), "--data names no file or folder that can be seen: 'gone.parquet'"),
@@ -116,7 +117,7 @@ def test_check_pins_the_table_and_describes_the_site(place: Path) -> None:
     [
         ("AGE", 999, "does not fit its schema, in 'AGE'; run `cohortmix site check` on a terminal"),
         ("outcome", None, "does not fit its schema, in 'outcome'"),
-        ("id", 1, "1 patients"),
+        ("id", 1, "the table has 1 patient,"),
     ],
 )
 def test_check_refuses_what_does_not_fit_and_keeps_what_was_served(

@@ -242,3 +242,13 @@ def test_every_refusal_is_a_sentence_and_a_status(desk: Desk) -> None:
     desk.answer(desk.study())
     (desk.hospital.config.mark / MARK_FILE).unlink()
     assert CliRunner().invoke(app, ["site", "ledger", *config]).exit_code == 3
+
+
+def test_a_quote_says_why_the_site_would_not_answer(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    steward.quote(desk.receive(desk.study()), desk.file)
+    assert "would not answer" not in capsys.readouterr().out
+    steward.quote(desk.receive(desk.study(by=STRANGER), by=STRANGER), desk.file)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"would not answer the study: The coordinator {STRANGER.public_hex} is not enrolled; once you" in shown
+    steward.quote(desk.receive(desk.study(noise="TEST")), desk.file)
+    assert "would not answer the study: The study asks for test noise" in capsys.readouterr().out

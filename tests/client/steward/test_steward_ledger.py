@@ -1,6 +1,7 @@
 """`cohortmix site ledger`: what it shows, and what a steward signs there."""
 
 import csv
+import json
 from collections.abc import Callable
 from datetime import date, timedelta
 
@@ -114,6 +115,39 @@ def test_the_cost_is_said_in_studies_by_quote_and_ledger_alike(
         capsys.readouterr()
         steward.ledger(desk.file)
         assert said in " ".join(capsys.readouterr().out.split())
+
+
+def test_quote_and_ledger_count_further_studies_by_the_cost_of_the_study_alone(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A generous --max-mu changes nothing: the study costs what it costs."""
+    desk.configure(cap_mu="0.2")
+    said = "3 more studies like this fit under the cap"
+    for answered in (False, True):
+        desk.approve(desk.study(), "0.2")
+        if answered:
+            desk.answer(desk.study())
+        for show in (
+            lambda: steward.quote(desk.receive(desk.study()), desk.file),
+            lambda: steward.ledger(desk.file),
+        ):
+            capsys.readouterr()
+            show()
+            assert said in " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_an_approval_of_an_earlier_version_counts_as_what_it_allows(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.configure(cap_mu="0.2")
+    desk.approve(desk.study(), "0.2")
+    file = desk.hospital.config.policy_file
+    plain = json.loads(file.read_text())
+    assert plain["approvals"][0].pop("mu") == "0.1"
+    file.write_text(json.dumps(plain))
+    capsys.readouterr()
+    steward.ledger(desk.file)
+    assert "costs mu 0.200 at most: no other study like this fits" in " ".join(capsys.readouterr().out.split())
 
 
 def test_raising_the_cap_takes_the_configuration_and_a_signature(
@@ -241,3 +275,26 @@ def test_a_steward_signs_that_the_clock_is_right_again(
     desk.approve(study)
     with pytest.raises(LedgerError, match="nothing to correct"):
         steward.ledger(desk.file, clock_corrected=True)
+
+
+def test_no_export_takes_the_place_of_what_the_site_lives_on(desk: Desk) -> None:
+    """`--csv site.key` would destroy the signing key; and nothing is signed before the refusal."""
+    study, config = desk.receive(desk.study()), desk.hospital.config
+    files = [desk.file, *config.files, config.ledger_file, config.policy_file, config.snapshot_folder / "new"]
+    before = {path: path.read_bytes() for path in desk.hospital.folder.rglob("*") if path.is_file()}
+    for file in files:
+        with pytest.raises(InputError, match="needed as it is"):
+            steward.ledger(desk.file, file, raise_cap="6", replace=True)
+        with pytest.raises(InputError, match="needed as it is"):
+            steward.quote(study, desk.file, file, replace=True)
+    with pytest.raises(InputError, match="needed as it is"):
+        steward.quote(study, desk.file, study, replace=True)
+    new = desk.hospital.folder / "new"
+    with pytest.raises(InputError, match="needed as it is"):
+        steward.ledger(desk.file, new, new_key=new)
+    other = desk.hospital.folder / "thesis"
+    other.write_text("do not lose this")
+    with pytest.raises(InputError, match="exists; give a new file"):
+        steward.ledger(desk.file, other, raise_cap="6")
+    assert before == {path: path.read_bytes() for path in before}
+    assert not new.exists()

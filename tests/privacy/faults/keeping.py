@@ -163,8 +163,8 @@ FAULTS = (
     Fault(
         "a link is written through, or replaced",
         "protocol/local/folder.py",
-        "    if out.is_symlink():\n",
-        '    if out.is_symlink() and not files and out.name == "":\n',
+        "        if out.is_symlink():\n",
+        '        if out.is_symlink() and not files and out.name == "":\n',
         ("tests/protocol/local/test_folder.py::test_a_link_is_refused_before_anything_is_written",),
     ),
     Fault(
