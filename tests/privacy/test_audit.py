@@ -147,7 +147,8 @@ def test_processes_find_what_one_finds(cohort: Cohort) -> None:
 
 def test_the_measured_mu_is_near_the_claim_and_not_above_it(tables: dict[str, pa.Table], cohort: Cohort) -> None:
     _, versions = replay_worst(tables, cohort.schema, RELEASED, NOISE)
-    bound = measure(*(versions[name] for name in furthest(versions, 2)), NOISE, RUNS)
+    one, other = (versions[name] for name in furthest(versions, 2))
+    bound = measure(one, other, NOISE, RUNS)
     assert bound.claimed == pytest.approx(0.3, abs=1e-6)
     assert 0.8 * bound.claimed <= bound.measured <= bound.claimed
     assert bound.enough
@@ -222,7 +223,8 @@ class Weak:
 
     def add(self, values: NDArray[np.int64], sigma: int, purpose: str) -> NDArray[np.int64]:
         noise = KeyedNoise(3).add(np.zeros_like(values), sigma, purpose)
-        return values + np.rint(self.share * noise).astype(np.int64)
+        weaker: NDArray[np.int64] = values + np.rint(self.share * noise).astype(np.int64)
+        return weaker
 
 
 @pytest.mark.parametrize("share", [2 / 3, 1.0, 3 / 2])

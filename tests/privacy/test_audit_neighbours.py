@@ -16,6 +16,7 @@ from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.audit.pairs import level_questions, questions
 from cohortmix.core.data.encoding import Encoding, bounds
 from cohortmix.core.data.groups import Groups
+from cohortmix.core.data.schema import Number
 from cohortmix.core.data.table import InputError, TableSource
 from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
@@ -107,7 +108,9 @@ def test_made_up_records_are_declared_but_for_the_share_that_is_odd(cohort: Coho
     rng = random.Random(6)
     plain = [made_up(SCHEMA, rng) for _ in range(300)]
     assert {record["sex"] for record in plain} == {"F", "M"}
-    low, high = bounds(SCHEMA.columns["dose"])
+    column = SCHEMA.columns["dose"]
+    assert isinstance(column, Number)
+    low, high = bounds(column)
     doses = [float(record["dose"] or "nan") for record in plain]
     assert all(low - 0.1 * (high - low) <= dose <= high + 0.1 * (high - low) for dose in doses)
     assert min(doses) < low < high < max(doses)

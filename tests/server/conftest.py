@@ -51,6 +51,6 @@ def written(tmp_path: Path) -> Written:
 def describe(path: Path, site: str, digit: str, patients: int, **changes: str) -> None:
     """Write a site's description; its key is made of one digit."""
     schema = Schema.from_yaml(SCHEMA)
-    facts = {"schema_hash": schema.hash, "version": version("cohortmix")} | changes
+    facts: dict[str, Any] = {"schema_hash": schema.hash, "version": version("cohortmix")} | changes
     description = Description(site=site, key=digit * 64, patients=patients, columns=tuple(schema.columns), **facts)
     path.write_bytes(encode(description))

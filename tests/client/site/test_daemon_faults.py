@@ -95,7 +95,8 @@ def test_killed_at_random_lines(new_hospital: Callable[..., Any], daemons: Any, 
     hospital = new_hospital(cap_mu=f"{float(mu) * (room + 0.5) ** 0.5:.6f}")
     lines = measured(hospital, daemons, count)
     room -= len(lines)  # as many as the measurement took
-    rng, replies, dead = random.Random(17), {}, 0
+    rng, dead = random.Random(17), 0
+    replies: dict[bytes, bytes] = {}
     requests: list[bytes] = []
     for number in range(KILLS):
         study = hospital.approved(f"study {number}")

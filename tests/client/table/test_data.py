@@ -5,6 +5,7 @@ import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -277,7 +278,7 @@ def test_parts_of_narrow_floats_merge_nobody(tmp_path: Path, parts: tuple[pa.Arr
         ([pa.array(["a"]), pa.array(["b"], pa.large_string())], ["a", "b"]),
     ],
 )
-def test_parts_of_different_widths_are_one_column(tmp_path: Path, parts: list[pa.Array], read: list) -> None:
+def test_parts_of_different_widths_are_one_column(tmp_path: Path, parts: list[pa.Array], read: list[Any]) -> None:
     for at, x in enumerate(parts):
         pq.write_table(pa.table({"id": [at], "x": x, "y": ["EU"]}), tmp_path / f"{at}.parquet")
     assert [row["x"] for row in rows(open_table(tmp_path, SCHEMA))] == read

@@ -1,6 +1,7 @@
 """A folder of results appears as a whole, takes the place of an earlier one, and of nothing else."""
 
 import ctypes
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -98,7 +99,8 @@ with folder.whole_folder(out, {"a", "b"}) as new:
 
 def test_killed_at_any_line_a_whole_folder_stands_there(tmp_path: Path) -> None:
     """Killed at each line in turn: there is the earlier result or the new one, never nothing and never a part."""
-    out, line, seen, ended = tmp_path / "out", 0, set(), False
+    out, line, ended = tmp_path / "out", 0, False
+    seen: set[str] = set()
     write(out, "earlier")
     while not ended:
         line += 1
@@ -235,6 +237,6 @@ def test_a_folder_of_a_group_that_the_writer_is_not_in_opens_to_no_other(
 
     out = tmp_path / "out"
     out.mkdir(mode=0o750)
-    monkeypatch.setattr(module.os, "chown", denied)
+    monkeypatch.setattr(os, "chown", denied)
     write(out, "first")
     assert out.stat().st_mode & 0o777 == 0o700
