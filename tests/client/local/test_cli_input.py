@@ -73,11 +73,6 @@ def a_folder_of_someone() -> None:
     Path("out/thesis.docx").touch()
 
 
-def a_link_below_a_file() -> None:
-    Path("there").touch()
-    Path("out").symlink_to("there/out")
-
-
 BAD: dict[str, tuple[str, Callable[[], object], str]] = {
     "a missing column": (SCHEMA, lambda: cohort().drop(columns="sex").to_csv("t.csv"), "missing column 'sex'"),
     "a value outside its bounds": (
@@ -114,10 +109,10 @@ BAD: dict[str, tuple[str, Callable[[], object], str]] = {
         "'out' holds files, such as 'thesis.docx'",
     ),
     "a file in place of the folder": (SCHEMA, lambda: Path("out").touch(), "'out' is a file; give a folder"),
-    "a folder that cannot be made": (
+    "a link in place of the folder": (
         SCHEMA,
-        a_link_below_a_file,
-        "cannot write",
+        lambda: Path("out").symlink_to("there"),
+        "'out' is a link; give the folder that it leads to",
     ),
 }
 

@@ -227,9 +227,7 @@ def test_a_clock_that_jumps_can_only_close_a_study(hospital: Any, daemons: Any) 
     request = hospital.request(study)
     with daemons.serving(hospital, {"kind": "clock", "days": 60}) as connection:
         replies = [connection.answer(request) for _ in range(4)]
-    assert [b'"refusal"' in reply for reply in replies] == [True, False, True, False]
-    assert {refused(reply) for reply in replies[::2]} == {Code.NOT_APPROVED}
-    assert replies[1] == replies[3]
+    assert [refused(reply) for reply in replies] == 4 * [Code.NOT_APPROVED], "set back, it does not open it again"
     assert spent(hospital) == study.mu2
 
 
