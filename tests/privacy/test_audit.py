@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from audited import SCHEMA, table
 from numpy.typing import NDArray
 
-from cohortmix.core import Schema
 from cohortmix.core.audit.audit import Audit, audit, measure
 from cohortmix.core.audit.lower_bound import RUNS, log_likelihood_ratios
 from cohortmix.core.audit.neighbours import MANY_ROWS, Cohort, worst
@@ -32,39 +32,8 @@ from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.questions.question import QUESTIONS
 from cohortmix.core.privacy.vault import Vault
 
-SCHEMA = Schema.from_yaml(
-    """
-name: cohort
-patient_key: pid
-target: outcome
-columns:
-  age: {type: number, min: 0, max: 9, integer: true}
-  dose: {type: number, min: 0, max: 20, missing: true}
-  sex: {type: category, values: [F, M], missing: true}
-  day: {type: date, min: 1991-01-01, max: 1996-12-31}
-  outcome: {type: category, values: [ill, well]}
-"""
-)
 NOISE = KeyedNoise(3)
 MU = Fraction(3, 10)
-
-
-def table(patients: int = 180) -> pa.Table:
-    """Each third patient has two records; one row belongs to nobody."""
-    rng = np.random.default_rng(1)
-    pid = [*range(patients), *range(0, patients, 3), None]
-    rows = len(pid)
-    age = rng.integers(0, 10, rows)
-    return pa.table(
-        {
-            "pid": pid,
-            "age": age,
-            "dose": [None if rng.random() < 0.1 else float(x) for x in rng.exponential(2, rows)],
-            "sex": rng.choice(["F", "M"], rows).tolist(),
-            "day": pa.array(rng.integers(7670, 9800, rows).astype(np.int32)).cast(pa.date32()),
-            "outcome": np.where(rng.random(rows) < age / 10, "ill", "well").tolist(),
-        }
-    )
 
 
 @pytest.fixture(scope="module")
