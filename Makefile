@@ -6,6 +6,10 @@ READY := $(VENV)/ready
 PEERS := .venv-peers
 DOCS := .venv-docs
 PACKAGES := core protocol client server deploy
+# Tests import the helpers that lie beside them by their bare names. Folders are checked one by one, since mypy takes
+# one conftest.py at a time.
+TESTS := $(sort $(dir $(wildcard tests/*/*.py)))
+BESIDE := .typing$(subst $() ,,$(TESTS:%/=:%))
 export OMP_NUM_THREADS ?= 2
 export FLWR_TELEMETRY_ENABLED = 0
 export RAY_USAGE_STATS_ENABLED = 0
@@ -22,7 +26,8 @@ lint: $(READY) .typing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=.typing $(BIN)/mypy $(foreach p,$(PACKAGES),-p cohortmix.$(p))
-	MYPYPATH=.typing:tests/benchmarks $(BIN)/mypy tests/benchmarks docs/figures.py
+	MYPYPATH=.typing:tests/benchmarks $(BIN)/mypy tests/*.py examples docs/figures.py
+	for folder in $(TESTS); do MYPYPATH=$(BESIDE) $(BIN)/mypy $$folder || exit 1; done
 
 # Is every planted fault caught, does the guarantee hold, and what does the published method leak?
 audit: $(READY)

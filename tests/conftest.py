@@ -12,12 +12,37 @@ FOLDERS = ("benchmarks", "core", "client", "deploy", "docs", "federation", "priv
 # A module beside the tests that is none itself, as `core/vaults.py`, is imported by its bare name.
 sys.path[:0] = [str(Path(__file__).parent / folder) for folder in FOLDERS]
 pytest.register_assert_rewrite(
-    "by_hand", "commands", "damages", "hospitals", "kills", "ledgers", "loopback", "pages", "sites"
+    "by_hand", "commands", "damages", "hospitals", "kills", "ledgers", "loopback", "report_page", "sites"
 )
 
 # Before numpy is loaded, for this process and its children: Ray gives a worker one thread where nobody says
 # otherwise, and a sum of floats by another number of threads differs in its last digits.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+# By hand or on two processes, a suite ends when its last file does: files that take a minute or more begin first.
+LONGEST = (
+    "deploy/test_loopback.py",  # three hospitals, which are killed
+    "federation/test_engine.py",  # Ray
+    "privacy/test_faults.py",  # a copy of the repository for each planted fault
+    "federation/test_pooling.py",
+    "test_ablation.py",
+    "deploy/test_audit.py",
+    "deploy/test_home.py",
+    "client/local/test_cli.py",
+    "core/test_synthesis.py",
+    "deploy/test_hostile_files.py",
+    "privacy/test_release.py",
+    "privacy/test_audit_edges.py",
+    "client/table/test_sql.py",
+    "test_losses.py",
+    "client/site/test_daemon_faults.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, and all others as they were collected."""
+    rank = {Path(__file__).parent / file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 @pytest.fixture(scope="module")

@@ -104,18 +104,18 @@ def write(cell: Cell, mean: float) -> None:
 def test_a_line_is_put_in_its_place_and_the_others_keep_their_bytes(folder: Path) -> None:
     for cell in (THIRD, FIRST, SECOND):
         write(cell, 0.5)
-    file = folder / "made-one.jsonl"
+    file = folder / "made.jsonl"
     assert file.read_text() == line(FIRST) + line(SECOND) + line(THIRD)
     write(SECOND, 0.25)
     assert file.read_text() == line(FIRST) + line(SECOND, 0.25) + line(THIRD)
     assert list(result_cells.read()) == [FIRST, SECOND, THIRD]
 
 
-def test_another_setting_has_another_file(folder: Path) -> None:
-    other = Cell("made", "five", "ours", 1.0, 0)
+def test_another_data_set_has_another_file(folder: Path) -> None:
+    other = Cell("other", "one", "ours", 1.0, 0)
     write(FIRST, 0.5)
     write(other, 0.5)
-    assert sorted(file.name for file in folder.iterdir()) == ["made-five.jsonl", "made-one.jsonl"]
+    assert sorted(file.name for file in folder.iterdir()) == ["made.jsonl", "other.jsonl"]
     assert set(result_cells.read()) == {FIRST, other}
 
 
@@ -129,14 +129,14 @@ def test_another_setting_has_another_file(folder: Path) -> None:
         (line(FIRST) + "\n" + line(SECOND), "line 2: expected one whole cell"),
         (line(FIRST) + '{"figures": {}}\n', "line 2: expected one whole cell"),
         (line(FIRST) + line(FIRST, 0.25), "line 2: a second line for Cell"),
-        (line(FIRST) + line(Cell("made", "five", "ours", 1.0, 0)), "line 2: expected cells of made-one"),
+        (line(FIRST) + line(Cell("other", "one", "ours", 1.0, 0)), "line 2: expected cells of made,"),
     ],
     ids=["no end", "half of a line", "cut line", "lines run together", "empty", "no cell", "twice", "elsewhere"],
 )
 def test_a_damaged_file_is_neither_read_nor_written(folder: Path, text: str, message: str) -> None:
-    file = folder / "made-one.jsonl"
+    file = folder / "made.jsonl"
     file.write_text(text)
-    with pytest.raises(ValueError, match=f"^made-one.jsonl.*{message}"):
+    with pytest.raises(ValueError, match=f"^made.jsonl.*{message}"):
         result_cells.read()
     with pytest.raises(ValueError, match=message):
         write(THIRD, 0.5)
@@ -152,7 +152,7 @@ def test_a_run_that_is_killed_leaves_the_file_as_it_was(folder: Path, monkeypatc
         patch.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             write(SECOND, 0.5)
-    assert (folder / "made-one.jsonl").read_text() == line(FIRST)
+    assert (folder / "made.jsonl").read_text() == line(FIRST)
     assert list(result_cells.read()) == [FIRST]
     write(SECOND, 0.5)
     assert list(result_cells.read()) == [FIRST, SECOND]

@@ -177,6 +177,25 @@ def test_folders_can_be_held_in_mind() -> None:
     assert len(rooms) <= 8
 
 
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> int:
+    """Of a body: neither the signature nor the docstring, blank lines and comments counts."""
+    body = function.body[ast.get_docstring(function) is not None :]
+    written = lines[body[0].lineno - 1 : body[-1].end_lineno] if body else []
+    return sum(not line.lstrip().startswith("#") for line in written if line.strip())
+
+
+def test_functions_can_be_held_in_mind() -> None:
+    """Of 40 lines at most, and nine in ten of 14 at most."""
+    sizes = []
+    for path, tree in modules().items():
+        lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+        functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+        sizes += [(code_lines(function, lines), f"{path}: {function.name}") for function in functions]
+    assert [entry for entry in sizes if entry[0] > 40] == []
+    assert len(sizes) > 1000
+    assert sorted(sizes)[9 * len(sizes) // 10][0] <= 14
+
+
 def test_flower_is_at_the_edges() -> None:
     using_flower = {path for path, tree in modules().items() if any(n.startswith("flwr.") for n in imports(tree))}
     assert {path for path in using_flower if not path.startswith("deploy/")} == FLOWER

@@ -1,9 +1,9 @@
 """Cells: what one method reached on one split of one data set in one setting, kept as one line of a file.
 
-`results/DATA-SETTING.jsonl` has a line for each cell: its figures, and what it takes to repeat them (command,
+`results/DATA.jsonl` has a line for each cell: its figures, and what it takes to repeat them (command,
 commit, versions, machine). A cell that has a line is not computed again, so that the grid grows from run to run.
-Every `bench_*.py` that measures utility reads its figures here. Lines are sorted by method, budget and split, so
-that a cell that is computed again changes one line of a diff.
+Every `bench_*.py` that measures utility reads its figures here. Lines are sorted by setting, method, budget and
+split, so that a cell that is computed again changes one line of a diff.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Cell:
     @property
     def file_name(self) -> str:
         """The file that has its line."""
-        return f"{self.data}-{self.setting}.jsonl"
+        return f"{self.data}.jsonl"
 
     @property
     def row(self) -> Cell:
@@ -52,9 +52,9 @@ class Cell:
         return replace(self, split=0)
 
     @property
-    def order(self) -> tuple[str, float, bool, bool, int]:
+    def order(self) -> tuple[str, str, float, bool, bool, int]:
         """Where its line stands among those of its file."""
-        return self.method, self.epsilon or 0.0, self.own_delta, self.real_noise, self.split
+        return self.setting, self.method, self.epsilon or 0.0, self.own_delta, self.real_noise, self.split
 
 
 def read() -> dict[Cell, Facts]:

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import commands
 import pandas as pd
@@ -37,7 +38,7 @@ def postgres() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="pg"))  # not pytest's folder: a socket's path must be short
     if user is not None:
         shutil.chown(folder, user, user)
-    as_user = {"user": user, "group": user, "extra_groups": []} if user is not None else {}
+    as_user: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user is not None else {}
 
     def run(*command: str | Path) -> None:
         subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=120, **as_user)

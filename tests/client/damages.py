@@ -11,6 +11,7 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 DAMAGES = int(os.environ.get("COHORTMIX_DAMAGES", "300"))
@@ -94,10 +95,7 @@ class Files:
         """What is done to which file, and the content that this leaves."""
         name = rng.choice(self.names)
         data, older = self._now[name], rng.choice(self._before).get(name)
-        choices: list[tuple[str, Callable[[], Content]]] = [
-            (act.__name__, lambda act=act: act(data, rng))
-            for act in ANY  # type: ignore[misc]
-        ]
+        choices: list[tuple[str, Callable[[], Content]]] = [(act.__name__, partial(act, data, rng)) for act in ANY]
         choices += [("lost", lambda: None)]
         if older:
             choices += [("set back", lambda: older)] + 3 * [

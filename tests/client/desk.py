@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hospitals import Hospital
 
 from cohortmix.client.ledger.policy import Policy
 from cohortmix.client.site.opening import open_site
@@ -18,7 +19,7 @@ COORDINATOR, STRANGER = (Key.from_bytes(bytes([number] * 32)) for number in (7, 
 class Desk:
     """A steward's desk: the site's folder, the studies that came in, and the commands."""
 
-    def __init__(self, hospital: Any) -> None:
+    def __init__(self, hospital: Hospital) -> None:
         self.hospital, self.file = hospital, hospital.site / "site.yaml"
 
     def study(self, mu: str = "0.1", by: Key = COORDINATOR, **changes: Any) -> StudySpec:

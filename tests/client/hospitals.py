@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import methodcaller
 from pathlib import Path
 from time import sleep
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import grpc
 import numpy as np
@@ -135,7 +136,7 @@ class Hospital:
     def approve(self, *studies: StudySpec) -> None:
         """Approve a study, as the steward."""
         for study in studies:
-            Policy.update(self.config.policy_file, lambda policy, study=study: policy.approve(study))
+            Policy.update(self.config.policy_file, methodcaller("approve", study))
 
     def approved(self, name: str, mu: str = "0.1", **changes: Any) -> StudySpec:
         """A study that the steward has approved."""
@@ -144,7 +145,7 @@ class Hospital:
         return study
 
     @staticmethod
-    def request(study: StudySpec, round: int = 1, common: CommonMessage | None = None) -> bytes:
+    def request(study: StudySpec, round: Literal[1, 2] = 1, common: CommonMessage | None = None) -> bytes:
         """The coordinator's request for a round."""
         id = request_id(study.hash, study.sites[0].name, round)
         message = Request(study=sign_study(COORDINATOR, study), round=round, request_id=id, common=common)

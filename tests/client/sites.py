@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -97,7 +97,7 @@ def study(mu: str = SMALL, **changes: Any) -> StudySpec:
 
 
 def asking(
-    spec: StudySpec, round: int = 1, id: str | None = None, common: CommonMessage | None = None
+    spec: StudySpec, round: Literal[1, 2] = 1, id: str | None = None, common: CommonMessage | None = None
 ) -> SignedRequest:
     id = id or request_id(spec.hash, "site", round)
     request = Request(study=sign_study(COORDINATOR, spec), round=round, request_id=id, common=common)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from studies import SCHEMA
 from typer.testing import CliRunner
 
 from cohortmix.core.audit.lower_bound import RUNS
@@ -17,17 +18,6 @@ from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.deploy.audit import processes
 from cohortmix.deploy.cli import app
-
-SCHEMA = """
-name: toy
-patient_key: id
-target: y
-columns:
-  x: {type: number, min: 0, max: 10}
-  sex: {type: category, values: [F, M]}
-  y: {type: category, values: [alive, dead]}
-"""
-
 
 FILES = ("--data", "t.csv", "--schema", "s.yaml")
 OPTIONS = ("--runs", "1000", "--json", "found.json")

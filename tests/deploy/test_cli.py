@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -89,8 +90,11 @@ def test_sites_too_small_for_pairs_are_named_and_a_study_of_such_sites_alone_is_
     }
 
 
+NOTHING: Any = None  # in a list of cells, which pandas' types do not expect
+
+
 def test_rows_of_nobody_and_a_skew_work(folder: Path) -> None:
-    cohort().assign(id=[*range(390), *[None] * 10]).to_csv("t.csv", index=False)
+    cohort().assign(id=[*range(390), *[NOTHING] * 10]).to_csv("t.csv", index=False)
     run(*SIMULATE, "--sites", "2", "--skew", "5")
     assert sum(site["n"] for site in report(folder / "out/summary.json")["sites"]) == 390
 

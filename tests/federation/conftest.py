@@ -48,7 +48,7 @@ def patients() -> Callable[[int], pd.DataFrame]:
             {
                 "AGE": age,
                 "SEX": rng.choice(["F", "M"], n),
-                "ILL": np.where(rng.random(n) < 0.1, None, ill),
+                "ILL": np.where(rng.random(n) < 0.1, np.array(None), ill),
                 "SBP": rng.normal(150, 25, n).round(1).clip(70, 250),
                 "SIDE": rng.choice(["left", "right", "none"], n),
                 "TYPE": rng.choice(list("ABCD"), n),
@@ -65,8 +65,8 @@ def consortium_of(tmp_path: Path, schema: Schema, patients: Callable[..., pd.Dat
 
     def make(sizes: dict[str, int], folder: str = "consortium", **terms: Any) -> Consortium:
         tables = {name: _table(patients(size, seed)) for seed, (name, size) in enumerate(sizes.items())}
-        terms = {"budget": Budget.from_mu(0.4), "seed": 1, "min_sites": 1} | terms
-        return Consortium.create(tmp_path / folder, tables, schema, Terms(**terms))
+        values: dict[str, Any] = {"budget": Budget.from_mu(0.4), "seed": 1, "min_sites": 1} | terms
+        return Consortium.create(tmp_path / folder, tables, schema, Terms(**values))
 
     return make
 

@@ -264,7 +264,7 @@ def test_a_byte_now_and_then_does_not_hold_a_call_beyond_its_deadline(
     drip = Dripping(data[call])
     for each in (module, frames):
         monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=lambda: drip.clock))
-    grid = RemoteGrid(drip)
+    grid = RemoteGrid(drip)  # type: ignore[arg-type]
     grid._sent.update({id: Message(to_records(b"x"), 1, "query.synthesize") for id in ids})
     with pytest.raises(EngineError, match="nothing comes: timed out"):
         grid.get_node_ids() if call == "nodes" else grid.pull_messages(ids)

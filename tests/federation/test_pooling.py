@@ -39,6 +39,7 @@ columns:
 )
 
 BUDGET = Budget.from_epsilon(1.0, 1e-5)
+pytestmark = pytest.mark.usefixtures("few_steps")
 
 
 def patients(n: int, ill: float, seed: int) -> pd.DataFrame:

@@ -160,7 +160,7 @@ def test_a_damaged_or_replayed_release_is_refused_and_the_true_one_still_counts(
 def test_what_is_no_message_is_refused_and_noted(consortium_of: ConsortiumOf, reply: bytes) -> None:
     with consortium_of({"tiny": SMALL}).coordinator() as coordinator:
         assert coordinator.accept("tiny", reply) is Verdict.LATER
-        assert coordinator.waiting == ("tiny",)
+        assert list(coordinator.waiting) == ["tiny"]
         with pytest.raises(TooFewSites) as caught:
             coordinator.finish()
         assert [(entry.site, entry.round, entry.code) for entry in caught.value.refusals] == [
@@ -176,9 +176,9 @@ def test_a_refusal_costs_the_others_nothing_and_ends_no_wait(consortium_of: Cons
     with consortium.coordinator() as coordinator:
         assert coordinator.accept("tiny", refusal) is Verdict.LATER
         assert coordinator.accept("tiny", refusal) is Verdict.LATER
-        assert coordinator.waiting == ("tiny", "wee")
+        assert list(coordinator.waiting) == ["tiny", "wee"]
         coordinator.give_up("tiny")
-        assert coordinator.waiting == ("wee",)
+        assert list(coordinator.waiting) == ["wee"]
         carry(consortium, coordinator)
         coordinator.freeze()
         result = coordinator.finish()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +59,8 @@ columns:
   outcome: {type: category, values: [ill, well]}
 """
 )
-ODD = {  # cells of the odd patient, as a file of text holds them; and as a typed file does
+# Cells of the odd patient, as a file of text holds them; and as a typed file does.
+ODD: dict[str, dict[str, list[Any]]] = {
     "csv": {
         "age": ["nan", "inf", "-1e308", MARK, "5e-324"],
         "dose": ["-0.0", "1e308", "<7", "", "NA"],
@@ -104,8 +105,8 @@ def write(path: Path, columns: dict[str, list[Any]]) -> Path:
         as_text = {name: pa.array([_text(name, cell) for cell in cells]) for name, cells in columns.items()}
         pacsv.write_csv(pa.table(as_text), path)
     else:
-        columns = columns | {"day": pa.array(columns["day"], pa.int32()).cast(pa.date32())}  # type: ignore[dict-item]
-        pq.write_table(pa.table(columns), path)
+        days = pa.array(columns["day"], pa.int32()).cast(pa.date32())
+        pq.write_table(pa.table(columns | {"day": days}), path)
     return path
 
 
@@ -140,7 +141,7 @@ DEAR = study(name="dear", mu=Decimal(900))
 def request(
     about: StudySpec, common: CommonMessage | None = None, signer: Key = COORDINATOR, id: str | None = None
 ) -> bytes:
-    round = 1 if common is None else 2
+    round: Literal[1, 2] = 1 if common is None else 2
     id = id or request_id(about.hash, "site", round)
     asked = Request(study=sign_study(COORDINATOR, about), round=round, request_id=id, common=common)
     return encode(sign_request(signer, asked))
@@ -171,7 +172,7 @@ class Seen:
     logs: tuple[tuple[str, int, str], ...]
     printed: tuple[str, str]
     sizes: dict[str, list[Any]]
-    iterations: tuple[object, ...]
+    iterations: tuple[tuple[Any, ...], ...]
 
 
 def differences(one: Seen, other: Seen) -> list[str]:
@@ -192,7 +193,7 @@ def opened(path: Path) -> Source:
     return open_table(path, SCHEMA)
 
 
-def counting(step: Callable[..., Any], name: str, iterations: list[object]) -> Callable[..., Any]:
+def counting(step: Callable[..., Any], name: str, iterations: list[tuple[Any, ...]]) -> Callable[..., Any]:
     """The step, which writes down the shapes that it is called with."""
 
     def counted(*arguments: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def watch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Watch:
     """Serve a table, ask all that a coordinator may ask, rightly and wrongly, and record what is seen."""
-    iterations: list[object] = []
+    iterations: list[tuple[Any, ...]] = []
     for module, name in ((approximate, "_advance"), (adapt, "_adam")):
         monkeypatch.setattr(module, name, counting(getattr(module, name), name, iterations))
 

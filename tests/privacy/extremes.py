@@ -94,7 +94,9 @@ def halves() -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(cell * 2 // size for cell in range(size)) for size in ENCODING.sizes)
 
 
-def both(tables: tuple[Rows, Rows], schema: Schema) -> list[tuple[Answer, Answer]]:
+def both(
+    tables: tuple[Rows, Rows] | tuple[TableSource, TableSource], schema: Schema
+) -> list[tuple[Answer, Answer]]:
     """The two answers of both questions."""
     sums = tuple(vault(source, schema).answer(sum_query(ENCODING), MU2) for source in tables)
     moments = tuple(vault(source, schema).answer(PairTables(halves()), MU2) for source in tables)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from audited import SCHEMA, table
 from numpy.typing import NDArray
 
-from cohortmix.core import Schema
 from cohortmix.core.audit.audit import Audit, audit, measure
 from cohortmix.core.audit.lower_bound import RUNS, log_likelihood_ratios
 from cohortmix.core.audit.neighbours import MANY_ROWS, Cohort, worst
@@ -32,39 +32,8 @@ from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.questions.question import QUESTIONS
 from cohortmix.core.privacy.vault import Vault
 
-SCHEMA = Schema.from_yaml(
-    """
-name: cohort
-patient_key: pid
-target: outcome
-columns:
-  age: {type: number, min: 0, max: 9, integer: true}
-  dose: {type: number, min: 0, max: 20, missing: true}
-  sex: {type: category, values: [F, M], missing: true}
-  day: {type: date, min: 1991-01-01, max: 1996-12-31}
-  outcome: {type: category, values: [ill, well]}
-"""
-)
 NOISE = KeyedNoise(3)
 MU = Fraction(3, 10)
-
-
-def table(patients: int = 180) -> pa.Table:
-    """Each third patient has two records; one row belongs to nobody."""
-    rng = np.random.default_rng(1)
-    pid = [*range(patients), *range(0, patients, 3), None]
-    rows = len(pid)
-    age = rng.integers(0, 10, rows)
-    return pa.table(
-        {
-            "pid": pid,
-            "age": age,
-            "dose": [None if rng.random() < 0.1 else float(x) for x in rng.exponential(2, rows)],
-            "sex": rng.choice(["F", "M"], rows).tolist(),
-            "day": pa.array(rng.integers(7670, 9800, rows).astype(np.int32)).cast(pa.date32()),
-            "outcome": np.where(rng.random(rows) < age / 10, "ill", "well").tolist(),
-        }
-    )
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +116,8 @@ def test_processes_find_what_one_finds(cohort: Cohort) -> None:
 
 def test_the_measured_mu_is_near_the_claim_and_not_above_it(tables: dict[str, pa.Table], cohort: Cohort) -> None:
     _, versions = replay_worst(tables, cohort.schema, RELEASED, NOISE)
-    bound = measure(*(versions[name] for name in furthest(versions, 2)), NOISE, RUNS)
+    one, other = (versions[name] for name in furthest(versions, 2))
+    bound = measure(one, other, NOISE, RUNS)
     assert bound.claimed == pytest.approx(0.3, abs=1e-6)
     assert 0.8 * bound.claimed <= bound.measured <= bound.claimed
     assert bound.enough
@@ -222,7 +192,8 @@ class Weak:
 
     def add(self, values: NDArray[np.int64], sigma: int, purpose: str) -> NDArray[np.int64]:
         noise = KeyedNoise(3).add(np.zeros_like(values), sigma, purpose)
-        return values + np.rint(self.share * noise).astype(np.int64)
+        weaker: NDArray[np.int64] = values + np.rint(self.share * noise).astype(np.int64)
+        return weaker
 
 
 @pytest.mark.parametrize("share", [2 / 3, 1.0, 3 / 2])

@@ -9,48 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from audited import SCHEMA, table
 
-from cohortmix.core import Schema
 from cohortmix.core.audit.neighbours import KEY, MANY_ROWS, ODD, Cohort, at_random, made_up, worst
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.audit.pairs import level_questions, questions
 from cohortmix.core.data.encoding import Encoding, bounds
 from cohortmix.core.data.groups import Groups
+from cohortmix.core.data.schema import Number
 from cohortmix.core.data.table import InputError, TableSource
 from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
-
-SCHEMA = Schema.from_yaml(
-    """
-name: cohort
-patient_key: pid
-target: outcome
-columns:
-  age: {type: number, min: 0, max: 9, integer: true}
-  dose: {type: number, min: 0, max: 20, missing: true}
-  sex: {type: category, values: [F, M], missing: true}
-  day: {type: date, min: 1991-01-01, max: 1996-12-31}
-  outcome: {type: category, values: [ill, well]}
-"""
-)
-
-
-def table(patients: int = 180) -> pa.Table:
-    """Each third patient has two records; one row belongs to nobody."""
-    rng = np.random.default_rng(1)
-    pid = [*range(patients), *range(0, patients, 3), None]
-    rows = len(pid)
-    age = rng.integers(0, 10, rows)
-    return pa.table(
-        {
-            "pid": pid,
-            "age": age,
-            "dose": [None if rng.random() < 0.1 else float(x) for x in rng.exponential(2, rows)],
-            "sex": rng.choice(["F", "M"], rows).tolist(),
-            "day": pa.array(rng.integers(7670, 9800, rows).astype(np.int32)).cast(pa.date32()),
-            "outcome": np.where(rng.random(rows) < age / 10, "ill", "well").tolist(),
-        }
-    )
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +76,9 @@ def test_made_up_records_are_declared_but_for_the_share_that_is_odd(cohort: Coho
     rng = random.Random(6)
     plain = [made_up(SCHEMA, rng) for _ in range(300)]
     assert {record["sex"] for record in plain} == {"F", "M"}
-    low, high = bounds(SCHEMA.columns["dose"])
+    column = SCHEMA.columns["dose"]
+    assert isinstance(column, Number)
+    low, high = bounds(column)
     doses = [float(record["dose"] or "nan") for record in plain]
     assert all(low - 0.1 * (high - low) <= dose <= high + 0.1 * (high - low) for dose in doses)
     assert min(doses) < low < high < max(doses)

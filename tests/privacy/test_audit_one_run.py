@@ -132,7 +132,8 @@ class Weak:
 
     def add(self, values: NDArray[np.int64], sigma: int, purpose: str) -> NDArray[np.int64]:
         noise = KeyedNoise(3).add(np.zeros_like(values), sigma, purpose)
-        return values + np.rint(self.share * noise).astype(np.int64)
+        weaker: NDArray[np.int64] = values + np.rint(self.share * noise).astype(np.int64)
+        return weaker
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ def some_cell(table: pa.Table) -> bool:
 
 
 def one_more(table: pa.Table, cohort: Cohort) -> Mechanism:
-    return lambda noise: (ask(table, cohort.schema, ASKED * (1 + some_cell(table)), noise), None)
+    return lambda noise: (ask(table, cohort.schema, [*ASKED, *(ASKED if some_cell(table) else ())], noise), None)
 
 
 def another_order(table: pa.Table, cohort: Cohort) -> Mechanism:

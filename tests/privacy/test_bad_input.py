@@ -121,7 +121,8 @@ def test_a_patient_of_bad_input_moves_no_more_than_any_other(name: str, as_text:
             assert 0 < distance2(one, other) <= one.sensitivity2
 
 
-KEYS = {  # of nobody, in each form in which a file holds keys; and of a patient
+# Keys of nobody, in each form in which a file holds keys; and the key of a patient.
+KEYS: dict[str, tuple[Any, list[Any], Any]] = {
     "text": (pa.string(), [None, "", " ", "NA", "nan", "NULL"], "7"),
     "large text": (pa.large_string(), [None, "na"], "7"),
     "dictionary": (pa.dictionary(pa.int8(), pa.string()), [None, "NaN"], "7"),

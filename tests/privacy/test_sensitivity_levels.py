@@ -66,8 +66,8 @@ class Rows:
     """A table of texts in record batches of any size."""
 
     def __init__(self, patients: list[Patient], nobody: Patient, rows: int) -> None:
-        keyed = [(f"p{at}", row) for at, patient in enumerate(patients) for row in patient]
-        keyed += [(None, row) for row in nobody]  # type: ignore[list-item]
+        keyed: list[tuple[str | None, dict[str, str | None]]] = [(None, row) for row in nobody]
+        keyed = [(f"p{at}", row) for at, patient in enumerate(patients) for row in patient] + keyed
         arrays = [pa.array([row[name] for _, row in keyed], pa.string()) for name in CELLS]
         self.names = ("pid", *CELLS)
         keys = pa.array([key for key, _ in keyed], pa.string())
@@ -244,7 +244,9 @@ def rounded_down(z: NDArray[np.int64], parts: NDArray[np.int64]) -> NDArray[np.i
 
 
 def root_rounded_down(z: NDArray[np.int64], parts: NDArray[np.int64]) -> NDArray[np.int64]:
-    return z * np.array([isqrt(MOMENT_UNIT**2 // int(m)) for m in parts])[:, None] // MOMENT_UNIT
+    roots = np.array([isqrt(MOMENT_UNIT**2 // int(m)) for m in parts])
+    scaled: NDArray[np.int64] = z * roots[:, None] // MOMENT_UNIT
+    return scaled
 
 
 def undivided(z: NDArray[np.int64], parts: NDArray[np.int64]) -> NDArray[np.int64]:

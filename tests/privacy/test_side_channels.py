@@ -81,7 +81,7 @@ def test_the_conversation_reaches_all_that_a_site_says(watch: Watch, files: dict
     released = [message.release for message in messages if isinstance(message, SignedRelease)]
     assert any(isinstance(release, CentroidsRelease) and "mixture" in release.kinds for release in released)
     assert len(seen.logs) == sum(isinstance(message, Refusal) for message in messages)
-    assert {name for name, *_ in seen.iterations} == {"_advance", "_adam"}  # type: ignore[misc]
+    assert {name for name, *_ in seen.iterations} == {"_advance", "_adam"}
     stored = [length for rows in seen.sizes.values() for row in rows for length in row]
     assert sum(stored) >= sum(len(reply) for reply in set(seen.replies[-4:-2]))  # both releases are in the ledger
 

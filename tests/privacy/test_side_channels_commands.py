@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,10 +74,12 @@ def test_a_command_says_and_names_the_same_for_neighbours(
 
     What the check found is told to the person at the terminal alone: on the standard error, never in a file.
     """
-    one, other = (outcome(folder, *command) for folder in lawful)
+    told: list[tuple[Any, ...]] = [outcome(folder, *command) for folder in lawful]
+    one, other = told
     assert one[1] != other[1], "the second table is not as declared, and its holder is told so"
     assert MARK not in other[1]
-    one, other = ((out, beside_the_check(err), *rest) for out, err, *rest in (one, other))
+    one = (one[0], beside_the_check(one[1]), *one[2:])
+    other = (other[0], beside_the_check(other[1]), *other[2:])
     if command[0] == "simulate":  # the keys of its sites are new each time, and it sums up masses of the noise
         one, other = (*one[:3], {}), (*other[:3], {})
     assert one == other

@@ -4,7 +4,7 @@ import sys
 from decimal import Decimal
 from fractions import Fraction
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def common() -> CommonMessage:
     return CommonMessage(groups=((0, 1),), cells=Array.of(cells), masses=Array.of(masses), s_a=Decimal("12.5"))
 
 
-def request(round: int = 1, request_id: str = "request-1", **changes: Any) -> Request:
+def request(round: Literal[1, 2] = 1, request_id: str = "request-1", **changes: Any) -> Request:
     return Request(
         study=signed_study(**changes),
         round=round,
@@ -98,7 +98,7 @@ def centroids() -> CentroidsRelease:
 
 
 def release(
-    round: int = 1, previous: str = GENESIS, request_id: str = "request-1", **changes: Any
+    round: Literal[1, 2] = 1, previous: str = GENESIS, request_id: str = "request-1", **changes: Any
 ) -> SignedRelease:
     content = ClassSumsRelease(answer=answer()) if round == 1 else centroids()
     name = "class sums" if round == 1 else "second moments"

@@ -7,18 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from one_site import SCHEMA, TOY
 
-from cohortmix.core.data.schema import Schema
 from cohortmix.protocol.messages import Description, encode
-
-SCHEMA = """
-name: toy
-target: y
-columns:
-  x: {type: number, min: 0, max: 10}
-  sex: {type: category, values: [F, M]}
-  y: {type: category, values: [alive, dead]}
-"""
 
 Written = Callable[..., Path]
 
@@ -26,7 +17,7 @@ Written = Callable[..., Path]
 @pytest.fixture
 def written(tmp_path: Path) -> Written:
     """written(delta=..., sites=[...]): the path of a STUDY.yaml with these keys; None leaves one out."""
-    (tmp_path / "schema.yaml").write_text(SCHEMA)
+    (tmp_path / "schema.yaml").write_text(TOY)
     describe(tmp_path / "uk.json", "UK", "a", 4000)
     describe(tmp_path / "norway.json", "NORW", "b", 300)
 
@@ -50,7 +41,6 @@ def written(tmp_path: Path) -> Written:
 
 def describe(path: Path, site: str, digit: str, patients: int, **changes: str) -> None:
     """Write a site's description; its key is made of one digit."""
-    schema = Schema.from_yaml(SCHEMA)
-    facts = {"schema_hash": schema.hash, "version": version("cohortmix")} | changes
-    description = Description(site=site, key=digit * 64, patients=patients, columns=tuple(schema.columns), **facts)
+    facts: dict[str, Any] = {"schema_hash": SCHEMA.hash, "version": version("cohortmix")} | changes
+    description = Description(site=site, key=digit * 64, patients=patients, columns=tuple(SCHEMA.columns), **facts)
     path.write_bytes(encode(description))

@@ -34,16 +34,15 @@ from cohortmix.protocol.signing import Key, sign_study
 
 N, MU = 400, Decimal("0.4")
 COORDINATOR, SITE = Key.from_bytes(bytes(range(32))), Key.from_bytes(bytes(range(32, 64)))
-SCHEMA = Schema.from_yaml(
-    """
-    name: toy
-    target: y
-    columns:
-      x: {type: number, min: 0, max: 10}
-      sex: {type: category, values: [F, M]}
-      y: {type: category, values: [alive, dead]}
-    """
-)
+TOY = """
+name: toy
+target: y
+columns:
+  x: {type: number, min: 0, max: 10}
+  sex: {type: category, values: [F, M]}
+  y: {type: category, values: [alive, dead]}
+"""
+SCHEMA = Schema.from_yaml(TOY)
 STUDY = StudySpec(
     name="toy study",
     schema_hash=SCHEMA.hash,

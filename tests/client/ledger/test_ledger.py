@@ -7,6 +7,7 @@ import sys
 import threading
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -111,8 +112,8 @@ except BudgetExceeded:
 def at_once(path: Path, mark: Path, *requests: tuple[str, str, str]) -> list[str]:
     """What several processes get that ask at the same moment, each for one (study, request id, mu)."""
     command = [sys.executable, "-c", _ASKS_WHEN_TOLD, str(path), str(mark)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen([*command, *arguments], **pipes) for arguments in requests]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes: list[Any] = [subprocess.Popen([*command, *arguments], **pipes) for arguments in requests]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
     for process in processes:

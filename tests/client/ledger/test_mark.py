@@ -181,7 +181,13 @@ ledger.reserve("a" * 64, "request-9", "c" * 64, Fraction(1, 10**4), Fraction(100
 def test_a_crash_between_commit_and_mark_is_made_good(place: Place) -> None:
     place.spend("1")
     before = (place.mark / MARK_FILE).read_bytes()
-    command = [sys.executable, "-c", _DIES_BETWEEN_COMMIT_AND_MARK, place.state / "ledger.db", place.mark]
+    command = [
+        sys.executable,
+        "-c",
+        _DIES_BETWEEN_COMMIT_AND_MARK,
+        str(place.state / "ledger.db"),
+        str(place.mark),
+    ]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert (place.mark / MARK_FILE).read_bytes() == before
     with sqlite3.connect(place.state / "ledger.db") as reader:

@@ -230,7 +230,7 @@ def test_over_the_budget_ends_with_status_3(folder: Path, monkeypatch: pytest.Mo
 
 
 def test_the_console_script_ends_with_the_status_and_one_sentence(folder: Path) -> None:
-    command = [Path(sys.executable).with_name("cohortmix"), *EVALUATE[:-1], "none.yaml"]
+    command = [str(Path(sys.executable).with_name("cohortmix")), *EVALUATE[:-1], "none.yaml"]
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stdout == ""

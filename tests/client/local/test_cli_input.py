@@ -68,6 +68,11 @@ def test_a_patient_counts_once_however_many_rows(folder: Path) -> None:
     assert "the table has 49 patients, a site needs at least 50; 1 more would do" in sentence
 
 
+def a_folder_of_someone() -> None:
+    Path("out").mkdir()
+    Path("out/thesis.docx").touch()
+
+
 BAD: dict[str, tuple[str, Callable[[], object], str]] = {
     "a missing column": (SCHEMA, lambda: cohort().drop(columns="sex").to_csv("t.csv"), "missing column 'sex'"),
     "a value outside its bounds": (
@@ -105,13 +110,13 @@ BAD: dict[str, tuple[str, Callable[[], object], str]] = {
     ),
     "a folder that is not ours": (
         SCHEMA,
-        lambda: (Path("out").mkdir(), Path("out/thesis.docx").touch()),
+        a_folder_of_someone,
         "'out' holds files, such as 'thesis.docx'",
     ),
     "a file in place of the folder": (SCHEMA, lambda: Path("out").touch(), "'out' is a file; give a folder"),
-    "a folder that cannot be made": (
+    "a link in place of the folder": (
         SCHEMA,
-        lambda: (Path("there").touch(), Path("out").symlink_to("there/out")),
+        lambda: Path("out").symlink_to("there"),
         "'out' is a link; give the folder that it leads to",
     ),
 }

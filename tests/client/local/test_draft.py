@@ -3,6 +3,7 @@
 import re
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -14,6 +15,7 @@ from cohortmix.client.table.data import open_all
 from cohortmix.core.data.schema import Schema, SchemaError
 from cohortmix.core.data.table import InputError, TableSource
 
+NOTHING: Any = None  # in a list of cells, which pandas' types do not expect
 TABLE = pd.DataFrame(
     {
         "age": ["71", "64", None],
@@ -21,7 +23,7 @@ TABLE = pd.DataFrame(
         "sex": ["SECRET1", "SECRET2", "SECRET1"],
         "seen": ["1991-02-03", "NA", "1991-03-04"],
         "flag": [True, False, True],
-        "stamp": pd.to_datetime(["1991-02-03", None, "1991-03-04"]),
+        "stamp": pd.to_datetime(["1991-02-03", NOTHING, "1991-03-04"]),
         "mixed": ["5", "SECRET3", None],
         "nothing": [None, None, None],
         "a: b, {c}": [1, 2, 3],
@@ -56,7 +58,7 @@ def test_no_bound_and_no_value_comes_from_the_records() -> None:
 
 
 def test_other_records_of_the_same_types_give_the_same_draft() -> None:
-    other = TABLE.assign(age=["1", "2", "3"], sex=["a", "b", "c"], seen="2020-01-01", no=[9.5, None, 1.0])
+    other = TABLE.assign(age=["1", "2", "3"], sex=["a", "b", "c"], seen="2020-01-01", no=[9.5, NOTHING, 1.0])
     assert drafted(other) == drafted()
 
 

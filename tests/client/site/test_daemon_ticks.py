@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hospitals import refusal
 
+from cohortmix.client.ledger.policy import Policy
 from cohortmix.client.site import daemon
 from cohortmix.client.site.daemon import Daemon, until_tick
 from cohortmix.protocol import site_pb2
@@ -67,7 +68,7 @@ class Clocked(Executor):
         """What `calls(daemon)` returns; whenever all tasks sleep, the clock moves to the one that wakes first."""
 
         async def clocked() -> Any:
-            daemon: Any = Daemon(self, lambda: None, INTERVAL, 2**16)  # type: ignore[arg-type]
+            daemon: Any = Daemon(self, Policy, INTERVAL, 2**16)  # type: ignore[arg-type]
             daemon._worker = self
             task = asyncio.create_task(calls(daemon))
             while not task.done():

@@ -15,7 +15,7 @@ from cohortmix.client.site.request import require_common
 from cohortmix.client.site.room import require_room
 from cohortmix.core.data.encoding import Encoding, blocks_of
 from cohortmix.core.data.groups import Groups
-from cohortmix.core.data.schema import Category, Number, Schema
+from cohortmix.core.data.schema import Category, Date, Number, Schema
 from cohortmix.core.data.table import InputError
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.reduced import require_groups
@@ -38,12 +38,12 @@ PATIENTS = 20_000
 
 
 def schema(numbers: int, categories: int = 0, *, missing: bool = False, classes: int = 2) -> Schema:
-    columns: dict[str, Category | Number] = {
-        "y": Category(type="category", values=[f"c{k}" for k in range(classes)])
+    columns: dict[str, Number | Date | Category] = {
+        "y": Category(type="category", values=tuple(f"c{k}" for k in range(classes)))
     }
     columns |= {f"x{k}": Number(type="number", min=0, max=100, missing=missing) for k in range(numbers)}
     columns |= {
-        f"z{k}": Category(type="category", values=[f"v{v}" for v in range(100)]) for k in range(categories)
+        f"z{k}": Category(type="category", values=tuple(f"v{v}" for v in range(100))) for k in range(categories)
     }
     return Schema(name="wide", target="y", columns=columns)
 

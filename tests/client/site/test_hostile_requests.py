@@ -6,7 +6,7 @@ import logging
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -85,7 +85,7 @@ def extreme(common: CommonMessage, change: dict[str, Any]) -> CommonMessage:
         starts = np.cumsum([0, *(len(of) for of in common.groups)])[:-1]
         cells[:, starts] = 1
     altered = {"negative": -cells, "large": 2 * cells, "zero": 0 * cells, "huge": cells * 0 + 1e308, "one": cells}
-    update = {
+    update: dict[str, Callable[[Any], object]] = {
         "cells": lambda kind: Array.of(altered[kind]),
         "masses": lambda masses: Array.of(np.array(masses)),
         "s_a": lambda noise: noise,

@@ -132,7 +132,8 @@ def test_an_answer_without_a_name_on_the_receipt_is_not_released(
 ) -> None:
     """If a round draws more answers than it names, the reply is a refusal, and nothing is committed."""
     spec, step = study(mu), {1: "class_sums", 2: "centroids" if mu == LARGE else "class_centroids"}[asked_for]
-    hospital, plain, opened = site(ledger, spec), getattr(pipeline, step), []
+    hospital, plain = site(ledger, spec), getattr(pipeline, step)
+    opened: list[Any] = []
 
     def asks_once_more(*given: Any) -> Any:
         result = plain(*given)
@@ -141,7 +142,12 @@ def test_an_answer_without_a_name_on_the_receipt_is_not_released(
         return result
 
     reserve = hospital._reserve
-    monkeypatch.setattr(hospital, "_reserve", lambda *given: opened.append(reserve(*given)) or opened[-1])
+
+    def reserved(*given: Any) -> Any:
+        opened.append(reserve(*given))
+        return opened[-1]
+
+    monkeypatch.setattr(hospital, "_reserve", reserved)
     message = asking(spec)
     if asked_for == 2:
         first = release(hospital.answer(encode(message)))

@@ -1,6 +1,6 @@
 """The same request to a site again: the same bytes, and nothing is drawn or charged a second time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class CountedSource:
     reads: int = 0
 
     @property
-    def names(self) -> Sequence[str]:
+    def names(self) -> tuple[str, ...]:
         return self.source.names
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -114,7 +114,8 @@ def test_a_round_of_a_study_is_one_request(ledger: Ledger, id: str) -> None:
     }
     hospital = site(ledger, spec, noise=noise)
     assert refused(hospital.answer(encode(asking(spec, id=ids.get(id, id))))) == Code.NOT_APPROVED
-    assert (ledger.spent_mu2, noise.draws) == (0, 0)
+    assert ledger.spent_mu2 == 0
+    assert noise.draws == 0
     release(hospital.answer(encode(asking(spec))))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +40,7 @@ from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.steps.bins import MAX_GROUPS
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
+    ClassSumsRelease,
     Code,
     CommonMessage,
     Refusal,
@@ -128,7 +130,9 @@ def test_a_release_that_could_not_be_sent_is_refused_before_it_is_paid_for(
     assert ledger.entries() == ()
     monkeypatch.undo()
     reply = hospital.answer(message)
-    (numbers,) = release(reply).release.answer.values.shape
+    released = release(reply).release
+    assert isinstance(released, ClassSumsRelease)
+    (numbers,) = released.answer.values.shape
     assert len(reply) <= room.NUMBER * numbers + room.REST
 
 
@@ -229,7 +233,7 @@ def test_common_groups_must_fit_the_schema(ledger: Ledger) -> None:
     hospital = site(ledger, spec)
     good = common_of(spec, release(hospital.answer(encode(asking(spec)))))
     age, sex = good.groups
-    wrong = [
+    wrong: list[dict[str, Any]] = [
         {"groups": (age,)},
         {"groups": (age, sex, sex)},
         {"groups": (sex, age)},

@@ -17,7 +17,7 @@ from cohortmix.client.site.opening import open_site, read_policy
 from cohortmix.client.steward import service, steward
 from cohortmix.core.data.table import InputError
 from cohortmix.deploy.cli import app
-from cohortmix.protocol.messages import Code, SignedRelease, decode
+from cohortmix.protocol.messages import Code, Refusal, SignedRelease, decode
 
 # --- quote
 
@@ -71,7 +71,9 @@ def test_a_revoked_study_is_refused_at_once_and_what_was_committed_stays(desk: D
             {"file": str(desk.receive(study)), "hash": study.hash, "prefix": study.hash[:6]}[form], desk.file
         )
         daemon.policy = read_policy(desk.hospital.config)  # as the daemon does for each request
-        assert decode(daemon.answer(request)).code == Code.NOT_APPROVED
+        refusal = decode(daemon.answer(request))
+        assert isinstance(refusal, Refusal)
+        assert refusal.code == Code.NOT_APPROVED
     assert desk.spent() == study.mu2
     ledger = desk.hospital.ledger()
     assert len(ledger.receipts()) == 1

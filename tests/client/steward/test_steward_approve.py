@@ -1,7 +1,10 @@
 """`cohortmix site approve`: which studies are approved, and what the steward reads where one is not."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 from desk import COORDINATOR, STRANGER, Desk
@@ -48,10 +51,13 @@ YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_a_study_that_would_not_be_answered_is_not_approved(desk: Desk, changes: dict, sentence: str) -> None:
-    entry = {name: changes.pop(name) for name in ("patients", "key", "name") if name in changes}
+def test_a_study_that_would_not_be_answered_is_not_approved(
+    desk: Desk, changes: dict[str, Any], sentence: str
+) -> None:
+    entry: dict[str, Any] = {name: changes.pop(name) for name in ("patients", "key", "name") if name in changes}
+    named: dict[str, Any] = {"name": "A", "key": desk.hospital.facts.key, "patients": 60} | entry
     by = changes.pop("by", COORDINATOR)
-    sites = (SiteEntry(**{"name": "A", "key": desk.hospital.facts.key, "patients": 60} | entry),)
+    sites = (SiteEntry(**named),)
     with pytest.raises(Refused, match=sentence):
         desk.approve(desk.study(by=by, sites=sites, **changes), by=by)
     assert desk.approvals() == []
@@ -102,7 +108,11 @@ def test_over_the_cap_it_is_said_which_cap_and_how_much_is_needed(
     if signed is not None:
         steward.ledger(desk.file, raise_cap=signed)
     second = desk.study("0.1", name="second")
-    for refused in (lambda: desk.approve(second), lambda: steward.preview(desk.receive(second), desk.file)):
+    attempts: list[Callable[[], object]] = [
+        lambda: desk.approve(second),
+        lambda: steward.preview(desk.receive(second), desk.file),
+    ]
+    for refused in attempts:
         with pytest.raises(BudgetExceeded, match=rf"it needs a cap of 0\.1415: to allow it, raise {named}$"):
             refused()
         desk.hospital.approve(second)  # as if it had fitted the budget then
@@ -132,11 +142,12 @@ def test_a_study_that_is_not_as_it_was_signed_is_not_read(desk: Desk) -> None:
     path = desk.receive(desk.study(), by=STRANGER)  # it names the coordinator, and the stranger signed it
     altered = desk.receive(desk.study("0.2"))
     altered.write_bytes(altered.read_bytes().replace(b'"mu":"0.2"', b'"mu":"0.1"'))
+    commands: list[Callable[[Path], object]] = [
+        lambda file: steward.approve(file, "1", desk.file),
+        lambda file: steward.quote(file, desk.file),
+    ]
     for file in (path, altered):
-        for command in (
-            lambda file: steward.approve(file, "1", desk.file),
-            lambda file: steward.quote(file, desk.file),
-        ):
+        for command in commands:
             with pytest.raises(InputError, match="not as its coordinator signed it"):
                 command(file)
     path.write_bytes(encode(Refusal(code=Code.UNAVAILABLE, sentence="no")))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -219,19 +220,21 @@ def test_the_reader_does_not_bring_in_what_is_not_private() -> None:
         assert module not in loaded
 
 
+BY_ID = Schema.from_yaml(
+    "{name: t, patient_key: id, target: y, columns: "
+    "{x: {type: number, min: 0, max: 9}, y: {type: category, values: [EU, US]}}}"
+)
+
+
 def test_parts_of_which_one_has_a_null_key_merge_nobody(tmp_path: Path) -> None:
     """For that part pandas writes floats, which cannot tell large keys apart; the other part must not hide it."""
     keys = [2**60 + i for i in range(40)]
-    schema = Schema.from_yaml(
-        "{name: t, patient_key: id, target: y, columns: "
-        "{x: {type: number, min: 0, max: 9}, y: {type: category, values: [EU, US]}}}"
-    )
     for name, part in (("a", keys[:20]), ("b", keys[20:])):
         pd.DataFrame({"id": part, "x": 5.0, "y": "EU"}).to_parquet(tmp_path / f"{name}.parquet")
-    require_exact_codes(open_table(tmp_path, schema), schema)
+    require_exact_codes(open_table(tmp_path, BY_ID), BY_ID)
     pd.DataFrame({"id": [None, *keys[21:]], "x": 5.0, "y": "EU"}).to_parquet(tmp_path / "b.parquet")
     with pytest.raises(InputError, match="the patient key 'id' is a column of floats"):
-        require_exact_codes(open_table(tmp_path, schema), schema)
+        require_exact_codes(open_table(tmp_path, BY_ID), BY_ID)
 
 
 NARROW = pa.array([2.0**24 + 2 * i for i in range(5)], pa.float32())
@@ -252,19 +255,13 @@ WIDE = pa.array([float(2**60 + 2**10 * i) for i in range(5)])
     ids=["with whole numbers", "with wider floats", "of 16 bits", "with decimals", "dictionaries", "unsigned"],
 )
 def test_parts_of_narrow_floats_merge_nobody(tmp_path: Path, parts: tuple[pa.Array, pa.Array]) -> None:
-    schema = Schema.from_yaml(
-        "{name: t, patient_key: id, target: y, columns: "
-        "{x: {type: number, min: 0, max: 9}, y: {type: category, values: [EU, US]}}}"
-    )
     for name, keys in zip("ab", parts, strict=True):
         columns = {"id": keys, "x": [5.0] * len(keys), "y": ["EU"] * len(keys)}
         pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
     with pytest.raises(InputError, match="the patient key 'id' is a column of floats"):
-        require_exact_codes(open_table(tmp_path, schema), schema)
+        require_exact_codes(open_table(tmp_path, BY_ID), BY_ID)
     with pytest.raises(InputError, match="the patient key 'id' is a column of floats"):
-        pin_snapshot(
-            tmp_path, open_table(tmp_path, schema), schema, lambda copy: require_exact_codes(copy, schema)
-        )
+        pin_snapshot(tmp_path, open_table(tmp_path, BY_ID), BY_ID, lambda copy: require_exact_codes(copy, BY_ID))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +274,7 @@ def test_parts_of_narrow_floats_merge_nobody(tmp_path: Path, parts: tuple[pa.Arr
         ([pa.array(["a"]), pa.array(["b"], pa.large_string())], ["a", "b"]),
     ],
 )
-def test_parts_of_different_widths_are_one_column(tmp_path: Path, parts: list[pa.Array], read: list) -> None:
+def test_parts_of_different_widths_are_one_column(tmp_path: Path, parts: list[pa.Array], read: list[Any]) -> None:
     for at, x in enumerate(parts):
         pq.write_table(pa.table({"id": [at], "x": x, "y": ["EU"]}), tmp_path / f"{at}.parquet")
     assert [row["x"] for row in rows(open_table(tmp_path, SCHEMA))] == read

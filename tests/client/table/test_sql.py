@@ -341,9 +341,5 @@ def test_timestamps_are_days(tmp_path: Path) -> None:
     url = sqlite(
         tmp_path, "CREATE TABLE t (d TIMESTAMP, y TEXT)", "INSERT INTO t VALUES ('1991-02-03 23:59', '1')"
     )
-    schema = Schema.from_yaml(
-        "name: t\ntarget: y\ncolumns:\n  d: {type: date, min: 1990-01-01, max: 1999-12-31}\n"
-        "  y: {type: category, values: ['1', '2']}"
-    )
-    (batch,) = SqlSource(url, "t", schema).batches()
-    assert numbers(batch.column("d"), schema.columns["d"])[0] == datetime(1991, 2, 3).toordinal()
+    (batch,) = SqlSource(url, "t", WITH_A_DAY).batches()
+    assert numbers(batch.column("d"), WITH_A_DAY.columns["d"])[0] == datetime(1991, 2, 3).toordinal()

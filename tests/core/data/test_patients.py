@@ -1,6 +1,7 @@
 """How many patients a table has, and how many rows each of them."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pandas as pd
 import pytest
@@ -22,7 +23,7 @@ columns:
 )
 
 
-def table(keys: list[object]) -> pd.DataFrame:
+def table(keys: Sequence[object]) -> pd.DataFrame:
     return pd.DataFrame({"id": keys, "x": 1, "y": "a"})
 
 

@@ -178,7 +178,7 @@ def test_an_unconfirmed_line_is_refused_by_name() -> None:
 def test_a_schema_cannot_be_changed() -> None:
     schema = Schema.from_yaml(MINIMAL)
     with pytest.raises(ValueError, match="frozen"):
-        schema.name = "other"  # type: ignore[misc]
+        schema.name = "other"
 
 
 @given(st.integers(-(10**6), 10**6), st.integers(1, 4))
@@ -212,7 +212,7 @@ def test_the_same_text_in_two_forms_of_unicode_is_one_value() -> None:
         ("[yes, no]", ("yes", "no"), None),
     ],
 )
-def test_quotes_make_a_text(written: str, declared: tuple, kind: str | None) -> None:
+def test_quotes_make_a_text(written: str, declared: tuple[object, ...], kind: str | None) -> None:
     schema = Schema.from_yaml(MINIMAL.replace("[a, b]", written))
     column = schema.columns["y"]
     assert isinstance(column, Category)

@@ -3,6 +3,7 @@
 import uuid
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,13 +23,13 @@ from cohortmix.core.data.table import (
     plain,
     require_columns,
     require_exact_codes,
-    simple,
 )
-from cohortmix.core.data.values import category_codes, numbers, patient_keys
+from cohortmix.core.data.values import category_codes, numbers, patient_keys, simple
 from cohortmix.core.privacy.budget import Budget
 
+NOTHING: Any = None  # in a list of cells, which pandas' types do not expect
 AGE = Number(type="number", min=16, max=105)
-DAY = Date(type="date", min="1991-01-01", max="1996-12-31")
+DAY = Date(type="date", min=date(1991, 1, 1), max=date(1996, 12, 31))
 SEX = Category(type="category", values=("F", "M"))
 
 
@@ -43,7 +44,7 @@ def test_a_data_frame_keeps_its_values_and_its_holes() -> None:
             "whole": pd.array([3, None], dtype="Int64"),
             "text": ["a", None],
             "mixed": [1, "1.0"],
-            "day": pd.to_datetime(["1991-02-03", None]),
+            "day": pd.to_datetime(["1991-02-03", NOTHING]),
             "flag": [True, False],
             "code": pd.Categorical([None, "x"]),
             7: [1, 2],
@@ -158,7 +159,7 @@ def test_a_category_of_floats_that_may_merge_codes_is_refused() -> None:
     table = pd.DataFrame({"id": ["p", "q", "r"], "x": 0.5, "y": codes})
     require_exact_codes(TableSource(table), KEYED)
     with pytest.raises(InputError, match="column 'y' is a column of floats"):
-        require_exact_codes(TableSource(table.assign(y=[None, *codes[1:]]).astype({"y": float})), KEYED)
+        require_exact_codes(TableSource(table.assign(y=[NOTHING, *codes[1:]]).astype({"y": float})), KEYED)
     require_exact_codes(TableSource(table.assign(y=pd.array([None, *codes[1:]], dtype="Int64"))), KEYED)
 
 
@@ -277,7 +278,7 @@ def test_a_declared_text_is_never_a_number() -> None:
 
 @pytest.mark.parametrize("declared", [("true", "false"), ("True", "False"), (True, False)])
 @pytest.mark.parametrize("cells", [["True", "FALSE"], [True, False], [b"true", b"False"]])
-def test_truth_values_are_the_same_from_every_file(declared: tuple, cells: list) -> None:
+def test_truth_values_are_the_same_from_every_file(declared: tuple[Any, ...], cells: list[Any]) -> None:
     column = Category(type="category", values=declared)
     assert category_codes(pa.array(cells), column).tolist() == [0, 1]
     beside = Category(type="category", values=(*[str(each) for each in declared], "unknown"))
@@ -288,7 +289,7 @@ def test_truth_values_are_the_same_from_every_file(declared: tuple, cells: list)
     ("zone", "day"), [(None, 6), ("UTC", 6), ("Europe/Berlin", 7), ("America/New_York", 6), ("Asia/Tokyo", 7)]
 )
 def test_the_day_of_a_time_is_that_of_the_declared_place(zone: str | None, day: int) -> None:
-    column = Date(type="date", min="1990-01-01", max="1999-12-31", timezone=zone)
+    column = Date(type="date", min=date(1990, 1, 1), max=date(1999, 12, 31), timezone=zone)
     time = pd.Timestamp("1994-05-06 23:30", tz="UTC")
     expected = float(pd.Timestamp(1994, 5, day).toordinal())
     for cells in (["1994-05-06T23:30:00Z"], ["1994-05-06 23:30:00+00"], [time]):
@@ -308,7 +309,7 @@ def test_every_type_of_pandas_is_read() -> None:
             "uuid": [uuid.UUID(int=7)] * 3,
             "decimal": [Decimal("1.50"), Decimal(2), None],
             "complex": [1 + 2j, 0j, 1j],
-            "days": pd.to_datetime(["1991-02-03", None, "1991-02-03"]).tz_localize("UTC"),
+            "days": pd.to_datetime(["1991-02-03", NOTHING, "1991-02-03"]).tz_localize("UTC"),
             "arrow": pd.array(["a", None, "b"], dtype="string[pyarrow]"),
             "codes": pd.Categorical([1, 2, None]),
             "lists": [[1], [2, 3], None],

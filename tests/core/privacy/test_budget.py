@@ -44,7 +44,7 @@ def test_a_tighter_delta_is_taken_as_given() -> None:
 
 
 @pytest.mark.parametrize("build", [Budget.from_epsilon, Budget.from_mu])
-def test_delta_above_a_tenth_of_a_patient_needs_the_flag(build: type[Budget]) -> None:
+def test_delta_above_a_tenth_of_a_patient_needs_the_flag(build: Callable[..., Budget]) -> None:
     assert not build(1.0, 1e-3).resolve(100).loose  # exactly 1/(10 N)
     with pytest.raises(ValueError, match=r"at most 1/\(10 N\) = 0\.00099 for N = 101 .*--loose-delta"):
         build(1.0, 1e-3).resolve(101)
@@ -73,9 +73,9 @@ def test_impossible_delta_is_refused_even_with_the_flag(bad: float) -> None:
 
 
 def test_a_budget_is_either_mu_or_epsilon() -> None:
-    for given_values in ({}, {"mu": 1.0, "epsilon": 1.0}):
+    for mu, epsilon in ((None, None), (1.0, 1.0)):
         with pytest.raises(ValueError, match="exactly one"):
-            Budget(**given_values)
+            Budget(mu=mu, epsilon=epsilon)
 
 
 def test_a_budget_needs_a_patient() -> None:

@@ -1,6 +1,8 @@
 """mu-GDP: published anchors, sixty-digit references, a second implementation, and the law of kappa."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,7 +193,8 @@ def test_kappa_raises_epsilon_and_vanishes_on_a_fine_lattice() -> None:
     assert gdp.epsilon_of(1.0, 1e-5, 1e-8) > exact
     assert gdp.epsilon_of(1.0, 1e-5, gdp.kappa(10**6, 2**32)) == pytest.approx(exact, rel=1e-7)
     assert gdp.kappa(10**6, 2**32) < 3e-15
-    assert gdp.kappa(np.int64(7), np.int64(2**32)) == 7 / (24 * 2**64)  # beyond int64
+    of_numpy: list[Any] = [np.int64(7), np.int64(2**32)]  # whose product is beyond int64
+    assert gdp.kappa(*of_numpy) == 7 / (24 * 2**64)
     assert gdp.kappa(0, 2**32) == 0
 
 
@@ -204,7 +207,7 @@ def test_kappa_that_delta_cannot_cover_is_refused() -> None:
 
 @pytest.mark.parametrize("bad", [-1e-9, math.nan, math.inf])
 def test_bad_mu_and_epsilon_are_refused(bad: float) -> None:
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: gdp.compose([0.1, bad]),
         lambda: gdp.delta_of(bad, 1.0),
         lambda: gdp.epsilon_of(bad, 1e-5),
@@ -212,7 +215,8 @@ def test_bad_mu_and_epsilon_are_refused(bad: float) -> None:
         lambda: gdp.detection_rate(bad, 0.1),
         lambda: gdp.advantage(bad),
         lambda: gdp.zcdp(bad),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(ValueError, match="mu must be a finite number"):
             call()
     for call in (lambda: gdp.delta_of(1.0, bad), lambda: gdp.mu_of(bad, 1e-5)):
@@ -222,9 +226,9 @@ def test_bad_mu_and_epsilon_are_refused(bad: float) -> None:
 
 @pytest.mark.parametrize("bad", [-0.1, 0.0, 1.0, math.nan])
 def test_bad_delta_is_refused(bad: float) -> None:
-    for call in (lambda: gdp.epsilon_of(1.0, bad), lambda: gdp.mu_of(1.0, bad)):
+    for call in (gdp.epsilon_of, gdp.mu_of):
         with pytest.raises(ValueError, match="delta must be a probability"):
-            call()
+            call(1.0, bad)
 
 
 def test_bad_shares_and_lattices_are_refused() -> None:

@@ -14,6 +14,7 @@ Together: false alarm below 1e-9. `test_level_and_power` computes these figures.
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import opendp.prelude as dp
@@ -33,7 +34,7 @@ N = 20_000
 LEVEL = 1e-10
 KS_LIMIT = math.sqrt(math.log(2 / LEVEL) / (2 * N))
 SQUARES = chi2(N).ppf(LEVEL / 2), chi2(N).isf(LEVEL / 2)
-SOURCES = [OpenDPNoise(), KeyedNoise(seed=20)]
+SOURCES: list[NoiseSource] = [OpenDPNoise(), KeyedNoise(seed=20)]
 both_sources = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 
 
@@ -102,7 +103,8 @@ def test_opendp_never_repeats() -> None:
 def test_opendp_states_the_same_zcdp(sensitivity: int, sigma: int) -> None:
     dp.enable_features("contrib")
     space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="i64")
-    rho = dp.m.make_gaussian(*space, scale=float(sigma)).map(sensitivity)
+    measurement: Any = dp.m.make_gaussian(*space, scale=float(sigma))
+    rho = measurement.map(sensitivity)
     assert rho == pytest.approx(gdp.zcdp(sensitivity / sigma), rel=1e-12)
 
 

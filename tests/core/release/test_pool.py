@@ -48,7 +48,10 @@ def off_diagonal() -> NDArray[np.bool_]:
 def wanted(drawn_from: Pool) -> NDArray[np.float64]:
     told = drawn_from.tables()
     features = slice(0, sum(SIZES))
-    return np.einsum("c,cgh->gh", told.masses / told.masses.sum(), told.pairs[:, features, features])
+    tables: NDArray[np.float64] = np.einsum(
+        "c,cgh->gh", told.masses / told.masses.sum(), told.pairs[:, features, features]
+    )
+    return tables
 
 
 def furthest(drawn_from: Pool, rows: int = 40_000) -> float:

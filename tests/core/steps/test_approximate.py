@@ -65,7 +65,9 @@ def chi2(found: Mixture, target: Moments, fits: int) -> Array:
     ]
     feature = np.repeat(np.arange(len(SIZES)), SIZES)
     cells = target.pairs.shape[0] * (feature[:, None] != feature).sum()
-    return np.array([((one.pairs - target.pairs) ** 2).sum() for one in reached]) / target.s_b**2 / cells
+    squares = np.array([((one.pairs - target.pairs) ** 2).sum() for one in reached])
+    in_units: Array = squares / target.s_b**2 / cells
+    return in_units
 
 
 def records(mixture: Mixture, rows: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

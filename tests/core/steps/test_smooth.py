@@ -15,7 +15,7 @@ from cohortmix.core.steps.smooth import smooth
 
 AGE = Cells.of("age", Number(type="number", min=0, max=100, missing=True))
 DOSE = Cells.of("dose", Number(type="number", min=0, max=1000, transform="log1p"))
-COUNTRY = Cells.of("country", Category(type="category", values=[f"c{i}" for i in range(40)]))
+COUNTRY = Cells.of("country", Category(type="category", values=tuple(f"c{i}" for i in range(40))))
 FEW = Cells.of("visits", Number(type="number", min=0, max=5, integer=True))
 FEATURES = {cells.name: cells for cells in (AGE, DOSE, COUNTRY, FEW)}
 

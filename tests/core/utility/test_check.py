@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ columns:
   day: {type: date, min: 1991-01-01, max: 1996-12-31, outside: refuse}
   y: {type: category, values: [alive, dead, unknown]}
 """
+NOTHING: Any = None  # in a list of cells, which pandas' types do not expect
 SCHEMA = Schema.from_yaml(TEXT)
 GOOD = pd.DataFrame(
     {
@@ -63,7 +65,7 @@ def faults(table: pd.DataFrame, schema: Schema = SCHEMA) -> str:
         GOOD.assign(y="alive"),  # classes that nobody has
         GOOD.assign(surplus="not read"),
         GOOD.assign(id=10**17 + GOOD["id"]),
-        GOOD.assign(id=[None, *range(59)]),
+        GOOD.assign(id=[NOTHING, *range(59)]),
         one("lab", 1e9),  # outside: clip
         one("lab", "<5"),
         one("ward", "Z"),
@@ -83,7 +85,7 @@ def test_what_is_no_fault_passes(table: pd.DataFrame) -> None:
         (GOOD.drop(columns="id"), "missing column 'id'"),
         (GOOD.iloc[:0], "the table is empty"),
         (GOOD.assign(id=None), "the table is empty: it holds no record with a value of 'id'"),
-        (GOOD.assign(id=[None, *(10**17 + i for i in range(59))]), "key 'id' is a column of floats"),
+        (GOOD.assign(id=[NOTHING, *(10**17 + i for i in range(59))]), "key 'id' is a column of floats"),
         (one("age", 106.5), "column 'age': 1 value is not a number in 16 to 105 (first in row 1);"),
         (one("age", 15.9), "column 'age': 1 value is not"),
         (one("age", "unknown"), "column 'age': 1 value is not a number"),
@@ -125,7 +127,7 @@ def test_a_late_batch_counts_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ward", ["A", "Z", None, "na", " B "], Fit(57, undeclared=1, empty=2)),
     ],
 )
-def test_what_is_clipped_undeclared_and_empty_is_counted(column: str, values: list, expected: Fit) -> None:
+def test_what_is_clipped_undeclared_and_empty_is_counted(column: str, values: list[object], expected: Fit) -> None:
     table = GOOD.assign(**{column: [*values, *GOOD[column].astype(object)[len(values) :]]})
     nobody = GOOD.assign(id=None, **{column: "?"})  # rows of nobody do not count
     counted = check(TableSource(pd.concat([table, nobody])), SCHEMA)
@@ -252,7 +254,7 @@ def test_all_problems_of_all_columns_are_said_at_once() -> None:
 
 def test_rows_that_are_left_out_are_counted() -> None:
     few = SCHEMA.model_copy(update={"max_rows_per_patient": 2})
-    table = GOOD.assign(id=[None, "NA", "", *["p"] * 5, *range(52)])
+    table = GOOD.assign(id=[NOTHING, "NA", "", *["p"] * 5, *range(52)])
     found = check(TableSource(table), few)
     assert (found.without_key, found.over_cap) == (3, 3)
     assert not found.as_declared

@@ -1,10 +1,12 @@
 """A folder of results appears as a whole, takes the place of an earlier one, and of nothing else."""
 
 import ctypes
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,36 +80,49 @@ from pathlib import Path
 from cohortmix.protocol.storage import durable
 from cohortmix.protocol.local import folder
 
-out, text, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 ours = {durable.__file__, folder.__file__}
 
-def each_line(frame, event, _):
-    global count
-    if event == "line":
-        count -= 1
-        if count == 0:
-            os._exit(9)
-    return each_line
+def write(count):
+    def each_line(frame, event, _):
+        nonlocal count
+        if event == "line":
+            count -= 1
+            if count == 0:
+                os._exit(9)
+        return each_line
 
-sys.settrace(lambda frame, event, _: each_line if frame.f_code.co_filename in ours else None)
-with folder.whole_folder(out, {"a", "b"}) as new:
-    for name in "ab":
-        (new / name).write_text(text)
+    text = f"new {count}"
+    sys.settrace(lambda frame, event, _: each_line if frame.f_code.co_filename in ours else None)
+    with folder.whole_folder(Path(sys.argv[1]), {"a", "b"}) as new:
+        for name in "ab":
+            (new / name).write_text(text)
+    os._exit(0)
+
+for count in sys.stdin:
+    child = os.fork() or write(int(count))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+"""Writes once for each number that it reads, in a process of its own, which ends before so many lines have run."""
 
 
 def test_killed_at_any_line_a_whole_folder_stands_there(tmp_path: Path) -> None:
     """Killed at each line in turn: there is the earlier result or the new one, never nothing and never a part."""
-    out, line, seen, ended = tmp_path / "out", 0, set(), False
+    out, line, status = tmp_path / "out", 0, "9\n"
+    seen: set[str] = set()
     write(out, "earlier")
-    while not ended:
-        line += 1
-        command = [sys.executable, "-c", _STOPS_AT_A_LINE, str(out), f"new {line}", str(line)]
-        ended = subprocess.run(command, check=False).returncode == 0
-        found = content(out)
-        assert set(found) == FILES
-        assert len(set(found.values())) == 1
-        seen.update(found.values())
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    killed: Any
+    with subprocess.Popen([sys.executable, "-c", _STOPS_AT_A_LINE, str(out)], **pipes) as killed:
+        while status == "9\n":
+            line += 1
+            print(line, file=killed.stdin, flush=True)
+            status = killed.stdout.readline()
+            found = content(out)
+            assert set(found) == FILES
+            assert len(set(found.values())) == 1
+            seen.update(found.values())
+        killed.stdin.close()
+    assert status == "0\n"
     assert content(out) == dict.fromkeys(FILES, f"new {line}")
     assert line > 30, "lines of this code were counted"
     assert len(seen) > 3, "also where the new one had just taken its place"
@@ -235,6 +250,6 @@ def test_a_folder_of_a_group_that_the_writer_is_not_in_opens_to_no_other(
 
     out = tmp_path / "out"
     out.mkdir(mode=0o750)
-    monkeypatch.setattr(module.os, "chown", denied)
+    monkeypatch.setattr(os, "chown", denied)
     write(out, "first")
     assert out.stat().st_mode & 0o777 == 0o700

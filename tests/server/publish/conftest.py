@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pages import SITES, Summary, around
+from report_page import SITES, Summary, around
 
 
 @pytest.fixture

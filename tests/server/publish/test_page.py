@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pages import Page, Summary, render
+from report_page import Page, Summary, render
 
 from cohortmix.core.data.schema import Schema
 from cohortmix.server.publish.html import element

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pages import Page, Summary, around, render
+from report_page import Page, Summary, around, render
 
 
 def test_the_plot_of_a_public_study_has_a_dot_for_each_site_and_two_lines_in_its_row(summary: Summary) -> None:

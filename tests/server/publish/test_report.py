@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from pages import COORDINATOR, SCHEMA, Page, Summary, around, render
+from report_page import COORDINATOR, SCHEMA, Page, Summary, around, render
 
 from cohortmix.server.publish.gains import gain
 

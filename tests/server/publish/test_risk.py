@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pages import KAPPA, Page, Summary, render
+from report_page import KAPPA, Page, Summary, render
 
 from cohortmix.core.privacy.gdp import detection_rate, epsilon_of, epsilon_of_discrete
 

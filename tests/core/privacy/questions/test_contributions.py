@@ -89,7 +89,8 @@ ALONE = ((1, 0), (0, 1))  # directions of which z = x
 def added(query: Any, parts: int = 1) -> list[int]:
     """What one row of the first cells adds, in class 0."""
     total = query.contribution(rows((0, 0), parts, 1), 2)
-    return total[: len(total) // (1 if isinstance(query, LevelMoment) else 2)].tolist()
+    of_class: list[int] = total[: len(total) // (1 if isinstance(query, LevelMoment) else 2)].tolist()
+    return of_class
 
 
 def squares(*psi: int) -> list[int]:

@@ -124,7 +124,8 @@ def test_a_subclass_of_a_question_is_none(question: Any) -> None:
     """It could state a smaller sensitivity than its answer has."""
     kind = type(question)
     code = type(kind.__name__, (kind,), {"sensitivity2": lambda self, cap: 1})
-    fake, meter = object.__new__(code), MemoryMeter(Fraction(100))
+    fake: Any = object.__new__(code)
+    meter = MemoryMeter(Fraction(100))
     for field in fields(kind):
         object.__setattr__(fake, field.name, getattr(question, field.name))
     assert fake.sensitivity2(1) < question.sensitivity2(1)
