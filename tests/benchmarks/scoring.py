@@ -150,7 +150,10 @@ def _compared(values: Values, test: Values, schema: Schema) -> tuple[Values, Val
 def _some_rows(values: Values) -> Values:
     rows = len(next(iter(values.values())))
     chosen = np.random.default_rng(0).permutation(rows)[:WIDE_ROWS]
-    return {name: column[chosen] for name, column in values.items()}
+    some = Values({name: column[chosen] for name, column in values.items()})
+    some.weight = None if values.weight is None else values.weight[chosen]
+    some.patient = None if values.patient is None else values.patient[chosen]
+    return some
 
 
 def _by_target(records: Values, test: Values, data: Dataset, scorer: Callable[[], Any]) -> Figures:
