@@ -107,8 +107,8 @@ def planned(**fixed: Any) -> Change:
 def grouped_by(factor: float) -> tuple[Change, ...]:
     """Groups that hold so many times as many patients at least, whichever bound of the rule holds."""
 
-    def wider(encoding: Encoding, margins: Margins, smallest: float) -> Groups:
-        return choose_groups(encoding, margins, factor * smallest)
+    def wider(encoding: Encoding, margins: Margins, smallest: float, most: int | None = None) -> Groups:
+        return choose_groups(encoding, margins, factor * smallest, most)
 
     largest = Change(bins, "LARGEST_GROUP", factor * bins.LARGEST_GROUP)
     return largest, Change(bins, "choose_groups", wider)
