@@ -357,7 +357,9 @@ def test_how_many_records_is_checked(easy: Release, rows: Any, seed: Any, senten
 
 
 def test_numpys_numbers_are_numbers(easy: Release) -> None:
-    assert len(easy.records(np.int64(3), seed=np.int32(1))) == 3
+    rows: Any = np.int64(3)
+    seed: Any = np.int32(1)
+    assert len(easy.records(rows, seed)) == 3
     assert len(easy.records(0)) == 0
 
 

@@ -13,10 +13,10 @@ import pytest
 from commands import CHEAP, EVALUATE, SCHEMA, SYNTHESIZE, cohort, refused, report, run
 
 from cohortmix.client.local.output import FILES
+from cohortmix.core.arguments import MOST_ROWS
 from cohortmix.core.privacy.meter import BudgetExceeded
 from cohortmix.core.synthesis import Release
 from cohortmix.protocol.local.progress import step
-from cohortmix.protocol.local.rows import MOST_ROWS
 from cohortmix.protocol.local.terminal import Terminal
 
 

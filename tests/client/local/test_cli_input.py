@@ -139,7 +139,7 @@ STRANGE = (
 
 @pytest.mark.parametrize("command", STRANGE, ids=lambda command: command[0])
 def test_what_is_not_as_declared_is_counted_by_column(folder: Path, command: tuple[str, ...]) -> None:
-    cohort().assign(x=[77.0] * 13 + [5.0] * 287, sex=["F"] * 293 + [None] * 7).to_csv("t.csv", index=False)
+    cohort().assign(x=[77.0] * 13 + [5.0] * 287, sex=["F"] * 293 + [""] * 7).to_csv("t.csv", index=False)
     shown = run(*command)[1]
     (row,) = [line.replace("│", " ").split() for line in shown.splitlines() if " x " in line]
     assert row == ["x", "300", "13", "0", "0", "0", "1"]

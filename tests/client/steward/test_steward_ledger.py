@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import partial
 
 import pytest
 from desk import COORDINATOR, Desk
@@ -127,10 +128,8 @@ def test_quote_and_ledger_count_further_studies_by_the_cost_of_the_study_alone(
         desk.approve(desk.study(), "0.2")
         if answered:
             desk.answer(desk.study())
-        for show in (
-            lambda: steward.quote(desk.receive(desk.study()), desk.file),
-            lambda: steward.ledger(desk.file),
-        ):
+        quote = partial(steward.quote, desk.receive(desk.study()), desk.file)
+        for show in (quote, partial(steward.ledger, desk.file)):
             capsys.readouterr()
             show()
             assert said in " ".join(capsys.readouterr().out.replace("│", " ").split())

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -84,16 +85,16 @@ def test_a_budget_needs_a_patient() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("make", "arguments", "sentence"),
     [
-        (lambda: Budget.from_epsilon("1"), "epsilon must be a number, such as epsilon=1.0; got str."),
-        (lambda: Budget.from_epsilon([1]), "epsilon must be a number, such as epsilon=1.0; got list."),
-        (lambda: Budget.from_epsilon(True), "epsilon must be a number, such as epsilon=1.0; got bool."),
-        (lambda: Budget.from_mu({}), "mu must be a number, such as mu=0.3; got dict."),
-        (lambda: Budget.from_mu(1.0, delta="x"), "delta must be a number, such as delta=1e-6; got str."),
-        (lambda: Budget.from_mu(1.0, loose_delta="no"), "loose_delta must be True or False; got str."),
+        (Budget.from_epsilon, {"epsilon": "1"}, "epsilon must be a number, such as epsilon=1.0; got str."),
+        (Budget.from_epsilon, {"epsilon": [1]}, "epsilon must be a number, such as epsilon=1.0; got list."),
+        (Budget.from_epsilon, {"epsilon": True}, "epsilon must be a number, such as epsilon=1.0; got bool."),
+        (Budget.from_mu, {"mu": {}}, "mu must be a number, such as mu=0.3; got dict."),
+        (Budget.from_mu, {"mu": 1.0, "delta": "x"}, "delta must be a number, such as delta=1e-6; got str."),
+        (Budget.from_mu, {"mu": 1.0, "loose_delta": "no"}, "loose_delta must be True or False; got str."),
     ],
 )
-def test_what_is_no_number_is_named(make: Callable[[], Budget], sentence: str) -> None:
+def test_what_is_no_number_is_named(make: Callable[..., Budget], arguments: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        make()
+        make(**arguments)

@@ -308,7 +308,7 @@ ROUNDED = [
 
 
 @pytest.mark.parametrize(("line", "values", "expected"), ROUNDED)
-def test_numbers_that_are_finer_than_declared_are_counted(line: str, values: list, expected: Fit) -> None:
+def test_numbers_that_are_finer_than_declared_are_counted(line: str, values: list[float], expected: Fit) -> None:
     """Of `integer: true` 0.09, 0.83 and 3.48 became 0, 1 and 3, and nothing said so."""
     schema = schema_with(f"lab: {{type: number, min: 0, max: 200, {line}}}")
     table = GOOD.assign(lab=[*[7.0] * (60 - len(values)), *values])

@@ -12,9 +12,11 @@ from cohortmix.protocol.local.outfile import require_free_file, write_file
 def test_a_file_that_is_there_stays_unless_its_replacement_is_allowed(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     write_file(file, "first", replace=False)
-    for ask in (lambda: require_free_file(file, False, ()), lambda: write_file(file, "second", replace=False)):
-        with pytest.raises(InputError, match=r"exists; give a new file, or allow with --replace"):
-            ask()
+    refused = r"exists; give a new file, or allow with --replace"
+    with pytest.raises(InputError, match=refused):
+        require_free_file(file, False, ())
+    with pytest.raises(InputError, match=refused):
+        write_file(file, "second", replace=False)
     assert file.read_text() == "first"
     require_free_file(file, True, ())
     write_file(file, "second", replace=True)
