@@ -1,7 +1,8 @@
 """The command `cohortmix`: puts the commands of all parts together, and turns how they end into an exit status.
 
 0 done; 1 an audit saw the guarantee fail; 2 wrong usage or input, with one sentence on standard error and nothing
-written; 3 refused by policy or budget; 4 a site did not answer; 130 interrupted.
+written, or `verify` found a fault; 3 refused by policy, budget or ledger; 4 a site or Flower did not answer; 130
+interrupted.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Message:
     try:
         version = _Header.model_validate_json(data).protocol
         if version != PROTOCOL:
-            raise VersionError(f"expected protocol={PROTOCOL}, got protocol={version}; install one version")
+            raise VersionError(f"expected protocol={PROTOCOL}, got protocol={version}; install the same version")
         return _ANY.validate_json(data)
     except ValidationError as error:
         raise MessageError(f"not a message of protocol {PROTOCOL}: {_faults(error)}") from None

@@ -102,7 +102,7 @@ class Coordinator:
     def waiting(self) -> tuple[str, ...]:
         """Sites for whose answer the present round waits; it is over when there are none.
 
-        A site that missed round 1 does not hold up round 2, but is welcome for as long as that lasts.
+        A site that missed round 1 is not among them in round 2; a deployment waits for it too (`Patience.late`).
         """
         return self.due if self.round == 1 else tuple(sorted(self._store.answered(1).intersection(self.due)))
 

@@ -1,10 +1,10 @@
 """What the coordinator must not lose: its requests, the sites' replies, the frozen common facts, and their times.
 
-One journal for each study (`protocol/storage/journal.py`), with its high-water mark beside it. Everything in it is
-signed or public, and nothing is decided here: messages go in as bytes and come out as the same bytes. Each write
-is durable before the call returns, so a coordinator that was stopped at any point goes on from there. The first
-entry under a key stays; writing it again changes nothing. A file that was damaged or set back to an earlier state
-is refused as a whole, never read as far as it is good.
+One journal for each study (`protocol/storage/hash_chain.py`), with its high-water mark beside it. Everything in it
+is signed or public, and nothing is decided here: messages go in as bytes and come out as the same bytes. Each
+write is durable before the call returns, so a coordinator that was stopped at any point goes on from there. The
+first entry under a key stays; writing it again changes nothing. A file that was damaged or set back to an earlier
+state is refused as a whole, never read as far as it is good.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 from cohortmix.core.data.table import InputError
 from cohortmix.protocol.canonical import canonical, sha256
 from cohortmix.protocol.storage.database import Words
-from cohortmix.protocol.storage.journal import Journal, Step
+from cohortmix.protocol.storage.hash_chain import Journal, Step
 
 CURE = (
     "put the newest study.db and study.mark back; if they are lost, remove both and run the study again: a site "

@@ -21,7 +21,7 @@ from cohortmix.protocol.fields import Exact, Hash, PublicKey, Ratio, Wire
 from cohortmix.protocol.messages import MessageError, SignedReceipt, SignedRelease, decode
 from cohortmix.protocol.receipts import GENESIS, ReceiptError, verify_chain
 from cohortmix.protocol.signing import SignatureError
-from cohortmix.protocol.storage.journal import Step
+from cohortmix.protocol.storage.hash_chain import Step
 
 RESERVED, COMMITTED, SIGNED, DECIDED = "reserved", "committed", "signed act", "steward's decision"
 SEEN = "day seen"

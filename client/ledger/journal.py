@@ -1,4 +1,4 @@
-"""The ledger's journal: `protocol/storage/journal.py` with the name, the errors and the mark of a ledger."""
+"""The ledger's journal: `protocol/storage/hash_chain.py` with the name, the errors and the mark of a ledger."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Wire
 from cohortmix.protocol.messages import MAX_BYTES
 from cohortmix.protocol.storage.database import Words
-from cohortmix.protocol.storage.journal import SMALL, Journal, Step
+from cohortmix.protocol.storage.hash_chain import SMALL, Journal, Step
 
 MARK_FILE = "ledger.mark"
 CURE = "put the newest ledger back; if it is lost, its whole cap counts as spent on these patients"
@@ -32,7 +32,7 @@ class HistoryError(LedgerError):
 
 
 class LedgerJournal(Journal):
-    """The ledger's steps, whose contents are messages; errors as `protocol.storage.journal.Journal`.
+    """The ledger's steps, whose contents are messages; errors as `protocol.storage.hash_chain.Journal`.
 
     Parameters
     ----------

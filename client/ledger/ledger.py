@@ -117,7 +117,7 @@ class Ledger(History):
                 costs = [self._add_reservation(study, request_id, request_hash, mu2, coordinator)]
             committed = self._journal.steps(COMMITTED, study, request_id)
         if costs[0].request != request_hash:
-            raise RequestConflict(f"request_id={request_id} was used for another content; choose a new one")
+            raise RequestConflict(f"request_id={request_id} was used for another content; draft a new study")
         if committed:
             return committed[0].content
         return Reservation(self._journal, study, request_id, costs[0].mu2)
@@ -180,7 +180,7 @@ class Ledger(History):
         self._key = new
 
     def correct_clock(self, key: Key) -> None:
-        """Sign that this machine's clock is right now: days written down before this act count no longer.
+        """Sign that this machine's clock is correct again: days written down before this act no longer count.
 
         Raises
         ------

@@ -56,7 +56,7 @@ class Reservation:
             paid = self._paid()
             if index in paid:
                 if paid[index] != payment:
-                    raise BudgetExceeded(f"question {index} was another one; start a new request")
+                    raise BudgetExceeded(f"question {index} was another one; draft a new study")
                 return
             spent = total_mu2(earlier.mu2 for earlier in paid.values())
             check_limit("reserved", spent, mu2, self.mu2)

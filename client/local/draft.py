@@ -48,7 +48,7 @@ def draft(source: Source, name: str) -> str:
     Parameters
     ----------
     source : the table; it is read once.
-    name : of the study.
+    name : of the schema.
 
     Raises
     ------

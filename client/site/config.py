@@ -75,7 +75,7 @@ class Data(_Part):
 
 
 class SiteConfig(_Part):
-    """A site's configuration; every path is absolute or relative to the working directory."""
+    """A site's configuration; paths are resolved, from the file's folder, as soon as it is read."""
 
     name: TypedName
     data: Data

@@ -61,7 +61,7 @@ def require_common(common: CommonMessage, study: StudySpec, schema: Schema) -> N
     if not partition or common.cells.shape != (classes, sum(sizes)) or not _are_margins(common, study, sizes):
         raise Refused(Code.UNKNOWN_COLUMN, "The common groups and margins do not fit this site's schema.")
     if sum(groups.sizes) > most:
-        raise Refused(Code.UNKNOWN_COLUMN, f"The common groups are more than {most}.")
+        raise Refused(Code.UNKNOWN_COLUMN, f"Expected at most {most} common groups, got {sum(groups.sizes)}.")
 
 
 def _are_margins(common: CommonMessage, study: StudySpec, sizes: tuple[int, ...]) -> bool:

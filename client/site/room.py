@@ -39,6 +39,6 @@ def require_room(plan: Plan, common: CommonMessage | None) -> None:
     if NUMBER * release + REST > MAX_BYTES or NUMBER * answer + REST > MOST_BYTES:
         raise Refused(
             Code.UNKNOWN_COLUMN,
-            f"The release could be longer than a message may be, {MAX_BYTES >> 20} MiB: the schema has too many "
-            "values and classes.",
+            f"The release could exceed {MAX_BYTES >> 20} MiB, or an answer {MOST_BYTES >> 20} MiB in the ledger: "
+            "the schema has too many values and classes.",
         )

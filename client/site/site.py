@@ -163,8 +163,8 @@ class Site:
         if study.version != (installed := version("cohortmix")):
             raise Refused(
                 Code.UNKNOWN_VERSION,
-                f"The study was made with cohortmix {study.version}, this site runs {installed}; install one "
-                "version.",
+                f"The study was made with cohortmix {study.version}, this site runs {installed}; install the "
+                "same version.",
             )
         if (study.schema_hash, study.target) != (self._schema.hash, self._schema.target):
             raise Refused(Code.UNKNOWN_COLUMN, "The study's schema is not the one that this site serves.")

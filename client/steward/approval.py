@@ -108,21 +108,21 @@ def require_answerable(config: SiteConfig, study: StudySpec, today: date) -> Non
     if study.coordinator_key not in config.coordinators:
         raise Refused(
             Code.NOT_APPROVED,
-            f"The coordinator {study.coordinator_key} is not enrolled; once you know by another way that the key "
-            "is theirs, add it to `coordinators` in site.yaml.",
+            f"The coordinator {study.coordinator_key} is not enrolled; once you have verified the key out "
+            "of band, add it to `coordinators` in site.yaml and restart the daemon.",
         )
     if study.expired(today):
         raise Refused(
             Code.NOT_APPROVED,
             f"The study expired on {study.expires}; ask the coordinator for a new one. (The ledger has seen "
-            f"{today}, and no clock that is set back undoes that. If the clock was wrong then and is right now, "
-            "sign for it: `cohortmix site ledger --clock-corrected`.)",
+            f"{today}, and no clock that is set back undoes that. If the clock was wrong then and is correct "
+            "again, sign for it: `cohortmix site ledger --clock-corrected`.)",
         )
     if study.version != (installed := version("cohortmix")):
         raise Refused(
             Code.UNKNOWN_VERSION,
-            f"The study was made with cohortmix {study.version}, this site runs {installed}; install one version, "
-            "or ask the coordinator for a study of this one.",
+            f"The study was made with cohortmix {study.version}, this site runs {installed}; install the same "
+            "version, or ask the coordinator for a study of this one.",
         )
     if study.noise != "opendp":
         raise Refused(

@@ -20,20 +20,20 @@ from cohortmix.protocol.local.terminal import Terminal, compact_table, styled
 from cohortmix.protocol.local.wording import digits
 from cohortmix.protocol.messages import request_id
 
-BAR = 60  # characters of the odometer
+BAR = 60  # characters of the budget bar
 TEXTS = ("study, asked for by", "request", "state", "by the steward", "what")  # columns of text, to the left
 SHEET = ("study", "name", "request", "round", "state", "mu", "mu2", "receipt", "day", "coordinator")
 
 
 def show_ledger(console: Terminal, ledger: Ledger, approvals: Sequence[Approval], site: str) -> None:
-    """Print the odometer, every request with who asked for it and what it has cost, and every act of the steward.
+    """Print the budget bar, every request with who asked and what it cost, and every act of the steward.
 
     Parameters
     ----------
     approvals : the studies that are approved, which name them and say what they may cost.
     site : the site's name, from which the rounds of requests follow.
     """
-    _show_odometer(console, sqrt(ledger.spent_mu2), float(ledger.cap_mu))
+    _show_budget(console, sqrt(ledger.spent_mu2), float(ledger.cap_mu))
     entries, names = ledger.entries(), _names(approvals)
     if entries or approvals:
         console.print(_room(ledger, entries, approvals))
@@ -88,7 +88,7 @@ def rounds(entries: Sequence[Entry], site: str) -> dict[str, int]:
     return {request_id(study, site, round): round for study in studies for round in (1, 2)}
 
 
-def _show_odometer(console: Terminal, spent: float, cap: float) -> None:
+def _show_budget(console: Terminal, spent: float, cap: float) -> None:
     left, share = sqrt(max(0.0, cap**2 - spent**2)), min(1.0, (spent / cap) ** 2) if cap else 1.0
     filled = ceil(BAR * share)
     console.print(f"spent mu {digits(spent)} of {digits(cap)}: {of_cap(spent, cap)} of the cap's mu^2")

@@ -127,7 +127,7 @@ def ledger(
         bool,
         typer.Option(
             "--clock-corrected",
-            help="The clock was ahead and is right now: sign so, for good; earlier days count no more.",
+            help="The clock was ahead and is correct again: sign for it, for good; earlier days no longer count.",
         ),
     ] = False,
     replace: Replace = False,

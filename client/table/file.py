@@ -25,7 +25,8 @@ def is_csv(path: Path) -> bool:
         return False
     if path.name.lower().endswith(CSV_SUFFIXES):
         return True
-    raise InputError(f"{in_quotes(path)} is neither a .csv nor a .parquet file, nor a folder of .parquet files")
+    known = ", ".join((*CSV_SUFFIXES, *PARQUET_SUFFIXES))
+    raise InputError(f"{in_quotes(path)}: expected a folder of Parquet files, or a file with an ending of {known}")
 
 
 def require_plain(path: Path) -> None:

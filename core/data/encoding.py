@@ -21,7 +21,7 @@ from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EQUAL_CELLS = 100  # equal cells of a number's range: finer ones cost no noise, since merged bins add them up again
+EQUAL_CELLS = 100  # equal cells of a number's range: their number does not change the sensitivity of answer A
 PER_DECADE = 4  # edges per decade of a logarithmic grid around the origin: equal cells put a skewed number in one
 DECADES = 5  # of that grid: its finest cell is a hundred-thousandth of the range
 COARSE = 8  # coarse bins of a number, measured beside its fine cells: a sum of many noised cells would be noisier

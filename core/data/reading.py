@@ -1,7 +1,7 @@
 """Reading: which cell of the public grid each record is in, found for each of its values by itself.
 
 The grid comes from the schema alone (`encoding`). A cell is found by comparing the raw value with public edges or
-texts; no floating-point function of a value comes before that, so that a record's cells do not depend on the batch
+texts; before that a value is only converted to float64, by itself, so that its cell does not depend on the batch
 in which it is read.
 """
 

@@ -206,7 +206,7 @@ class Schema(BaseModel):
     """Columns of a table, its patient key and its target; everything in it is public.
 
     `target` names a category column. `patient_key` names the column that tells patients apart; without one,
-    a row is a patient. Rows beyond `max_rows_per_patient` of one patient are not read.
+    a row is a patient. Of one patient, rows beyond the first `max_rows_per_patient` count for nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -245,7 +245,7 @@ class Schema(BaseModel):
 
     @classmethod
     def from_yaml(cls, text: str) -> Schema:
-        """Read the format of docs/schema.md; a value is taken as it is typed (`no` and `1` are texts, not bools).
+        """Read the format of docs/schema.md; values are texts until a key types them; lists: `Category`.
 
         Raises
         ------

@@ -2,9 +2,9 @@
 
 In a narrow table three questions are asked: where each coordinate lies, how far it spreads, and within each class
 the second moment of the standardized records. In a wide one that moment would drown in noise. There the second
-moment of all records comes first, whose largest eigenvectors are directions (DP-PCA: Dwork, Talwar, Thakurta,
-Zhang 2014), then class sums, whose discriminants are further directions, and the moments within classes are asked
-for in these directions alone.
+moment of all records comes first, whose largest eigenvectors are directions (Analyze Gauss: Dwork, Talwar,
+Thakurta, Zhang 2014), then class sums, whose discriminants are further directions, and the moments within classes
+are asked for in these directions alone.
 
 Symbols: K coordinates, D directions, C classes, n patients.
 """
@@ -38,7 +38,7 @@ FIRST_RADIUS = 0.65  # clip of t in [-1, 1], in units of its largest norm, the s
 RADIUS = 1.0  # clip of standardized values, in units of their root mean square length
 CLASS_RADIUS = 0.9  # clip of their scores, in the same units
 LABEL = 0.7  # weight of the label entry, in radii
-NARROW = 0.5  # op of the noise of an average class's second moment, up to which it is asked for in all directions
+NARROW = 0.5  # operator norm of the noise in an average class's second moment: all directions up to here
 SHORTEST = 0.25  # of a model's variance: a released spread below that is noise
 TO_SD = sqrt(np.pi / 2)  # standard deviation of a Gaussian over its mean distance from the centre
 LEAST_KNOWN = 0.05  # share of patients of whom a number is known at least: sums are divided by it

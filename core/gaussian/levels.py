@@ -2,8 +2,8 @@
 
 A number or date has one coordinate, its place t in [-1, 1] between the declared bounds (after the declared
 transform); a category has one coordinate per value, 0 or 1, and so has `missing`. A level is t, less a centre and
-divided by a scale. A record's t follows from its fine cell, so the vault finds it by comparisons alone. Everything
-here is public.
+divided by a scale. A record's t follows from its fine cell, so the vault finds it by comparisons alone. Axes,
+centre and scale are public; the records that are handed to `of_cells` need not be.
 """
 
 from __future__ import annotations

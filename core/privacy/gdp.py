@@ -171,8 +171,8 @@ def mu_of_discrete(epsilon: float, delta: float, kappa: float) -> float:
 def trade_off(mu: float, alpha: float) -> float:
     """G_mu(alpha) = Phi(Phi^-1(1 - alpha) - mu), the least share of members that are missed (Equation 6).
 
-    No test of "this patient took part" against "another one did" that gives a share `alpha` of false alarms
-    misses fewer of the members.
+    No test of "this patient took part" against "another one did" with a share `alpha` of false alarms misses
+    fewer of the members; for the discrete Gaussian, up to `kappa`.
     """
     return float(ndtr(-ndtri(_checked_share(alpha)) - _checked_mu(mu)))
 

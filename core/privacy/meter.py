@@ -18,10 +18,10 @@ class Answer:
     ----------
     values : (d,) int64, exact sum plus noise, in noise steps.
     sigma : standard deviation of the noise, in noise steps.
-    unit : noise steps per patient: `values / unit` estimates the sum.
+    unit : noise steps of 1 (a patient, a level, a squared level): `values / unit` estimates the weighted sum.
     sensitivity2 : squared L2 sensitivity, in noise steps^2.
     mu2 : sensitivity2 / sigma^2, what it cost.
-    question : SHA-256 of the question.
+    question : SHA-256 of question and schema, `question_hash`.
     """
 
     values: NDArray[np.int64]
@@ -33,12 +33,12 @@ class Answer:
 
     @property
     def estimate(self) -> NDArray[np.float64]:
-        """The sums in patients, unbiased."""
+        """The sums, (d,), in units of 1 (patients or levels), each times its weight; noise of mean 0."""
         return self.values / self.unit
 
     @property
     def std(self) -> float:
-        """Standard deviation of each estimate, in patients."""
+        """Standard deviation of the noise of each estimate, in the same units."""
         return self.sigma / self.unit
 
 

@@ -73,7 +73,7 @@ class OpenDPNoise:
         import opendp.prelude as dp  # takes a second, which no command without a draw has to wait
 
         check(values, sigma)
-        dp.enable_features("contrib")  # OpenDP's own name for all that has a written proof
+        dp.enable_features("contrib")  # constructors whose proofs OpenDP has not finished vetting
         space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="i64")
         return np.array(dp.m.make_gaussian(*space, scale=float(sigma))(values.tolist()), dtype=np.int64)
 

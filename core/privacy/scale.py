@@ -1,6 +1,6 @@
 """Scale: how much noise an answer has and what it costs, from its sensitivity and its budget alone.
 
-The vault draws noise of this scale, and the coordinator expects it: nothing else derives one.
+The vault draws noise of this scale, and the coordinator expects it; `plan.noise_of` only estimates it beforehand.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The vault: the only door to the records.
 
 It answers questions of a closed set (`questions`): each is a frozen public description and never a function; each
-answer has noise, and is debited from a meter. Nothing else in this system reads a record. `core/README.md` has the
-theorem; the `Guarantee` section of each question has the same name as its test.
+answer has noise, and is debited from a meter. No other path leads from a record to a release. `core/README.md` has
+the theorem; the `Guarantee` section of each question begins with the name of its test.
 
 Records are integers from the start: a cell is read by itself (`reading`), a record is an integer vector on a
 lattice, its norm is checked and clipped in integers, and sums of integers do not depend on their order.
@@ -47,8 +47,8 @@ class Vault:
 
     Notes
     -----
-    Neighbours: all records of one patient are replaced; the number of patients is fixed and public. The
-    number of rows is not, and has no attribute here.
+    Neighbours: all records of one patient are replaced; the number of patients is fixed and public. With a
+    patient key, rows per patient (`_rows_of`) are not public, and no answer gives them without noise.
     """
 
     def __init__(self, source: Source, schema: Schema, add_noise: AddNoise, meter: Meter) -> None:
@@ -63,8 +63,9 @@ class Vault:
 
         Guarantee
         ---------
-        mu-GDP for the replacement of one patient, mu^2 = the answer's mu2 <= `mu2`, by the question's own section.
-        Public: the question, N, the cap on rows, and every refusal.
+        If `add_noise` is `OpenDPNoise.add`: mu-GDP up to `gdp.kappa` for the replacement of one patient, mu^2 =
+        the answer's mu2, by the question's own section. A new answer has mu2 <= `mu2`; a stored one has what was
+        paid for it. Public: the question, the schema, N, and every refusal.
 
         Raises
         ------

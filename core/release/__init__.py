@@ -1,4 +1,4 @@
-"""What is made of released centroids: the pooled support set, the maximum-entropy model, records.
+"""What is made of released centroids: the pool of all sites, the maximum-entropy model, records.
 
 Never imports the vault. May import `core.gaussian`, `core.steps`, `core.privacy` and `core.data`.
 """

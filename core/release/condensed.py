@@ -96,9 +96,10 @@ def centroid_table(
 ) -> pd.DataFrame:
     """All released rows: site, kind (mixture, class, gaussian, support), mass, noise_std, soft labels, means.
 
-    A column `AGE: 16 to 55` holds the share of the centroid's patients whose AGE lies there; `outcome: dead`
-    the share with that class. `noise_std` is the standard deviation of the noise of one cell, in patients. In the
-    Gaussian variant a column `AGE` holds the mean in the units of AGE, and `noise_std` is that of the mass.
+    A column `AGE: 16 to 55` holds the share of the centroid's patients whose AGE lies there; `outcome: dead` the
+    share with that class. `noise_std` is the standard deviation of the noise of one cell, in patients: of a pair
+    table at a site with a mixture (on its class rows too, though they come from answer A), else of answer A. In
+    the Gaussian variant a column `AGE` holds the mean in the units of AGE, and `noise_std` is that of the mass.
     """
     frames = [_site_table(name, site) for name, site in centroids.items()]
     if not isinstance(common, Common):

@@ -34,7 +34,7 @@ class Pool:
     paired : (K,) true for centroids of a fitted mixture; the others say nothing of pairs of features.
     site : (K,) index into `sites`.
     sites : names.
-    noise_std : (S,) standard deviation of one pair cell of each site, in patients.
+    noise_std : (S,) noise of a pair cell at a site with a mixture, else of a cell of answer A; sd, in patients.
     groups : the common merged bins.
     shape : (F,) distribution over the fine cells within each merged bin.
     """

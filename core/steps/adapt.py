@@ -1,6 +1,6 @@
 """Adapt: kernel inducing points, moved until a classifier on them predicts as the mixture does.
 
-The second A of 3A (Madl et al., ClustMix, Algorithm 1, Eq. 5 and 6), after Nguyen, Chen and Lee (ICLR 2021).
+Second step of 3A in the paper, third here (Madl et al., Algorithm 1, Eq. 5-6), after Nguyen, Chen and Lee (2021).
 Everything here is post-processing: it sees records drawn from the released mixture, never patients.
 """
 

@@ -1,4 +1,4 @@
-"""Anonymize: GDP-noised mixing, the only step that looks at records.
+"""Anonymize: sums over patients with Gaussian noise, the only one of the three steps that asks the vault.
 
 The paper mixes the patients of a cluster and adds Gaussian noise (Eq. 7; mu-GDP by Theorem 1). Here each mixture
 is a sum over all patients, and two questions are enough for all that follows:
@@ -81,11 +81,10 @@ def answer_a(vault: Vault, encoding: Encoding, mu2: Fraction) -> Answer:
 def answer_b(vault: Vault, groups: Groups, mu2: Fraction) -> Answer:
     """The class-conditional pair tables of merged bins, through the vault.
 
-        Guarantee
-        ---------
-    from cohortmix.core.steps.plan import noise_of
-        test_sensitivity_of_pair_tables. mu-GDP for the replacement of one patient, mu^2 = the answer's
-        mu2 <= `mu2`. Public: the groups (they come from answers A), N.
+    Guarantee
+    ---------
+    test_sensitivity_of_pair_tables. mu-GDP for the replacement of one patient, mu^2 = the answer's
+    mu2 <= `mu2`. Public: the schema, the groups (they come from answers A), N.
     """
     return vault.answer(PairTables(groups.of_cells), mu2)
 

@@ -19,9 +19,13 @@ from cohortmix.core.steps.simplex import Array
 
 LARGEST_GROUP = 1 / 32  # share of the patients up to which cells are merged, however low the noise
 MAX_GROUPS = 2000  # most bins of all columns together
-MAX_PAIRS = 48_000_000  # most numbers of answer B: at 11 bytes each 528 MB, and a step of a ledger holds 537 MB
+MAX_PAIRS = (
+    48_000_000  # most numbers of answer B: at 11 bytes each 528 MB; a ledger stores up to 537 MB per answer
+)
 WIDER = 1.05  # by which a bin's share is raised until many features together have few enough bins
-WHOLE = 5  # at this share every feature is one bin, beside its missing values: of values a fourth of it counts
+WHOLE = (
+    5  # no bin can hold this share, nor a category's value a fourth of it: each feature is one bin (and missing)
+)
 OF_A_VALUE = 4  # a value of a category has a meaning: it stays by itself from a fourth of a bin's share on
 
 

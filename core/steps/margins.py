@@ -26,7 +26,7 @@ def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins |
     ----------
     sums : answer A, read.
     patients : n, of all classes together.
-    prior : that of a site's class is the same class of all sites; by default, all classes of `sums` together.
+    prior : what each class is shrunk towards, such as the same class at all sites; by default, all classes pooled.
     """
     masses, noise = class_masses(sums.masses, patients), sums.s_a * sqrt(len(sums.cells)) / patients
     out = np.empty_like(sums.cells)
@@ -63,7 +63,7 @@ def _wiener(observed: Array, prior: Array, variance: float) -> Array:
     """Wiener's filter of `observed` (k,) around `prior`, for noise of this variance in each entry.
 
     The signal's square is what was observed beyond the k - 2 variances of James and Stein, and never more than
-    two distributions can differ by. To ask for more than noise took away differences that models live on.
+    two distributions can differ by. A stricter threshold removed differences on which models rely.
     """
     difference, k = observed - prior, len(observed)
     signal = min(max(float(difference @ difference) - max(k - 2, 0) * variance, 0.0), 2.0)

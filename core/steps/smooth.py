@@ -3,8 +3,8 @@
 The noised counts of the coarse bins are taken as they are. Within a coarse bin the fine cells are halved again and
 again, and what a half holds beyond its share of the width is kept as far as it stands out from its noise: a
 non-negative garrote (Breiman 1995) on an unbalanced Haar basis. A flat stretch stays flat, and a value that many
-patients share stays one. The values of a category have no order; those that do not stand out from the noise are
-shrunk together.
+patients share keeps its peak. The values of a category have no order; those that do not stand out from the noise
+are shrunk together.
 """
 
 from __future__ import annotations

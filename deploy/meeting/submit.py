@@ -41,7 +41,8 @@ def run(
     folder: StudyFolder,
     key: KeyFile,
     superlink: Annotated[
-        str | None, typer.Option(help="Name of the SuperLink in Flower's config.toml; the default one there.")
+        str | None,
+        typer.Option(help="Name of the SuperLink in Flower's config.toml; by default, its default."),
     ] = None,
     meet: Annotated[
         Path | None,
@@ -51,7 +52,7 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Ask the sites, until all have answered or the deadline is over; again, to go on after any interruption."""
+    """Ask the sites until all have answered or the deadline has passed; after an interruption, run it again."""
     study, signer = Study(folder), read_key(key)
     require_coordinator_key(study.signed.study, signer)
     link, status = SuperLink(superlink), Status.of(study)

@@ -1,4 +1,4 @@
-"""Flower in one process: a grid whose nodes are function calls, for tests and for studies too small for an engine.
+"""Flower in one process: a grid whose nodes are function calls, for `cohortmix simulate` and for tests.
 
 Each message becomes bytes and a message again, on both ways, as between two machines: what works here can be sent.
 An exception of a node becomes an error message without its text.

@@ -92,10 +92,10 @@ def simulate(
     engine : "process", or "flower" for Flower's simulation engine.
     progress : called as progress(event, done, total); events are "sites", "round 1", "round 2", "pool",
         "evaluate" and "publish".
-    max_unreadable : as in `core/utility/check.py`. accept_degraded : permits a study in which every site has so
-    few patients that it releases class centroids only. replace : permits `out` to hold an earlier study, which is
-    replaced; else it must be new or empty. tell : if only some sites have patients enough for a mixture, gets a
-    sentence that says so, before anything is
+    max_unreadable : as in `core/utility/check.py`.
+    accept_degraded : permits a study in which every site is so small that it releases class centroids only.
+    replace : permits `out` to hold an earlier study, which is replaced; else it must be new or empty.
+    tell : if only some sites have patients enough for a mixture, gets a sentence that says so, before anything is
         spent.
 
     Raises

@@ -38,11 +38,6 @@ def printable() -> None:
         reconfigure(errors="backslashreplace")
 
 
-def watched() -> bool:
-    """Whether standard error is a terminal, read by whoever started the command; others may read a log."""
-    return sys.stderr.isatty()
-
-
 class Terminal(Console):
     """A console on which no text is markup; the arguments are those of rich's Console."""
 

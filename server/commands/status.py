@@ -24,11 +24,11 @@ class State(StrEnum):
 
 
 IN_WORDS = {
-    Code.NOT_APPROVED: "its steward has not approved the study",
+    Code.NOT_APPROVED: "its rules do not allow the study",
     Code.BAD_SIGNATURE: "it does not recognise the coordinator's signature",
     Code.OVER_BUDGET: "the study would exceed its budget",
     Code.TOO_FEW_PATIENTS: "it has too few patients",
-    Code.UNKNOWN_COLUMN: "its schema is another one",
+    Code.UNKNOWN_COLUMN: "its schema does not fit the study",
     Code.UNKNOWN_VERSION: "it runs another version",
     Code.UNAVAILABLE: "it is not available",
     NOT_ACCEPTED: "its reply was not accepted",

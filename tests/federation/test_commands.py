@@ -203,7 +203,7 @@ def test_a_refusal_is_said_in_plain_words_and_what_came_can_be_published(
     approved = Policy.load(consortium.site(1).folder / "policy.json")
     consortium.site(1).adopt(Policy(coordinators=approved.coordinators))
     said = cohortmix("run", *of(consortium), status=3)
-    assert "wee, round 1: its steward has not approved the study" in said
+    assert "wee, round 1: its rules do not allow the study" in said
     assert "what has come can be published; run the study again" in said
     assert "60 synthetic records from 1 site" in cohortmix("publish", *of(consortium), "--out", tmp_path / "out")
     status = cohortmix("status", consortium.root / "coordinator")

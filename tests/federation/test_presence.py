@@ -79,6 +79,6 @@ def test_a_site_that_is_connected_and_has_refused_is_named_with_its_reason(study
         store.keep_refusal(RefusalEntry("ITAL", 1, str(Code.NOT_APPROVED), "Approve it first."))
     assert screen.said(*SITES) == [
         "3 of 3 hospitals connected",
-        "ITAL has not answered: its steward has not approved the study; it says (unsigned): Approve it first.",
+        "ITAL has not answered: its rules do not allow the study; it says (unsigned): Approve it first.",
     ]
     assert screen.said(*SITES) == []

@@ -31,14 +31,14 @@ from cohortmix.core.privacy.questions.plain_data import require_least, require_m
 
 @dataclass(frozen=True, slots=True)
 class LevelMoment:
-    """Sum over all patients of x x^T, x clipped to |x| <= radius: its upper triangle, row by row, weighted.
+    """Sum over all patients of psi psi^T, psi the levels clipped to |psi| <= radius: its upper triangle, weighted.
 
     Radius in lattice steps; `level_unit` steps are a level of 1.
 
     Guarantee
     ---------
-    test_sensitivity_of_level_moment. Steps are those of the proof in `core/README.md`. |psi| <= R (clipped, then
-    quantised, step 2), and a patient's rows enter as psi / sqrt(m) (step 3): it adds a positive semidefinite M of
+    test_sensitivity_of_level_moment. Steps are those of the proof in `core/README.md`. |psi| <= R (clipped in
+    integers, step 2), and a patient's rows enter as psi / sqrt(m) (step 3): it adds a positive semidefinite M of
     trace and thus Frobenius norm <= R^2. Two such matrices have a non-negative inner product, so they are at most
     sqrt(2) R^2 apart. The answer holds b M_ii and a M_ij, i < j, with a^2 <= 2 b^2, so its norm is at most
     b |M|_F: replacing one patient moves it by at most sqrt(2) b R^2 (step 4, signed numbers). Public: the

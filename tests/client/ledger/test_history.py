@@ -10,7 +10,7 @@ from ledgers import CAP, HASH, LARGE, OTHER, STUDY, answer, fulfil, mu2, request
 from cohortmix.client.ledger.journal import HistoryError, LedgerError
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.protocol.receipts import GENESIS, verify_chain
-from cohortmix.protocol.storage.journal import Step
+from cohortmix.protocol.storage.hash_chain import Step
 
 # --- the chain
 

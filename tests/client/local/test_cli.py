@@ -72,7 +72,10 @@ def test_synthetic_records_need_no_patient_key(folder: Path) -> None:
             ("evaluate", "--synthetic", "none.csv", *EVALUATE[3:]),
             "the synthetic table: there is no file 'none.csv'",
         ),
-        (("evaluate", "--synthetic", "s.yaml", *EVALUATE[3:]), "neither a .csv nor a .parquet file"),
+        (
+            ("evaluate", "--synthetic", "s.yaml", *EVALUATE[3:]),
+            "expected a folder of Parquet files, or a file with an ending of",
+        ),
         ((*EVALUATE[:-1], "none.yaml"), "cannot read the schema 'none.yaml'"),
         ((*EVALUATE[:-1], "other.parquet"), "cannot read the schema 'other.parquet': it is not UTF-8 text"),
         (EVALUATE[:-2], "Missing option '--schema'; see cohortmix evaluate --help"),

@@ -157,7 +157,7 @@ def test_a_study_that_is_not_as_it_was_signed_is_not_read(desk: Desk) -> None:
     with pytest.raises(InputError, match=r"is no signed study; ask the coordinator for signed.json"):
         steward.quote(path, desk.file)
     path.write_bytes(altered.read_bytes().replace(b'"protocol":1', b'"protocol":2'))
-    with pytest.raises(InputError, match="expected protocol=1, got protocol=2; install one version"):
+    with pytest.raises(InputError, match="expected protocol=1, got protocol=2; install the same version"):
         steward.quote(path, desk.file)
     path.unlink()
     with pytest.raises(InputError, match=r"cannot read the study .*: No such file"):

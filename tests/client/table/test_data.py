@@ -164,7 +164,7 @@ def test_a_large_table_comes_in_bounded_batches(tmp_path: Path, monkeypatch: pyt
         ("t.csv", "SECRET" * 30_000, "cannot be read as CSV: the file is damaged"),
         ("t.csv.gz", "id,x,y\n1,5,SECRET\n", "cannot be read as CSV: the file is damaged"),
         ("t.parquet", "id,x,y\n1,5,SECRET\n", "cannot be read as Parquet: the file is damaged"),
-        ("t.xlsx", "id,x,y\n1,5,SECRET\n", "neither a .csv nor a .parquet file"),
+        ("t.xlsx", "id,x,y\n1,5,SECRET\n", "expected a folder of Parquet files, or a file with an ending of"),
     ],
 )
 def test_a_file_that_cannot_be_read_gets_a_sentence_without_its_values(

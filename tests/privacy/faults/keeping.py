@@ -14,7 +14,7 @@ FAULTS = (
     ),
     Fault(
         "a ledger's decisions ask an index of the file",
-        "protocol/storage/journal.py",
+        "protocol/storage/hash_chain.py",
         "            return [self._whole(number) for number in self._numbers.get(key, ())]",
         '            names = ("kind", "study", "id")[: len(key)]\n'
         '            where = " AND ".join(f"{name} = ?" for name in names)\n'
@@ -24,7 +24,7 @@ FAULTS = (
     ),
     Fault(
         "a release is read again from the ledger without its hash",
-        "protocol/storage/journal.py",
+        "protocol/storage/hash_chain.py",
         "if row is None or row.hash != step.hash or not row.follows(before):",
         "if row is None:",
         ("tests/client/ledger/test_damage.py::test_a_release_that_changed_under_an_open_ledger_is_not_sent",),
@@ -38,7 +38,7 @@ FAULTS = (
     ),
     Fault(
         "a step counts before it is read back",
-        "protocol/storage/journal.py",
+        "protocol/storage/hash_chain.py",
         "if self._read(step.number) != step:",
         "if not step.hash:",
         ("tests/client/ledger/test_reservation.py::test_a_step_is_read_back_before_it_counts",),

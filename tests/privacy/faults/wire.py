@@ -145,8 +145,8 @@ FAULTS = (
     Fault(
         "a site says how noisy its centroids are, and is believed",
         "server/acceptance.py",
-        "True, isclose(float(centroids.noise_std), noise, rel_tol=ROUNDING))",
-        "True, float(centroids.noise_std) == float(centroids.noise_std))",
+        "noise if isclose(std, noise, rel_tol=ROUNDING) else std)",
+        "noise)",
         ("tests/server/test_acceptance.py::test_the_noise_of_centroids_is_the_plans",),
     ),
     Fault(
