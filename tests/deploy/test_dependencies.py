@@ -34,5 +34,6 @@ def test_every_dependency_is_imported_at_run_time() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     declared = {re.split("[<>=]", line)[0] for line in project["dependencies"]}
     assert len(declared) > 15
-    unused = {name for name in declared if MODULES.get(name, name) not in imported()}
+    used = imported()
+    unused = {name for name in declared if MODULES.get(name, name) not in used}
     assert unused == set(NEEDED_BY_OTHERS)
