@@ -19,23 +19,23 @@ pytest.register_assert_rewrite(
 # otherwise, and a sum of floats by another number of threads differs in its last digits.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
-# By hand or on two processes, a suite ends when its last file does: files that take a minute or more begin first.
+# A run on two processes ends when its last file does: files of a minute or more begin first.
 LONGEST = (
-    "deploy/test_loopback.py",  # three hospitals, which are killed
+    "deploy/test_loopback.py",  # three hospitals, whose processes are killed
+    "deploy/test_demo.py",
     "federation/test_engine.py",  # Ray
-    "privacy/test_faults.py",  # a copy of the repository for each planted fault
-    "federation/test_pooling.py",
-    "test_ablation.py",
-    "deploy/test_audit.py",
-    "deploy/test_home.py",
+    "docs/test_running.py",
     "client/local/test_cli.py",
-    "core/test_synthesis.py",
-    "deploy/test_hostile_files.py",
-    "privacy/test_release.py",
-    "privacy/test_audit_edges.py",
+    "deploy/test_audit.py",
+    "privacy/test_faults.py",  # a copy of the repository for each planted fault
     "client/table/test_sql.py",
-    "test_losses.py",
+    "test_ablation.py",
+    "federation/test_pooling.py",
+    "privacy/test_audit.py",
     "client/site/test_daemon_faults.py",
+    "test_examples.py",
+    "core/test_synthesis.py",
+    "federation/test_simulation.py",
 )
 
 
