@@ -196,6 +196,14 @@ def test_functions_can_be_held_in_mind() -> None:
     assert sorted(sizes)[9 * len(sizes) // 10][0] <= 14
 
 
+def test_helpers_of_tests_are_told_apart() -> None:
+    """They are imported by their bare names, from whichever folder has one first."""
+    helpers = [
+        file.stem for file in (ROOT / "tests").glob("*/*.py") if not file.stem.startswith(("test_", "conf"))
+    ]
+    assert {name for name, number in Counter(helpers).items() if number > 1} == set()
+
+
 def test_flower_is_at_the_edges() -> None:
     using_flower = {path for path, tree in modules().items() if any(n.startswith("flwr.") for n in imports(tree))}
     assert {path for path in using_flower if not path.startswith("deploy/")} == FLOWER
