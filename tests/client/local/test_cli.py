@@ -66,7 +66,10 @@ def test_synthetic_records_need_no_patient_key(folder: Path) -> None:
         ((*EVALUATE, "z"), "name targets with --target"),
         ((*EVALUATE, "--json", "no/such/folder.json"), "cannot write 'no/such/folder.json'"),
         (("evaluate", "--synthetic", "t.csv", *EVALUATE[3:]), "'t.csv' and --real 't.csv' are the same table"),
-        (("evaluate", "--synthetic", "s.yaml", *EVALUATE[3:]), "the synthetic table: 's.yaml' is neither"),
+        (
+            ("evaluate", "--synthetic", "s.yaml", *EVALUATE[3:]),
+            "the synthetic table: 's.yaml': expected a folder of Parquet files",
+        ),
         ((*EVALUATE[:4], "none.csv", *EVALUATE[5:]), "the real table: there is no file 'none.csv'"),
         (
             ("evaluate", "--synthetic", "none.csv", *EVALUATE[3:]),
