@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -33,6 +34,27 @@ def test_every_fault_fits_the_code_and_names_tests_that_exist(fault: Fault) -> N
     for test in fault.tests:
         file, name = test.split("::")
         assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def missing(fault: Fault) -> list[str]:
+    """The modules that a fault's text imports and that do not exist."""
+    named = re.findall(r"^\s*from (cohortmix\.[\w.]+) import", fault.new, re.MULTILINE)
+    return [name for name in named if find_file(name) is None]
+
+
+def find_file(module: str) -> Path | None:
+    path = ROOT.joinpath(*module.split(".")[1:])
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_what_a_fault_imports_is_there(fault: Fault) -> None:
+    """A fault that could not be imported was missed in the long run alone."""
+    assert not missing(fault)
+
+
+def test_an_import_of_nothing_is_noticed() -> None:
+    assert missing(replace(SOME, new="    from cohortmix.core.nothing import x")) == ["cohortmix.core.nothing"]
 
 
 def test_every_file_of_faults_is_planted() -> None:

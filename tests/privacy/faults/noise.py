@@ -35,7 +35,7 @@ FAULTS = (
         "the keyed source is the default",
         "core/synthesis.py",
         "    noise = noise or OpenDPNoise()",
-        "    from cohortmix.core.audit.audit.noise_keyed import KeyedNoise\n\n    noise = noise or KeyedNoise(0)",
+        "    from cohortmix.core.audit.noise_keyed import KeyedNoise\n\n    noise = noise or KeyedNoise(0)",
         (f"{SYNTHESIS}::test_real_noise_is_new_each_time",),
     ),
     Fault(

@@ -139,7 +139,7 @@ FAULTS = (
         "client/site/site.py",
         "from cohortmix.core.privacy.noise_source import NoiseSource\n",
         "from cohortmix.core.privacy.noise_source import NoiseSource\n"
-        "from cohortmix.core.audit.audit.noise_keyed import KeyedNoise as _\n",
+        "from cohortmix.core.audit.noise_keyed import KeyedNoise as _\n",
         ("tests/test_layout.py::test_the_reply_path_cannot_import_what_is_not_private",),
     ),
     Fault(
