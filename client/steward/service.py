@@ -148,7 +148,8 @@ def _write(folder: Path, plain: dict[str, Any], key: Key) -> SiteConfig:
     config = parse_config(text, path, "the new site")
     config.read_schema()
     try:
-        _make_folder(folder, 0o711)  # the relay may pass through it to the socket, and see nothing else
+        if not folder.exists():  # whoever made it has decided who may enter
+            _make_folder(folder, 0o711)  # the relay may pass through it to the socket, and see nothing else
         for private in (config.state, config.snapshot_folder, config.mark):
             _make_folder(private, 0o700)
         _make_folder(config.socket.parent, 0o2750)

@@ -66,6 +66,15 @@ def test_init_makes_a_site_that_allows_nothing(place: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("mode", [0o700, 0o750])
+def test_init_leaves_the_mode_of_a_folder_that_is_there(place: Path, mode: int) -> None:
+    """It let others pass through the home of the daemon's user, which is 0700."""
+    (place / "here").mkdir()
+    (place / "here").chmod(mode)
+    run(*INIT)
+    assert stat.S_IMODE((place / "here").stat().st_mode) == mode
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
