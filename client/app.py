@@ -13,8 +13,8 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from cohortmix.client.site.connection import SocketConnection
-from cohortmix.protocol.codec import from_records, to_records
 from cohortmix.protocol.messages import Code, Refusal, encode
+from cohortmix.protocol.transport.codec import from_records, to_records
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pydantic import FailFast, Field
 
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.fields import BigInt, Exact, Hash, Name, Patients, Ratio, RequestId, Version, Wire
-from cohortmix.protocol.study import NEIGHBOURS
+from cohortmix.protocol.study import MOST_SITES, NEIGHBOURS
 
 ANSWER_NAMES = {1: ("class sums",), 2: ("second moments",)}
 """By round, what a receipt calls the noised answers that the round draws, if it draws any."""
@@ -21,9 +21,10 @@ MOST_STATEMENTS = 8
 
 
 class Statement(Wire):
-    """The cost of one noised answer: mu2 = sensitivity2 / sigma^2, with both in noise steps.
+    """The cost of one noised answer: mu2 = sensitivity2 / (sharers sigma^2), with both in noise steps.
 
-    `question` is the hash of what was asked, `dimension` how many numbers were answered.
+    `question` is the hash of what was asked, `dimension` how many numbers were answered. `sharers` is 1 for an
+    answer by itself; in a joint study T - t, and sigma is the site's own share of the noise.
     """
 
     question: Hash
@@ -31,6 +32,7 @@ class Statement(Wire):
     dimension: int = Field(ge=1, le=2**40)
     sensitivity2: BigInt
     sigma: BigInt
+    sharers: int = Field(default=1, ge=1, le=MOST_SITES)
     mu2: Ratio
 
 

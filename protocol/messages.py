@@ -1,13 +1,15 @@
-"""What crosses the wire between a coordinator and a site: six messages, versioned, without unknown fields.
+"""What crosses the wire between a coordinator and a site: eight messages, versioned, without unknown fields.
 
     SignedStudy      coordinator -> stewards     what will be computed, at which cost, by whom
     SignedRequest    coordinator -> site         one round of a signed study
+    SignedStep       coordinator -> site         one step of a round of a joint study
     SignedRelease    site -> coordinator         what the site releases, and its receipt
+    SignedStepReply  site -> coordinator         a site's reply to a step, if it is not a release
     Refusal          site -> coordinator         one of a fixed list of codes
     SignedReceipt    anyone                      a receipt by itself, as it is published
     Description      site -> anyone              the public facts of a site
 
-Their parts are in `study.py`, `payload.py`, `cost.py` and `fields.py`, and can be imported from here. Signatures
+Their parts are in `study.py`, `payload.py`, `cost.py`, `steps.py` and `fields.py`, and can be imported from here. Signatures
 are made and checked in `signing.py`, receipts in `receipts.py`.
 """
 
@@ -29,16 +31,18 @@ from cohortmix.protocol.payload import (
     CentroidsRelease,
     ClassSumsRelease,
     CommonMessage,
+    MaskedRelease,
     NoisedAnswer,
     SiteRelease,
 )
+from cohortmix.protocol.steps import Ask, SignedReply
 from cohortmix.protocol.study import NEIGHBOURS, SiteEntry, StudySpec
 
 __all__ = [
     "ANSWER_NAMES", "NEIGHBOURS", "CentroidsRelease", "ClassSumsRelease", "Code", "CommonMessage", "Description",
-    "Message", "MessageError", "NoisedAnswer", "Receipt", "Refusal", "Reply", "Request", "SignedReceipt",
-    "SignedRelease", "SignedRequest", "SignedStudy", "SiteEntry", "SiteRelease", "Statement", "StudySpec",
-    "VersionError", "decode", "encode", "request_id",
+    "MaskedRelease", "Message", "MessageError", "NoisedAnswer", "Receipt", "Refusal", "Reply", "Request",
+    "SignedReceipt", "SignedRelease", "SignedRequest", "SignedStep", "SignedStepReply", "SignedStudy", "SiteEntry",
+    "SiteRelease", "Statement", "StepRequest", "StudySpec", "VersionError", "decode", "encode", "request_id",
 ]  # fmt: skip
 
 PROTOCOL = 1
@@ -88,6 +92,11 @@ class Request(Wire):
         return hashlib.sha256(self.canonical).hexdigest()
 
     @property
+    def sum(self) -> str:
+        """Names one sum of a joint study: the same at all sites that are asked the same question, and only there."""
+        return sha256([self.study.study.hash, self.round, None if self.common is None else self.common.plain()])
+
+    @property
     def canonical(self) -> bytes:
         """The request as canonical JSON, over which its hash and its signature are made."""
         return _canonical(self)
@@ -118,6 +127,28 @@ class SignedRequest(_Message):
     type: Literal["request"] = "request"
     request: Request
     signature: Signature
+
+
+class StepRequest(Wire):
+    """One step of a round of a joint study: the round's request, the same in every step, and what is asked now."""
+
+    request: Request
+    ask: Ask
+
+
+class SignedStep(_Message):
+    """A step and the coordinator's signature."""
+
+    type: Literal["step"] = "step"
+    step: StepRequest
+    signature: Signature
+
+
+class SignedStepReply(_Message):
+    """A site's reply to a step, under its signature."""
+
+    type: Literal["step reply"] = "step reply"
+    signed: SignedReply
 
 
 class SignedReceipt(_Message):
@@ -151,6 +182,7 @@ class Code(StrEnum):
     TOO_FEW_PATIENTS = "TOO_FEW_PATIENTS"
     UNKNOWN_COLUMN = "UNKNOWN_COLUMN"
     UNKNOWN_VERSION = "UNKNOWN_VERSION"
+    BAD_STEP = "BAD_STEP"
     UNAVAILABLE = "UNAVAILABLE"
 
 
@@ -174,8 +206,17 @@ class Description(_Message):
     version: Version
 
 
-Message = SignedStudy | SignedRequest | SignedRelease | SignedReceipt | Refusal | Description
-Reply = SignedRelease | Refusal
+Message = (
+    SignedStudy
+    | SignedRequest
+    | SignedStep
+    | SignedRelease
+    | SignedStepReply
+    | SignedReceipt
+    | Refusal
+    | Description
+)
+Reply = SignedRelease | SignedStepReply | Refusal
 
 _ANY: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 

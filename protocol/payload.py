@@ -6,6 +6,7 @@ Each class is the wire form of a class of `core`: `of` wraps one, `to_core` give
     CommonMessage        core/steps/centroids.py, Common
     CentroidsRelease     core/steps/centroids.py, SiteCentroids
     ClassSumsRelease     the one noised answer of round 1
+    MaskedRelease        a site's part of the sum of a joint study, under masks
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from cohortmix.protocol.fields import Array, BigInt, Exact, Hash, Ratio, Wire, e
 
 CentroidKind = Literal["mixture", "class"]
 MOST_FEATURES = 10_000
+MOST_SHARERS = 1000  # as many as a study has sites
 MOST_CELLS = 2**18  # of one feature
 MOST_CENTROIDS = 100_000  # of one site; the plan of a study allows far fewer
 
@@ -67,7 +69,10 @@ class CommonMessage(Wire):
 
 
 class NoisedAnswer(Wire):
-    """One noised answer of a vault: `values` and `sigma` in noise steps, of which `unit` make one patient."""
+    """One noised answer of a vault: `values` and `sigma` in noise steps, of which `unit` make one patient.
+
+    One with more than one of `sharers` has too little noise by itself, and is only kept in its site's own ledger.
+    """
 
     values: Array
     sigma: BigInt
@@ -75,6 +80,7 @@ class NoisedAnswer(Wire):
     sensitivity2: BigInt
     mu2: Ratio
     question: Hash
+    sharers: int = Field(default=1, ge=1, le=MOST_SHARERS)
 
     @classmethod
     def of(cls, answer: Answer) -> NoisedAnswer:
@@ -86,11 +92,13 @@ class NoisedAnswer(Wire):
             sensitivity2=answer.sensitivity2,
             mu2=answer.mu2,
             question=answer.question,
+            sharers=answer.sharers,
         )
 
     def to_core(self) -> Answer:
         """The answer as the vault gave it."""
-        return Answer(self.values.numpy(), self.sigma, self.unit, self.sensitivity2, self.mu2, self.question)
+        facts = (self.sigma, self.unit, self.sensitivity2, self.mu2, self.question, self.sharers)
+        return Answer(self.values.numpy(), *facts)
 
     @model_validator(mode="after")
     def _whole_numbers(self) -> NoisedAnswer:
@@ -104,10 +112,40 @@ class ClassSumsRelease(Wire):
     kind: Literal["class_sums"] = "class_sums"
     answer: NoisedAnswer
 
+    @model_validator(mode="after")
+    def _protected_by_itself(self) -> ClassSumsRelease:
+        if self.answer.sharers != 1:
+            raise ValueError(
+                "expected an answer with all of its noise; a share of it leaves a site under masks only"
+            )
+        return self
+
     @property
     def hash(self) -> str:
         """What the receipt names."""
         return sha256(self.plain())
+
+
+class MaskedRelease(Wire):
+    """What a site releases in a round of a joint study: its noised answer plus masks, mod 2^64.
+
+    `values` (d,) are uniformly random to whoever does not know the masks (`protocol/masking`).
+    """
+
+    kind: Literal["masked"] = "masked"
+    values: Array
+
+    @property
+    def hash(self) -> str:
+        """What the receipt names."""
+        return sha256(self.plain())
+
+    @model_validator(mode="after")
+    def _whole_numbers(self) -> MaskedRelease:
+        _require_dtype("<i8", self.values)
+        if len(self.values.shape) != 1:
+            raise ValueError("expected a vector")
+        return self
 
 
 class CentroidsRelease(Wire):
@@ -171,7 +209,7 @@ class CentroidsRelease(Wire):
         return self
 
 
-SiteRelease = Annotated[ClassSumsRelease | CentroidsRelease, Field(discriminator="kind")]
+SiteRelease = Annotated[ClassSumsRelease | CentroidsRelease | MaskedRelease, Field(discriminator="kind")]
 """What a site releases in one round."""
 
 

@@ -4,6 +4,10 @@ The cost is the privacy of one patient whose records are replaced by another pat
 answer of d numbers had the squared L2 sensitivity Delta^2 and discrete Gaussian noise of standard deviation sigma,
 both in noise steps; it is mu-GDP with mu^2 = Delta^2/sigma^2 up to kappa = d/(24 sigma^2) in total variation. Over
 the statements of a receipt, and over receipts, mu^2 and kappa add up. Whatever is rounded is rounded up.
+
+In a joint study sigma is the site's share. The sum over the sites is what is mu-GDP, with mu^2 = Delta^2/(n sigma^2)
+for the n = T - t `sharers` on whose noise a patient can count; Delta^2 then includes the patient's overlap, and the
+kappa above is more than that of the sum (core/README.md, Joint answers).
 """
 
 from __future__ import annotations
@@ -74,7 +78,7 @@ def total(receipts: Iterable[Receipt]) -> Total:
 
 def _total(statements: Iterable[Statement]) -> Total:
     statements = tuple(statements)
-    mu2 = sum((Fraction(one.sensitivity2, one.sigma**2) for one in statements), Fraction(0))
+    mu2 = sum((Fraction(one.sensitivity2, one.sharers * one.sigma**2) for one in statements), Fraction(0))
     kappa = sum((Fraction(one.dimension, 24 * one.sigma**2) for one in statements), Fraction(0))
     return Total(mu2, kappa)
 
@@ -87,6 +91,7 @@ def statement_of(name: str, answer: NoisedAnswer) -> Statement:
         dimension=math.prod(answer.values.shape),
         sensitivity2=answer.sensitivity2,
         sigma=answer.sigma,
+        sharers=answer.sharers,
         mu2=answer.mu2,
     )
 
@@ -137,13 +142,14 @@ def issue(
 def check(receipt: Receipt) -> None:
     """Raise ReceiptError unless the receipt's numbers follow from its statements.
 
-    The mu2 of each statement is sensitivity2/sigma^2, their sum is that of the receipt, kappa and epsilon are not
+    The mu2 of each statement is sensitivity2/(sharers sigma^2), their sum is that of the receipt, kappa and epsilon are not
     understated, and test noise is marked as not private.
     """
     for one in receipt.statements:
-        if one.sigma <= 0 or one.sensitivity2 < 0 or one.mu2 * one.sigma**2 != one.sensitivity2:
+        if one.sigma <= 0 or one.sensitivity2 < 0 or one.mu2 * one.sharers * one.sigma**2 != one.sensitivity2:
             raise ReceiptError(
-                f"statement {one.name!r}: expected mu2 = sensitivity2/sigma^2, got mu2={ratio_text(one.mu2)}"
+                f"statement {one.name!r}: expected mu2 = sensitivity2/(sharers sigma^2), got "
+                f"mu2={ratio_text(one.mu2)}"
             )
     cost = _total(receipt.statements)
     if receipt.mu2 != cost.mu2:
@@ -185,6 +191,11 @@ def verify(signed: SignedReceipt, study: StudySpec) -> None:
     }
     _expect(receipt, expected)
     check(receipt)
+    if any(one.sharers != study.terms.sharers for one in receipt.statements):
+        raise ReceiptError(
+            f"receipt of {receipt.site!r}: expected sharers={study.terms.sharers} in each statement, the sites on "
+            "whose noise a patient of this study can count"
+        )
     if receipt.mu2 > study.mu2:
         raise ReceiptError(
             f"expected at most mu={study.mu}, got mu={math.sqrt(receipt.mu2):.6g} from {receipt.site!r}"
@@ -203,8 +214,9 @@ def verify_release(signed: SignedRelease, request: Request) -> None:
             "release_hash": signed.release.hash,
         },
     )
-    if isinstance(signed.release, ClassSumsRelease) != (request.round == 1):
-        raise ReceiptError(f"expected class sums in round 1 and centroids in round 2, got {signed.release.kind}")
+    kind = "masked" if request.study.study.joint else {1: "class_sums", 2: "centroids"}[request.round]
+    if signed.release.kind != kind:
+        raise ReceiptError(f"expected {kind} in round {request.round} of this study, got {signed.release.kind}")
     if isinstance(signed.release, ClassSumsRelease):
         answer, statements = signed.release.answer, signed.receipt.statements
         stated = [(one.question, one.dimension, one.sensitivity2, one.sigma, one.mu2) for one in statements]

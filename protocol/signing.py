@@ -13,13 +13,23 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Wire
-from cohortmix.protocol.messages import Receipt, Request, SignedReceipt, SignedRequest, SignedStudy, StudySpec
+from cohortmix.protocol.messages import (
+    Receipt,
+    Request,
+    SignedReceipt,
+    SignedRequest,
+    SignedStep,
+    SignedStudy,
+    StepRequest,
+    StudySpec,
+)
 from cohortmix.protocol.points import is_weak
+from cohortmix.protocol.steps import SignedReply, StepReply
 
-SignedKind = Literal["study", "request", "receipt", "manifest", "common", "act"]
-"""Everything that is signed: three messages; a published folder's manifest and a store's common facts, by the
-coordinator (`server/publish/manifest.py`, `server/kept.py`); a steward's act in a site's ledger
-(`client/ledger/signed_act.py`)."""
+SignedKind = Literal["study", "request", "step", "reply", "receipt", "manifest", "common", "total", "act"]
+"""Everything that is signed: three messages, and a joint study's steps and replies; a published folder's manifest and
+a store's common facts and sums, by the coordinator (`server/publish/manifest.py`, `server/kept.py`); a steward's act
+in a site's ledger (`client/ledger/signed_act.py`)."""
 
 
 class SignatureError(ValueError):
@@ -96,6 +106,28 @@ def verify_request(signed: SignedRequest) -> None:
     verify_study(signed.request.study)
     key = signed.request.study.study.coordinator_key
     verify(key, signed_bytes("request", signed.request), signed.signature)
+
+
+def sign_step(key: Key, step: StepRequest) -> SignedStep:
+    """The step under its coordinator's signature."""
+    return SignedStep(step=step, signature=key.sign(signed_bytes("step", step)))
+
+
+def verify_step(signed: SignedStep) -> None:
+    """Raise SignatureError unless the study's coordinator has signed both the study and this step."""
+    verify_study(signed.step.request.study)
+    key = signed.step.request.study.study.coordinator_key
+    verify(key, signed_bytes("step", signed.step), signed.signature)
+
+
+def sign_reply(key: Key, reply: StepReply) -> SignedReply:
+    """The reply to a step under its site's signature."""
+    return SignedReply(reply=reply, signature=key.sign(signed_bytes("reply", reply)))
+
+
+def verify_reply(signed: SignedReply, public_hex: str) -> None:
+    """Raise SignatureError unless the site with the key `public_hex` has signed this reply to a step."""
+    verify(public_hex, signed_bytes("reply", signed.reply), signed.signature)
 
 
 def sign_receipt(key: Key, receipt: Receipt) -> SignedReceipt:

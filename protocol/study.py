@@ -10,10 +10,13 @@ from typing import Annotated, Literal
 
 from pydantic import FailFast, Field, model_validator
 
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.privacy.joint import ALONE, Terms
+from cohortmix.core.steps.plan import Plan, surplus_of
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.fields import Exact, Hash, Name, Patients, PublicKey, Ratio, Version, Wire
 from cohortmix.protocol.names import confusable
-from cohortmix.protocol.overlap import Overlap
+from cohortmix.protocol.overlap import Overlap, sites_per_patient
 
 MOST_MU = 1000
 """A larger mu bounds nothing; the limit also keeps every number of a receipt within the range of a float."""
@@ -38,12 +41,24 @@ class SiteEntry(Wire):
     patients: Patients
 
 
+class JointNoise(Wire):
+    """The terms of a study of which only sums over its sites can be read (`core/privacy/joint.py`).
+
+    `conspirators` is the most sites that may conspire with the coordinator: at least one, since every site sees
+    the published sum and knows its own part of it. `tolerated_dropouts` is the most that may be missing.
+    """
+
+    conspirators: int = Field(ge=1, le=MOST_SITES)
+    tolerated_dropouts: int = Field(ge=0, le=MOST_SITES)
+
+
 class StudySpec(Wire):
     """One study: what every site computes, and the privacy budget that each of them spends on it.
 
     `mu` is the mu-GDP budget of one site for both rounds together, `share` the least part of mu^2 that round 1
     takes (`core/steps/plan.py`), `alpha` the weight of Eq. 6 of 3A. `overlap` says at how many of the sites one
-    patient can have records (`overlap.py`); `expires` is the last day, in UTC, on which a site answers.
+    patient can have records (`overlap.py`); `expires` is the last day, in UTC, on which a site answers. `joint` is
+    None where each site adds all of the noise by itself, and `noise` names the source that it is drawn from.
     """
 
     name: Name
@@ -60,6 +75,7 @@ class StudySpec(Wire):
     round_deadline_seconds: int = Field(ge=1, le=LONGEST_DEADLINE)
     expires: date | None = None
     alpha: Exact = Decimal("0.5")
+    joint: JointNoise | None = None
     noise: Literal["opendp", "TEST"] = "opendp"
     public_data: bool = False
     loose_delta: bool = False
@@ -76,6 +92,32 @@ class StudySpec(Wire):
     def mu2(self) -> Fraction:
         """mu^2, exactly."""
         return Fraction(self.mu) ** 2
+
+    @property
+    def patients(self) -> int:
+        """Those of all sites together."""
+        return sum(entry.patients for entry in self.sites)
+
+    @property
+    def largest_cohort(self) -> int:
+        """N of the largest sum that can be read: of the largest site or, in a joint study, of all sites together."""
+        return max(entry.patients for entry in self.sites) if self.joint is None else self.patients
+
+    @property
+    def terms(self) -> Terms:
+        """Whose noise protects a patient: the site's own, or in a joint study that of all sites that are honest."""
+        if self.joint is None:
+            return ALONE
+        sites, joint = len(self.sites), self.joint
+        overlap = sites_per_patient(self.overlap, sites)
+        return Terms(sites, joint.conspirators, joint.tolerated_dropouts, overlap, self.patients)
+
+    def plan(self, schema: Schema, patients: int) -> Plan:
+        """What a site with so many patients computes; in a joint study, what all sites compute together."""
+        terms, alpha = self.terms, float(self.alpha)
+        if self.joint is None:
+            return Plan(schema, self.mu2, patients, self.share, alpha)
+        return Plan(schema, self.mu2, self.patients, self.share, alpha, surplus=surplus_of(terms))
 
     def expired(self, today: date) -> bool:
         """Whether sites no longer answer on the day `today`, in UTC."""
@@ -103,11 +145,16 @@ class StudySpec(Wire):
             )
         if self.min_sites > len(self.sites):
             raise ValueError(f"expected min_sites <= {len(self.sites)} sites, got min_sites={self.min_sites}")
-        largest = max(entry.patients for entry in self.sites)
-        # In floats, as `core/privacy/budget.py` compares them: both then draw the line at the same delta.
-        if float(self.delta) > 1 / (10 * largest) and not self.loose_delta:
+        if self.joint is not None and self.min_sites != self.terms.threshold:  # the terms may be impossible, too
             raise ValueError(
-                f"expected delta <= 1/(10 N) = {1 / (10 * largest):.2g} for the largest site, got "
+                f"expected min_sites = {self.terms.threshold}, the sites less the tolerated dropouts, got "
+                f"min_sites={self.min_sites}"
+            )
+        # In floats, as `core/privacy/budget.py` compares them: both then draw the line at the same delta.
+        if float(self.delta) > 1 / (10 * self.largest_cohort) and not self.loose_delta:
+            whose = "the largest site" if self.joint is None else "all sites together"
+            raise ValueError(
+                f"expected delta <= 1/(10 N) = {1 / (10 * self.largest_cohort):.2g} for {whose}, got "
                 f"delta={self.delta}; lower it, or set loose_delta for a benchmark"
             )
         return self

@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import isclose
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Encoding
@@ -21,9 +22,12 @@ from cohortmix.protocol.messages import (
     ANSWER_NAMES,
     CentroidsRelease,
     ClassSumsRelease,
+    CommonMessage,
+    MaskedRelease,
     Receipt,
     Request,
     SignedRelease,
+    StudySpec,
 )
 from cohortmix.protocol.receipts import ReceiptError, verify_release
 
@@ -53,9 +57,52 @@ def check_release(signed: SignedRelease, request: Request, plan: Plan) -> None:
         )
     if isinstance(signed.release, ClassSumsRelease):
         _check_sums(signed.release, signed.receipt, plan)
+    elif isinstance(signed.release, MaskedRelease):
+        _check_masked(signed.release, signed.receipt, request, plan)
     else:
         _check_moments(signed.receipt, request, plan)
         _check_centroids(signed.release, request, plan)
+
+
+def asked_in(study: StudySpec, plan: Plan, common: CommonMessage | None) -> tuple[Question, Scale]:
+    """What a round of a joint study asks for, and the share of the noise that each site adds to its answer.
+
+    Parameters
+    ----------
+    common : the common facts of round 2; None for round 1.
+    """
+    question = sum_query(Encoding.of(plan.schema)) if common is None else PairTables(common.groups)
+    mu2 = plan.mu2_sums if common is None else plan.mu2_moments
+    return question, scale(question.sensitivity2(plan.schema.cap), mu2, study.terms)
+
+
+def check_total(
+    values: NDArray[np.int64], study: StudySpec, plan: Plan, common: CommonMessage | None, sites: int
+) -> None:
+    """Raise ReceiptError unless N patients and the noise of so many sites can give this sum.
+
+    A site that sends anything else than its answer spoils the sum, and no proof shows which one it was.
+
+    Parameters
+    ----------
+    plan : for the N patients of the sites in the sum.
+    """
+    question, noise = asked_in(study, plan, common)
+    tail = int(TAIL * noise.sigma * sites**0.5)
+    beyond = _outside(values + tail, (plan.patients * question.largest << noise.shift) + 2 * tail)
+    if beyond:
+        raise ReceiptError(
+            f"the sum that was read has {beyond} numbers which {plan.patients} patients and the noise cannot give: a "
+            "site has sent something else than its answer; nobody can say which one, and the study is of no use"
+        )
+
+
+def _check_masked(masked: MaskedRelease, receipt: Receipt, request: Request, plan: Plan) -> None:
+    """The site's receipt is for the round's question, and its masked answer has as many numbers."""
+    question, noise = asked_in(request.study.study, plan, request.common)
+    _check_facts(receipt, ANSWER_NAMES[request.round][0], question, plan, noise)
+    _expect("sigma", noise.sigma, receipt.statements[0].sigma)
+    _expect("shape", (question.dimension(len(plan.schema.classes)),), masked.values.shape)
 
 
 def _check_sums(sums: ClassSumsRelease, receipt: Receipt, plan: Plan) -> None:
@@ -119,6 +166,11 @@ def most_components(plan: Plan) -> int:
 def _check_statement(receipt: Receipt, name: str, question: Question, plan: Plan, mu2: Fraction) -> Scale:
     """The receipt has one statement, of what the vault gives to this question at this cost."""
     noise = scale(question.sensitivity2(plan.schema.cap), mu2)
+    _check_facts(receipt, name, question, plan, noise)
+    return noise
+
+
+def _check_facts(receipt: Receipt, name: str, question: Question, plan: Plan, noise: Scale) -> None:
     facts = {
         "name": name,
         "question": question_hash(question, plan.schema),
@@ -128,7 +180,6 @@ def _check_statement(receipt: Receipt, name: str, question: Question, plan: Plan
     _expect("statements", 1, len(receipt.statements))
     for fact, expected in facts.items():
         _expect(f"{fact} of the statement", expected, getattr(receipt.statements[0], fact))
-    return noise
 
 
 def _outside(numbers: NDArray[Any], most: float) -> int:

@@ -18,8 +18,8 @@ from flwr.app import Context, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid, ServerApp
 
-from cohortmix.protocol.codec import from_records, to_records
 from cohortmix.protocol.messages import Code, Description, MessageError, decode
+from cohortmix.protocol.transport.codec import from_records, to_records
 from cohortmix.server.coordinator import Coordinator, Verdict
 from cohortmix.server.patience import LAST_CALL_SECONDS, LONGEST_ANSWER, SYSTEM, Clock, Patience
 from cohortmix.server.result import TooFewSites
@@ -70,13 +70,14 @@ def conduct(
 ) -> None:
     """Take a study from where it stands to the end of its second round.
 
-    A round ends when every site has answered or been given up, at the latest when the study's deadline has passed
-    since the round first began.
+    A round (of a joint study: a step of one) ends when every site has answered or been given up, at the latest when
+    the study's deadline has passed since it first began.
 
     Raises
     ------
     TooFewSites
-        If fewer than min_sites answer round 1; what has been answered stays in the store.
+        If fewer than min_sites answer round 1, or a step of a joint study; what has been answered stays in the
+        store.
     """
     length = float(coordinator.spec.round_deadline_seconds)
     patience = patience or Patience.of_simulation(length)
@@ -93,13 +94,12 @@ def conduct(
                 clock.pause(patience.poll)
             done = len(coordinator.answered)
             if progress and done > told:
-                progress(f"round {coordinator.round}", done, done + len(coordinator.waiting))
+                progress(coordinator.stage, done, done + len(coordinator.waiting))
             told = done
 
-    if coordinator.round == 1:
-        collect()
-        coordinator.freeze()
     collect()
+    while coordinator.advance():
+        collect()
     coordinator.complete(clock.wall())
 
 

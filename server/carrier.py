@@ -13,9 +13,9 @@ import socket
 from flwr.app import Context, Message
 from flwr.serverapp import Grid, ServerApp
 
-from cohortmix.protocol.codec import from_records, to_records
-from cohortmix.protocol.frames import FrameError, receive, send
 from cohortmix.protocol.messages import MAX_BYTES, MessageError
+from cohortmix.protocol.transport.codec import from_records, to_records
+from cohortmix.protocol.transport.frames import FrameError, receive, send
 
 app = ServerApp()
 """The run's configuration holds `socket`, the path of the socket, and `token`, the secret that opens it."""

@@ -11,14 +11,14 @@ moment that it is in the store. A study may be stopped between any two steps, an
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import Enum
 from typing import Literal
 
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.steps import pipeline
-from cohortmix.core.steps.centroids import Common
+from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
     CentroidsRelease,
@@ -28,6 +28,7 @@ from cohortmix.protocol.messages import (
     Request,
     SignedRelease,
     SignedRequest,
+    SignedStepReply,
     SignedStudy,
     SiteEntry,
     decode,
@@ -39,7 +40,7 @@ from cohortmix.protocol.signing import Key, sign_request, verify_study
 from cohortmix.server.acceptance import check_release
 from cohortmix.server.kept import Kept, freeze
 from cohortmix.server.result import SiteResult, StudyResult, TooFewSites
-from cohortmix.server.store import NOT_ACCEPTED, RefusalEntry, Store
+from cohortmix.server.store import NOT_ACCEPTED, Place, RefusalEntry, Store
 
 Round = Literal[1, 2]
 
@@ -99,6 +100,11 @@ class Coordinator:
         return 1 if self._store.common() is None else 2
 
     @property
+    def stage(self) -> str:
+        """What is under way, in words."""
+        return f"round {self.round}"
+
+    @property
     def waiting(self) -> tuple[str, ...]:
         """Sites for whose answer the present round waits; it is over when there are none.
 
@@ -130,15 +136,17 @@ class Coordinator:
             return self.refuse(site, NOT_ACCEPTED, f"it cannot be checked: {type(error).__name__}")
         if isinstance(message, Refusal):
             return self.refuse(site, message.code, message.sentence)
-        round, receipt = message.receipt.round, message.receipt.hash
-        if self._store.keep_reply(site, round, receipt, reply):
+        place, receipt = self._place(message)
+        if self._store.keep_reply(site, place, receipt, reply):
             self._given_up.discard(site)
-            self._kept.remember(reply, message)
+            if isinstance(message, SignedRelease):
+                self._kept.remember(reply, message)
             return Verdict.ACCEPTED
-        if self._store.receipt(site, round) == receipt:
+        if not isinstance(message, SignedRelease) or self._store.receipt(site, place) == receipt:
             return Verdict.KNOWN
         second = "a second release for one request; the first one counts. Was the site's ledger set back?"
-        self._store.keep_refusal(RefusalEntry(site, round, NOT_ACCEPTED, second), signed=True)
+        entry = RefusalEntry(site, message.receipt.round, NOT_ACCEPTED, second)
+        self._store.keep_refusal(entry, signed=True)
         return Verdict.REFUSED
 
     def refuse(self, site: str, code: str, sentence: str) -> Verdict:
@@ -159,11 +167,18 @@ class Coordinator:
         ----------
         now : seconds since 1970. A clock that jumps ends the waiting early or late, and changes nothing else.
         """
-        return self._store.keep_moment(f"round {self.round}", now) + self.spec.round_deadline_seconds
+        return self._store.keep_moment(self.stage, now) + self.spec.round_deadline_seconds
 
     def complete(self, now: float) -> None:
         """Note that both rounds are over."""
         self._store.keep_moment("complete", now)
+
+    def advance(self) -> bool:
+        """End the present round; whether there is another one. TooFewSites as `freeze`."""
+        if self.round == 2:
+            return False
+        self.freeze()
+        return True
 
     def freeze(self) -> None:
         """Fix the common groups and margins from the answers to round 1 so far; only the first time counts.
@@ -192,13 +207,18 @@ class Coordinator:
         rounds = [self._kept.releases(1), self._kept.releases(2)]
         released = {site: [releases[site] for releases in rounds if site in releases] for site in sums}
         entries = [entry for entry in self.spec.sites if entry.name in sums]
-        sites = tuple(self._result(entry, released[entry.name], sums[entry.name], common) for entry in entries)
-        return StudyResult(self._study, self._schema, common, sites, self._store.refusals())
+        sites = tuple(
+            SiteResult(entry, tuple(signed.signed_receipt for signed in released[entry.name])) for entry in entries
+        )
+        centroids = {
+            entry.name: self._centroids(entry, released[entry.name][-1], sums[entry.name], common)
+            for entry in entries
+        }
+        return StudyResult(self._study, self._schema, common, sites, centroids, self._store.refusals())
 
     def plan(self, entry: SiteEntry) -> Plan:
         """What this site computes; it follows from public facts alone."""
-        spec = self.spec
-        return Plan(self._schema, spec.mu2, entry.patients, spec.share, float(spec.alpha))
+        return self.spec.plan(self._schema, entry.patients)
 
     def _next(self) -> dict[str, Round]:
         """By site, the round that it is to be asked for next; without the sites that are not asked."""
@@ -222,7 +242,12 @@ class Coordinator:
         request = Request(study=self._study, round=round, request_id=id, common=common)
         return self._store.keep_request(site, round, encode(sign_request(self._key, request)))
 
-    def _checked(self, site: str, reply: bytes) -> SignedRelease | Refusal:
+    def _place(self, message: SignedRelease | SignedStepReply) -> tuple[Place, str]:
+        """Where a reply is kept, and the hash of its receipt."""
+        assert isinstance(message, SignedRelease)  # nothing else passes the check
+        return message.receipt.round, message.receipt.hash
+
+    def _checked(self, site: str, reply: bytes) -> SignedRelease | SignedStepReply | Refusal:
         """What a reply says; the signature of a release is checked before anything is computed from it.
 
         Raises
@@ -252,22 +277,20 @@ class Coordinator:
     def _total(self, sums: Mapping[str, Answer]) -> CommonMessage:
         """Common groups and margins of the sites that have answered round 1."""
         if len(sums) < self.spec.min_sites:
-            raise TooFewSites(len(sums), self.spec, self._store.refusals())
+            raise TooFewSites(
+                f"{len(sums)} of {len(self.spec.sites)} sites answered round 1, min_sites={self.spec.min_sites}; run "
+                "the study again: a site that has answered pays nothing to be asked again",
+                self._store.refusals(),
+            )
         plans = {entry.name: self.plan(entry) for entry in self.spec.sites if entry.name in sums}
         pairs = bool(self._two_rounds)  # a site that comes late may measure them, too
         answers = [sums[site] for site in plans]
         return CommonMessage.of(pipeline.common(list(plans.values()), answers, pairs=pairs))
 
-    def _result(
-        self, entry: SiteEntry, released: Sequence[SignedRelease], sums: Answer, common: Common
-    ) -> SiteResult:
-        last = released[-1].release
-        centroids = (
-            last.to_core()
-            if isinstance(last, CentroidsRelease)
-            else pipeline.class_centroids(self.plan(entry), common, sums)
-        )
-        return SiteResult(entry, sums, centroids, tuple(signed.signed_receipt for signed in released))
+    def _centroids(self, entry: SiteEntry, last: SignedRelease, sums: Answer, common: Common) -> SiteCentroids:
+        if isinstance(last.release, CentroidsRelease):
+            return last.release.to_core()
+        return pipeline.class_centroids(self.plan(entry), common, sums)
 
 
 def _require_same(name: str, expected: str, came: str) -> None:

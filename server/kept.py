@@ -9,12 +9,14 @@ its hash.
 import hashlib
 from typing import NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cohortmix.core.data.table import InputError
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.protocol.canonical import canonical
-from cohortmix.protocol.fields import Hash, Signature, Wire
+from cohortmix.protocol.fields import Array, Hash, Signature, Wire
 from cohortmix.protocol.messages import (
     ClassSumsRelease,
     CommonMessage,
@@ -60,6 +62,17 @@ class Kept:
             self._common = frozen_common(kept, self._study)
         return self._common
 
+    def total(self, round: int) -> NDArray[np.int64] | None:
+        """The sum of a round of a joint study, which does not change any more; None before it was read."""
+        kept = self._store.total(round)
+        return None if kept is None else read_total(kept, self._study, round)
+
+    def keep_total(self, round: int, values: NDArray[np.int64], key: Key) -> None:
+        """Keep the sum of a round, under the coordinator's signature."""
+        total = SummedUp(study=self._study.hash, round=round, values=Array.of(values))
+        signed = SignedTotal(total=total, signature=key.sign(signed_bytes("total", total)))
+        self._store.keep_total(round, canonical(signed.plain()))
+
     def remember(self, reply: bytes, release: SignedRelease) -> None:
         """Take a reply as checked that was checked when it arrived."""
         self._checked[_sha256(reply)] = release
@@ -83,6 +96,33 @@ class SignedFrozen(Wire):
 
     frozen: Frozen
     signature: Signature
+
+
+class SummedUp(Wire):
+    """The sum of one round of a joint study, as it was read."""
+
+    study: Hash
+    round: int
+    values: Array
+
+
+class SignedTotal(Wire):
+    """A sum under its coordinator's signature."""
+
+    total: SummedUp
+    signature: Signature
+
+
+def read_total(kept: bytes, study: StudySpec, round: int) -> NDArray[np.int64]:
+    """The sum that `Kept.keep_total` kept for this study and round; InputError for any other."""
+    try:
+        signed = SignedTotal.model_validate_json(kept)
+        verify(study.coordinator_key, signed_bytes("total", signed.total), signed.signature)
+    except (ValidationError, SignatureError):
+        _refuse("a sum which the coordinator has not signed")
+    if (signed.total.study, signed.total.round) != (study.hash, round):
+        _refuse("a sum of another study, or another round")
+    return signed.total.values.numpy()
 
 
 def freeze(common: CommonMessage, study: StudySpec, key: Key) -> bytes:

@@ -1,23 +1,23 @@
 """How a study ends: with what its sites have released, for pooling and publishing, or with too few of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.messages import SignedReceipt, SignedStudy, SiteEntry, StudySpec
 from cohortmix.server.store import RefusalEntry
 
+ALL_SITES = "all sites"
+"""Whose centroids those of a joint study are."""
+
 
 class TooFewSites(Exception):  # noqa: N818 (an outcome of a study, not a fault of this program)
-    """Fewer than min_sites have answered round 1; `refusals` says why, as far as sites have said it."""
+    """What too few sites have sent, or what cannot be read; `refusals` says why, as far as sites have said it."""
 
-    def __init__(self, answered: int, spec: StudySpec, refusals: tuple[RefusalEntry, ...]) -> None:
-        super().__init__(
-            f"{answered} of {len(spec.sites)} sites answered round 1, min_sites={spec.min_sites}; run the study "
-            "again: a site that has answered pays nothing to be asked again"
-        )
+    def __init__(self, sentence: str, refusals: tuple[RefusalEntry, ...]) -> None:
+        super().__init__(sentence)
         self.refusals = refusals
 
 
@@ -28,14 +28,10 @@ class SiteResult:
     Attributes
     ----------
     entry : the site as the study names it, with its number of patients.
-    sums : its class sums, the answer of round 1.
-    centroids : those of round 2, or the class centroids that follow from `sums`.
     receipts : one for each round that it has answered, in order.
     """
 
     entry: SiteEntry
-    sums: Answer
-    centroids: SiteCentroids
     receipts: tuple[SignedReceipt, ...]
 
 
@@ -48,7 +44,9 @@ class StudyResult:
     study : what the stewards have approved, signed by the coordinator.
     schema : the one that the study names.
     common : the common groups and margins of round 2.
-    sites : those that have answered round 1, in the order of the study.
+    sites : those that have answered round 1, in the order of the study; of a joint study, those in the first sum.
+    centroids : by site, those of round 2, or the class centroids that follow from its round 1; of a joint study
+        one entry, ALL_SITES.
     refusals : replies that brought no release, in the order of arrival.
     """
 
@@ -56,6 +54,7 @@ class StudyResult:
     schema: Schema
     common: Common
     sites: tuple[SiteResult, ...]
+    centroids: Mapping[str, SiteCentroids]
     refusals: tuple[RefusalEntry, ...]
 
     @property

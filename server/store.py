@@ -24,6 +24,7 @@ CURE = (
     "that has answered gives the same release, at no cost"
 )
 STUDY, REFUSAL, COMMON, MOMENT, RUN, PUBLICATION = "study", "refusal", "common", "moment", "run", "publication"
+SITES, TOTAL = "sites", "total"
 """The kinds of steps in the journal, beside the requests and replies of each round."""
 _RECEIPT = 64  # hexadecimal digits of the receipt's hash, which stand before a reply
 
@@ -33,6 +34,10 @@ NOT_ACCEPTED = "NOT_ACCEPTED"
 MOST_REFUSALS = 8
 """Refusals of one site, round and code that are kept. They are not signed: whoever is on the way could write
 another sentence at every poll, and each would be a durable step. A person reads the last one."""
+
+
+Place = int | str
+"""Where a request and its reply are kept: the round of a release, or a step of a joint study, such as "1 keys"."""
 
 
 class RefusalEntry(NamedTuple):
@@ -95,12 +100,12 @@ class Store:
         with self._journal.transaction():
             yield
 
-    def keep_request(self, site: str, round: int, message: bytes) -> bytes:
+    def keep_request(self, site: str, round: Place, message: bytes) -> bytes:
         """Keep a request before it is sent; return the one that counts, which may be an earlier one."""
         return self._keep(_request(round), site, message)
 
-    def keep_reply(self, site: str, round: int, receipt: str, message: bytes) -> bool:
-        """Keep a site's release, with the hash of its receipt; False if there is one for this round already."""
+    def keep_reply(self, site: str, round: Place, receipt: str, message: bytes) -> bool:
+        """Keep a site's reply, with the hash of its receipt if it has one; False if there is one here already."""
         content = receipt.encode().ljust(_RECEIPT) + message
         with self._journal.transaction():
             new = not self._steps(_reply(round), site)
@@ -130,6 +135,14 @@ class Store:
         """Freeze the common facts of round 2; return those that count, which may be earlier ones."""
         return self._keep(COMMON, "", message)
 
+    def keep_sites(self, place: Place, sites: tuple[str, ...]) -> None:
+        """Fix with which sites a step of a joint study has ended; only the first time counts."""
+        self._keep(SITES, str(place), canonical(list(sites)))
+
+    def keep_total(self, round: int, message: bytes) -> None:
+        """Keep the sum of a round of a joint study."""
+        self._keep(TOTAL, str(round), message)
+
     def keep_moment(self, event: str, at: float) -> float:
         """Note when something happened, in seconds since 1970; return the moment that counts, the first one."""
         return float(self._keep(MOMENT, event, repr(float(at)).encode()))
@@ -142,22 +155,22 @@ class Store:
         """Note what was published."""
         self._add(PUBLICATION, canonical(list(publication)))
 
-    def request(self, site: str, round: int) -> bytes | None:
+    def request(self, site: str, round: Place) -> bytes | None:
         """The request to a site for a round; None before it is made."""
         return next((step.content for step in self._steps(_request(round), site)), None)
 
-    def receipt(self, site: str, round: int) -> str | None:
+    def receipt(self, site: str, round: Place) -> str | None:
         """The hash of the receipt of a site's release in a round; None if there is no release."""
         return next((_receipt(step) for step in self._steps(_reply(round), site)), None)
 
-    def replies(self, round: int) -> dict[str, bytes]:
+    def replies(self, round: Place) -> dict[str, bytes]:
         """The releases of a round that have come so far, by site, in the order of their names."""
         return {
             step.id: step.content[_RECEIPT:]
             for step in sorted(self._steps(_reply(round)), key=lambda step: step.id)
         }
 
-    def answered(self, round: int) -> frozenset[str]:
+    def answered(self, round: Place) -> frozenset[str]:
         """The sites whose release of this round is kept."""
         return frozenset(site for _, site in self._journal.keys(_reply(round)))
 
@@ -166,6 +179,14 @@ class Store:
         kept = [_refusal(step) for step in self._steps(REFUSAL)]
         last = {entry.site: entry for entry in kept}
         return (*kept, *(entry for site, entry in self._last_refusals.items() if last.get(site) != entry))
+
+    def sites(self, place: Place) -> tuple[str, ...] | None:
+        """The sites with which a step of a joint study has ended; None before."""
+        return next((tuple(json.loads(step.content)) for step in self._steps(SITES, str(place))), None)
+
+    def total(self, round: int) -> bytes | None:
+        """The sum of a round of a joint study; None before it was read."""
+        return next((step.content for step in self._steps(TOTAL, str(round))), None)
 
     def common(self) -> bytes | None:
         """The frozen common facts; None before the freeze."""
@@ -217,11 +238,11 @@ class Store:
             self._journal.append(kind, self._study, "", len(self._steps(kind)), content)
 
 
-def _request(round: int) -> str:
+def _request(round: Place) -> str:
     return f"request {round}"
 
 
-def _reply(round: int) -> str:
+def _reply(round: Place) -> str:
     return f"reply {round}"
 
 

@@ -125,12 +125,14 @@ class Study:
     @contextmanager
     def coordinator(self, key: Key) -> Iterator[Coordinator]:
         """The coordinator, at the point that the study has reached; its store is closed afterwards."""
-        from cohortmix.server.coordinator import Coordinator  # brings in JAX
+        from cohortmix.server.coordinator import Coordinator  # these bring in JAX
+        from cohortmix.server.joint_coordinator import JointCoordinator
 
         signed, schema = self.signed, self.schema
         require_coordinator_key(signed.study, key)
         with self.store() as store:
-            yield Coordinator(signed, key, schema, store)
+            kind = Coordinator if signed.study.joint is None else JointCoordinator
+            yield kind(signed, key, schema, store)
 
     def _read(self, name: str) -> bytes:
         return read_bytes(self.folder / name, "the study's file", "give the folder of a drafted study")

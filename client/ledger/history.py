@@ -17,6 +17,7 @@ from cohortmix.client.ledger.day import today
 from cohortmix.client.ledger.journal import CURE, HistoryError, LedgerError, LedgerJournal
 from cohortmix.client.ledger.reservation import total_mu2
 from cohortmix.client.ledger.signed_act import Act, Decision, ForeignKeyError, verify_signed
+from cohortmix.client.ledger.sum_steps import TAKEN, Taken
 from cohortmix.protocol.fields import Exact, Hash, PublicKey, Ratio, Wire
 from cohortmix.protocol.messages import MessageError, SignedReceipt, SignedRelease, decode
 from cohortmix.protocol.receipts import GENESIS, ReceiptError, verify_chain
@@ -173,6 +174,8 @@ class History:
             self._decision(step)
         for step in self._journal.steps(SEEN):
             self._journal.read(step, SeenDay)
+        for step in self._journal.steps(TAKEN):
+            self._journal.read(step, Taken)
         acts = self._acts()
         reserved = [(step, self._cost(step).key) for step in self._journal.steps(RESERVED)]
         receipts = [(step, self._release(step).signed_receipt) for step in self._journal.steps(COMMITTED)]

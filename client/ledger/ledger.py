@@ -33,6 +33,7 @@ from cohortmix.client.ledger.journal import (
 from cohortmix.client.ledger.policy import Refused
 from cohortmix.client.ledger.reservation import Reservation, check_limit, total_mu2
 from cohortmix.client.ledger.signed_act import Act, Decision, Kind, under
+from cohortmix.client.ledger.sum_steps import SumSteps
 from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.messages import MAX_BYTES, Code, SignedRelease
 from cohortmix.protocol.signing import Key
@@ -150,6 +151,10 @@ class Ledger(History):
             content = step_content(signed, MAX_BYTES)  # a longer one could not be read again, nor sent
             self._journal.append(COMMITTED, reserved.study, reserved.request_id, 0, content)
         return content
+
+    def sum_steps(self, study: str, request_id: str) -> SumSteps:
+        """The steps of a joint study's request, which must have been reserved."""
+        return SumSteps(self._journal, study, request_id)
 
     def revoke(self, study: str) -> None:
         """Answer nothing of the study of this hash, new or stored, until `approve`.

@@ -41,8 +41,15 @@ class Approval(Wire):
     mu: Exact | None = None
 
 
+class Peer(Wire):
+    """Another hospital whose key the steward has compared; without that a coordinator could invent hospitals."""
+
+    name: Name
+    key: PublicKey
+
+
 class Policy(Wire):
-    """Enrolled coordinators and approved studies; an empty policy allows nothing.
+    """Enrolled coordinators and other hospitals, and approved studies; an empty policy allows nothing.
 
     At a hospital the coordinators stand in the site's configuration and the approvals in a file, which is read
     again for each request: whatever is withdrawn is withdrawn at once.
@@ -50,6 +57,7 @@ class Policy(Wire):
 
     coordinators: tuple[PublicKey, ...] = ()
     approvals: tuple[Approval, ...] = ()
+    peers: tuple[Peer, ...] = ()
 
     @classmethod
     def load(cls, path: Path) -> Policy:
@@ -82,6 +90,11 @@ class Policy(Wire):
         """This policy for these coordinators and no others."""
         return self.model_copy(update={"coordinators": tuple(coordinators)})
 
+    def enrol_peers(self, peers: Iterable[Peer]) -> Policy:
+        """This policy with these other hospitals, too; one that is known by its name gets the new key."""
+        known = {peer.name: peer for peer in (*self.peers, *peers)}
+        return self.model_copy(update={"peers": tuple(known[name] for name in sorted(known))})
+
     def approve(self, study: StudySpec, max_mu: Decimal | None = None, day: date | None = None) -> Policy:
         """This policy with one more study, up to `max_mu`, by default the mu that it asks for."""
         limit = study.mu if max_mu is None else max_mu
@@ -109,3 +122,20 @@ class Policy(Wire):
         if study.mu > max(limits):
             raise Refused(Code.NOT_APPROVED, "The study asks for a larger mu than its approval allows.")
         return study.mu2
+
+    def unknown_peers(self, study: StudySpec, own_key: str) -> tuple[str, ...]:
+        """The sites of a study whose name and key the steward has not enrolled; this site itself is known."""
+        known = {(peer.name, peer.key) for peer in self.peers}
+        return tuple(
+            entry.name for entry in study.sites if entry.key != own_key and (entry.name, entry.key) not in known
+        )
+
+    def require_peers(self, study: StudySpec, own_key: str) -> None:
+        """Raise Refused where more than t sites of a joint study are unknown: with invented ones, no t holds."""
+        unknown = self.unknown_peers(study, own_key)
+        if study.joint is not None and len(unknown) > study.terms.conspirators:
+            raise Refused(
+                Code.NOT_APPROVED,
+                f"This site has enrolled {len(study.sites) - len(unknown)} of the study's {len(study.sites)} sites, "
+                f"expected {len(study.sites) - study.terms.conspirators} at least.",
+            )

@@ -15,18 +15,20 @@ from cohortmix.protocol.messages import (
     MessageError,
     Request,
     SignedRequest,
+    SignedStep,
+    StepRequest,
     StudySpec,
     VersionError,
     decode,
 )
-from cohortmix.protocol.signing import SignatureError, verify_request
+from cohortmix.protocol.signing import SignatureError, verify_request, verify_step
 
 ROUNDING = 1e-6
 """How far the margins that a coordinator sends may be from distributions: they are sums of floats."""
 
 
-def read_request(data: bytes) -> Request:
-    """The request that a coordinator has signed, in a study that it has signed.
+def read_request(data: bytes) -> Request | StepRequest:
+    """The request, or the step of one, that a coordinator has signed, in a study that it has signed.
 
     Raises
     ------
@@ -35,6 +37,9 @@ def read_request(data: bytes) -> Request:
     """
     try:
         signed = decode(data)
+        if isinstance(signed, SignedStep):
+            verify_step(signed)
+            return signed.step
         if not isinstance(signed, SignedRequest):
             raise Refused(Code.UNAVAILABLE, "The site answers signed requests only.")
         verify_request(signed)

@@ -17,7 +17,7 @@ NUMBER = 11  # bytes of a number: eight, in base64
 REST = 2**16  # bytes for the receipt and the names of the fields
 
 
-def require_room(plan: Plan, common: CommonMessage | None) -> None:
+def require_room(plan: Plan, common: CommonMessage | None, joint: bool = False) -> None:
     """Raise Refused if the release of a round could be longer than a message, or an answer longer than a step.
 
     In round 1 also where round 2 would have more pairs than any bins leave room for.
@@ -25,6 +25,7 @@ def require_room(plan: Plan, common: CommonMessage | None) -> None:
     Parameters
     ----------
     common : the common facts of round 2; None for round 1.
+    joint : whether the answer itself is released, under masks, in place of the centroids that follow from it.
     """
     encoding, classes = Encoding.of(plan.schema), len(plan.schema.classes)
     if common is None:
@@ -35,7 +36,7 @@ def require_room(plan: Plan, common: CommonMessage | None) -> None:
         sizes = Groups(common.groups).sizes
         width, rows = sum(sizes) + classes + 1, max(CENTROIDS, LARGEST_K) + classes + plan.support
         pairs = (sum(sizes) ** 2 - sum(size**2 for size in sizes)) // 2
-        answer, release = classes * pairs, rows * (width + 1)
+        answer, release = classes * pairs, classes * pairs if joint else rows * (width + 1)
     if NUMBER * release + REST > MAX_BYTES or NUMBER * answer + REST > MOST_BYTES:
         raise Refused(
             Code.UNKNOWN_COLUMN,

@@ -15,18 +15,21 @@ from importlib.metadata import version
 from cohortmix.client.ledger.ledger import Ledger, RequestConflict
 from cohortmix.client.ledger.policy import Policy, Refused
 from cohortmix.client.ledger.reservation import Reservation
+from cohortmix.client.site.joint_sum import JointSum
 from cohortmix.client.site.request import read_request, require_common
 from cohortmix.client.site.room import require_room
+from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import Source
 from cohortmix.core.privacy.budget import MIN_PATIENTS
-from cohortmix.core.privacy.meter import BudgetExceeded
+from cohortmix.core.privacy.meter import Answer, BudgetExceeded
 from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.canonical import sha256
+from cohortmix.protocol.masking.secrets import DrawSeed, new_seed
 from cohortmix.protocol.messages import (
     ANSWER_NAMES,
     CentroidsRelease,
@@ -36,14 +39,17 @@ from cohortmix.protocol.messages import (
     NoisedAnswer,
     Refusal,
     Request,
+    SignedStepReply,
     SignedStudy,
     SiteRelease,
+    StepRequest,
     StudySpec,
     encode,
     request_id,
 )
 from cohortmix.protocol.receipts import issue
 from cohortmix.protocol.signing import Key, SignatureError, verify_study
+from cohortmix.protocol.steps import AskInput
 
 logger = logging.getLogger("cohortmix.site")
 
@@ -61,6 +67,7 @@ class Site:
     key : signs the receipts.
     noise : the real source, or one for tests, which answers only studies that declare test noise; their receipts
         say "NOT PRIVATE".
+    draw : a new secret of a joint study's masks for a purpose; another source is for tests that repeat every byte.
 
     Raises
     ------
@@ -77,10 +84,12 @@ class Site:
         policy: Policy,
         key: Key,
         noise: NoiseSource,
+        draw: DrawSeed = new_seed,
     ) -> None:
         schema.require_confirmed()
         self.name, self.policy = name, policy
         self._source, self._schema, self._ledger, self._key, self._noise = source, schema, ledger, key, noise
+        self._draw = draw
         self._patients = count_patients(source, schema).number
         self._one_request = threading.Lock()
 
@@ -101,17 +110,19 @@ class Site:
         return encode(self.description)
 
     def answer(self, data: bytes) -> bytes:
-        """The encoded reply to an encoded `SignedRequest`; the same request gets the same bytes.
+        """The encoded reply to an encoded `SignedRequest` or `SignedStep`; the same one gets the same bytes.
 
         Guarantee
         ---------
         test_replies_cost_what_the_receipt_says. Unit: patient, replaced by another, N fixed. Over everything this
         method ever returns, mu^2 is at most the sum of its receipts' mu2, which is at most the ledger's cap^2.
-        Public: the request, the schema, N, the policy, the ledger.
+        Of a joint study this holds for what can be read of it, unless more than t sites conspire
+        (core/README.md, Joint answers). Public: the request, the schema, N, the policy, the ledger.
         """
         try:
             with self._one_request:
-                return self._fulfil(read_request(data))
+                asked = read_request(data)
+                return self._fulfil(asked) if isinstance(asked, Request) else self._take(asked)
         except Refused as refused:
             logger.info("refused: %s", refused.refusal.code)
             return encode(refused.refusal)
@@ -127,9 +138,14 @@ class Site:
         Raises
         ------
         Refused
-            Where `answer` would refuse. The text of any other exception may hold a record: the coordinator must
-            not see it.
+            Where `answer` would refuse, and for a joint study. The text of any other exception may hold a record:
+            the coordinator must not see it.
         """
+        if study.study.joint is not None:
+            raise Refused(
+                Code.NOT_APPROVED,
+                "Of a joint study there is nothing to preview: what this site sends is random by itself.",
+            )
         try:
             verify_study(study)
         except SignatureError:
@@ -140,21 +156,46 @@ class Site:
 
     def _fulfil(self, request: Request) -> bytes:
         study = request.study.study
+        if study.joint is not None:
+            raise Refused(Code.NOT_APPROVED, "The rounds of a joint study are asked for in steps.")
+        plan, approved_mu2 = self._admit(request)
+        own_sums = None if request.common is None else self._own_class_sums(study)
+        reserved = self._reserve(request, plan, approved_mu2)
+        return reserved if isinstance(reserved, bytes) else self._release(request, plan, own_sums, reserved)
+
+    def _take(self, step: StepRequest) -> bytes:
+        """The reply to a step of a joint study; the budget of its round is reserved with the first step."""
+        request, ask, study = step.request, step.ask, step.request.study.study
+        if study.joint is None:
+            raise Refused(Code.NOT_APPROVED, "Only a joint study is asked for in steps.")
+        plan, approved_mu2 = self._admit(request)
+        self.policy.require_peers(study, self._key.public_hex)
+        reserved = self._reserve(request, plan, approved_mu2)
+        steps = self._ledger.sum_steps(study.hash, request.request_id)
+        own = JointSum(
+            self.name, self._key, request, steps, lambda purpose: self._draw(f"{request.sum} {purpose}")
+        )
+        if not isinstance(ask, AskInput):
+            return encode(SignedStepReply(signed=own.reply(ask, isinstance(reserved, bytes))))
+        own.begin_input(ask)
+        if isinstance(reserved, bytes):
+            return reserved
+        return self._commit(request, plan, reserved, own.masked(ask, self._part_of_sum(request, plan, reserved)))
+
+    def _admit(self, request: Request) -> tuple[Plan, Fraction]:
+        """What a request is for, and the most that its study may cost; Refused by what is public, or in the ledger."""
+        study = request.study.study
         approved_mu2 = self.policy.approved_mu2(study)
         self._check_study(study)
         if request.request_id != request_id(study.hash, self.name, request.round):
             raise Refused(
                 Code.NOT_APPROVED, "Each round of a study is one request; its id follows from the study."
             )
-        plan = Plan(self._schema, study.mu2, self._patients, study.share, float(study.alpha))
-        own_sums = None
+        plan = study.plan(self._schema, self._patients)
         if request.common is not None:
             require_common(request.common, study, self._schema)
-            own_sums = self._own_class_sums(study)
-        require_room(plan, request.common)
-        cost = plan.mu2_sums if request.round == 1 else plan.mu2_moments
-        reserved = self._reserve(request, cost, approved_mu2)
-        return reserved if isinstance(reserved, bytes) else self._release(request, plan, own_sums, reserved)
+        require_room(plan, request.common, joint=study.joint is not None)
+        return plan, approved_mu2
 
     def _check_study(self, study: StudySpec) -> None:
         if study.expired(self._ledger.today):
@@ -172,8 +213,9 @@ class Site:
             raise Refused(
                 Code.NOT_APPROVED, f"This site's noise source is {self._noise.name!r}, the study's is not."
             )
-        if self._patients < MIN_PATIENTS:
-            raise Refused(Code.TOO_FEW_PATIENTS, f"A site needs at least {MIN_PATIENTS} patients.")
+        if (self._patients if study.joint is None else study.patients) < MIN_PATIENTS:
+            whose = "A site needs" if study.joint is None else "All sites of a joint study together need"
+            raise Refused(Code.TOO_FEW_PATIENTS, f"{whose} at least {MIN_PATIENTS} patients.")
         entry = study.site(self.name)
         if entry is None or (entry.key, entry.patients) != (self._key.public_hex, self._patients):
             raise Refused(
@@ -188,8 +230,9 @@ class Site:
             raise Refused(Code.UNAVAILABLE, "This site has not answered round 1 of the study; ask for it first.")
         return sums[-1]
 
-    def _reserve(self, request: Request, cost: Fraction, approved_mu2: Fraction) -> Reservation | bytes:
+    def _reserve(self, request: Request, plan: Plan, approved_mu2: Fraction) -> Reservation | bytes:
         study, id = request.study.study, request.request_id
+        cost = plan.mu2_sums if request.round == 1 else plan.mu2_moments
         try:
             return self._ledger.reserve(
                 study.hash, id, request.hash, cost, approved_mu2, coordinator=study.coordinator_key
@@ -202,7 +245,9 @@ class Site:
     def _release(
         self, request: Request, plan: Plan, own_sums: NoisedAnswer | None, reserved: Reservation
     ) -> bytes:
-        release = self._compute(request, plan, own_sums, reserved)
+        return self._commit(request, plan, reserved, self._compute(request, plan, own_sums, reserved))
+
+    def _commit(self, request: Request, plan: Plan, reserved: Reservation, release: SiteRelease) -> bytes:
         names = ANSWER_NAMES[request.round] if request.round == 1 or plan.fits_mixture else ()
         # Strict: an answer without a name would be missing from the receipt.
         answers = dict(zip(names, reserved.answers(), strict=True))
@@ -222,6 +267,15 @@ class Site:
         # The seed follows from what was released and requested, so the same request computes the same centroids.
         seed = bytes.fromhex(sha256([own_sums.plain(), reserved.study, reserved.request_id]))
         return CentroidsRelease.of(pipeline.centroids(self._vault(reserved), plan, common, sums, seed))
+
+    def _part_of_sum(self, request: Request, plan: Plan, reserved: Reservation) -> Answer:
+        """This site's answer with its share of the noise: not protected by itself, and sent under masks only."""
+        vault, terms = self._vault(reserved), request.study.study.terms
+        if request.common is None:
+            return pipeline.class_sums(vault, plan, terms)
+        if not plan.fits_mixture:
+            raise Refused(Code.NOT_APPROVED, "This study has too few patients for a second round.")
+        return pipeline.pair_tables(vault, plan, Groups(request.common.groups), terms)
 
     def _vault(self, reserved: Reservation) -> Vault:
         return Vault(self._source, self._schema, self._noise.add, reserved)

@@ -21,7 +21,7 @@ from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.privacy import gdp
 from cohortmix.core.reduced import require_groups
 from cohortmix.core.steps import anonymize
-from cohortmix.core.steps.plan import Plan, components, fits_of, l_min
+from cohortmix.core.steps.plan import components, fits_of, l_min
 from cohortmix.protocol.messages import StudySpec
 from cohortmix.protocol.overlap import sites_per_patient
 from cohortmix.protocol.receipts import Total
@@ -139,7 +139,7 @@ def quote(study: StudySpec, schema: Schema, site: str, patients: int, spending: 
         If the site would measure pairs of more columns than it ever does.
     """
     kappa = Fraction(most_kappa(schema))
-    plan, mu = Plan(schema, study.mu2, patients, study.share, float(study.alpha)), float(study.mu)
+    plan, mu = study.plan(schema, patients), float(study.mu)
     if plan.fits_mixture:
         require_groups(schema)
     after = spending.after(study.mu2)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """One noised answer; everything in it is public.
+    """One noised answer; everything in it is public, unless it has `sharers`.
 
     Attributes
     ----------
@@ -20,8 +20,10 @@ class Answer:
     sigma : standard deviation of the noise, in noise steps.
     unit : noise steps of 1 (a patient, a level, a squared level): `values / unit` estimates the weighted sum.
     sensitivity2 : squared L2 sensitivity, in noise steps^2.
-    mu2 : sensitivity2 / sigma^2, what it cost.
+    mu2 : sensitivity2 / (sharers sigma^2), what it cost.
     question : SHA-256 of question and schema, `question_hash`.
+    sharers : 1 for an answer that may be read by itself. Else T - t of a joint study (`joint`): then this answer
+        alone has too little noise, and leaves its site only under masks.
     """
 
     values: NDArray[np.int64]
@@ -30,6 +32,7 @@ class Answer:
     sensitivity2: int
     mu2: Fraction
     question: str
+    sharers: int = 1
 
     @property
     def estimate(self) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from cohortmix.core.privacy.joint import ALONE, Terms
 from cohortmix.core.privacy.noise import MAX_SIGMA, MIN_SIGMA, ceil_sqrt
 
 
@@ -18,9 +19,9 @@ class Scale:
     Attributes
     ----------
     shift : how often a lattice step is halved, until sigma is 2^32 noise steps or more.
-    sigma : standard deviation of the noise.
-    sensitivity2 : squared L2 sensitivity.
-    cost : mu^2 = sensitivity2 / sigma^2.
+    sigma : standard deviation of the noise that one site adds.
+    sensitivity2 : squared L2 sensitivity of what is read: of one answer, or of a sum over sites.
+    cost : mu^2 = sensitivity2 / (sharers sigma^2), with 1 sharer where an answer is read alone.
     """
 
     shift: int
@@ -29,13 +30,15 @@ class Scale:
     cost: Fraction
 
 
-def scale(sensitivity2: int, mu2: Fraction) -> Scale:
+def scale(sensitivity2: int, mu2: Fraction, terms: Terms = ALONE) -> Scale:
     """The least noise that costs at most `mu2`, rounded up: sigma = Delta / mu (Dong, Roth, Su 2022, Theorem 1).
 
     Parameters
     ----------
     sensitivity2 : Delta^2 in lattice steps^2.
     mu2 : what the answer may cost.
+    terms : whose noise counts, where only a sum over sites is read: then sigma is the share of one site, and k
+        contributions of a patient move the sum by k Delta at most (core/README.md, Joint answers).
 
     Raises
     ------
@@ -52,11 +55,11 @@ def scale(sensitivity2: int, mu2: Fraction) -> Scale:
     """
     if mu2 <= 0:
         raise ValueError(f"expected a budget above zero, got mu^2={mu2}")
-    shift = 0
-    while sensitivity2 << 2 * shift < MIN_SIGMA**2 * mu2:
+    moved2, shift = sensitivity2 * terms.overlap**2, 0
+    while moved2 << 2 * shift < MIN_SIGMA**2 * mu2 * terms.sharers:
         shift += 1
-    finer = sensitivity2 << 2 * shift
-    sigma = ceil_sqrt(Fraction(finer) / mu2)
-    if sigma > MAX_SIGMA:
+    finer = moved2 << 2 * shift
+    sigma = ceil_sqrt(Fraction(finer) / (mu2 * terms.sharers))
+    if sigma**2 * terms.sites > MAX_SIGMA**2:
         raise OverflowError(f"mu={float(mu2) ** 0.5:.3g} is too small: the noise would leave 62 bits")
-    return Scale(shift, sigma, finer, Fraction(finer, sigma**2))
+    return Scale(shift, sigma, finer, Fraction(finer, terms.sharers * sigma**2))

@@ -22,6 +22,7 @@ from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.reading import UNKNOWN
 from cohortmix.core.data.values import patient_keys
+from cohortmix.core.privacy.joint import ALONE, Terms
 from cohortmix.core.privacy.meter import Answer, BudgetExceeded, Meter
 from cohortmix.core.privacy.noise import AddNoise
 from cohortmix.core.privacy.questions.lattice import LIMIT, Rows
@@ -58,14 +59,17 @@ class Vault:
         self.patients, self._rows_of = count_patients(source, schema)
         self._asked = 0
 
-    def answer(self, question: Question, mu2: Fraction) -> Answer:
+    def answer(self, question: Question, mu2: Fraction, terms: Terms = ALONE) -> Answer:
         """The exact sums that a question asks for, plus discrete Gaussian noise.
 
         Guarantee
         ---------
         If `add_noise` is `OpenDPNoise.add`: mu-GDP up to `gdp.kappa` for the replacement of one patient, mu^2 =
         the answer's mu2, by the question's own section. A new answer has mu2 <= `mu2`; a stored one has what was
-        paid for it. Public: the question, the schema, N, and every refusal.
+        paid for it. Public: the question, the schema, N, the terms, and every refusal.
+
+        With `terms` of a joint study: the sum of such answers over the sites that it is read of, by the theorem on
+        joint answers. The answer by itself is then not protected, and stays at its site.
 
         Raises
         ------
@@ -77,12 +81,13 @@ class Vault:
         """
         require_question(question)
         question.check(self._reader.sizes)
-        noise = scale(question.sensitivity2(self._schema.cap), mu2)
-        if self.patients * question.largest << noise.shift >= LIMIT:
-            raise OverflowError(f"{self.patients} patients are too many for mu={float(mu2) ** 0.5:.3g}")
-        return self._stored(question, noise)
+        noise = scale(question.sensitivity2(self._schema.cap), mu2, terms)
+        patients = max(self.patients, terms.patients)
+        if patients * question.largest << noise.shift >= LIMIT:
+            raise OverflowError(f"{patients} patients are too many for mu={float(mu2) ** 0.5:.3g}")
+        return self._stored(question, noise, terms.sharers)
 
-    def _stored(self, question: Question, noise: Scale) -> Answer:
+    def _stored(self, question: Question, noise: Scale, sharers: int) -> Answer:
         """Pay, compute, add noise, store, and only then read."""
         index, self._asked = self._asked, self._asked + 1
         asked = question_hash(question, self._schema)
@@ -90,10 +95,10 @@ class Vault:
         if stored is None:
             self._meter.debit(index, asked, noise.cost)
             noised = self._add_noise(self._exact(question) << noise.shift, noise.sigma, f"{asked}:{index}")
-            unit = question.unit << noise.shift
-            self._meter.store(index, Answer(noised, noise.sigma, unit, noise.sensitivity2, noise.cost, asked))
+            cost = (noise.sensitivity2, noise.cost, asked, sharers)
+            self._meter.store(index, Answer(noised, noise.sigma, question.unit << noise.shift, *cost))
             stored = self._meter.load(index)
-        if stored is None or stored.question != asked:
+        if stored is None or (stored.question, stored.sharers) != (asked, sharers):
             raise BudgetExceeded(f"question {index} of this request was another one; start a new request")
         return stored
 

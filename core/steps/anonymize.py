@@ -17,11 +17,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import sqrt
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.groups import Groups
+from cohortmix.core.privacy.joint import ALONE, Terms
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
 from cohortmix.core.privacy.questions.pair_tables import PairTables
@@ -31,6 +34,49 @@ from cohortmix.core.steps.simplex import Array
 
 UNIT = 1 << 20  # lattice steps per patient of answer A
 FINE = 0.7  # weight of a fine cell beside its coarse bin of weight 1: classes differ between bins more than within
+
+
+class Measured(Protocol):
+    """A noised answer of one site, or of several together: unbiased estimates and their noise."""
+
+    @property
+    def estimate(self) -> Array:
+        """(d,) in patients, each times its weight."""
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the noise of each of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Total:
+    """A sum over several sites, read off their masked answers; everything in it is public.
+
+    Attributes
+    ----------
+    values : (d,) int64, exact sum plus the noise of every site in it, in noise steps.
+    sigma : standard deviation of the noise of one site, in noise steps.
+    sites : how many sites are in it.
+    unit : noise steps of 1.
+    share : patients of these sites, as a share of those that the sum shall stand for: below 1 where a site was in
+        the first sum of a study and is not in this one.
+    """
+
+    values: NDArray[np.int64]
+    sigma: int
+    sites: int
+    unit: int
+    share: float = 1.0
+
+    @property
+    def estimate(self) -> Array:
+        """The sums, (d,), in units of 1, each times its weight; noise of mean 0."""
+        return self.values / (self.unit * self.share)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the noise of each estimate, in the same units."""
+        return self.sigma * sqrt(self.sites) / (self.unit * self.share)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -67,18 +113,18 @@ def noise_a(encoding: Encoding, mu2: float) -> float:
     return noise_of(sum_query(encoding), mu2)
 
 
-def answer_a(vault: Vault, encoding: Encoding, mu2: Fraction) -> Answer:
+def answer_a(vault: Vault, encoding: Encoding, mu2: Fraction, terms: Terms = ALONE) -> Answer:
     """The class-conditional one-way marginals, through the vault.
 
     Guarantee
     ---------
     test_sensitivity_of_class_marginals. mu-GDP for the replacement of one patient, mu^2 = the answer's
-    mu2 <= `mu2`. Public: the schema, N.
+    mu2 <= `mu2`. Public: the schema, N, the terms; with those of a joint study this holds for the sum over sites.
     """
-    return vault.answer(sum_query(encoding), mu2)
+    return vault.answer(sum_query(encoding), mu2, terms)
 
 
-def answer_b(vault: Vault, groups: Groups, mu2: Fraction) -> Answer:
+def answer_b(vault: Vault, groups: Groups, mu2: Fraction, terms: Terms = ALONE) -> Answer:
     """The class-conditional pair tables of merged bins, through the vault.
 
     Guarantee
@@ -86,10 +132,10 @@ def answer_b(vault: Vault, groups: Groups, mu2: Fraction) -> Answer:
     test_sensitivity_of_pair_tables. mu-GDP for the replacement of one patient, mu^2 = the answer's
     mu2 <= `mu2`. Public: the schema, the groups (they come from answers A), N.
     """
-    return vault.answer(PairTables(groups.of_cells), mu2)
+    return vault.answer(PairTables(groups.of_cells), mu2, terms)
 
 
-def add_answers(answers: Sequence[Answer]) -> tuple[Array, float]:
+def add_answers(answers: Sequence[Measured]) -> tuple[Array, float]:
     """Sum of several sites' answers to one question, in patients, and its standard deviation."""
     total = np.sum([answer.estimate for answer in answers], axis=0)
     return total, sqrt(sum(answer.std**2 for answer in answers))

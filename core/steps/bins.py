@@ -22,6 +22,7 @@ MAX_GROUPS = 2000  # most bins of all columns together
 MAX_PAIRS = (
     48_000_000  # most numbers of answer B: at 11 bytes each 528 MB; a ledger stores up to 537 MB per answer
 )
+MAX_MASKED = 6_000_000  # of a joint study, where the answer itself is sent: 66 MB of a message's 67
 WIDER = 1.05  # by which a bin's share is raised until many features together have few enough bins
 WHOLE = (
     5  # no bin can hold this share, nor a category's value a fourth of it: each feature is one bin (and missing)
@@ -29,9 +30,14 @@ WHOLE = (
 OF_A_VALUE = 4  # a value of a category has a meaning: it stays by itself from a fourth of a bin's share on
 
 
-def most_groups_together(encoding: Encoding) -> int:
-    """The most bins that all features together may have; less than MAX_GROUPS only from 24 classes on."""
-    return min(MAX_GROUPS, isqrt(2 * MAX_PAIRS // encoding.label.size))
+def most_groups_together(encoding: Encoding, numbers: int = MAX_PAIRS) -> int:
+    """The most bins that all features together may have; less than MAX_GROUPS only from 24 classes on.
+
+    Parameters
+    ----------
+    numbers : most numbers of answer B.
+    """
+    return min(MAX_GROUPS, isqrt(2 * numbers // encoding.label.size))
 
 
 def fewest_groups(cells: Cells) -> int:

@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Encoding, one_hot
+from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.sampling import draw_groups, systematic
+from cohortmix.core.privacy.joint import ALONE, Terms
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import anonymize, approximate, bins, margins
 from cohortmix.core.steps.adapt import adapt
+from cohortmix.core.steps.anonymize import Measured
 from cohortmix.core.steps.approximate import Mixture, Moments
 from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.core.steps.known import available_cases, known_pairs, known_shares, least_known
@@ -31,17 +34,25 @@ RARE = 4  # a class with fewer patients than this many s_B, and RARE_SHARE of al
 RARE_SHARE = 0.1  # a class of this share takes part in the mixture, however few its patients are
 
 
-def class_sums(vault: Vault, plan: Plan) -> Answer:
-    """Round 1 at a site: answer A."""
-    return anonymize.answer_a(vault, Encoding.of(plan.schema), plan.mu2_sums)
+def class_sums(vault: Vault, plan: Plan, terms: Terms = ALONE) -> Answer:
+    """Round 1 at a site: answer A; of a joint study, its part of the sum."""
+    return anonymize.answer_a(vault, Encoding.of(plan.schema), plan.mu2_sums, terms)
 
 
-def common(plans: Sequence[Plan], answers: Sequence[Answer], *, pairs: bool = True) -> Common:
+def pair_tables(vault: Vault, plan: Plan, groups: Groups, terms: Terms) -> Answer:
+    """Round 2 at a site of a joint study: its part of the sum that is answer B."""
+    return anonymize.answer_b(vault, groups, plan.mu2_moments, terms)
+
+
+def common(
+    plans: Sequence[Plan], answers: Sequence[Measured], *, pairs: bool = True, numbers: int = bins.MAX_PAIRS
+) -> Common:
     """Between the rounds: add the sites' class sums; merged bins and pooled margins follow from the total.
 
     Parameters
     ----------
     pairs : False where no site of the study will ever measure pairs, whose number limits that of the bins.
+    numbers : most numbers of answer B.
     """
     encoding = Encoding.of(plans[0].schema)
     patients = sum(plan.patients for plan in plans)
@@ -50,7 +61,7 @@ def common(plans: Sequence[Plan], answers: Sequence[Answer], *, pairs: bool = Tr
     s_b = sqrt(sum(plan.s_b**2 for plan in plans if plan.fits_mixture))
     # A pair of bins then holds as many patients as its noise; so does a bin where no site has room for pairs.
     smallest = sqrt(s_b / patients) if s_b > 0 else s_a / patients
-    most = None if pairs else sum(encoding.sizes)
+    most = bins.most_groups_together(encoding, numbers) if pairs else sum(encoding.sizes)
     return Common(bins.choose_groups(encoding, pooled, smallest, most), pooled)
 
 
@@ -62,7 +73,7 @@ def centroids(vault: Vault, plan: Plan, common: Common, answer_a: Answer, seed: 
     return approximate_and_adapt(plan, common, answer_a, answer_b, seed)
 
 
-def class_centroids(plan: Plan, common: Common, answer_a: Answer) -> SiteCentroids:
+def class_centroids(plan: Plan, common: Common, answer_a: Measured) -> SiteCentroids:
     """One centroid per class from answer A alone: a site too small for answer B, or not there in round 2."""
     encoding = Encoding.of(plan.schema)
     sums, _ = _sums(encoding, answer_a.estimate, answer_a.std, plan.patients)
@@ -81,7 +92,7 @@ def class_centroids(plan: Plan, common: Common, answer_a: Answer) -> SiteCentroi
 
 
 def approximate_and_adapt(
-    plan: Plan, common: Common, answer_a: Answer, answer_b: Answer, seed: bytes
+    plan: Plan, common: Common, answer_a: Measured, answer_b: Measured, seed: bytes
 ) -> SiteCentroids:
     """The free part of round 2: constrained mixture and kernel inducing points of answers A and B."""
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed).digest(), "big"))
@@ -125,7 +136,9 @@ def _adapt(plan: Plan, common: Common, mixture: Mixture, rng: np.random.Generato
     return adapt(*start, x, y, blocks=common.groups.blocks, alpha=plan.alpha, seed=int(rng.integers(2**31)))
 
 
-def moments(plan: Plan, common: Common, answer_a: Answer, answer_b: Answer, classes: NDArray[np.int64]) -> Moments:
+def moments(
+    plan: Plan, common: Common, answer_a: Measured, answer_b: Measured, classes: NDArray[np.int64]
+) -> Moments:
     """Answers A and B of a site, as what the mixture of these classes is fitted to."""
     encoding = Encoding.of(plan.schema)
     sums, known = _sums(encoding, answer_a.estimate, answer_a.std, plan.patients)

@@ -9,6 +9,7 @@ from math import sqrt
 import numpy as np
 
 from cohortmix.core.data.schema import Schema
+from cohortmix.core.privacy.joint import Terms
 from cohortmix.core.privacy.questions.class_marginals import ClassMarginals
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 
@@ -24,16 +25,18 @@ LARGEST_FITS = 20  # fits that are averaged, where components are few
 
 @dataclass(frozen=True)
 class Plan:
-    """The public facts that fix what one site computes.
+    """The public facts that fix what one site computes, or in a joint study all sites together.
 
     Attributes
     ----------
     schema : the data dictionary.
-    mu2 : the site's budget, mu^2.
-    patients : N of the site.
+    mu2 : the budget, mu^2.
+    patients : N of the site, or of all sites of a joint study.
     share : part of mu2 that answer A gets at least; the rest is for answer B.
     alpha : weight of the density in Eq. 6.
     support : S, the number of inducing points.
+    surplus : variance of the noise, as a multiple of what mu2 asks for: 1, and more in a joint study, where the
+        noise of sites that may conspire or drop out is added on top (`surplus_of`).
     """
 
     schema: Schema
@@ -42,6 +45,7 @@ class Plan:
     share: Fraction = Fraction(15, 100)
     alpha: float = 0.5
     support: int = SUPPORT
+    surplus: Fraction = Fraction(1)
 
     @property
     def s_b(self) -> float:
@@ -81,7 +85,16 @@ class Plan:
     def _noise_b(self, share: Fraction) -> float:
         """Standard deviation of a pair cell, in patients, if answer A has this share of the budget."""
         features = len(self.schema.features)
-        return noise_b(features, float(self.mu2 * (1 - share))) if features > 1 else float("inf")
+        effective = self.mu2 * (1 - share) / self.surplus
+        return noise_b(features, float(effective)) if features > 1 else float("inf")
+
+
+def surplus_of(terms: Terms) -> Fraction:
+    """Variance of a sum over all sites of a joint study, as a multiple of that of one answer at the same mu.
+
+    All S sites add a share, of which T - t must suffice; k contributions of a patient need k^2 of the variance.
+    """
+    return Fraction(terms.sites * terms.overlap**2, terms.sharers)
 
 
 def noise_b(features: int, mu2: float) -> float:

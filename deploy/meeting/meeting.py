@@ -23,9 +23,9 @@ from flwr.app import Error, Message
 
 from cohortmix.core.data.table import InputError
 from cohortmix.deploy.meeting.grid import StudyGrid, give_id
-from cohortmix.protocol.codec import from_records, to_records
-from cohortmix.protocol.frames import FrameError, receive, send
 from cohortmix.protocol.messages import MessageError
+from cohortmix.protocol.transport.codec import from_records, to_records
+from cohortmix.protocol.transport.frames import FrameError, receive, send
 from cohortmix.server.commands.outcome import EngineError
 
 SHARED = Path("/run/cohortmix-coordinator")

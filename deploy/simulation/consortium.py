@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cohortmix.client.ledger.ledger import Ledger
-from cohortmix.client.ledger.policy import Policy
+from cohortmix.client.ledger.policy import Peer, Policy
 from cohortmix.client.site.site import Site
 from cohortmix.client.table.data import open_table
 from cohortmix.core.audit.noise_keyed import KeyedNoise
@@ -28,9 +28,12 @@ from cohortmix.core.privacy.noise import OpenDPNoise
 from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.protocol.fields import exact
 from cohortmix.protocol.local.keyfile import read_key, write_key
+from cohortmix.protocol.masking.secrets import DrawSeed, new_seed
 from cohortmix.protocol.messages import Description, SignedStudy, SiteEntry, StudySpec, decode
 from cohortmix.protocol.overlap import Overlap
 from cohortmix.protocol.signing import Key
+from cohortmix.protocol.steps import SEED_BYTES
+from cohortmix.protocol.study import JointNoise
 from cohortmix.server.commands.draft import entry_of, study_spec
 from cohortmix.server.coordinator import Coordinator
 from cohortmix.server.study import Study
@@ -46,7 +49,9 @@ class Terms:
     name : the study's name.
     overlap : at how many sites one patient can have records.
     seed : of the keyed test noise, which gives no privacy; None for the real noise.
-    min_sites : with fewer answers to round 1 the study stops; None for all of the sites.
+    joint : the terms of a joint study; None where each site adds all of the noise by itself.
+    min_sites : with fewer answers to round 1 the study stops; None for all of the sites. A joint study's follows
+        from its terms.
     deadline_seconds : how long each round waits.
     alpha : the weight of Eq. 6 of 3A.
     public_data : whether the records are public, so that figures on them may be published.
@@ -56,6 +61,7 @@ class Terms:
     name: str = "simulation"
     overlap: Overlap = "disjoint"
     seed: int | None = None
+    joint: JointNoise | None = None
     min_sites: int | None = None
     deadline_seconds: int = 3600
     alpha: float = 0.5
@@ -104,7 +110,7 @@ class SiteFolder:
         cap = max((approval.max_mu for approval in policy.approvals), default=Decimal(0))
         ledger = Ledger(self.folder / "ledger.sqlite", cap)
         try:
-            yield Site(self.folder.name, source, schema, ledger, policy, key, self._noise())
+            yield Site(self.folder.name, source, schema, ledger, policy, key, self._noise(), self._draw())
         finally:
             ledger.close()
 
@@ -113,6 +119,13 @@ class SiteFolder:
             return OpenDPNoise()
         # Each site needs a seed of its own: with one seed, two sites would draw the same noise for one question.
         return KeyedNoise(int.from_bytes(_derived(self.seed, f"noise {self.folder.name}")))
+
+    def _draw(self) -> DrawSeed:
+        """Secrets of masks; with a seed always the same, as everything else is."""
+        if self.seed is None:
+            return new_seed
+        seed, name = self.seed, self.folder.name
+        return lambda purpose: _derived(seed, f"mask {name} {purpose}")[:SEED_BYTES]
 
 
 @dataclass(frozen=True)
@@ -140,9 +153,11 @@ class Consortium:
         sites = [
             SiteFolder.write(root / "sites" / name, table, schema, terms.seed) for name, table in tables.items()
         ]
-        spec = _spec(schema, terms, [_entry(site) for site in sites], key.public_hex)
+        entries = [_entry(site, terms.joint is not None) for site in sites]
+        spec = _spec(schema, terms, entries, key.public_hex)
+        peers = [Peer(name=entry.name, key=entry.key) for entry in entries] if terms.joint else []
         for site in sites:
-            site.adopt(Policy(coordinators=(key.public_hex,)).approve(spec))
+            site.adopt(Policy(coordinators=(key.public_hex,)).enrol_peers(peers).approve(spec))
         Study.draft(root / "coordinator", spec, schema).sign(key)
         write_key(root / "coordinator" / "key", key)
         return cls(root, terms.seed)
@@ -168,20 +183,22 @@ class Consortium:
             yield coordinator
 
 
-def _entry(site: SiteFolder) -> SiteEntry:
+def _entry(site: SiteFolder, joint: bool) -> SiteEntry:
     facts = decode(site.describe())
     assert isinstance(facts, Description)
-    return entry_of(facts)
+    return entry_of(facts, joint)
 
 
 def _spec(schema: Schema, terms: Terms, sites: list[SiteEntry], coordinator_key: str) -> StudySpec:
+    tolerated = 0 if terms.joint is None else terms.joint.tolerated_dropouts
     return study_spec(
         schema,
         terms.budget,
         sites,
         name=terms.name,
         overlap=terms.overlap,
-        min_sites=len(sites) if terms.min_sites is None else terms.min_sites,
+        joint=terms.joint,
+        min_sites=len(sites) - tolerated if terms.min_sites is None else terms.min_sites,
         round_deadline_seconds=terms.deadline_seconds,
         alpha=exact(terms.alpha),
         noise="opendp" if terms.seed is None else "TEST",

@@ -124,7 +124,7 @@ def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, S
 
 
 def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **terms: Any) -> StudySpec:
-    """A study of these sites, its delta resolved for the largest one.
+    """A study of these sites, its delta resolved for the largest one, or for all together in a joint study.
 
     Parameters
     ----------
@@ -137,7 +137,8 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
     """
     try:
         kappa = most_kappa(schema)
-        resolved = budget.resolve(max(entry.patients for entry in sites), kappa)
+        counts = [entry.patients for entry in sites]
+        resolved = budget.resolve(max(counts) if terms.get("joint") is None else sum(counts), kappa)
         return StudySpec(
             schema_hash=schema.hash,
             target=schema.target,
@@ -164,9 +165,12 @@ def _in_places(resolved: ResolvedBudget, kappa: float) -> Decimal:
     return mu
 
 
-def entry_of(facts: Description) -> SiteEntry:
-    """The site as a study names it; InputError if it has fewer patients than the public threshold."""
-    if facts.patients < MIN_PATIENTS:
+def entry_of(facts: Description, joint: bool = False) -> SiteEntry:
+    """The site as a study names it; InputError if it has fewer patients than it needs.
+
+    That is the public threshold, or one patient in a joint study, whose sites reach the threshold together.
+    """
+    if facts.patients < (1 if joint else MIN_PATIENTS):
         raise InputError(
             f"site {facts.site!r} has {count(facts.patients, 'patient')}, a site needs at least {MIN_PATIENTS}; "
             "leave it out or merge it with another one"

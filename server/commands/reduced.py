@@ -6,15 +6,12 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.words import listed
 from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.reduced import DegradedError, remedies, require_groups
-from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import SiteEntry, StudySpec
 
 
 def reduced_sites(spec: StudySpec, schema: Schema) -> tuple[SiteEntry, ...]:
     """The sites with too few patients for a mixture at the study's mu, in the study's order."""
-    return tuple(
-        entry for entry in spec.sites if not Plan(schema, spec.mu2, entry.patients, spec.share).fits_mixture
-    )
+    return tuple(entry for entry in spec.sites if not spec.plan(schema, entry.patients).fits_mixture)
 
 
 def notice(spec: StudySpec, schema: Schema) -> str | None:
@@ -23,7 +20,13 @@ def notice(spec: StudySpec, schema: Schema) -> str | None:
     if not small:
         return None
     largest = max(small, key=lambda entry: entry.patients)
-    plan = Plan(schema, spec.mu2, largest.patients, spec.share)
+    plan = spec.plan(schema, largest.patients)
+    if spec.joint is not None:
+        return (
+            f"the study will release one centroid per class, without pairs of columns: all sites together have too "
+            f"few patients for mu {float(spec.mu):.3g} (for them, "
+            f"{remedies(plan, float(spec.delta), most_kappa(schema))})"
+        )
     return (
         f"{len(small)} of {len(spec.sites)} sites will release one centroid per class, without pairs of columns: "
         f"{listed([entry.name for entry in small])}; they have too few patients for mu {float(spec.mu):.3g} (for "

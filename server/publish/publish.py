@@ -26,13 +26,13 @@ import pyarrow.parquet as pq
 from cohortmix.core.release.condensed import centroid_table
 from cohortmix.core.utility.interval import Difference
 from cohortmix.protocol.local import folder
-from cohortmix.protocol.messages import encode
+from cohortmix.protocol.messages import SiteEntry, encode
 from cohortmix.protocol.receipts import Total, total
 from cohortmix.protocol.signing import Key
 from cohortmix.server.publish.costs import costs, warning
 from cohortmix.server.publish.manifest import MANIFEST, RECEIPTS, STUDY, SUMMARY, write_manifest
 from cohortmix.server.publish.report import render
-from cohortmix.server.result import StudyResult
+from cohortmix.server.result import ALL_SITES, StudyResult
 
 FILES = frozenset({"pooled.parquet", "centroids.parquet", STUDY, RECEIPTS, SUMMARY, "report.html", MANIFEST})
 
@@ -87,9 +87,7 @@ def summarise(
         "sites": [
             cost
             | {
-                "centroids": len(site.centroids.masses),
-                "reduced": "mixture" not in site.centroids.kind,
-                "mass": float(site.centroids.masses.sum()),
+                **_released(result, site.entry),
                 "own_auc": figures.own_auc.get(site.entry.name),
                 "gain": _plain(figures.gains.get(site.entry.name)),
             }
@@ -97,7 +95,7 @@ def summarise(
         ],
         "pooled": {
             "rows": rows,
-            "centroids": sum(len(site.centroids.masses) for site in result.sites),
+            "centroids": sum(len(centroids.masses) for centroids in result.centroids.values()),
             "auc": figures.pooled_auc,
         },
         "ceiling_auc": figures.ceiling_auc,
@@ -130,8 +128,7 @@ def publish(
         If `out` holds anything else, or cannot be written. Nothing is changed then.
     """
     require_free(out, replace)
-    released = {site.entry.name: site.centroids for site in result.sites}
-    centroids, page = centroid_table(result.schema, result.common, released), _page(result, summary)
+    centroids, page = centroid_table(result.schema, result.common, result.centroids), _page(result, summary)
     with folder.whole_folder(out, FILES if replace else ()) as new:
         _write_parquet(new / "pooled.parquet", records, result)
         _write_parquet(new / "centroids.parquet", centroids, result)
@@ -159,15 +156,26 @@ def _spent(result: StudyResult) -> dict[str, Total]:
     return {site.entry.name: total(signed.receipt for signed in site.receipts) for site in result.sites}
 
 
+def _released(result: StudyResult, entry: SiteEntry) -> dict[str, Any]:
+    """What a site has released by itself; in a joint study, nothing but its part of what all have."""
+    joint = result.spec.joint is not None
+    centroids = result.centroids[ALL_SITES if joint else entry.name]
+    return {
+        "centroids": 0 if joint else len(centroids.masses),
+        "reduced": "mixture" not in centroids.kind,
+        "mass": float(entry.patients if joint else centroids.masses.sum()),
+    }
+
+
 def _page(result: StudyResult, summary: Mapping[str, Any]) -> str:
-    released = {site.entry.name: site.centroids for site in result.sites}
+    took_part = {site.entry.name for site in result.sites}
     return render(
         summary,
         float(sum(cost.kappa for cost in _spent(result).values())),
         result.schema,
         result.spec.coordinator_key,
-        noise_std={name: centroids.noise_std for name, centroids in released.items()},
-        absent=[entry.name for entry in result.spec.sites if entry.name not in released],
+        noise_std={name: centroids.noise_std for name, centroids in result.centroids.items()},
+        absent=[entry.name for entry in result.spec.sites if entry.name not in took_part],
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 
-from cohortmix.protocol.codec import from_records, to_records
+from cohortmix.protocol.transport.codec import from_records, to_records
 from cohortmix.protocol.messages import MessageError
 
 

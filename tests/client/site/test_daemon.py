@@ -27,7 +27,7 @@ from cohortmix.client.site import daemon
 from cohortmix.client.site.config import load_config
 from cohortmix.client.site.daemon import serve
 from cohortmix.core.data.table import InputError
-from cohortmix.protocol.codec import from_records, to_records
+from cohortmix.protocol.transport.codec import from_records, to_records
 from cohortmix.protocol.messages import (
     Code,
     CommonMessage,

@@ -1,0 +1,75 @@
+"""The steps of a sum in the ledger: what the site was told, and what it replied, once and for good.
+
+A step is answered for the first content that it comes with, and for no other, whatever happens in between: so one
+set of sites is unmasked for each sum, ever.
+"""
+
+from __future__ import annotations
+
+from cohortmix.client.ledger.journal import LedgerJournal, step_content, step_message
+from cohortmix.protocol.fields import Wire
+from cohortmix.protocol.masking.secrets import Secrets
+from cohortmix.protocol.steps import STEPS, Ask, SignedReply, Step
+
+TAKEN = "step of a sum"
+
+
+class StepConflict(Exception):  # noqa: N818 (a conflict, not a fault of this program)
+    """A step of a sum came back with another content, or before the one that it follows."""
+
+
+class Taken(Wire):
+    """Content of a step: what was asked, and the reply; that to `input` is the release, which is kept as such.
+
+    `secrets` are drawn in the first step. They never leave the ledger but as shares, sealed for other sites.
+    """
+
+    ask: Ask
+    reply: SignedReply | None = None
+    secrets: Secrets | None = None
+
+
+class SumSteps:
+    """The steps that one request has come to.
+
+    Parameters
+    ----------
+    study, request_id : the request: the hash of its study, and its id in that study.
+    """
+
+    def __init__(self, journal: LedgerJournal, study: str, request_id: str) -> None:
+        self._journal, self._study, self._id = journal, study, request_id
+
+    def taken(self, step: Step) -> Taken | None:
+        """What is kept of a step; None before it."""
+        return self._all().get(STEPS.index(step))
+
+    def before(self, step: Step) -> Taken:
+        """What is kept of a step that another one needs; StepConflict if it has not been taken."""
+        taken = self.taken(step)
+        if taken is None:
+            raise StepConflict(f"the step {step!r} of this sum comes first")
+        return taken
+
+    def same(self, ask: Ask) -> Taken | None:
+        """What is kept of this step; None before it, and StepConflict if it was asked with another content."""
+        taken = self.taken(ask.step)
+        if taken is not None and taken.ask != ask:
+            raise StepConflict(
+                f"the step {ask.step!r} of this sum was answered for another content, and is for good"
+            )
+        return taken
+
+    def take(self, ask: Ask, reply: SignedReply | None, secrets: Secrets | None = None) -> Taken:
+        """Keep a step, durably; gives back what counts, which may be what another process has kept meanwhile."""
+        taken = step_message(Taken, ask=ask, reply=reply, secrets=secrets)
+        with self._journal.transaction():
+            kept = self.same(ask)
+            if kept is None:
+                part, content = STEPS.index(ask.step), step_content(taken)
+                self._journal.append(TAKEN, self._study, self._id, part, content)
+        return kept or taken
+
+    def _all(self) -> dict[int, Taken]:
+        steps = self._journal.steps(TAKEN, self._study, self._id)
+        return {step.part: self._journal.read(step, Taken) for step in steps}

@@ -1,0 +1,235 @@
+"""A joint study, stage by stage: who is asked for what, which reply counts, and what can be read in the end.
+
+    round 1    five steps (`protocol/steps.py`) bring the sum of all sites' class sums; it fixes the merged bins
+    round 2    five steps bring the sum of their pair tables; no round 2 where all patients are too few for pairs
+    finish     Approximate and Adapt, once, from these two sums
+
+A stage waits for the sites that ended the one before, up to the study's deadline. With fewer than T of them it does
+not end, and nothing can be read; it goes on where the study is run again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.words import listed
+from cohortmix.core.steps import bins, pipeline
+from cohortmix.core.steps.anonymize import Total
+from cohortmix.core.steps.plan import Plan
+from cohortmix.protocol.canonical import sha256
+from cohortmix.protocol.masking.secrets import MaskingError
+from cohortmix.protocol.messages import (
+    CommonMessage,
+    Refusal,
+    Request,
+    SignedRelease,
+    SignedStepReply,
+    SignedStudy,
+    SiteEntry,
+    StepRequest,
+    decode,
+    encode,
+    request_id,
+)
+from cohortmix.protocol.receipts import ReceiptError
+from cohortmix.protocol.signing import Key, sign_step
+from cohortmix.server.acceptance import asked_in, check_release, check_total
+from cohortmix.server.coordinator import Coordinator, Round
+from cohortmix.server.kept import freeze
+from cohortmix.server.result import ALL_SITES, SiteResult, StudyResult, TooFewSites
+from cohortmix.server.stages import Stage, present, stages
+from cohortmix.server.store import Place, Store
+from cohortmix.server.sum_round import SumRound
+
+
+class JointCoordinator(Coordinator):
+    """The state of a joint study; parameters and errors as `Coordinator`."""
+
+    def __init__(self, study: SignedStudy, key: Key, schema: Schema, store: Store) -> None:
+        super().__init__(study, key, schema, store)
+        self._whole = self.spec.plan(schema, self.spec.patients)
+        self._rounds = 2 if self._whole.fits_mixture else 1
+        self._sums = {round: SumRound(store, self._kept, self.spec, round) for round in (1, 2)}
+
+    @property
+    def present(self) -> Stage:
+        """The stage that is under way; the last one when all have ended."""
+        return present(self._store, self._rounds) or stages(self._rounds)[-1]
+
+    @property
+    def round(self) -> Round:
+        """The round of the present stage."""
+        return 2 if self.present.round == 2 else 1
+
+    @property
+    def stage(self) -> str:
+        """What is under way, in words."""
+        return self.present.name
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Sites whose reply to the present stage is still to come."""
+        return self.due
+
+    @property
+    def due(self) -> tuple[str, ...]:
+        """The same: a stage asks those sites only that have replied to the one before."""
+        if present(self._store, self._rounds) is None:
+            return ()
+        replied = self._store.answered(self.present.place) | self._given_up
+        return tuple(site for site in self._asked(self.present) if site not in replied)
+
+    @property
+    def answered(self) -> tuple[str, ...]:
+        """Sites whose reply to the present stage is kept."""
+        return tuple(sorted(self._store.answered(self.present.place)))
+
+    def requests(self) -> dict[str, bytes]:
+        """By site, the step that it is asked for next; the same bytes until it is answered."""
+        with self._store.transaction():
+            return {site: self._step(self.present, site) for site in self.due}
+
+    def begin(self, now: float) -> float:
+        """Note that the present stage has begun; return when it ends: each stage waits as long as a round."""
+        self._store.keep_moment(f"round {self.round}", now)
+        return self._store.keep_moment(self.stage, now) + self.spec.round_deadline_seconds
+
+    def advance(self) -> bool:
+        """End the present stage with the sites that have replied; whether there is another one.
+
+        Raises
+        ------
+        TooFewSites
+            Below T replies, or where the sum cannot be read from those that came.
+        """
+        if present(self._store, self._rounds) is None:
+            return False
+        stage = self.present
+        replied = tuple(site for site in self._asked(stage) if site in self._store.answered(stage.place))
+        if len(replied) < self.spec.terms.threshold:
+            raise self._too_few(stage, replied)
+        if stage.step == "unmask":
+            self._read(stage.round)
+        self._store.keep_sites(stage.place, replied)
+        return present(self._store, self._rounds) is not None
+
+    def freeze(self) -> None:
+        """Fix the common groups and margins from the first sum, once it is read; TooFewSites before."""
+        if self._store.common() is None:
+            self._store.keep_common(freeze(self._common(), self.spec, self._key))
+
+    def finish(self) -> StudyResult:
+        """What the study knows by now: from both sums, or from the first one alone where the second is not read.
+
+        Raises
+        ------
+        TooFewSites
+            If no sum can be read yet.
+        """
+        first, second = self._sum_of(1), self._sum_of(2)
+        if first is None:
+            raise self._too_few(self.present, self.answered)
+        common, plan = (self._kept.common() or self._common()).to_core(), self._plan(1)
+        if second is None:
+            centroids = pipeline.class_centroids(plan, common, first)
+        else:
+            seed = bytes.fromhex(sha256([self.spec.hash, self._store.receipts()]))
+            centroids = pipeline.approximate_and_adapt(plan, common, first, second, seed)
+        sites = tuple(self._site(entry) for entry in self._in_sum(1))
+        return StudyResult(
+            self._study, self._schema, common, sites, {ALL_SITES: centroids}, self._store.refusals()
+        )
+
+    def _asked(self, stage: Stage) -> tuple[str, ...]:
+        """The sites that a stage asks: all, those in the first sum, or those with which the stage before ended."""
+        if stage == Stage(1, "keys"):
+            return tuple(sorted(entry.name for entry in self.spec.sites))
+        if stage.step == "keys":
+            return self._sums[1].ended("input")
+        order = stages(self._rounds)
+        return self._sums[stage.round].ended(order[order.index(stage) - 1].step)
+
+    def _step(self, stage: Stage, site: str) -> bytes:
+        kept = self._store.request(site, stage.place)
+        if kept is not None:
+            return kept
+        request, ask = self._of_round(stage.round, site), self._sums[stage.round].ask(stage.step, site)
+        step = sign_step(self._key, StepRequest(request=request, ask=ask))
+        return self._store.keep_request(site, stage.place, encode(step))
+
+    def _of_round(self, round: int, site: str) -> Request:
+        common, id = self._common_of(round), request_id(self.spec.hash, site, round)
+        return Request(study=self._study, round=2 if round == 2 else 1, request_id=id, common=common)
+
+    def _common_of(self, round: int) -> CommonMessage | None:
+        return self._kept.common() if round == 2 else None
+
+    def _checked(self, site: str, reply: bytes) -> SignedRelease | SignedStepReply | Refusal:
+        """What a reply says; ReceiptError unless it is what the present stage asks this site for."""
+        message, stage, entry = decode(reply), self.present, self.spec.site(site)
+        if isinstance(message, Refusal):
+            return message
+        if entry is None or site not in self._asked(stage):
+            raise ReceiptError(f"site={site!r} is not asked in {stage.name}")
+        request = self._of_round(stage.round, site)
+        if isinstance(message, SignedRelease) and message.receipt.site == site and stage.step == "input":
+            check_release(message, request, self._whole)
+            return message
+        if isinstance(message, SignedStepReply):
+            self._sums[stage.round].check(message.signed, request.sum, entry, stage.step)
+            return message
+        raise ReceiptError(f"expected the reply of site={site!r} to {stage.name}")
+
+    def _place(self, message: SignedRelease | SignedStepReply) -> tuple[Place, str]:
+        return super()._place(message) if isinstance(message, SignedRelease) else (self.present.place, "")
+
+    def _read(self, round: int) -> None:
+        """Take the masks off, check what is left, keep it; and after round 1 fix what round 2 asks for."""
+        if self._kept.total(round) is None:
+            try:
+                values = self._sums[round].read()
+                plan, common = self._plan(round), self._common_of(round)
+                check_total(values, self.spec, plan, common, len(self._in_sum(round)))
+            except (MaskingError, ReceiptError) as error:
+                raise TooFewSites(str(error), self._store.refusals()) from None
+            self._kept.keep_total(round, values, self._key)
+        if round == 1 and self._rounds == 2:
+            self.freeze()
+
+    def _sum_of(self, round: int) -> Total | None:
+        """A sum that was read, with the noise that really is in it; None before."""
+        values = self._kept.total(round)
+        if values is None:
+            return None
+        question, noise = asked_in(self.spec, self._whole, self._common_of(round))
+        sites, share = len(self._in_sum(round)), self._plan(round).patients / self._plan(1).patients
+        return Total(values, noise.sigma, sites, question.unit << noise.shift, share)
+
+    def _in_sum(self, round: int) -> list[SiteEntry]:
+        names = self._sums[round].ended("input")
+        return [entry for entry in self.spec.sites if entry.name in names]
+
+    def _plan(self, round: int) -> Plan:
+        """The plan for the patients of the sites that are in the sum of this round."""
+        return replace(self._whole, patients=sum(entry.patients for entry in self._in_sum(round)))
+
+    def _common(self) -> CommonMessage:
+        total = self._sum_of(1)
+        assert total is not None  # asked for after it was read
+        two, plans = self._rounds == 2, [self._plan(1)]
+        return CommonMessage.of(pipeline.common(plans, [total], pairs=two, numbers=bins.MAX_MASKED))
+
+    def _site(self, entry: SiteEntry) -> SiteResult:
+        rounds = [self._kept.releases(round) for round in (1, 2)]
+        released = [releases[entry.name] for releases in rounds if entry.name in releases]
+        return SiteResult(entry, tuple(signed.signed_receipt for signed in released))
+
+    def _too_few(self, stage: Stage, replied: tuple[str, ...]) -> TooFewSites:
+        missing = [entry.name for entry in self.spec.sites if entry.name not in replied]
+        return TooFewSites(
+            f"{len(replied)} of {len(self.spec.sites)} sites have replied to {stage.name}, and a sum of fewer than "
+            f"{self.spec.terms.threshold} cannot be read by anybody; missing: {listed(missing)}; run the study "
+            "again: a site that has replied pays nothing to be asked again",
+            self._store.refusals(),
+        )

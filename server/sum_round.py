@@ -1,0 +1,138 @@
+"""One sum of a joint study as the coordinator has it: what each site is told, which replies hold, and the sum itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortmix.protocol.masking.masks import integers, words
+from cohortmix.protocol.masking.part import Roster
+from cohortmix.protocol.masking.reading import Reading
+from cohortmix.protocol.messages import MaskedRelease, SignedStepReply, SiteEntry, StudySpec, decode
+from cohortmix.protocol.receipts import ReceiptError
+from cohortmix.protocol.signing import SignatureError, verify_reply
+from cohortmix.protocol.steps import (
+    Ask,
+    AskConsent,
+    AskInput,
+    AskKeys,
+    AskShares,
+    AskUnmask,
+    Box,
+    Boxes,
+    Consent,
+    Shares,
+    SignedReply,
+    Step,
+    hash_of_sites,
+)
+from cohortmix.server.kept import Kept
+from cohortmix.server.stages import Stage
+from cohortmix.server.store import Store
+
+
+class SumRound:
+    """The steps of one round, as far as they have ended.
+
+    Parameters
+    ----------
+    round : 1 or 2.
+    """
+
+    def __init__(self, store: Store, kept: Kept, study: StudySpec, round: int) -> None:
+        self._store, self._kept, self._study, self._round = store, kept, study, round
+        self._replies: dict[Step, dict[str, SignedReply]] = {}  # of steps that have ended, which do not change
+
+    def ended(self, step: Step) -> tuple[str, ...]:
+        """The sites with which a step has ended; none before."""
+        return self._store.sites(Stage(self._round, step).place) or ()
+
+    def ask(self, step: Step, site: str) -> Ask:
+        """What a site is told in a step; it follows from the steps before."""
+        if step == "keys":
+            return AskKeys()
+        if step == "shares":
+            return AskShares(keys=self._roster().replies)
+        if step == "input":
+            boxes = [(sender, self._boxes(reply)[site]) for sender, reply in self.replies("shares").items()]
+            return AskInput(boxes=tuple(Box(site=sender, sealed=sealed) for sender, sealed in boxes))
+        if step == "consent":
+            return AskConsent(survivors=self.ended("input"))
+        return AskUnmask(consents=tuple(self.replies("consent").values()))
+
+    def check(self, signed: SignedReply, sum: str, entry: SiteEntry, step: Step) -> None:
+        """Raise ReceiptError unless this is the site's own reply to a step of this sum, and complete.
+
+        Parameters
+        ----------
+        sum : the hash of what is asked in this round.
+        """
+        reply, content = signed.reply, signed.reply.content
+        if (reply.site, reply.sum, content.step) != (entry.name, sum, step):
+            raise ReceiptError(f"expected the reply of site={entry.name!r} to the step {step!r} of this sum")
+        try:
+            verify_reply(signed, entry.key)
+        except SignatureError as error:
+            raise ReceiptError(str(error)) from None
+        if isinstance(content, Boxes):
+            _require_parts([box.site for box in content.boxes], self.ended("keys"))
+        elif isinstance(content, Shares):
+            _require_parts([share.site for share in content.shares], self.ended("shares"))
+        elif isinstance(content, Consent) and content.survivors != self._consent():
+            raise ReceiptError("the site has signed for another set of sites")
+
+    def read(self) -> NDArray[np.int64]:
+        """The sum of the inputs, as integers.
+
+        Raises
+        ------
+        MaskingError
+            If it cannot be read from the replies that have come.
+        """
+        survivors = self.ended("input")
+        releases = {site: signed.release for site, signed in self._kept.releases(self._round).items()}
+        inputs = {site: releases[site] for site in survivors}
+        values = {
+            site: words(release.values.numpy())
+            for site, release in inputs.items()
+            if isinstance(release, MaskedRelease)
+        }
+        contents = {site: signed.reply.content for site, signed in self.replies("unmask").items()}
+        shares = {site: content for site, content in contents.items() if isinstance(content, Shares)}
+        threshold = self._study.terms.threshold
+        return integers(Reading(self._roster(), self.ended("shares"), survivors, threshold).read(values, shares))
+
+    def replies(self, step: Step) -> dict[str, SignedReply]:
+        """The replies to a step that has ended, by site; to the last step, those that have come."""
+        if step not in self._replies:
+            place, ended = Stage(self._round, step).place, self.ended(step)
+            kept = self._store.replies(place)
+            messages = {site: decode(kept[site]) for site in ended or kept}
+            found = {
+                site: message.signed for site, message in messages.items() if isinstance(message, SignedStepReply)
+            }
+            if not ended:
+                return found
+            self._replies[step] = found
+        return self._replies[step]
+
+    def _roster(self) -> Roster:
+        return Roster(tuple(self.replies("keys").values()))
+
+    def _consent(self) -> str:
+        sharing = self._roster().of(self.ended("shares"))
+        return hash_of_sites(self.ended("input"), sharing.hash)
+
+    @staticmethod
+    def _boxes(signed: SignedReply) -> dict[str, str]:
+        """By receiver."""
+        content = signed.reply.content
+        assert isinstance(content, Boxes)  # nothing else was kept
+        return {box.site: box.sealed for box in content.boxes}
+
+
+def _require_parts(named: list[str], expected: Iterable[str]) -> None:
+    if sorted(named) != sorted(expected):
+        raise ReceiptError("expected one part for each site that takes part, and no other")
