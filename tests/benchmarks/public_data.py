@@ -69,6 +69,13 @@ def stroke() -> Loaded:
     return table, Schema.from_yaml((folder / "schema.yaml").read_text()), table["network"].to_numpy(dtype=str)
 
 
+def hospitals() -> Loaded:
+    """The stroke trial by its 74 hospitals of 80 patients or more."""
+    folder = HERE.parents[1] / "deploy/demo"
+    table = pd.read_parquet(folder / "hospitals.parquet")
+    return table, Schema.from_yaml((folder / "schema.yaml").read_text()), table["hospital"].to_numpy(dtype=str)
+
+
 def creditcard() -> Loaded:
     """Credit card fraud, 492 among 284,807 transactions; a row is a patient."""
     table = pd.read_parquet(DATA / "creditcard/creditcard.parquet")
@@ -162,6 +169,7 @@ LOADERS: dict[str, Callable[[], Loaded]] = {
     "adult": adult,
     "heart": heart,
     "stroke": stroke,
+    "hospitals": hospitals,
     "creditcard": creditcard,
     "isolet": isolet,
     "mnist": mnist,

@@ -33,6 +33,7 @@ from cohortmix.core.utility.columns import Values, read
 from cohortmix.core.utility.evaluate import train_synthetic_test_real
 from cohortmix.deploy.simulation.consortium import Terms
 from cohortmix.deploy.simulation.simulation import simulate
+from cohortmix.protocol.study import JointNoise
 from cohortmix.server.publish.pool import draw, support
 
 PEERS = ("mst", "aim", "dpgan", "pategan")
@@ -136,11 +137,31 @@ def ours(task: Task) -> Made:
         if rows * len(task.data.schema.columns) < MOST:
             records["ours-more"] = lambda: release.records(rows)
         return Made(records, [release.site], release.support)
-    terms = Terms(budget=task.terms, seed=task.seed, public_data=True)
+    return _study(task, "ours", None)
+
+
+def joint(task: Task) -> Made:
+    """This project, with noise that the sites share: a tenth of them may conspire, and as many drop out.
+
+    No dropout is tolerated below eight sites, of which three conspirators and dropouts together were too many.
+    """
+    sites = len(task.tables)
+    tenth = max(1, sites // 10)
+    return _study(task, "joint", JointNoise(conspirators=tenth, tolerated_dropouts=tenth if sites >= 8 else 0))
+
+
+def joint_third(task: Task) -> Made:
+    """The same where a third of the sites may conspire, and none drops out."""
+    third = max(1, len(task.tables) // 3)
+    return _study(task, "joint-third", JointNoise(conspirators=third, tolerated_dropouts=0))
+
+
+def _study(task: Task, name: str, noise: JointNoise | None) -> Made:
+    terms = Terms(budget=task.terms, seed=task.seed, public_data=True, joint=noise)
     study = simulate(task.table, task.data.schema, list(task.site), terms, accept_degraded=True)
     return Made(
-        {"ours": study.records, "ours-more": lambda: draw(study.result, more(len(study.records)))},
-        [site.centroids for site in study.result.sites],
+        {name: study.records, f"{name}-more": lambda: draw(study.result, more(len(study.records)))},
+        list(study.result.centroids.values()),
         support(study.result),
     )
 
@@ -219,10 +240,14 @@ METHODS: Mapping[str, Method] = {
     "noised-steps": noised_steps,
     "ours": ours,
     "ours-more": ours,
+    "joint": joint,
+    "joint-more": joint,
+    "joint-third": joint_third,
+    "joint-third-more": joint_third,
     "on-cells": on_cells,
     "on-groups": on_groups,
     "no-noise": no_noise,
     **{name: peer(name) for name in PEERS},
 }
-RELEASE = {"ours-more": "ours"}  # both are drawn from one release
+RELEASE = {f"{name}-more": name for name in ("ours", "joint", "joint-third")}  # both are drawn from one release
 ONE_SITE = ("published", "noised-steps", *BETWEEN, *PEERS)  # what knows one site only
