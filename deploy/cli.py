@@ -141,6 +141,7 @@ site = typer.Typer(help="A hospital's site: its records, its rules, and the daem
 site.command()(service.init)
 site.command()(service.check)
 site.command()(service.serve)
+site.command()(steward.enrol)
 site.command()(steward.quote)
 site.command()(steward.approve)
 site.command()(steward.revoke)

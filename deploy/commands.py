@@ -15,6 +15,7 @@ from cohortmix.client.local.cli import AcceptDegraded, DataFile, SchemaFile, bud
 from cohortmix.client.table.data import open_table
 from cohortmix.core.data.table import InputError
 from cohortmix.core.data.words import listed
+from cohortmix.core.privacy import joint as joint_terms
 from cohortmix.core.utility.check import MOST_UNREADABLE, MisfitError, check
 from cohortmix.deploy.simulation.split import TEST_FRACTION, Split
 from cohortmix.protocol.local.checked import MaxUnreadable, misfit, tell_checked
@@ -24,6 +25,7 @@ from cohortmix.protocol.local.terminal import Terminal, say
 from cohortmix.protocol.local.textfile import read_schema
 from cohortmix.protocol.local.wording import reduced
 from cohortmix.protocol.overlap import Overlap, parse_overlap
+from cohortmix.protocol.study import JointNoise
 from cohortmix.server.commands.outcome import with_enough_sites
 from cohortmix.server.publish.gains import compared
 
@@ -50,6 +52,19 @@ def simulate(
     loose_delta: Annotated[
         bool, typer.Option("--loose-delta", help="Permit a larger delta, to compare with published figures.")
     ] = False,
+    noise: Annotated[
+        str,
+        typer.Option(help="each: every site adds all of the noise; joint: only sums can be read, and share it."),
+    ] = "each",
+    conspirators: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="With --noise joint: sites that may conspire; by default one in ten, at least one."
+        ),
+    ] = None,
+    dropouts: Annotated[
+        int | None, typer.Option(min=0, help="With --noise joint: sites that may be missing from a sum; 0.")
+    ] = None,
     overlap: Annotated[
         str, typer.Option(help="At how many sites a patient can be: disjoint, a number, or unknown.")
     ] = "disjoint",
@@ -82,12 +97,15 @@ def simulate(
     dealt = random.SystemRandom().getrandbits(63) if seed is None else seed
     fraction = (TEST_FRACTION if test_fraction is None else test_fraction) if public_data else None
     parts = Split.of(table, dictionary, site_column, sites, skew, fraction, dealt)
-    require_spendable(budget, parts.largest)
+    joint = _joint(noise, conspirators, dropouts, len(set(parts.sites)))
+    require_spendable(budget, parts.largest if joint is None else parts.patients)
 
     from cohortmix.deploy.simulation.consortium import Terms  # these two bring in JAX and Flower
     from cohortmix.deploy.simulation.simulation import simulate as run
 
-    terms = Terms(budget=budget, overlap=declared, seed=seed, public_data=public_data, name=dictionary.name)
+    terms = Terms(
+        budget=budget, overlap=declared, seed=seed, public_data=public_data, name=dictionary.name, joint=joint
+    )
     with steps() as progress, with_enough_sites():
         finished = run(
             parts.training,
@@ -191,6 +209,22 @@ def _require_consistent(
         raise InputError("--skew needs --sites: records with a --site-column are not dealt out")
     if fraction is not None and not public_data:
         raise InputError("--test-fraction needs --public-data: figures on held-out records are not private")
+
+
+def _joint(noise: str, conspirators: int | None, dropouts: int | None, sites: int) -> JointNoise | None:
+    """The terms of a joint study; InputError for impossible ones, or terms without `--noise joint`."""
+    if noise not in ("each", "joint"):
+        raise InputError(f"expected --noise each or --noise joint, got {noise[:20]!r}")
+    if noise == "each":
+        if (conspirators, dropouts) != (None, None):
+            raise InputError("--conspirators and --dropouts need --noise joint")
+        return None
+    t, missing = conspirators or max(1, sites // 10), dropouts or 0
+    try:
+        joint_terms.Terms(sites, t, missing)
+    except ValueError as error:
+        raise InputError(f"--noise joint: {error}") from None
+    return JointNoise(conspirators=t, tolerated_dropouts=missing)
 
 
 def _require_public_split(schema: Schema, site_column: str | None, skew: float | None) -> None:

@@ -17,7 +17,7 @@ from cohortmix.protocol.messages import MessageError, Receipt, SignedReceipt, Si
 from cohortmix.protocol.receipts import ReceiptError, Total
 from cohortmix.protocol.signing import SignatureError, verify_study
 from cohortmix.protocol.study import StudySpec
-from cohortmix.server.budget import Composition, consortium_mu
+from cohortmix.server.budget import Composition, composed
 from cohortmix.server.publish.costs import costs
 from cohortmix.server.publish.manifest import MANIFEST, RECEIPTS, STUDY, SUMMARY, check_manifest
 
@@ -103,13 +103,13 @@ def _verify_study(path: Path, files: Collection[Path]) -> Verified:
     for site, cost in spent.items():
         if cost.mu2 > spec.mu2:
             raise ReceiptError(f"site {site!r} spent mu={cost.mu:.6g}, the study approved mu={spec.mu}")
-    composed = consortium_mu([cost.mu for cost in spent.values()], spec.overlap)
+    total = composed(spec, [cost.mu for cost in spent.values()])
     signed_files = None
     if set(files) >= set(_receipt_files(path.parent)):
         _check_summary(path.with_name(SUMMARY), spec, spent)
         if (path.parent / MANIFEST).exists():
             signed_files = check_manifest(path.parent, spec.hash, spec.coordinator_key)
-    return Verified(spec, {site: tuple(issued) for site, issued in by_site.items()}, spent, composed, signed_files)
+    return Verified(spec, {site: tuple(issued) for site, issued in by_site.items()}, spent, total, signed_files)
 
 
 def _check_summary(path: Path, spec: StudySpec, spent: dict[str, Total]) -> None:

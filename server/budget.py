@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from cohortmix.core.privacy.gdp import compose
+from cohortmix.protocol.messages import StudySpec
 from cohortmix.protocol.overlap import Overlap, sites_per_patient
 
 
@@ -51,6 +52,24 @@ def consortium_mu(site_mus: Iterable[float], overlap: Overlap) -> Composition:
         raise ValueError("A study needs at least one site to compose its budget; got none.")
     worst = compose(largest_first)
     return Composition(compose(largest_first[: sites_per_patient(overlap, len(largest_first))]), worst)
+
+
+def composed(study: StudySpec, site_mus: Iterable[float]) -> Composition:
+    """What a study costs one patient, from what each site spent on it; errors as `consortium_mu`.
+
+    In a joint study all sites spend on the same sums, whose noise is for the declared overlap k already: a patient
+    bears one site's mu, and S / k times that at all S sites, since its contributions to a sum add up.
+    """
+    mus = list(site_mus)
+    if study.joint is None or not mus:
+        return consortium_mu(mus, study.overlap)
+    sites = len(study.sites)
+    return Composition(max(mus), max(mus) * sites / sites_per_patient(study.overlap, sites))
+
+
+def composed_kappa(study: StudySpec, site_kappas: Iterable[Fraction]) -> Fraction:
+    """The kappa of a study for one patient: of one site's receipts in a joint study, since the sums are the same."""
+    return consortium_kappa(site_kappas, study.overlap if study.joint is None else "disjoint")
 
 
 def consortium_kappa(site_kappas: Iterable[Fraction], overlap: Overlap) -> Fraction:

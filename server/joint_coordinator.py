@@ -51,11 +51,13 @@ class JointCoordinator(Coordinator):
         self._whole = self.spec.plan(schema, self.spec.patients)
         self._rounds = 2 if self._whole.fits_mixture else 1
         self._sums = {round: SumRound(store, self._kept, self.spec, round) for round in (1, 2)}
+        self._under_way = present(store, self._rounds)
+        self._made: dict[str, bytes] = {}  # by site, the requests of the stage that is under way
 
     @property
     def present(self) -> Stage:
         """The stage that is under way; the last one when all have ended."""
-        return present(self._store, self._rounds) or stages(self._rounds)[-1]
+        return self._under_way or stages(self._rounds)[-1]
 
     @property
     def round(self) -> Round:
@@ -75,7 +77,7 @@ class JointCoordinator(Coordinator):
     @property
     def due(self) -> tuple[str, ...]:
         """The same: a stage asks those sites only that have replied to the one before."""
-        if present(self._store, self._rounds) is None:
+        if self._under_way is None:
             return ()
         replied = self._store.answered(self.present.place) | self._given_up
         return tuple(site for site in self._asked(self.present) if site not in replied)
@@ -87,8 +89,11 @@ class JointCoordinator(Coordinator):
 
     def requests(self) -> dict[str, bytes]:
         """By site, the step that it is asked for next; the same bytes until it is answered."""
-        with self._store.transaction():
-            return {site: self._step(self.present, site) for site in self.due}
+        due = self.due
+        if not self._made.keys() >= set(due):
+            with self._store.transaction():
+                self._made = {site: self._step(self.present, site) for site in due}
+        return {site: self._made[site] for site in due}
 
     def begin(self, now: float) -> float:
         """Note that the present stage has begun; return when it ends: each stage waits as long as a round."""
@@ -103,16 +108,17 @@ class JointCoordinator(Coordinator):
         TooFewSites
             Below T replies, or where the sum cannot be read from those that came.
         """
-        if present(self._store, self._rounds) is None:
+        stage = self._under_way
+        if stage is None:
             return False
-        stage = self.present
         replied = tuple(site for site in self._asked(stage) if site in self._store.answered(stage.place))
         if len(replied) < self.spec.terms.threshold:
             raise self._too_few(stage, replied)
         if stage.step == "unmask":
             self._read(stage.round)
         self._store.keep_sites(stage.place, replied)
-        return present(self._store, self._rounds) is not None
+        self._under_way, self._made = present(self._store, self._rounds), {}
+        return self._under_way is not None
 
     def freeze(self) -> None:
         """Fix the common groups and margins from the first sum, once it is read; TooFewSites before."""

@@ -21,7 +21,12 @@ MAY_IMPORT = {
     "server": {"core", "protocol", "server"},
     "deploy": {"core", "protocol", "client", "server", "deploy"},
 }
-FLOWER = {"client/app.py", "server/app.py", "server/carrier.py", "protocol/transport/codec.py"}  # and deploy, which runs it
+FLOWER = {
+    "client/app.py",
+    "server/app.py",
+    "server/carrier.py",
+    "protocol/transport/codec.py",
+}  # and deploy, which runs it
 SOCKET = {"client/site/daemon.py", "client/site/connection.py"}  # the only ones that know gRPC
 OUTSIDE = {  # what a module of core has no business with: files, processes, networks
     "asyncio", "flwr", "grpc", "http", "io", "multiprocessing", "os", "pathlib", "requests", "shutil", "socket",

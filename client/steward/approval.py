@@ -15,13 +15,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cohortmix.client.ledger.policy import Policy, Refused
+from cohortmix.client.ledger.policy import Peer, Policy, Refused
 from cohortmix.client.ledger.reservation import check_limit
 from cohortmix.client.site.config import SiteConfig
 from cohortmix.client.steward.spending import Spending
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
-from cohortmix.core.data.words import in_quotes, listed
+from cohortmix.core.data.words import in_quotes, listed, some
 from cohortmix.core.privacy.budget import MIN_PATIENTS
 from cohortmix.core.privacy.meter import BudgetExceeded
 from cohortmix.protocol.fields import decimal_text, decimal_up
@@ -74,6 +74,19 @@ def read_description(config: SiteConfig, schema: Schema) -> Description:
     if facts.key != config.read_key().public_hex:
         raise InputError(f"the site's key has changed since the table was checked; {cure}")
     return facts
+
+
+def read_peer(path: Path) -> Peer:
+    """Another hospital, from its description; InputError if the file is none."""
+    try:
+        facts = decode(read_bytes(path, "the description"))
+    except MessageError:
+        facts = None
+    if not isinstance(facts, Description):
+        raise InputError(
+            f"{in_quotes(path)} is not the description of a site; its `cohortmix site check` writes one"
+        )
+    return Peer(name=facts.site, key=facts.key)
 
 
 def require_fitting(study: StudySpec, facts: Description) -> None:
@@ -129,8 +142,30 @@ def require_answerable(config: SiteConfig, study: StudySpec, today: date) -> Non
             Code.NOT_APPROVED, "The study asks for test noise, which is not private; a site has real noise."
         )
     entry = study.site(config.name)
-    if entry is not None and entry.patients < MIN_PATIENTS:
-        raise Refused(Code.TOO_FEW_PATIENTS, f"A site needs at least {MIN_PATIENTS} patients.")
+    if study.joint is None and entry is not None and entry.patients < MIN_PATIENTS:
+        raise Refused(
+            Code.TOO_FEW_PATIENTS,
+            f"A site needs at least {MIN_PATIENTS} patients, or a study with `noise: joint`.",
+        )
+    if study.joint is not None and study.patients < MIN_PATIENTS:
+        raise Refused(
+            Code.TOO_FEW_PATIENTS, f"All sites of a joint study together need at least {MIN_PATIENTS} patients."
+        )
+    require_peers(config, study)
+
+
+def require_peers(config: SiteConfig, study: StudySpec) -> None:
+    """Raise Refused for a joint study of more than t hospitals whose keys the steward has not compared."""
+    own = config.read_key().public_hex
+    unknown = Policy.load(config.policy_file).unknown_peers(study, own)
+    if study.joint is not None and len(unknown) > study.terms.conspirators:
+        most = study.terms.conspirators
+        raise Refused(
+            Code.NOT_APPROVED,
+            f"Of this joint study {count(len(unknown), 'hospital')} are not enrolled here with the keys that it names, "
+            f"and {most} at most may be unknown: {some(unknown)}. Compare each key with its hospital, not with the "
+            "coordinator, then run `cohortmix site enrol` on their description.json.",
+        )
 
 
 def require_within(study: StudySpec, max_mu: Decimal) -> None:

@@ -21,10 +21,11 @@ from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.privacy import gdp
 from cohortmix.core.reduced import require_groups
 from cohortmix.core.steps import anonymize
-from cohortmix.core.steps.plan import components, fits_of, l_min
+from cohortmix.core.steps.plan import Plan, components, fits_of, l_min
 from cohortmix.protocol.messages import StudySpec
 from cohortmix.protocol.overlap import sites_per_patient
 from cohortmix.protocol.receipts import Total
+from cohortmix.protocol.study import JointNoise
 
 FALSE_ALARMS = (0.01, 0.05)
 """Shares of non-members that an attacker takes for members; for each, the share of members found is bounded."""
@@ -69,6 +70,41 @@ class Mixtures:
 
 
 @dataclass(frozen=True)
+class Mode:
+    """What one of the two modes of noise gives at the study's mu, of the patients that its sums are over.
+
+    Attributes
+    ----------
+    noise : "each", where every site adds all of the noise to its own answers, or "joint".
+    patients : N of this site, or of all sites together.
+    count, count_share : standard deviation of the noise of one count of round 1, in patients and as a share of N.
+    components : of a mixture's fit, at most; 0 where there is room for class centroids only.
+    """
+
+    noise: str
+    patients: int
+    count: float
+    count_share: float
+    components: int
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whom a patient's protection depends on, beside this site: nobody, or in a joint study all sites but t.
+
+    Attributes
+    ----------
+    sites, conspirators, threshold : S, t and T of the study; 1, 0 and 1 where each site adds all of the noise.
+    names : the other sites.
+    """
+
+    sites: int
+    conspirators: int
+    threshold: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ColumnNoise:
     """The noise of round 1 on one column, before anything smooths it.
 
@@ -96,7 +132,9 @@ class ColumnNoise:
 class Quote:
     """What a study would cost; mu and epsilon are those of this site's patients.
 
-    `more_like_it` is how many further studies of the same cost the cap allows after this one.
+    `noise` is the study's mode, and `modes` what either would give; of a study that is not joint, the other one is
+    shown for a tenth of the sites as conspirators, and no dropouts. `more_like_it` is how many further studies of the
+    same cost the cap allows after this one.
     """
 
     study: str
@@ -113,6 +151,9 @@ class Quote:
     advantage: float
     overlap: Overlap
     mixtures: Mixtures
+    noise: str
+    modes: tuple[Mode, ...]
+    trust: Trust
     columns: tuple[ColumnNoise, ...]
     spent_mu: float
     after_mu: float
@@ -157,8 +198,11 @@ def quote(study: StudySpec, schema: Schema, site: str, patients: int, spending: 
         attacks=tuple(Attack(share, gdp.detection_rate(mu, share)) for share in FALSE_ALARMS),
         advantage=gdp.advantage(mu),
         overlap=_overlap(study, kappa),
-        mixtures=_mixtures(plan.s_b, patients) if plan.fits_mixture else Mixtures(0, 0, 0.0, 0.0),
-        columns=_columns(schema, patients, float(plan.mu2_sums)),
+        mixtures=_mixtures(plan.s_b, plan.patients) if plan.fits_mixture else Mixtures(0, 0, 0.0, 0.0),
+        noise="each" if study.joint is None else "joint",
+        modes=_modes(study, schema, patients),
+        trust=_trust(study, site),
+        columns=_columns(schema, plan.patients, float(plan.mu2_sums / plan.surplus)),
         spent_mu=sqrt(spending.spent),
         after_mu=sqrt(after),
         cap_mu=sqrt(spending.cap),
@@ -173,17 +217,43 @@ def _epsilon(mu2: Fraction, kappa: Fraction, study: StudySpec) -> float:
 
 
 def _overlap(study: StudySpec, kappa: Fraction) -> Overlap:
-    """mu of k sites is sqrt(k) mu, since all sites of a study have one mu (Dong, Roth and Su, Corollary 3.3)."""
+    """mu of k sites is sqrt(k) mu, since all sites of a study have one mu (Dong, Roth and Su, Corollary 3.3).
+
+    The noise of a joint study is for k sites already; at all S of them a patient bears S / k times its mu.
+    """
     sites = len(study.sites)
     k = sites_per_patient(study.overlap, sites)
+    bears, worst = (k, sites) if study.joint is None else (1, Fraction(sites, k) ** 2)
     return Overlap(
         str(study.overlap),
         sites,
-        sqrt(k * study.mu2),
-        _epsilon(k * study.mu2, k * kappa, study),
-        sqrt(sites * study.mu2),
-        _epsilon(sites * study.mu2, sites * kappa, study),
+        sqrt(bears * study.mu2),
+        _epsilon(bears * study.mu2, bears * kappa, study),
+        sqrt(worst * study.mu2),
+        _epsilon(worst * study.mu2, (sites if study.joint is None else 1) * kappa, study),
     )
+
+
+def _modes(study: StudySpec, schema: Schema, patients: int) -> tuple[Mode, ...]:
+    """Both modes; only the study's own where the other one is not possible for so few sites."""
+    sites = len(study.sites)
+    each = study.model_copy(update={"joint": None})
+    other = JointNoise(conspirators=max(1, sites // 10), tolerated_dropouts=0)
+    joint = study.model_copy(update={"joint": study.joint or other})
+    modes = [_mode("each", each.plan(schema, patients))]
+    return (*modes, _mode("joint", joint.plan(schema, patients))) if sites > 1 else tuple(modes)
+
+
+def _mode(noise: str, plan: Plan) -> Mode:
+    s_a = anonymize.noise_a(Encoding.of(plan.schema), float(plan.mu2_sums / plan.surplus))
+    k = components(plan.patients, plan.s_b) if plan.fits_mixture else 0
+    return Mode(noise, plan.patients, s_a, s_a / plan.patients, k)
+
+
+def _trust(study: StudySpec, site: str) -> Trust:
+    terms = study.terms
+    names = tuple(entry.name for entry in study.sites if entry.name != site)
+    return Trust(terms.sites, terms.conspirators, terms.threshold, names)
 
 
 def _mixtures(s_b: float, patients: int) -> Mixtures:

@@ -95,6 +95,8 @@ def check(config: ConfigFile = DEFAULT, max_unreadable: MaxUnreadable = MOST_UNR
         _write_description(site, facts)
     size = f"{count(facts.patients, 'patient')}, {count(len(facts.columns), 'column')}"
     say(f"{facts.site}: {size}; ready to be served")
+    if facts.patients < MIN_PATIENTS:
+        say(f"fewer than {MIN_PATIENTS} patients: this site can take part in studies with `noise: joint` only")
     say(f"{site.description_file}: give it to the coordinator")
     if sys.stdout.isatty():  # a log is kept, and read by others
         show_checked(Terminal(soft_wrap=False), checked[0])
@@ -120,9 +122,8 @@ def _check(table: Source, schema: Schema, max_unreadable: float, on_terminal: bo
             f"the table does not fit its schema, in {quoted(error.columns)}; run `cohortmix site check` on a "
             "terminal to see how"
         ) from None
-    patients = count_patients(table, schema).number
-    if patients < MIN_PATIENTS:
-        raise InputError(f"the table has {count(patients, 'patient')}, a site needs at least {MIN_PATIENTS}")
+    if not count_patients(table, schema).number:
+        raise InputError("the table has no patient, a site needs one at least")
     return checked
 
 

@@ -7,7 +7,8 @@ from math import ceil
 
 from rich.console import Group, RenderableType
 
-from cohortmix.client.steward.quote import ColumnNoise, Mixtures, Overlap, Quote
+from cohortmix.client.steward.quote import ColumnNoise, Overlap, Quote
+from cohortmix.core.data.words import listed
 from cohortmix.protocol.local.tables import UNDEFINED
 from cohortmix.protocol.local.terminal import Terminal, compact_table, panel, styled
 from cohortmix.protocol.local.wording import at_most, count, digits, overlap_in_words, percent
@@ -22,7 +23,9 @@ def show_quote(console: Terminal, quote: Quote) -> None:
         "cost": _cost(quote),
         "attack": _attack(quote),
         "overlap": _overlap(quote.overlap),
-        "release": _release(quote.classes, quote.mixtures),
+        "trust": _trust(quote),
+        "release": _release(quote),
+        **({"either way": _modes(quote)} if len(quote.modes) > 1 else {}),
         "ledger": _ledger(quote),
     }
     title = f"{quote.study} [{quote.hash[:12]}] at {quote.site}, {count(quote.patients, 'patient')}"
@@ -82,16 +85,41 @@ def _overlap(overlap: Overlap) -> str:
     return f"{says} {held} bears {costs}, and at all {overlap.sites} it would be {worst}"
 
 
-def _release(classes: int, mixtures: Mixtures) -> str:
+def _trust(quote: Quote) -> str:
+    """Whom a steward trusts, in a sentence."""
+    if quote.noise == "each":
+        return "nobody: this site adds all of the noise to what it sends"
+    trust = quote.trust
+    return (
+        f"your patients are protected at this mu unless more than {trust.conspirators} of these hospitals conspire "
+        f"with the coordinator: {listed(trust.names)}; compare their keys (`cohortmix site enrol`)"
+    )
+
+
+def _modes(quote: Quote) -> str:
+    """What either mode gives, in numbers that follow from the study."""
+    parts = []
+    for mode in quote.modes:
+        whose = "this site's" if mode.noise == "each" else "all sites'"
+        fits = f"mixtures of up to {mode.components} components" if mode.components else "class centroids only"
+        parts.append(
+            f"{mode.noise}: a count has noise of ± {digits(mode.count)} of {whose} {mode.patients:,} patients "
+            f"({percent(mode.count_share)}), {fits}"
+        )
+    return "; ".join(parts)
+
+
+def _release(quote: Quote) -> str:
+    classes, mixtures, joint = quote.classes, quote.mixtures, quote.noise == "joint"
     if not mixtures.components:
         return (
-            f"{classes} class centroids only: N is too small for mixtures at this mu, and round 1 takes the whole "
-            "budget"
+            f"{classes} class centroids only{' of all sites together' * joint}: N is too small for mixtures at this "
+            "mu, and round 1 takes the whole budget"
         )
     return (
-        f"{classes} class centroids, then mixtures: {count(mixtures.fits, 'fit')} of up to {mixtures.components} "
-        f"components, each of at least {ceil(mixtures.smallest)} patients; a pair cell has noise of "
-        f"± {digits(mixtures.pair_noise)} patients"
+        f"{'by itself only random numbers; all sites together: ' * joint}{classes} class centroids, then mixtures: "
+        f"{count(mixtures.fits, 'fit')} of up to {mixtures.components} components, each of at least "
+        f"{ceil(mixtures.smallest)} patients; a pair cell has noise of ± {digits(mixtures.pair_noise)} patients"
     )
 
 

@@ -1,4 +1,4 @@
-"""Commands of the data steward: `site quote`, `approve`, `revoke`, `ledger`, `preview`."""
+"""Commands of the data steward: `site enrol`, `quote`, `approve`, `revoke`, `ledger`, `preview`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from cohortmix.client.ledger.policy import Policy, Refused
 from cohortmix.client.site.config import DEFAULT, SiteConfig, load_config
 from cohortmix.client.steward.approval import (
     read_description,
+    read_peer,
     read_study,
     require_affordable,
     require_answerable,
@@ -46,6 +47,26 @@ ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The site's con
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.json", help="A study, signed by its coordinator.")]
 
 _EXACT: TypeAdapter[Decimal] = TypeAdapter(Exact)
+
+
+def enrol(
+    descriptions: Annotated[
+        list[Path],
+        typer.Argument(metavar="DESCRIPTION.json...", help="As other hospitals' `site check` wrote them."),
+    ],
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Note other hospitals' keys, for joint studies: first compare each key with its hospital, by telephone say."""
+    site = load_config(config)
+    peers = [read_peer(path) for path in descriptions]
+    if site.name in {peer.name for peer in peers}:
+        raise InputError(f"{site.name} is this site itself; give the descriptions of other hospitals")
+    known = {peer.name: peer.key for peer in Policy.load(site.policy_file).peers}
+    Policy.update(site.policy_file, lambda policy: policy.enrol_peers(peers))
+    for peer in peers:
+        again = {None: "", peer.key: " (known already)"}.get(known.get(peer.name), " (in place of another key)")
+        say(f"enrolled: {peer.name}, key {peer.key}{again}")
+    say("compare each key with what that hospital's own steward reads out; a coordinator could have invented it")
 
 
 def quote(

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from decimal import Decimal
 from pathlib import Path
 
@@ -103,7 +104,7 @@ class SiteFolder:
     @contextmanager
     def opened(self) -> Iterator[Site]:
         """The site that a daemon would serve; its ledger is closed afterwards."""
-        schema = Schema.from_yaml((self.folder / "schema.yaml").read_text())
+        schema = _schema((self.folder / "schema.yaml").read_text())
         policy = Policy.model_validate_json((self.folder / "policy.json").read_bytes())
         source = open_table(self.folder / "table.parquet", schema)
         key = Key.from_bytes((self.folder / "key").read_bytes())
@@ -181,6 +182,12 @@ class Consortium:
         """The coordinator, at the point that the study has reached; its store is closed afterwards."""
         with Study(self.root / "coordinator").coordinator(self.key) as coordinator:
             yield coordinator
+
+
+@lru_cache(maxsize=4)
+def _schema(text: str) -> Schema:
+    """Read once: all sites have the same, and each is opened for every call."""
+    return Schema.from_yaml(text)
 
 
 def _entry(site: SiteFolder, joint: bool) -> SiteEntry:

@@ -32,13 +32,14 @@ class Split:
     training : the records that the sites hold, n rows; records without a patient key are left out.
     sites : the names of their sites, n of them.
     held_out : the records that no site holds, or None.
-    largest : how many patients the largest site has.
+    largest, patients : how many patients the largest site has, and all sites together.
     """
 
     training: pa.Table
     sites: tuple[str, ...]
     held_out: pa.Table | None
     largest: int
+    patients: int
 
     @classmethod
     def of(
@@ -72,9 +73,9 @@ class Split:
         if test_fraction is not None:
             out = held_out(patient, site, test_fraction, seed)
         patient, site = patient[~out], site[~out]
-        largest = max(len(np.unique(patient[site == name])) for name in np.unique(site))
+        counts = [len(np.unique(patient[site == name])) for name in np.unique(site)]
         rest = None if test_fraction is None else table.filter(pa.array(out))
-        return cls(table.filter(pa.array(~out)), tuple(site.tolist()), rest, largest)
+        return cls(table.filter(pa.array(~out)), tuple(site.tolist()), rest, max(counts), sum(counts))
 
 
 def evenly(patient: NDArray[np.int64], sites: int, seed: int) -> NDArray[np.str_]:

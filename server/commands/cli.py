@@ -25,7 +25,7 @@ from cohortmix.protocol.messages import StudySpec
 from cohortmix.protocol.receipts import Total
 from cohortmix.protocol.signing import Key
 from cohortmix.server import study as files
-from cohortmix.server.budget import consortium_mu
+from cohortmix.server.budget import composed
 from cohortmix.server.commands.draft import draft
 from cohortmix.server.commands.outcome import with_enough_sites
 from cohortmix.server.commands.reduced import notice
@@ -127,7 +127,7 @@ def print_status(study: Study) -> None:
     say(f"{count(answered, 'site')} answered round 1; publishing needs {now.spec.min_sites}")
     _say_reduced(now.spec, study.schema)
     if mu:
-        total = consortium_mu(mu.values(), now.spec.overlap)
+        total = composed(now.spec, mu.values())
         say(f"one patient: mu {total.mu:.4g} so far (overlap: {now.spec.overlap}), {total.worst:.4g} at worst")
     if now.published:
         say(f"last published to {now.published}")
@@ -170,13 +170,20 @@ def _standing(now: Status) -> str:
 
 def _print_draft(spec: StudySpec, schema: Schema) -> None:
     sites, patients = len(spec.sites), sum(entry.patients for entry in spec.sites)
-    mu, worst = consortium_mu([float(spec.mu)] * sites, spec.overlap)
+    mu, worst = composed(spec, [float(spec.mu)] * sites)
     say(f"study {spec.name!r}: {count(sites, 'site')}, {count(patients, 'patient')}, schema {schema.name!r}")
     epsilon = Total(spec.mu2, Fraction(most_kappa(schema))).epsilon(spec.delta)
     say(f"each site spends mu {spec.mu}, that is epsilon {epsilon:.4g} at delta {spec.delta}")
     say(f"one patient: mu {mu:.4g} (overlap: {spec.overlap}), {worst:.4g} at worst")
     waits = duration(spec.round_deadline_seconds)
-    say(f"at least {count(spec.min_sites, 'site')}; each round waits {waits} at most")
+    if spec.joint is None:
+        say(f"at least {count(spec.min_sites, 'site')}; each round waits {waits} at most")
+    else:
+        say(
+            f"joint noise: only sums of at least {spec.min_sites} sites can be read, and up to "
+            f"{count(spec.joint.conspirators, 'site')} may conspire; each of the five steps of a round waits {waits} at "
+            "most"
+        )
     say(f"sites answer until {spec.expires}")
     _say_reduced(spec, schema)
     for text in warning(spec).values():

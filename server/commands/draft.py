@@ -11,6 +11,14 @@ deadline: 7d                   # for each round: days (d), hours (h), minutes (m
 sites: [uk/description.json, norway/description.json]      # as `cohortmix site check` wrote them
 ```
 
+With `noise: joint` (the default is `each`) only sums over the sites can be read, and all sites share the noise:
+
+```yaml
+noise: joint
+conspirators: 1                # most sites that may conspire with the coordinator; at least 1
+tolerated_dropouts: 1          # most sites that may be missing from a sum; in place of min_sites
+```
+
 Further keys, with their defaults: `expires` (the last day on which sites answer, in UTC; 180 days from now),
 `share` (the least part of mu^2 for round 1; 3/20, and more at a small site), `alpha` (of Eq. 6 of 3A; 0.5),
 `loose_delta` (true permits a delta above 1/(10 N)), `accept_degraded` (true permits a study in which every site
@@ -26,7 +34,7 @@ from decimal import Decimal
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -34,6 +42,7 @@ from cohortmix.core.data.schema import Day, Schema
 from cohortmix.core.data.table import InputError
 from cohortmix.core.dimensions import most_kappa
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget, ResolvedBudget
+from cohortmix.core.privacy.joint import Terms
 from cohortmix.protocol.fields import Exact, Ratio, TypedName, decimal_down, exact
 from cohortmix.protocol.local.textfile import faults_of, parse_file, read_schema, read_text
 from cohortmix.protocol.local.wording import count
@@ -41,7 +50,7 @@ from cohortmix.protocol.messages import Description, MessageError, SiteEntry, St
 from cohortmix.protocol.names import confusable
 from cohortmix.protocol.overlap import Overlap, parse_overlap
 from cohortmix.protocol.receipts import EPSILON_PLACES, Total
-from cohortmix.protocol.study import LONGEST_DEADLINE, MOST_SITES
+from cohortmix.protocol.study import LONGEST_DEADLINE, MOST_SITES, JointNoise
 from cohortmix.server.commands.reduced import require_a_mixture
 
 MU_PLACES = 9
@@ -78,7 +87,10 @@ class StudyFile(BaseModel):
     mu: float | None = None
     delta: float | None = None
     overlap: Annotated[Overlap, BeforeValidator(parse_overlap)]
-    min_sites: int
+    min_sites: int | None = None
+    noise: Literal["each", "joint"] = "each"
+    conspirators: int | None = None
+    tolerated_dropouts: int | None = None
     deadline: Annotated[int, BeforeValidator(_duration)]
     sites: tuple[Path, ...] = Field(min_length=1, max_length=MOST_SITES)
     expires: Day | None = None
@@ -102,13 +114,21 @@ def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, S
     schema = read_schema(path.parent / file.schema_file)
     schema.require_confirmed()
     budget = _budget(file, path)
-    sites = tuple(_entry(path.parent / description, schema) for description in file.sites)
+    joint = _joint(file, path)
+    sites = tuple(_entry(path.parent / description, schema, joint is not None) for description in file.sites)
     _require_distinct(sites, file.sites)
-    _require_small(file, max(entry.patients for entry in sites))
+    counts = [entry.patients for entry in sites]
+    _require_small(file, max(counts) if joint is None else sum(counts))
     expires = file.expires or (now + timedelta(days=VALID_DAYS)).date()
     if expires < now.date():
         raise InputError(f"{str(path)!r}: expires={expires} is over; expected today ({now.date()}) or later")
-    terms = {"min_sites": file.min_sites, "share": file.share, "alpha": file.alpha, "expires": expires}
+    terms = {
+        "min_sites": _min_sites(file, path, joint),
+        "joint": joint,
+        "share": file.share,
+        "alpha": file.alpha,
+        "expires": expires,
+    }
     spec = study_spec(
         schema,
         budget,
@@ -173,7 +193,7 @@ def entry_of(facts: Description, joint: bool = False) -> SiteEntry:
     if facts.patients < (1 if joint else MIN_PATIENTS):
         raise InputError(
             f"site {facts.site!r} has {count(facts.patients, 'patient')}, a site needs at least {MIN_PATIENTS}; "
-            "leave it out or merge it with another one"
+            "leave it out, merge it with another one, or draft a study with `noise: joint`, where one is enough"
         )
     return SiteEntry(name=facts.site, key=facts.key, patients=facts.patients)
 
@@ -193,17 +213,57 @@ def _budget(file: StudyFile, path: Path) -> Budget:
         raise InputError(f"{str(path)!r}: {error}") from None
 
 
+def _joint(file: StudyFile, path: Path) -> JointNoise | None:
+    """The terms of a joint study; InputError for terms without one, or none for one."""
+    given = (file.conspirators, file.tolerated_dropouts)
+    if file.noise == "each":
+        if given != (None, None):
+            raise InputError(
+                f"{str(path)!r}: conspirators and tolerated_dropouts are terms of a study with `noise: joint`; set "
+                "that, or leave them out"
+            )
+        return None
+    sites = len(file.sites)
+    if None in given:
+        raise InputError(
+            f"{str(path)!r}: a study with `noise: joint` needs conspirators (the most sites that may conspire with "
+            f"the coordinator, such as {max(1, sites // 10)}) and tolerated_dropouts (the most that may be missing)"
+        )
+    try:
+        joint = JointNoise(conspirators=file.conspirators or 0, tolerated_dropouts=file.tolerated_dropouts or 0)
+        Terms(sites, joint.conspirators, joint.tolerated_dropouts)
+    except ValidationError as error:
+        raise InputError(f"{str(path)!r}: {faults_of(error, JointNoise)}") from None
+    except ValueError as error:
+        raise InputError(f"{str(path)!r}: {error}") from None
+    return joint
+
+
+def _min_sites(file: StudyFile, path: Path, joint: JointNoise | None) -> int:
+    """With fewer sites there is no study: as the file says, or in a joint study as its dropouts say."""
+    needed = None if joint is None else len(file.sites) - joint.tolerated_dropouts
+    if file.min_sites is None and needed is None:
+        raise InputError(f"{str(path)!r}: min_sites: this key is required")
+    if needed is not None and file.min_sites not in (None, needed):
+        raise InputError(
+            f"{str(path)!r}: min_sites={file.min_sites} contradicts {count(len(file.sites), 'site')} of which "
+            f"{joint.tolerated_dropouts if joint else 0} may be missing; leave it out"
+        )
+    return file.min_sites or needed or 0
+
+
 def _require_small(file: StudyFile, patients: int) -> None:
     """Refuse what `Budget.resolve` would refuse, in the words of a STUDY.yaml."""
     most = 1 / (10 * patients)
     if file.delta is not None and file.delta > most and not file.loose_delta:
         raise InputError(
-            f"delta={file.delta:g} is above 1/(10 N) = {most:.2g} for the N = {patients} patients of the largest "
-            "site; lower it or leave it out, or, only to compare with published figures, set `loose_delta: true`"
+            f"delta={file.delta:g} is above 1/(10 N) = {most:.2g} for the N = {patients} patients of "
+            f"{'the largest site' if file.noise == 'each' else 'all sites together'}; lower it or leave it out, or, "
+            "only to compare with published figures, set `loose_delta: true`"
         )
 
 
-def _entry(path: Path, schema: Schema) -> SiteEntry:
+def _entry(path: Path, schema: Schema, joint: bool) -> SiteEntry:
     """The site of a description; InputError unless it serves this schema, with this version of cohortmix."""
     try:
         facts = decode(read_text(path, "the description").encode())
@@ -220,7 +280,7 @@ def _entry(path: Path, schema: Schema) -> SiteEntry:
         raise InputError(
             f"site {facts.site!r} runs cohortmix {facts.version}, this is {here}; install the same version"
         )
-    return entry_of(facts)
+    return entry_of(facts, joint)
 
 
 def _require_distinct(sites: Sequence[SiteEntry], files: Sequence[Path]) -> None:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from cohortmix.protocol.messages import Code, Receipt, SignedRelease, SiteEntry, StudySpec, decode
 from cohortmix.protocol.receipts import total
 from cohortmix.server.commands.reduced import reduced_sites
+from cohortmix.server.stages import present
 from cohortmix.server.store import NOT_ACCEPTED, RefusalEntry, Store
 from cohortmix.server.study import Study
 
@@ -30,6 +31,7 @@ IN_WORDS = {
     Code.TOO_FEW_PATIENTS: "it has too few patients",
     Code.UNKNOWN_COLUMN: "its schema does not fit the study",
     Code.UNKNOWN_VERSION: "it runs another version",
+    Code.BAD_STEP: "a step of a joint sum does not hold",
     Code.UNAVAILABLE: "it is not available",
     NOT_ACCEPTED: "its reply was not accepted",
 }
@@ -86,7 +88,7 @@ class Status:
             return cls(spec, State.SIGNED if study.is_signed else State.DRAFTED, sites)
         with study.store() as store:
             state, publication = _state(store), store.publication()
-            began = store.moment(state) if state in (State.ROUND_1, State.ROUND_2) else None
+            began = _began(store, spec, state, max(rounds.values()))
             return cls(
                 spec,
                 state,
@@ -128,6 +130,14 @@ def spent(study: Study) -> dict[str, float]:
         assert isinstance(message, SignedRelease)  # nothing else is kept
         receipts.setdefault(site, []).append(message.receipt)
     return {site: total(issued).mu for site, issued in receipts.items()}
+
+
+def _began(store: Store, spec: StudySpec, state: State, rounds: int) -> float | None:
+    """When the present round began, or the present step of one; None if nothing is going on."""
+    if state not in (State.ROUND_1, State.ROUND_2):
+        return None
+    stage = None if spec.joint is None else present(store, rounds)
+    return store.moment(state if stage is None else stage.name)
 
 
 def _state(store: Store) -> State:

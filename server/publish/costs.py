@@ -12,7 +12,7 @@ from typing import Any
 from cohortmix.core.privacy.noise_source import NOT_PRIVATE
 from cohortmix.protocol.messages import StudySpec
 from cohortmix.protocol.receipts import Total
-from cohortmix.server.budget import consortium_kappa, consortium_mu
+from cohortmix.server.budget import composed, composed_kappa
 
 LOOSE_WARNING = "loose delta: above 1/(10 N), for comparisons with published figures only"
 """What every output says of a study whose delta is above 1/(10 N), with N the patients of its largest site."""
@@ -22,6 +22,14 @@ def warning(spec: StudySpec) -> dict[str, str]:
     """The entry `warning` of every output of this study; empty if there is nothing to warn of."""
     warnings = [NOT_PRIVATE] * (spec.noise == "TEST") + [LOOSE_WARNING] * spec.loose_delta
     return {"warning": "; ".join(warnings)} if warnings else {}
+
+
+def _joint(spec: StudySpec) -> dict[str, int] | None:
+    """Of a joint study, S, t and T, on which its budget rests; None where each site adds all of the noise."""
+    terms = spec.terms
+    if spec.joint is None:
+        return None
+    return {"sites": terms.sites, "conspirators": terms.conspirators, "threshold": terms.threshold}
 
 
 def costs(spec: StudySpec, spent: Mapping[str, Total]) -> dict[str, Any]:
@@ -35,12 +43,18 @@ def costs(spec: StudySpec, spent: Mapping[str, Total]) -> dict[str, Any]:
     spent : by site, the total of its published receipts; at least one site.
     """
     delta = float(spec.delta)
-    mu, worst = consortium_mu([cost.mu for cost in spent.values()], spec.overlap)
-    together = Total(Fraction(mu) ** 2, consortium_kappa([cost.kappa for cost in spent.values()], spec.overlap))
+    mu, worst = composed(spec, [cost.mu for cost in spent.values()])
+    together = Total(Fraction(mu) ** 2, composed_kappa(spec, [cost.kappa for cost in spent.values()]))
     patients = {entry.name: entry.patients for entry in spec.sites}
     return {
         **warning(spec),
-        "study": {"name": spec.name, "hash": spec.hash, "target": spec.target, "overlap": spec.overlap},
+        "study": {
+            "name": spec.name,
+            "hash": spec.hash,
+            "target": spec.target,
+            "overlap": spec.overlap,
+            "joint": _joint(spec),
+        },
         "consortium": {
             "mu": mu,
             "epsilon": float(together.epsilon(spec.delta)),

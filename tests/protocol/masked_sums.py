@@ -1,4 +1,4 @@
-"""Sums through masks in one process: sites with fixed keys and secrets, and a coordinator that carries what they say."""
+"""Sums through masks in one process: sites with fixed keys and secrets, and who carries what they say."""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ def whole() -> Sum:
     return Sum.of(study_of(5, 1, 1))
 
 
-@pytest.mark.parametrize("survivors", [FIVE, FIVE[1:], FIVE[:4]], ids=["all", "all but the first", "all but the last"])
+@pytest.mark.parametrize(
+    "survivors", [FIVE, FIVE[1:], FIVE[:4]], ids=["all", "all but the first", "all but the last"]
+)
 def test_any_t_replies_give_the_sum_and_fewer_give_none(whole: Sum, survivors: tuple[str, ...]) -> None:
     told = whole.told()
     boxes, values = whole.boxes(told), values_of(FIVE)
@@ -53,8 +55,8 @@ def test_any_t_replies_give_the_sum_and_fewer_give_none(whole: Sum, survivors: t
 def share_that_gives(secret: str, shares: dict[int, str], place: int) -> str:
     """The share at a place which, with T - 1 other ones, gives this secret.
 
-    The value at `place + 1` of the polynomial through the shares and, at 0, the secret. Points are added bit by bit
-    in the field of 2^128 elements, so moving all of them by `place + 1` brings the wanted one to 0, which is where
+    The value at `place + 1` of the polynomial through the shares and, at 0, the secret. Points of the field of 2^128
+    elements are added bit by bit: moving all of them by `place + 1` brings the wanted one to 0, which is where
     `Shamir.combine` reads.
     """
     points = {0: secret} | {other + 1: share for other, share in shares.items()}
@@ -109,9 +111,7 @@ def test_a_site_shares_its_secrets_among_t(whole: Sum, kind: int) -> None:
     told = whole.told()
     boxes, secrets = whole.boxes(told), whole.parts[FIVE[0]].secrets
     secret = (secrets.mask, secrets.own)[kind]
-    shares = {
-        place: whole.parts[site].opened(told, boxes[site])[FIVE[0]][kind] for place, site in enumerate(FIVE)
-    }
+    shares = {place: whole.parts[site].opened(told, boxes[site])[FIVE[0]][kind] for place, site in enumerate(FIVE)}
     assert len(set(shares.values())) == 5
     for known in combinations(shares.items(), T):
         assert combine(dict(known), T) == secret

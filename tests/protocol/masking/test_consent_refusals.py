@@ -1,17 +1,20 @@
-"""What an honest site refuses of a set of survivors: it signs only what it may, and gives shares for T signatures."""
+"""What an honest site refuses of a set of survivors, before it signs for it and before it gives its shares."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
-from masked_sums import OTHER_SUM, SUM, Names, Sum, content_of, key_of, names, part_of, study_of
+from masked_sums import OTHER_SUM, SUM, Names, Sum, content_of, key_of, names, study_of
 
 from cohortmix.protocol.masking.secrets import MaskingError
 from cohortmix.protocol.signing import sign_reply
 from cohortmix.protocol.steps import (
     AskConsent,
+    AskInput,
     AskUnmask,
+    Box,
     Consent,
     Shares,
     SignedReply,
@@ -118,9 +121,7 @@ def consent_of(name: str, signer: str, survivors: Names = FOUR, roster: str | No
 def consents_of_another_sum() -> tuple[SignedReply, ...]:
     """Of the same sites with the same keys, so that their content is that of this sum; under another sum."""
     content = content_of(consents(FOUR)[0], Consent)
-    return tuple(
-        sign_reply(key_of(site), StepReply(site=site, sum=OTHER_SUM, content=content)) for site in FOUR
-    )
+    return tuple(sign_reply(key_of(site), StepReply(site=site, sum=OTHER_SUM, content=content)) for site in FOUR)
 
 
 GOOD = consents(FOUR)
@@ -172,22 +173,30 @@ def test_consents_that_do_not_hold_get_no_share(case: str) -> None:
         unmasked(given)
 
 
-def test_the_consents_of_a_replayed_sum_hold_for_that_sum_alone() -> None:
-    """Also where a site has the same secrets there; each sum draws new ones."""
-    replayed = consents_of_another_sum()
-    elsewhere = Sum({site: part_of(WHOLE.study, site, OTHER_SUM) for site in FIVE})
+def test_consents_of_another_sum_hold_there_alone() -> None:
+    """Also where every site has the same secrets in both sums: what a consent signs names the sum, twice."""
+    elsewhere = Sum({site: replace(part, sum=OTHER_SUM) for site, part in WHOLE.parts.items()})
     told = elsewhere.told()
     boxes = elsewhere.boxes(told)
-    true = elsewhere.consents(told, boxes, FOUR, FOUR)
-    with pytest.raises(MaskingError, match="has signed for another set"):
-        elsewhere.replies(told, boxes, FOUR, replayed, [ME])
-    assert elsewhere.replies(told, boxes, FOUR, true, [ME])[ME].own == elsewhere.parts[ME].secrets.own
+    own = elsewhere.consents(told, boxes, FOUR, FOUR)
+    assert elsewhere.replies(told, boxes, FOUR, own, [ME])[ME].own == PART.secrets.own
+    with pytest.raises(MaskingError, match="'SITE 00' does not belong"):
+        elsewhere.replies(told, boxes, FOUR, GOOD, [ME])
+    with pytest.raises(MaskingError, match="'SITE 00' has signed for another set"):
+        elsewhere.replies(told, boxes, FOUR, consents_of_another_sum(), [ME])
 
 
 def test_a_site_checks_the_boxes_again_before_it_gives_their_shares() -> None:
-    """A box that does not open, or a list with too few of them, was no reason to begin with."""
-    fewer = BOXES[ME].model_copy(update={"boxes": BOXES[ME].boxes[:3]})
-    with pytest.raises(MaskingError):
+    """The sites that a box came from are part of what is signed, and the boxes themselves are not."""
+    boxes = BOXES[ME].boxes
+    swapped = (
+        boxes[0],
+        *(Box(site=one.site, sealed=other.sealed) for one, other in zip(boxes[1:], boxes, strict=False)),
+    )
+    with pytest.raises(MaskingError, match="does not open"):
+        PART.unmask(TOLD, AskInput(boxes=swapped), AskConsent(survivors=FOUR), AskUnmask(consents=GOOD))
+    fewer = AskInput(boxes=boxes[:4])
+    with pytest.raises(MaskingError, match="has signed for another set"):
         PART.unmask(TOLD, fewer, AskConsent(survivors=FOUR), AskUnmask(consents=GOOD))
 
 

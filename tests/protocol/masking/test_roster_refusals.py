@@ -1,4 +1,4 @@
-"""What an honest site refuses of a list of sites and of the boxes for it, before it gives a share or reads a record."""
+"""What an honest site refuses of a list of sites and of its boxes, before it gives a share or reads a record."""
 
 from __future__ import annotations
 

@@ -150,8 +150,8 @@ def test_two_masks_of_one_pair_are_opposite_under_one_roster_only() -> None:
 def test_a_site_that_copies_a_key_takes_no_mask_off(flipped: bool) -> None:
     """A conspirator gives an honest site's mask key as its own, and cannot compute a thing with it.
 
-    If masks followed from keys alone, a third site would have the same mask in common with both: once added, and once
-    subtracted where its name lies between theirs. Its own mask it gives away in the last step.
+    If masks followed from keys alone, a third site would have the same mask in common with both, and would add one
+    and subtract the other where its name lies between theirs. Its own mask it gives away in the last step.
     """
     whole = Sum.of(study_of(3))
     below, victim, above = whole.parts
