@@ -9,8 +9,8 @@
     SignedReceipt    anyone                      a receipt by itself, as it is published
     Description      site -> anyone              the public facts of a site
 
-Their parts are in `study.py`, `payload.py`, `cost.py`, `steps.py` and `fields.py`, and can be imported from here. Signatures
-are made and checked in `signing.py`, receipts in `receipts.py`.
+Their parts are in `study.py`, `payload.py`, `cost.py`, `steps.py` and `fields.py`, and can be imported from here.
+Signatures are made and checked in `signing.py`, receipts in `receipts.py`.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Request(Wire):
 
     @property
     def sum(self) -> str:
-        """Names one sum of a joint study: the same at all sites that are asked the same question, and only there."""
+        """Names one sum of a joint study: the same at all sites that are asked the same question, only there."""
         return sha256([self.study.study.hash, self.round, None if self.common is None else self.common.plain()])
 
     @property

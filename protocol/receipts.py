@@ -5,9 +5,9 @@ answer of d numbers had the squared L2 sensitivity Delta^2 and discrete Gaussian
 both in noise steps; it is mu-GDP with mu^2 = Delta^2/sigma^2 up to kappa = d/(24 sigma^2) in total variation. Over
 the statements of a receipt, and over receipts, mu^2 and kappa add up. Whatever is rounded is rounded up.
 
-In a joint study sigma is the site's share. The sum over the sites is what is mu-GDP, with mu^2 = Delta^2/(n sigma^2)
-for the n = T - t `sharers` on whose noise a patient can count; Delta^2 then includes the patient's overlap, and the
-kappa above is more than that of the sum (core/README.md, Joint answers).
+In a joint study sigma is the site's share. The sum over the sites is what is mu-GDP, with mu^2 = Delta^2/(n
+sigma^2) for the n = T - t `sharers` on whose noise a patient can count; Delta^2 then includes the patient's
+overlap, and the kappa above is more than that of the sum (core/README.md, Joint answers).
 """
 
 from __future__ import annotations
@@ -142,8 +142,8 @@ def issue(
 def check(receipt: Receipt) -> None:
     """Raise ReceiptError unless the receipt's numbers follow from its statements.
 
-    The mu2 of each statement is sensitivity2/(sharers sigma^2), their sum is that of the receipt, kappa and epsilon are not
-    understated, and test noise is marked as not private.
+    The mu2 of each statement is sensitivity2/(sharers sigma^2), their sum is that of the receipt, kappa and
+    epsilon are not understated, and test noise is marked as not private.
     """
     for one in receipt.statements:
         if one.sigma <= 0 or one.sensitivity2 < 0 or one.mu2 * one.sharers * one.sigma**2 != one.sensitivity2:

@@ -27,9 +27,9 @@ from cohortmix.protocol.points import is_weak
 from cohortmix.protocol.steps import SignedReply, StepReply
 
 SignedKind = Literal["study", "request", "step", "reply", "receipt", "manifest", "common", "total", "act"]
-"""Everything that is signed: three messages, and a joint study's steps and replies; a published folder's manifest and
-a store's common facts and sums, by the coordinator (`server/publish/manifest.py`, `server/kept.py`); a steward's act
-in a site's ledger (`client/ledger/signed_act.py`)."""
+"""Everything that is signed: three messages, and a joint study's steps and replies; a published folder's manifest
+and a store's common facts and sums, by the coordinator (`server/publish/manifest.py`, `server/kept.py`); a
+steward's act in a site's ledger (`client/ledger/signed_act.py`)."""
 
 
 class SignatureError(ValueError):

@@ -2,8 +2,8 @@
 
     step       told                                     replies
     keys       -                                        its public keys for this sum
-    shares     the keys of all sites that gave some     for each of these sites a sealed box with shares of its secrets
-    input      the boxes that the others have for it    its noised answer under masks (a release, with its receipt)
+    shares     the keys of all sites that gave some     for each of them a sealed box with shares of its secrets
+    input      the boxes that the others have for it    its noised answer under masks: a release, with its receipt
     consent    which sites' inputs came                 its signature that the sum is of exactly these sites
     unmask     the signatures of the others             shares by which the masks of these sites can be taken off
 
@@ -46,7 +46,7 @@ class Share(Wire):
     """A share of a secret of `site`: of its own mask where it is in the sum, of its mask key where it is not."""
 
     site: Name
-    share: Seed
+    share: Seed = Field(repr=False)
 
 
 class Keys(Wire):
@@ -76,7 +76,7 @@ class Shares(Wire):
     """The secret of the site's own mask, and its share of one secret of each site that had sent boxes."""
 
     step: Literal["unmask"] = "unmask"
-    own: Seed
+    own: Seed = Field(repr=False)
     shares: Annotated[tuple[Share, ...], Field(min_length=1, max_length=MOST_SITES), FailFast()]
 
 

@@ -100,12 +100,12 @@ class StudySpec(Wire):
 
     @property
     def largest_cohort(self) -> int:
-        """N of the largest sum that can be read: of the largest site or, in a joint study, of all sites together."""
+        """N of the largest sum that can be read: of the largest site or, in a joint study, of all sites."""
         return max(entry.patients for entry in self.sites) if self.joint is None else self.patients
 
     @property
     def terms(self) -> Terms:
-        """Whose noise protects a patient: the site's own, or in a joint study that of all sites that are honest."""
+        """Whose noise protects a patient: the site's own or, in a joint study, that of all honest sites."""
         if self.joint is None:
             return ALONE
         sites, joint = len(self.sites), self.joint

@@ -92,8 +92,8 @@ def check_total(
     beyond = _outside(values + tail, (plan.patients * question.largest << noise.shift) + 2 * tail)
     if beyond:
         raise ReceiptError(
-            f"the sum that was read has {beyond} numbers which {plan.patients} patients and the noise cannot give: a "
-            "site has sent something else than its answer; nobody can say which one, and the study is of no use"
+            f"the sum that was read has {beyond} numbers that {plan.patients} patients and the noise cannot give: "
+            "a site has sent something else than its answer, nobody can say which, and the study is of no use"
         )
 
 

@@ -70,8 +70,8 @@ def conduct(
 ) -> None:
     """Take a study from where it stands to the end of its second round.
 
-    A round (of a joint study: a step of one) ends when every site has answered or been given up, at the latest when
-    the study's deadline has passed since it first began.
+    A round (of a joint study: a step of one) ends when every site has answered or been given up, at the latest
+    when the study's deadline has passed since it first began.
 
     Raises
     ------

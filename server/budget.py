@@ -68,7 +68,7 @@ def composed(study: StudySpec, site_mus: Iterable[float]) -> Composition:
 
 
 def composed_kappa(study: StudySpec, site_kappas: Iterable[Fraction]) -> Fraction:
-    """The kappa of a study for one patient: of one site's receipts in a joint study, since the sums are the same."""
+    """The kappa of a study for one patient; of one site's receipts in a joint study, whose sums are the same."""
     return consortium_kappa(site_kappas, study.overlap if study.joint is None else "disjoint")
 
 

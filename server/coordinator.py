@@ -278,8 +278,8 @@ class Coordinator:
         """Common groups and margins of the sites that have answered round 1."""
         if len(sums) < self.spec.min_sites:
             raise TooFewSites(
-                f"{len(sums)} of {len(self.spec.sites)} sites answered round 1, min_sites={self.spec.min_sites}; run "
-                "the study again: a site that has answered pays nothing to be asked again",
+                f"{len(sums)} of {len(self.spec.sites)} sites answered round 1, min_sites={self.spec.min_sites}; "
+                "run the study again: a site that has answered pays nothing to be asked again",
                 self._store.refusals(),
             )
         plans = {entry.name: self.plan(entry) for entry in self.spec.sites if entry.name in sums}

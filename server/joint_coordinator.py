@@ -4,8 +4,8 @@
     round 2    five steps bring the sum of their pair tables; no round 2 where all patients are too few for pairs
     finish     Approximate and Adapt, once, from these two sums
 
-A stage waits for the sites that ended the one before, up to the study's deadline. With fewer than T of them it does
-not end, and nothing can be read; it goes on where the study is run again.
+A stage waits for the sites that ended the one before, up to the study's deadline. With fewer than T of them it
+does not end, and nothing can be read; it goes on where the study is run again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cohortmix.core.steps import bins, pipeline
 from cohortmix.core.steps.anonymize import Total
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.canonical import sha256
-from cohortmix.protocol.masking.secrets import MaskingError
+from cohortmix.protocol.masking.seeds import MaskingError
 from cohortmix.protocol.messages import (
     CommonMessage,
     Refusal,
@@ -234,8 +234,8 @@ class JointCoordinator(Coordinator):
     def _too_few(self, stage: Stage, replied: tuple[str, ...]) -> TooFewSites:
         missing = [entry.name for entry in self.spec.sites if entry.name not in replied]
         return TooFewSites(
-            f"{len(replied)} of {len(self.spec.sites)} sites have replied to {stage.name}, and a sum of fewer than "
-            f"{self.spec.terms.threshold} cannot be read by anybody; missing: {listed(missing)}; run the study "
-            "again: a site that has replied pays nothing to be asked again",
+            f"{len(replied)} of {len(self.spec.sites)} sites have replied to {stage.name}, and a sum of fewer "
+            f"than {self.spec.terms.threshold} cannot be read by anybody; missing: {listed(missing)}; run the "
+            "study again: a site that has replied pays nothing to be asked again",
             self._store.refusals(),
         )

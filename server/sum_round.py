@@ -1,4 +1,4 @@
-"""One sum of a joint study as the coordinator has it: what each site is told, which replies hold, and the sum itself."""
+"""One sum of a joint study as the coordinator has it: what each site is told, which replies hold, and the sum."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cohortmix.protocol.masking.masks import integers, words
 from cohortmix.protocol.masking.part import Roster
 from cohortmix.protocol.masking.reading import Reading
+from cohortmix.protocol.masking.seeds import MaskingError, require_agreement
 from cohortmix.protocol.messages import MaskedRelease, SignedStepReply, SiteEntry, StudySpec, decode
 from cohortmix.protocol.receipts import ReceiptError
 from cohortmix.protocol.signing import SignatureError, verify_reply
@@ -23,6 +24,7 @@ from cohortmix.protocol.steps import (
     Box,
     Boxes,
     Consent,
+    Keys,
     Shares,
     SignedReply,
     Step,
@@ -80,6 +82,8 @@ class SumRound:
             _require_parts([box.site for box in content.boxes], self.ended("keys"))
         elif isinstance(content, Shares):
             _require_parts([share.site for share in content.shares], self.ended("shares"))
+        elif isinstance(content, Keys):
+            _require_agreement(content)
         elif isinstance(content, Consent) and content.survivors != self._consent():
             raise ReceiptError("the site has signed for another set of sites")
 
@@ -131,6 +135,14 @@ class SumRound:
         content = signed.reply.content
         assert isinstance(content, Boxes)  # nothing else was kept
         return {box.site: box.sealed for box in content.boxes}
+
+
+def _require_agreement(keys: Keys) -> None:
+    """A key that keeps no secret would make every other site refuse the list that it is in."""
+    try:
+        require_agreement(keys)
+    except MaskingError as error:
+        raise ReceiptError(str(error)) from None
 
 
 def _require_parts(named: list[str], expected: Iterable[str]) -> None:

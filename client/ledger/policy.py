@@ -134,8 +134,9 @@ class Policy(Wire):
         """Raise Refused where more than t sites of a joint study are unknown: with invented ones, no t holds."""
         unknown = self.unknown_peers(study, own_key)
         if study.joint is not None and len(unknown) > study.terms.conspirators:
+            sites, most = len(study.sites), study.terms.conspirators
             raise Refused(
                 Code.NOT_APPROVED,
-                f"This site has enrolled {len(study.sites) - len(unknown)} of the study's {len(study.sites)} sites, "
-                f"expected {len(study.sites) - study.terms.conspirators} at least.",
+                f"This site has enrolled {sites - len(unknown)} of the study's {sites} sites, expected "
+                f"{sites - most} at least.",
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cohortmix.client.ledger.journal import LedgerJournal, step_content, step_message
 from cohortmix.protocol.fields import Wire
-from cohortmix.protocol.masking.secrets import Secrets
+from cohortmix.protocol.masking.seeds import Seeds
 from cohortmix.protocol.steps import STEPS, Ask, SignedReply, Step
 
 TAKEN = "step of a sum"
@@ -21,12 +21,12 @@ class StepConflict(Exception):  # noqa: N818 (a conflict, not a fault of this pr
 class Taken(Wire):
     """Content of a step: what was asked, and the reply; that to `input` is the release, which is kept as such.
 
-    `secrets` are drawn in the first step. They never leave the ledger but as shares, sealed for other sites.
+    `seeds` are drawn in the first step. They never leave the ledger but as shares, sealed for other sites.
     """
 
     ask: Ask
     reply: SignedReply | None = None
-    secrets: Secrets | None = None
+    seeds: Seeds | None = None
 
 
 class SumSteps:
@@ -60,9 +60,9 @@ class SumSteps:
             )
         return taken
 
-    def take(self, ask: Ask, reply: SignedReply | None, secrets: Secrets | None = None) -> Taken:
+    def take(self, ask: Ask, reply: SignedReply | None, seeds: Seeds | None = None) -> Taken:
         """Keep a step, durably; gives back what counts, which may be what another process has kept meanwhile."""
-        taken = step_message(Taken, ask=ask, reply=reply, secrets=secrets)
+        taken = step_message(Taken, ask=ask, reply=reply, seeds=seeds)
         with self._journal.transaction():
             kept = self.same(ask)
             if kept is None:

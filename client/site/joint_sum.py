@@ -1,4 +1,4 @@
-"""One sum of a joint study at a site: each step in its order, durable before it is replied, and for one content only."""
+"""One sum of a joint study at a site: each step in its order, kept before it is replied, for one content only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cohortmix.core.privacy.meter import Answer
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.masking.masks import integers
 from cohortmix.protocol.masking.part import Part
-from cohortmix.protocol.masking.secrets import DrawSeed, MaskingError, Secrets
+from cohortmix.protocol.masking.seeds import DrawSeed, MaskingError, Seeds
 from cohortmix.protocol.messages import Code, MaskedRelease, Request
 from cohortmix.protocol.signing import Key
 from cohortmix.protocol.steps import (
@@ -34,8 +34,8 @@ class JointSum:
 
     Notes
     -----
-    Every method raises Refused for what does not hold: another content than before, a step that comes too early,
-    a list of sites that is not signed by them, too few sites.
+    `reply` and `begin_input` raise Refused for what does not hold: another content than before, a step that comes
+    too early, a list of sites that is not signed by them, too few sites.
     """
 
     def __init__(self, site: str, key: Key, request: Request, steps: SumSteps, draw: DrawSeed) -> None:
@@ -51,8 +51,8 @@ class JointSum:
         try:
             taken = self._steps.same(ask)
             if taken is None:
-                secrets = Secrets.draw(self._draw) if isinstance(ask, AskKeys) else None
-                taken = self._steps.take(ask, self._computed(ask, secrets, committed), secrets)
+                seeds = Seeds.draw(self._draw) if isinstance(ask, AskKeys) else None
+                taken = self._steps.take(ask, self._computed(ask, seeds, committed), seeds)
         except (MaskingError, StepConflict) as error:
             raise Refused(Code.BAD_STEP, str(error)) from None
         assert taken.reply is not None
@@ -68,11 +68,14 @@ class JointSum:
             raise Refused(Code.BAD_STEP, str(error)) from None
 
     def masked(self, ask: AskInput, answer: Answer) -> MaskedRelease:
-        """A site's noised answer under its masks; the same answer always gives the same bytes."""
+        """A site's noised answer under its masks; the same answer always gives the same bytes.
+
+        What could fail in it was checked when the keys and boxes came, before anything was paid for.
+        """
         return MaskedRelease(values=Array.of(integers(self._part().masked(self._told(), ask, answer.values))))
 
-    def _computed(self, ask: Ask, secrets: Secrets | None, committed: bool) -> SignedReply:
-        part = self._part(secrets)
+    def _computed(self, ask: Ask, seeds: Seeds | None, committed: bool) -> SignedReply:
+        part = self._part(seeds)
         if isinstance(ask, AskKeys):
             return part.keys()
         if isinstance(ask, AskShares):
@@ -87,10 +90,10 @@ class JointSum:
         assert isinstance(consent, AskConsent)
         return part.unmask(self._told(), boxes, consent, ask)
 
-    def _part(self, secrets: Secrets | None = None) -> Part:
-        secrets = secrets or self._steps.before("keys").secrets
-        assert secrets is not None  # the first step is kept with them
-        return Part(self._request.study.study, self._request.sum, self._site, self._key, secrets)
+    def _part(self, seeds: Seeds | None = None) -> Part:
+        seeds = seeds or self._steps.before("keys").seeds
+        assert seeds is not None  # the first step is kept with them
+        return Part(self._request.study.study, self._request.sum, self._site, self._key, seeds)
 
     def _told(self) -> AskShares:
         told = self._steps.before("shares").ask

@@ -29,7 +29,7 @@ from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.canonical import sha256
-from cohortmix.protocol.masking.secrets import DrawSeed, new_seed
+from cohortmix.protocol.masking.seeds import DrawSeed, new_seed
 from cohortmix.protocol.messages import (
     ANSWER_NAMES,
     CentroidsRelease,
@@ -183,7 +183,7 @@ class Site:
         return self._commit(request, plan, reserved, own.masked(ask, self._part_of_sum(request, plan, reserved)))
 
     def _admit(self, request: Request) -> tuple[Plan, Fraction]:
-        """What a request is for, and the most that its study may cost; Refused by what is public, or in the ledger."""
+        """What a request is for, and the most that its study may cost; Refused by public facts or the ledger."""
         study = request.study.study
         approved_mu2 = self.policy.approved_mu2(study)
         self._check_study(study)

@@ -159,12 +159,11 @@ def require_peers(config: SiteConfig, study: StudySpec) -> None:
     own = config.read_key().public_hex
     unknown = Policy.load(config.policy_file).unknown_peers(study, own)
     if study.joint is not None and len(unknown) > study.terms.conspirators:
-        most = study.terms.conspirators
         raise Refused(
             Code.NOT_APPROVED,
-            f"Of this joint study {count(len(unknown), 'hospital')} are not enrolled here with the keys that it names, "
-            f"and {most} at most may be unknown: {some(unknown)}. Compare each key with its hospital, not with the "
-            "coordinator, then run `cohortmix site enrol` on their description.json.",
+            f"Of this joint study {count(len(unknown), 'hospital')} are not enrolled here with the key that it "
+            f"names, and {study.terms.conspirators} may be unknown: {some(unknown)}. Compare each key with its "
+            "hospital, not with the coordinator, then run `cohortmix site enrol` on their description.json.",
         )
 
 

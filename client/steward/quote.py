@@ -133,8 +133,8 @@ class Quote:
     """What a study would cost; mu and epsilon are those of this site's patients.
 
     `noise` is the study's mode, and `modes` what either would give; of a study that is not joint, the other one is
-    shown for a tenth of the sites as conspirators, and no dropouts. `more_like_it` is how many further studies of the
-    same cost the cap allows after this one.
+    shown for a tenth of the sites as conspirators, and no dropouts. `more_like_it` is how many further studies of
+    the same cost the cap allows after this one.
     """
 
     study: str

@@ -91,8 +91,8 @@ def _trust(quote: Quote) -> str:
         return "nobody: this site adds all of the noise to what it sends"
     trust = quote.trust
     return (
-        f"your patients are protected at this mu unless more than {trust.conspirators} of these hospitals conspire "
-        f"with the coordinator: {listed(trust.names)}; compare their keys (`cohortmix site enrol`)"
+        f"your patients are protected at this mu unless more than {trust.conspirators} of these hospitals "
+        f"conspire with the coordinator: {listed(trust.names)}; compare their keys (`cohortmix site enrol`)"
     )
 
 
@@ -113,11 +113,11 @@ def _release(quote: Quote) -> str:
     classes, mixtures, joint = quote.classes, quote.mixtures, quote.noise == "joint"
     if not mixtures.components:
         return (
-            f"{classes} class centroids only{' of all sites together' * joint}: N is too small for mixtures at this "
-            "mu, and round 1 takes the whole budget"
+            f"{classes} class centroids only{' of all sites together' * joint}: N is too small for mixtures at "
+            "this mu, and round 1 takes the whole budget"
         )
     return (
-        f"{'by itself only random numbers; all sites together: ' * joint}{classes} class centroids, then mixtures: "
+        f"{'by itself random numbers; all sites together: ' * joint}{classes} class centroids, then mixtures: "
         f"{count(mixtures.fits, 'fit')} of up to {mixtures.components} components, each of at least "
         f"{ceil(mixtures.smallest)} patients; a pair cell has noise of ± {digits(mixtures.pair_noise)} patients"
     )

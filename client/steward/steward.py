@@ -56,7 +56,7 @@ def enrol(
     ],
     config: ConfigFile = DEFAULT,
 ) -> None:
-    """Note other hospitals' keys, for joint studies: first compare each key with its hospital, by telephone say."""
+    """Note other hospitals' keys, for joint studies: first compare each with its hospital, say by telephone."""
     site = load_config(config)
     peers = [read_peer(path) for path in descriptions]
     if site.name in {peer.name for peer in peers}:

@@ -6,13 +6,15 @@ each bin, and a value from the cell (`core.data.rows`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.rows import rows_of_cells
-from cohortmix.core.data.sampling import pick
+from cohortmix.core.data.sampling import pick, systematic
 from cohortmix.core.data.schema import SITE, Schema
 from cohortmix.core.release.pool import Pool
 
@@ -32,3 +34,18 @@ def draw(pool: Pool, schema: Schema, rows: int, seed: int) -> pd.DataFrame:
     frame = rows_of_cells(codes, label, schema, rng)
     frame[SITE] = pd.Series(np.asarray(pool.sites, dtype=object)[site], dtype="string")
     return frame
+
+
+def dealt_out(records: pd.DataFrame, patients: Mapping[str, int], seed: int) -> pd.DataFrame:
+    """Records with a site for each: as many of each site as it has patients, and nothing else tells sites apart.
+
+    Of a joint study no more is known: what was released is about all sites together.
+
+    Parameters
+    ----------
+    patients : by site, above zero.
+    """
+    rng, counts = np.random.default_rng([seed, 1]), np.array(list(patients.values()), dtype=np.float64)
+    site = rng.permutation(systematic(counts, len(records), rng))
+    names = np.array(list(patients), dtype=object)[site]
+    return records.assign(**{SITE: pd.Series(names, index=records.index, dtype="string")})

@@ -109,7 +109,7 @@ def sum_query(encoding: Encoding) -> ClassMarginals:
 
 
 def noise_a(encoding: Encoding, mu2: float) -> float:
-    """s_A in patients: sqrt(2) B / mu, B the norm of a record's vector of answer A; with the mu that its noise has."""
+    """s_A in patients: sqrt(2) B / mu, B the norm of a record's vector of answer A."""
     return noise_of(sum_query(encoding), mu2)
 
 

@@ -11,8 +11,8 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,7 +29,7 @@ from cohortmix.core.privacy.noise import OpenDPNoise
 from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.protocol.fields import exact
 from cohortmix.protocol.local.keyfile import read_key, write_key
-from cohortmix.protocol.masking.secrets import DrawSeed, new_seed
+from cohortmix.protocol.masking.seeds import DrawSeed, new_seed
 from cohortmix.protocol.messages import Description, SignedStudy, SiteEntry, StudySpec, decode
 from cohortmix.protocol.overlap import Overlap
 from cohortmix.protocol.signing import Key

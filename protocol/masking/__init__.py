@@ -1,10 +1,10 @@
 """Masks: how sites add up vectors so that only the sum can be read (Bonawitz et al. 2017, eprint 2017/281).
 
 Each site hides its vector under a mask of its own and one for every other site, which that site takes off again.
-Shares of the secrets of these masks lie with all sites: for each site in the sum its own mask can be taken off, for
-each one that dropped out the masks that it shared with others, and never both.
+Shares of the secrets of these masks lie with all sites: for each site in the sum its own mask can be taken off,
+for each one that dropped out the masks that it shared with others, and never both.
 
-    secrets      the three secrets of a site for one sum, and the public keys that follow
+    seeds        the three secrets of a site for one sum, and the public keys that follow
     sharing      Shamir's sharing of a secret: T shares give it back, fewer say nothing
     boxes        shares, sealed by one site for another one
     masks        the masks of a site, and what takes them off the sum

@@ -1,7 +1,7 @@
-"""Sealed boxes: the shares of a site's two secrets for another site, which the coordinator carries and cannot open.
+"""Sealed boxes: shares of a site's two secrets for another site, which the coordinator carries and cannot open.
 
-A box's key follows from the keys of both sites, and from the sum, the list of all sites and the direction. It seals
-one box alone, so the nonce is zero.
+A box's key follows from the keys of both sites, and from the sum, the list of all sites and the direction. It
+seals one box alone, so the nonce is zero.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from cohortmix.protocol.canonical import sha256
-from cohortmix.protocol.masking.secrets import MaskingError, agreed
+from cohortmix.protocol.masking.seeds import MaskingError, agreed
 from cohortmix.protocol.steps import SEED_BYTES
 
 _NONCE = bytes(12)

@@ -1,8 +1,8 @@
 """Masks of a vector of integers mod 2^64, expanded from secrets; they cancel in the sum over all sites.
 
-y_u = x_u + PRG(b_u) + sum over v > u of PRG(s_uv) - sum over v < u of PRG(s_uv), mod 2^64, with sites in the order of
-their names (Bonawitz et al. 2017, section 4). s_uv follows from the keys of both sites and from the list of all sites
-with their keys: sites that were shown different lists share no mask.
+y_u = x_u + PRG(b_u) + sum over v > u of PRG(s_uv) - sum over v < u of PRG(s_uv), mod 2^64, with sites in the order
+of their names (Bonawitz et al. 2017, section 4). s_uv follows from the keys and names of both sites, and from
+the list of all sites with their keys: sites that were shown different lists share no mask.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
 
-from cohortmix.protocol.masking.secrets import agreed, derived, private_of
+from cohortmix.protocol.canonical import sha256
+from cohortmix.protocol.masking.seeds import agreed, derived, private_of
 
 Words = NDArray[np.uint64]
 """A vector of integers mod 2^64."""
@@ -39,7 +40,9 @@ def masks_of(site: str, mask: str, keys: Mapping[str, str], roster: str, size: i
     private, total = private_of(mask, "mask"), np.zeros(size, dtype=np.uint64)
     for other, public in keys.items():
         if other != site:
-            shared = _expanded(agreed(private, public, f"mask {roster}"), size)
+            # By name as well: a site could give out another one's key as its own, and masks of both would cancel.
+            pair = sha256([roster, *sorted((site, other))])
+            shared = _expanded(agreed(private, public, f"mask {pair}"), size)
             total = total + shared if site < other else total - shared
     return total
 

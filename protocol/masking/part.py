@@ -1,8 +1,8 @@
 """What one site does in each step of a sum, and what it refuses; from its secrets and from what it was told.
 
-Whoever keeps the state (a site's ledger) makes sure that each step is answered for one content only. Then, for every
-honest site, the shares that are given out take off its own mask or the masks that it shares, and never both: both
-would need 2 T of the shares, of which honest sites give S - t at most and conspirators 2 t, and 2 T > S + t.
+Whoever keeps the state (a site's ledger) makes sure that each step is answered for one content only. Then, for
+every honest site, the shares that are given out take off its own mask or the masks that it shares, and never both:
+both would need 2 T of the shares, of which honest sites give S - t at most and conspirators 2 t, and 2 T > S + t.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cohortmix.protocol.masking.boxes import seal, unseal
 from cohortmix.protocol.masking.masks import Words, masks_of, own_mask, words
-from cohortmix.protocol.masking.secrets import MaskingError, Secrets, private_of
+from cohortmix.protocol.masking.seeds import MaskingError, Seeds, private_of, require_agreement
 from cohortmix.protocol.masking.sharing import split
 from cohortmix.protocol.messages import StudySpec
 from cohortmix.protocol.signing import Key, SignatureError, sign_reply, verify_reply
@@ -92,26 +92,26 @@ class Part:
     study, sum : the study, and the hash of what is asked (`Request.sum`).
     site : this one's name.
     key : signs what it replies.
-    secrets : drawn for this sum.
+    seeds : drawn for this sum.
     """
 
     study: StudySpec
     sum: str
     site: str
     key: Key
-    secrets: Secrets
+    seeds: Seeds
 
     def keys(self) -> SignedReply:
         """Step 1: the public keys; always the same bytes."""
-        return self._signed(self.secrets.keys)
+        return self._signed(self.seeds.keys)
 
     def shares(self, told: AskShares) -> SignedReply:
         """Step 2: a box for each site; the shares in it are new each time, so the first reply must be kept."""
         roster = self._roster(told)
         keys, threshold = roster.keys, self.study.terms.threshold
-        masks = split(self.secrets.mask, threshold, len(keys))
-        owns = split(self.secrets.own, threshold, len(keys))
-        private = private_of(self.secrets.seal, "seal")
+        masks = split(self.seeds.mask, threshold, len(keys))
+        owns = split(self.seeds.own, threshold, len(keys))
+        private = private_of(self.seeds.seal, "seal")
         boxes = [
             Box(site=other, sealed=seal(private, theirs.seal, (roster.hash, self.site, other), mask, own))
             for (other, theirs), mask, own in zip(keys.items(), masks, owns, strict=True)
@@ -126,7 +126,7 @@ class Part:
         MaskingError
             Unless there is one box of each of T sites at least, this one among them, and each opens.
         """
-        roster, private = self._roster(told), private_of(self.secrets.seal, "seal")
+        roster, private = self._roster(told), private_of(self.seeds.seal, "seal")
         keys, hash = roster.keys, roster.hash
         senders = [box.site for box in boxes.boxes]
         if len(set(senders)) < len(senders) or not set(senders) <= set(keys) or self.site not in senders:
@@ -141,11 +141,11 @@ class Part:
         """Step 3: `values` (d,) under the masks of this site; uniformly random to whoever does not know them."""
         sharing, size = Roster(told.keys).of(box.site for box in boxes.boxes), len(values)
         keys = {site: theirs.mask for site, theirs in sharing.keys.items()}
-        shared = masks_of(self.site, self.secrets.mask, keys, sharing.hash, size)
-        return words(values) + own_mask(self.secrets.own, sharing.hash, size) + shared
+        shared = masks_of(self.site, self.seeds.mask, keys, sharing.hash, size)
+        return words(values) + own_mask(self.seeds.own, sharing.hash, size) + shared
 
     def consent(self, told: AskShares, boxes: AskInput, asked: AskConsent) -> SignedReply:
-        """Step 4: a signature that the sum is of these sites: T of those that had sent boxes, this one among them."""
+        """Step 4: a signature that the sum is of these sites: T that had sent boxes, this one among them."""
         senders, survivors = {box.site for box in boxes.boxes}, set(asked.survivors)
         if len(survivors) < len(asked.survivors) or not survivors <= senders or self.site not in survivors:
             raise MaskingError("expected different sites of those that have sent boxes, this one among them")
@@ -158,7 +158,7 @@ class Part:
         The own mask's secret is this site's to give: its shares are, too, with T of the others.
         """
         require_replies(consents.consents, self.study, self.sum, Consent)
-        expected = self._consent(told, boxes, asked)
+        expected = self.consent(told, boxes, asked).reply.content  # which checks that this site is one of them
         for one in consents.consents:
             if one.reply.site not in asked.survivors or one.reply.content != expected:
                 raise MaskingError(f"{one.reply.site!r} has signed for another set of sites")
@@ -167,7 +167,7 @@ class Part:
             Share(site=site, share=own if site in survivors else mask)
             for site, (mask, own) in self.opened(told, boxes).items()
         ]
-        return self._signed(Shares(own=self.secrets.own, shares=tuple(shares)))
+        return self._signed(Shares(own=self.seeds.own, shares=tuple(shares)))
 
     def _consent(self, told: AskShares, boxes: AskInput, asked: AskConsent) -> Consent:
         sharing = Roster(told.keys).of(box.site for box in boxes.boxes)
@@ -176,6 +176,8 @@ class Part:
     def _roster(self, told: AskShares) -> Roster:
         """The sites that were told, each with its own signature; this one's keys must be those that it gave."""
         require_replies(told.keys, self.study, self.sum, Keys)
+        for keys in Roster(told.keys).keys.values():  # before anything is paid for
+            require_agreement(keys)
         if self.keys() not in told.keys:
             raise MaskingError("expected the keys that this site has given, got others, or none")
         return Roster(told.keys)

@@ -1,7 +1,7 @@
 """Reading a sum: what the coordinator does with the sites' masked inputs and shares.
 
-Everything that is reconstructed is checked against what its site had announced: a false share is noticed, and the sum
-is then not read.
+Everything that is reconstructed is checked against what its site had announced: a false share is noticed, and the
+sum is then not read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from cohortmix.protocol.masking.masks import Words, masks_of, own_mask, total
 from cohortmix.protocol.masking.part import Roster
-from cohortmix.protocol.masking.secrets import MaskingError, check_of, private_of, public_of
+from cohortmix.protocol.masking.seeds import MaskingError, check_of, private_of, public_of
 from cohortmix.protocol.masking.sharing import combine
 from cohortmix.protocol.steps import Shares
 

@@ -1,1 +1,1 @@
-"""How messages are carried: inside Flower's records (`codec`), and between two processes of one machine (`frames`)."""
+"""How messages are carried: inside Flower's records (`codec`), between two processes of a machine (`frames`)."""

@@ -181,8 +181,8 @@ def _print_draft(spec: StudySpec, schema: Schema) -> None:
     else:
         say(
             f"joint noise: only sums of at least {spec.min_sites} sites can be read, and up to "
-            f"{count(spec.joint.conspirators, 'site')} may conspire; each of the five steps of a round waits {waits} at "
-            "most"
+            f"{count(spec.joint.conspirators, 'site')} may conspire; each of a round's five steps waits {waits} "
+            "at most"
         )
     say(f"sites answer until {spec.expires}")
     _say_reduced(spec, schema)

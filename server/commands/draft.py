@@ -219,15 +219,16 @@ def _joint(file: StudyFile, path: Path) -> JointNoise | None:
     if file.noise == "each":
         if given != (None, None):
             raise InputError(
-                f"{str(path)!r}: conspirators and tolerated_dropouts are terms of a study with `noise: joint`; set "
-                "that, or leave them out"
+                f"{str(path)!r}: conspirators and tolerated_dropouts are terms of a study with `noise: joint`; "
+                "set that, or leave them out"
             )
         return None
     sites = len(file.sites)
     if None in given:
         raise InputError(
-            f"{str(path)!r}: a study with `noise: joint` needs conspirators (the most sites that may conspire with "
-            f"the coordinator, such as {max(1, sites // 10)}) and tolerated_dropouts (the most that may be missing)"
+            f"{str(path)!r}: a study with `noise: joint` needs conspirators (the most sites that may conspire "
+            f"with the coordinator, such as {max(1, sites // 10)}) and tolerated_dropouts (the most that may be "
+            "missing)"
         )
     try:
         joint = JointNoise(conspirators=file.conspirators or 0, tolerated_dropouts=file.tolerated_dropouts or 0)
@@ -258,8 +259,8 @@ def _require_small(file: StudyFile, patients: int) -> None:
     if file.delta is not None and file.delta > most and not file.loose_delta:
         raise InputError(
             f"delta={file.delta:g} is above 1/(10 N) = {most:.2g} for the N = {patients} patients of "
-            f"{'the largest site' if file.noise == 'each' else 'all sites together'}; lower it or leave it out, or, "
-            "only to compare with published figures, set `loose_delta: true`"
+            f"{'the largest site' if file.noise == 'each' else 'all sites'}; lower it or leave it out, or, only "
+            "to compare with published figures, set `loose_delta: true`"
         )
 
 

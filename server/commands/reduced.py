@@ -23,7 +23,7 @@ def notice(spec: StudySpec, schema: Schema) -> str | None:
     plan = spec.plan(schema, largest.patients)
     if spec.joint is not None:
         return (
-            f"the study will release one centroid per class, without pairs of columns: all sites together have too "
+            "the study will release one centroid per class, without pairs of columns: all sites together have too "
             f"few patients for mu {float(spec.mu):.3g} (for them, "
             f"{remedies(plan, float(spec.delta), most_kappa(schema))})"
         )

@@ -1,10 +1,7 @@
 """Pooling: the union of the sites' centroids, each with its mass in patients."""
 
-import numpy as np
 import pandas as pd
 
-from cohortmix.core.data.sampling import systematic
-from cohortmix.core.data.schema import SITE
 from cohortmix.core.release import records
 from cohortmix.core.release.condensed import PooledSupport
 from cohortmix.core.release.pool import Pool
@@ -26,17 +23,11 @@ def draw(result: StudyResult, rows: int | None = None) -> pd.DataFrame:
     hashes = [signed.receipt.hash for site in result.sites for signed in site.receipts]
     seed = int(sha256(hashes)[:16], 16)
     drawn = records.draw(pool(result), result.schema, patients if rows is None else rows, seed)
-    return drawn if result.spec.joint is None else _with_sites(drawn, result, seed)
+    if result.spec.joint is None:
+        return drawn
+    return records.dealt_out(drawn, {site.entry.name: site.entry.patients for site in result.sites}, seed)
 
 
 def support(result: StudyResult) -> PooledSupport:
     """The inducing points of all sites, which predict together: site s has the weight N_s / n."""
     return PooledSupport.of(result.schema, result.common, result.centroids)
-
-
-def _with_sites(records: pd.DataFrame, result: StudyResult, seed: int) -> pd.DataFrame:
-    """Records of a joint study with a site for each: by its patients, and by nothing else, since no more is known."""
-    rng, patients = np.random.default_rng([seed, 1]), [site.entry.patients for site in result.sites]
-    names = np.array([site.entry.name for site in result.sites], dtype=object)
-    site = rng.permutation(systematic(np.array(patients, dtype=np.float64), len(records), rng))
-    return records.assign(**{SITE: pd.Series(names[site], index=records.index, dtype="string")})

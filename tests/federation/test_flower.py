@@ -18,8 +18,8 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.deploy.simulation.consortium import Consortium, SiteFolder
 from cohortmix.deploy.simulation.engines import run
 from cohortmix.deploy.simulation.local_grid import LocalGrid
-from cohortmix.protocol.transport.codec import from_records, to_records
 from cohortmix.protocol.messages import Code, Description, Refusal, SiteEntry, decode
+from cohortmix.protocol.transport.codec import from_records, to_records
 from cohortmix.server.app import Progress, conduct
 from cohortmix.server.patience import Clock, Patience
 from cohortmix.server.result import StudyResult, TooFewSites

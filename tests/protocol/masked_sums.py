@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cohortmix.protocol.masking.masks import Words, integers
 from cohortmix.protocol.masking.part import Part, Roster
 from cohortmix.protocol.masking.reading import Reading
-from cohortmix.protocol.masking.secrets import DrawSeed, Secrets
+from cohortmix.protocol.masking.seeds import DrawSeed, Seeds
 from cohortmix.protocol.messages import SiteEntry, StudySpec
 from cohortmix.protocol.signing import Key
 from cohortmix.protocol.steps import (
@@ -78,7 +78,7 @@ def seeds_of(name: str) -> DrawSeed:
 
 def part_of(study: StudySpec, name: str, sum: str = SUM, seeds: str = "") -> Part:
     """A site's part in a sum; `seeds` names other secrets than the usual ones."""
-    return Part(study, sum, name, key_of(name), Secrets.draw(seeds_of(f"{name} {sum} {seeds}")))
+    return Part(study, sum, name, key_of(name), Seeds.draw(seeds_of(f"{name} {sum} {seeds}")))
 
 
 def values_of(sites: Iterable[str], size: int = 7) -> dict[str, Integers]:

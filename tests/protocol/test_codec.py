@@ -4,8 +4,8 @@ import pytest
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 
-from cohortmix.protocol.transport.codec import from_records, to_records
 from cohortmix.protocol.messages import MessageError
+from cohortmix.protocol.transport.codec import from_records, to_records
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", bytes(range(256)) * 1000])

@@ -61,6 +61,7 @@ def test_golden_bytes_of_a_study(examples: ModuleType) -> None:
         "coordinator_key": "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8",
         "delta": "0.00001",
         "expires": None,
+        "joint": None,
         "loose_delta": False,
         "min_sites": 2,
         "mu": "0.268",
@@ -82,7 +83,7 @@ def test_golden_bytes_of_a_study(examples: ModuleType) -> None:
         "version": "0.1.0",
     }
     assert examples.study().plain() == golden
-    assert examples.study().hash == "b2bb0f17b4c0b79d1caf82a871c4c053955122b660812e35d1c16d6fb6d5b792"
+    assert examples.study().hash == "440da11de496dacd96099a4973f0b33d1603fd7675efa60d3a6afd873356c6cc"
 
 
 def test_a_study_expires_after_its_last_day(examples: ModuleType) -> None:
@@ -95,9 +96,9 @@ def test_a_study_expires_after_its_last_day(examples: ModuleType) -> None:
 
 
 def test_golden_hashes(examples: ModuleType) -> None:
-    assert examples.request(1).hash == "a82b09ef2f8729c838d8e7b36572385da47593fac73741367df61c5a8c790fe7"
-    assert examples.request(2).hash == "b5418574e5ce9bbd48deaaed56a52ac952737953f1d833a2d40fa7375a17d115"
-    assert examples.release().release.hash == "074e545c7ac039d755c2ea44891f3fad4b298d28041d2ed192a19f1ee41d8d14"
+    assert examples.request(1).hash == "0c25ba91886840545df6bbf100c96a8ba3a45cff8ab210665d43d798b0a4b1d5"
+    assert examples.request(2).hash == "f5d43f5063c488d3a32e106612c695ab87a8e076214f688702e8a32bce3c288e"
+    assert examples.release().release.hash == "b935d8e943db30b3e539c90d5beeab2fd11b6ee5cc2108d87fc377419208ac2b"
     assert examples.release(2).release.hash == "72fd6b03a69c9d505e96f647ab55d572970e437ed04f6081491dd345d033b982"
 
 

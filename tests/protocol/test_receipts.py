@@ -61,6 +61,7 @@ def test_golden_bytes(examples: ModuleType) -> None:
                 "name": "class sums",
                 "question": "a" * 64,
                 "sensitivity2": "1152921504606846976",
+                "sharers": 1,
                 "sigma": "8589934592",
             }
         ],
@@ -71,10 +72,10 @@ def test_golden_bytes(examples: ModuleType) -> None:
     }
     assert receipt.plain() == golden
     fixed = receipt.model_copy(update={"version": "0.1.0"})
-    assert fixed.hash == "08553bb81e3cee6754b32c7f4f8d440ad435df501e8203859910201ece2680f8"
+    assert fixed.hash == "8072b60fbec1e7138c7f7f78fe8c8c5f7fefc172dd3a347c0572943496075999"
     assert sign_receipt(examples.SITE, fixed).signature == (
-        "e2699b6d0f50b13be57a666602be564e5789aae8beb7d0602a4ed0bc063933e4"
-        "d48f6c2e210dec6ff225bdf78f440422c239967d6273a1236e15f21767b65505"
+        "ec5c23c5b91a858fe379c59b10bc4bf614fda403f10f9bec38265c751703c6ad"
+        "f654c4bda7b6311b2af131d784766fc1cd16fe81f79bde2c16cdd325115f1c0e"
     )
 
 
@@ -167,10 +168,10 @@ def test_arithmetic_of_a_signed_receipt(examples: ModuleType, changes: dict[str,
 
 @pytest.mark.parametrize("changes", [{"sigma": 2**34}, {"sensitivity2": 2**61}, {"mu2": Fraction(1, 128)}])
 def test_statement_is_a_quotient(examples: ModuleType, changes: dict[str, Any]) -> None:
-    with pytest.raises(ReceiptError, match=r"sensitivity2/sigma\^2"):
+    with pytest.raises(ReceiptError, match=r"sensitivity2/\(sharers sigma\^2\)"):
         check(_with_statement(examples.release().receipt, **changes))
     zero = _with_statement(examples.release().receipt, sigma=0, sensitivity2=0, mu2=Fraction(0))
-    with pytest.raises(ReceiptError, match=r"sensitivity2/sigma\^2"):
+    with pytest.raises(ReceiptError, match=r"sensitivity2/\(sharers sigma\^2\)"):
         check(zero)
 
 

@@ -27,7 +27,6 @@ from cohortmix.client.site import daemon
 from cohortmix.client.site.config import load_config
 from cohortmix.client.site.daemon import serve
 from cohortmix.core.data.table import InputError
-from cohortmix.protocol.transport.codec import from_records, to_records
 from cohortmix.protocol.messages import (
     Code,
     CommonMessage,
@@ -39,6 +38,7 @@ from cohortmix.protocol.messages import (
     decode,
 )
 from cohortmix.protocol.receipts import verify_chain, verify_release
+from cohortmix.protocol.transport.codec import from_records, to_records
 
 # --- a round trip
 

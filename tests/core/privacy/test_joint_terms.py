@@ -45,7 +45,7 @@ def test_terms_are_accepted_exactly_where_2_t_is_above_s_plus_t() -> None:
 
 
 def test_two_quorums_have_an_honest_site_in_common_exactly_under_these_terms() -> None:
-    """Any two sets of T sites or more, whichever t of the sites conspire; and where terms are refused, two have none."""
+    """Any two sets of T sites or more, whichever t of them conspire; under other terms some two have none."""
     for sites in range(1, 7):
         for conspirators, dropouts in product(range(sites), range(sites)):
             quorums = [
@@ -77,7 +77,7 @@ def test_a_refusal_says_what_was_asked_and_what_to_do() -> None:
 @settings(derandomize=True)
 @given(terms())
 def test_threshold_and_sharers(joint: Terms) -> None:
-    """T = S - dropouts sites, more than half, are in any sum that is read; T - t of them, one at least, are honest."""
+    """T = S - dropouts sites, more than half, are in each sum that is read; T - t of them or more are honest."""
     assert joint.threshold == joint.sites - joint.dropouts
     assert joint.sharers == joint.threshold - joint.conspirators >= 1
     assert joint.sharers > joint.dropouts
@@ -132,10 +132,12 @@ def test_whoever_is_left_the_sum_has_the_noise_that_is_said(
     assert Fraction(noise.sensitivity2, joint.sharers * noise.sigma**2) == noise.cost
 
 
-@pytest.mark.parametrize(("joint", "too_many"), [(Terms(5, 1, 1), 5), (Terms(5, 1, 1), 4), (Terms(9, 4, 2), 9)])
-def test_if_more_sites_were_counted_there_would_be_too_little_noise(joint: Terms, too_many: int) -> None:
+@pytest.mark.parametrize(("numbers", "too_many"), [((5, 1, 1), 5), ((5, 1, 1), 4), ((9, 4, 2), 9)])
+def test_if_more_sites_were_counted_there_would_be_too_little_noise(
+    numbers: tuple[int, ...], too_many: int
+) -> None:
     """All S of them, or all T: what is left when dropouts are gone and conspirators subtract theirs costs more."""
-    mu2 = Fraction(1, 50)
+    joint, mu2 = Terms(*numbers), Fraction(1, 50)
     noise = scale(2, mu2 * Fraction(too_many, joint.sharers), joint)
     assert noise.sensitivity2 <= mu2 * too_many * noise.sigma**2
     assert Fraction(noise.sensitivity2, joint.sharers * noise.sigma**2) > mu2
@@ -146,7 +148,7 @@ def test_if_more_sites_were_counted_there_would_be_too_little_noise(joint: Terms
 def test_sharers_and_overlap_enter_as_a_budget_and_as_a_sensitivity(
     sensitivity2: int, mu2: Fraction, joint: Terms
 ) -> None:
-    """k contributions add up to k Delta, not to sqrt(k) Delta; n sharers are n times the budget for each of them."""
+    """k contributions add up to k Delta, not to sqrt(k) Delta; n sharers are n times the budget for each one."""
     noise = scale(sensitivity2, mu2, joint)
     same = scale(sensitivity2 * joint.overlap**2, mu2 * joint.sharers)
     assert (noise.shift, noise.sigma, noise.sensitivity2) == (same.shift, same.sigma, same.sensitivity2)
@@ -189,9 +191,10 @@ def test_an_answer_of_a_known_scale() -> None:
     assert (alone.shift, alone.sigma, alone.sensitivity2) == (29, 10 * 2**29, 2 * 4**29)
 
 
-@pytest.mark.parametrize("joint", [Terms(4, 1), Terms(5, 1, 1), Terms(16, 3, 2), Terms(40, 39)])
-def test_the_noise_of_all_sites_together_has_to_fit_in_62_bits(joint: Terms) -> None:
+@pytest.mark.parametrize("numbers", [(4, 1), (5, 1, 1), (16, 3, 2), (40, 39)])
+def test_the_noise_of_all_sites_together_has_to_fit_in_62_bits(numbers: tuple[int, ...]) -> None:
     """Of all S, whose noise may all be in the sum, also of those that do not count."""
+    joint = Terms(*numbers)
     most = Fraction(MAX_SIGMA**2, joint.sites)
     sigma = int(float(most) ** 0.5 * (1 - 1e-9))
     fits = scale(2, Fraction(2, joint.sharers * sigma**2), joint)

@@ -33,10 +33,9 @@ FAULTS = (
     Fault(
         "an answer is read before it is stored",
         "core/privacy/vault.py",
-        "            self._meter.store(index, Answer(noised, noise.sigma, unit, "
-        "noise.sensitivity2, noise.cost, asked))\n"
+        "            self._meter.store(index, Answer(noised, noise.sigma, question.unit << noise.shift, *cost))\n"
         "            stored = self._meter.load(index)\n",
-        "            stored = Answer(noised, noise.sigma, unit, noise.sensitivity2, noise.cost, asked)\n"
+        "            stored = Answer(noised, noise.sigma, question.unit << noise.shift, *cost)\n"
         "            self._meter.store(index, stored)\n",
         (f"{METER}::test_what_is_given_is_what_was_stored",),
     ),
@@ -50,7 +49,7 @@ FAULTS = (
     Fault(
         "an answer given to another question",
         "core/privacy/vault.py",
-        "if stored is None or stored.question != asked:",
+        "if stored is None or (stored.question, stored.sharers) != (asked, sharers):",
         "if stored is None:",
         (f"{METER}::test_another_question_under_the_same_index_is_refused",),
     ),

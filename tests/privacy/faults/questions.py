@@ -66,22 +66,22 @@ FAULTS = (
     Fault(
         "the one scale of noise rounds sigma down",
         "core/privacy/scale.py",
-        "sigma = ceil_sqrt(Fraction(finer) / mu2)",
-        "sigma = ceil_sqrt(Fraction(finer) / mu2) - 1",
+        "sigma = ceil_sqrt(Fraction(finer) / (mu2 * terms.sharers))",
+        "sigma = ceil_sqrt(Fraction(finer) / (mu2 * terms.sharers)) - 1",
         (f"{SCALE}::test_an_answer_costs_what_was_allowed_or_a_little_less",),
     ),
     Fault(
         "a lattice is halved once too little",
         "core/privacy/scale.py",
-        "while sensitivity2 << 2 * shift < MIN_SIGMA**2 * mu2:",
-        "while sensitivity2 << 2 * shift + 2 < MIN_SIGMA**2 * mu2:",
+        "while moved2 << 2 * shift < MIN_SIGMA**2 * mu2 * terms.sharers:",
+        "while moved2 << 2 * shift + 2 < MIN_SIGMA**2 * mu2 * terms.sharers:",
         (f"{SCALE}::test_an_answer_costs_what_was_allowed_or_a_little_less",),
     ),
     Fault(
         "the cost of an answer is that of a lattice which was not halved",
         "core/privacy/scale.py",
-        "Fraction(finer, sigma**2))",
-        "Fraction(sensitivity2, sigma**2))",
+        "Fraction(finer, terms.sharers * sigma**2))",
+        "Fraction(sensitivity2, terms.sharers * sigma**2))",
         (f"{SCALE}::test_an_answer_costs_what_was_allowed_or_a_little_less",),
     ),
     Fault(

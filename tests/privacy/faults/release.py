@@ -111,8 +111,8 @@ FAULTS = (
     Fault(
         "a study may have a delta of 1/N",
         "protocol/study.py",
-        "> 1 / (10 * largest) and",
-        "> 1 / largest and",
+        "> 1 / (10 * self.largest_cohort) and",
+        "> 1 / self.largest_cohort and",
         (f"{MESSAGES}::test_impossible_studies_are_refused",),
     ),
     Fault(
@@ -132,8 +132,8 @@ FAULTS = (
     Fault(
         "mu from the sigma of another answer",
         "protocol/receipts.py",
-        "Fraction(one.sensitivity2, one.sigma**2)",
-        "Fraction(one.sensitivity2, statements[0].sigma ** 2)",
+        "Fraction(one.sensitivity2, one.sharers * one.sigma**2)",
+        "Fraction(one.sensitivity2, one.sharers * statements[0].sigma ** 2)",
         (f"{RECEIPTS}::test_each_answer_counts_with_its_own_sigma",),
     ),
     Fault(

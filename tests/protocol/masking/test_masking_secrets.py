@@ -1,4 +1,4 @@
-"""Secrets of a sum: drawn once, told to nobody but as shares, and of no use for another sum."""
+"""Seeds of a sum: drawn once, told to nobody but as shares, and of no use for another sum."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from masked_sums import OTHER_SUM, Sum, content_of, key_of, names, part_of, seed
 from cohortmix.protocol.masking.boxes import unseal
 from cohortmix.protocol.masking.masks import own_mask
 from cohortmix.protocol.masking.part import Roster
-from cohortmix.protocol.masking.secrets import MaskingError, Secrets, check_of, new_seed, private_of, public_of
+from cohortmix.protocol.masking.seeds import MaskingError, Seeds, check_of, new_seed, private_of, public_of
 from cohortmix.protocol.steps import SEED_BYTES, AskInput, AskShares, Box, Boxes, SignedReply
 
 FIVE = names(5)
@@ -19,7 +19,7 @@ TOLD = WHOLE.told()
 PART = WHOLE.parts[FIVE[0]]
 
 
-def hidden(secrets: Secrets, but: str = "") -> list[str]:
+def hidden(secrets: Seeds, but: str = "") -> list[str]:
     """The seeds, but one, and the private keys that follow from them."""
     privates = [private_of(secrets.seal, "seal"), private_of(secrets.mask, "mask")]
     seeds = [seed for seed in (secrets.seal, secrets.mask, secrets.own) if seed != but]
@@ -38,9 +38,9 @@ def test_secrets_are_three_seeds_that_are_drawn_one_by_one() -> None:
         asked.append(purpose)
         return bytes([len(asked)]) * SEED_BYTES
 
-    assert Secrets.draw(seed) == Secrets(seal="01" * 16, mask="02" * 16, own="03" * 16)
+    assert Seeds.draw(seed) == Seeds(seal="01" * 16, mask="02" * 16, own="03" * 16)
     assert asked == ["seal", "mask", "own"]
-    drawn = [Secrets.draw() for _ in range(20)]
+    drawn = [Seeds.draw() for _ in range(20)]
     seeds = {seed for secrets in drawn for seed in (secrets.seal, secrets.mask, secrets.own)}
     assert len(seeds) == 60
     assert {len(new_seed("own")) for _ in range(20)} == {SEED_BYTES}
@@ -53,10 +53,10 @@ def test_no_public_message_of_a_site_holds_a_secret() -> None:
     for part in WHOLE.parts.values():
         consent = WHOLE.consents(TOLD, boxes, FIVE, [part.site])
         text = text_of(part.keys(), part.shares(TOLD), *consent)
-        assert not [secret for secret in hidden(part.secrets) if secret in text]
+        assert not [secret for secret in hidden(part.seeds) if secret in text]
         for shares in part.opened(TOLD, boxes[part.site]).values():
             assert not [share for share in shares if share in text]
-    assert [secret for secret in hidden(PART.secrets) if secret in PART.secrets.model_dump_json()]
+    assert [secret for secret in hidden(PART.seeds) if secret in PART.seeds.model_dump_json()]
 
 
 @pytest.mark.parametrize("survivors", [FIVE, FIVE[:4]])
@@ -65,7 +65,7 @@ def test_the_last_message_gives_the_own_mask_s_secret_and_no_other(survivors: tu
     consents = WHOLE.consents(TOLD, boxes, survivors, survivors)
     replies = WHOLE.replies(TOLD, boxes, survivors, consents, survivors)
     for site, reply in replies.items():
-        text, secrets = reply.model_dump_json(), WHOLE.parts[site].secrets
+        text, secrets = reply.model_dump_json(), WHOLE.parts[site].seeds
         assert secrets.own in text
         assert not [secret for secret in hidden(secrets, secrets.own) if secret in text]
 
@@ -84,8 +84,8 @@ def test_shares_are_new_each_time() -> None:
     assert [box.site for box in first] == [box.site for box in second] == list(FIVE)
     assert not {box.sealed for box in first} & {box.sealed for box in second}
     way = (Roster(TOLD.keys).hash, FIVE[0], FIVE[0])
-    private = private_of(PART.secrets.seal, "seal")
-    opened = [unseal(private, PART.secrets.keys.seal, way, boxes[0].sealed) for boxes in (first, second)]
+    private = private_of(PART.seeds.seal, "seal")
+    opened = [unseal(private, PART.seeds.keys.seal, way, boxes[0].sealed) for boxes in (first, second)]
     assert len({share for shares in opened for share in shares}) == 4
 
 
@@ -113,7 +113,7 @@ def test_what_follows_from_a_seed_differs_from_purpose_to_purpose() -> None:
 
 
 def test_public_keys_are_those_of_the_seeds() -> None:
-    secrets = Secrets.draw(seeds_of("some site"))
+    secrets = Seeds.draw(seeds_of("some site"))
     keys = secrets.keys
     assert keys.seal == public_of(private_of(secrets.seal, "seal"))
     assert keys.mask == public_of(private_of(secrets.mask, "mask"))
@@ -135,12 +135,11 @@ def test_the_text_of_a_refusal_holds_no_secret() -> None:
     said.append(str(caught.value))
     shares = [share for pair in PART.opened(TOLD, AskInput(boxes=boxes)).values() for share in pair]
     assert len(said) == 4
-    assert not [secret for secret in (*hidden(PART.secrets), *shares) for text in said if secret in text]
+    assert not [secret for secret in (*hidden(PART.seeds), *shares) for text in said if secret in text]
     assert not [text for text in said if key_of(FIVE[0]).to_bytes().hex() in text]
 
 
-@pytest.mark.xfail(strict=True, reason="Secrets and Shares print their fields")
 def test_printing_a_part_shows_no_secret() -> None:
     """As with a signing key: what is printed in an error or a log is public."""
-    printed = f"{PART} {PART!r} {PART.secrets} {PART.secrets!r}"
-    assert not [secret for secret in hidden(PART.secrets) if secret in printed]
+    printed = f"{PART} {PART!r} {PART.seeds} {PART.seeds!r}"
+    assert not [secret for secret in hidden(PART.seeds) if secret in printed]

@@ -9,7 +9,7 @@ from masked_sums import OTHER_SUM, SUM, Sum, content_of, key_of, names, part_of,
 
 from cohortmix.protocol.masking.boxes import seal, unseal
 from cohortmix.protocol.masking.part import Part, Roster
-from cohortmix.protocol.masking.secrets import MaskingError, agreed, private_of, public_of
+from cohortmix.protocol.masking.seeds import MaskingError, agreed, private_of, public_of
 from cohortmix.protocol.signing import sign_reply
 from cohortmix.protocol.steps import AskInput, AskShares, Box, Boxes, Keys, SignedReply, StepReply
 
@@ -35,7 +35,7 @@ def signed(name: str, content: Keys, signer: str, sum: str = SUM) -> SignedReply
 
 def keys_of(name: str, seeds: str = "others") -> Keys:
     """Keys of other secrets than a site has drawn."""
-    return part_of(WHOLE.study, name, seeds=seeds).secrets.keys
+    return part_of(WHOLE.study, name, seeds=seeds).seeds.keys
 
 
 ALTERED = TOLD.keys[4].model_copy(
@@ -121,6 +121,14 @@ def test_a_key_with_which_everybody_knows_the_secret_is_refused(point: str) -> N
     assert len(agreed(private, public_of(private_of("f0" * 16, "seal")), "box")) == 32
 
 
+@pytest.mark.parametrize("point", SMALL_ORDER[:2])
+def test_a_weak_mask_key_is_refused_before_a_record_is_read(point: str) -> None:
+    """Else one conspirator makes every honest site pay for an answer that it can then not mask."""
+    weak = keys_of(LAST).model_copy(update={"mask": point})
+    with pytest.raises(MaskingError, match="no X25519 key that keeps a secret"):
+        PART.shares(AskShares(keys=(*TOLD.keys[:4], signed(LAST, weak, LAST))))
+
+
 # Boxes
 
 
@@ -196,7 +204,7 @@ def test_a_box_that_was_sealed_for_something_else_does_not_open(sealed: Callable
 
 def test_only_its_receiver_and_its_sender_open_a_box() -> None:
     """Another key does not, nor does the right one on another way; the coordinator has neither."""
-    seeds = {site: WHOLE.parts[site].secrets.seal for site in FIVE}
+    seeds = {site: WHOLE.parts[site].seeds.seal for site in FIVE}
     private = {site: private_of(seed, "seal") for site, seed in seeds.items()}
     public = {site: public_of(key) for site, key in private.items()}
     way = ("a" * 64, ME, PEER)

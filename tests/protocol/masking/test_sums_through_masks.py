@@ -44,7 +44,7 @@ def test_every_set_of_survivors_gives_the_sum(dropouts: int, conspirators: int) 
 def test_vectors_of_any_length(size: int, step: Step) -> None:
     values = values_of(FIVE, size)
     read = Sum.of(study_of(5, 1, 1)).read(values, {FIVE[2]: step})
-    assert (read.dtype, read.shape) == (np.int64, (size,))
+    assert (read.dtype, read.shape) == (np.dtype(np.int64), (size,))
     assert read.tolist() == expected(values, {FIVE[2]: step}, size)
 
 
@@ -61,7 +61,7 @@ def sums(draw: st.DrawFn) -> tuple[Sum, dict[str, Integers], dict[str, Step], in
     return Sum.of(study_of(sites, conspirators, dropouts)), values, gone, size
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(sums())
 def test_sites_may_leave_at_any_step(case: tuple[Sum, dict[str, Integers], dict[str, Step], int]) -> None:
     whole, values, gone, size = case
@@ -100,7 +100,7 @@ def without_own_masks(whole: Sum, shown: Mapping[str, tuple[AskShares, AskInput]
     values, left = values_of(whole.parts), []
     for site, (told, boxes) in shown.items():
         sharing = Roster(told.keys).of(box.site for box in boxes.boxes)
-        own = own_mask(whole.parts[site].secrets.own, sharing.hash, 7)
+        own = own_mask(whole.parts[site].seeds.own, sharing.hash, 7)
         left.append(integers(whole.parts[site].masked(told, boxes, values[site]) - own))
     return plain_sum(left, 7)
 
@@ -133,19 +133,24 @@ def test_sites_that_were_shown_different_rosters_share_no_mask() -> None:
 
 
 def test_two_masks_of_one_pair_are_opposite_under_one_roster_only() -> None:
-    one, other = (part_of(study_of(5), site) for site in FIVE[:2])
-    keys = {part.site: part.secrets.keys.mask for part in (one, other)}
-    first, second, elsewhere = (
-        masks_of(part.site, part.secrets.mask, keys, roster, 7)
-        for part, roster in ((one, "a" * 64), (other, "a" * 64), (other, "b" * 64))
-    )
-    assert not (first + second).any()
-    assert (first + elsewhere).all()
-    assert first.all()
-    assert (first != second).all()
+    """Also where both rosters have the same keys of these two sites, and differ in a third one alone."""
+    whole = Sum.of(study_of(5, 1, 1))
+    one, other = (whole.parts[site] for site in FIVE[:2])
+    keys = {part.site: part.seeds.keys.mask for part in (one, other)}
+    twin = part_of(whole.study, FIVE[4], seeds="others").keys()
+    rosters = [
+        Roster(whole.told().keys),
+        Roster(whole.told(FIVE[:4]).keys),
+        Roster((*whole.told().keys[:4], twin)),
+    ]
+    masks = [
+        [masks_of(part.site, part.seeds.mask, keys, roster.hash, 7) for roster in rosters] for part in (one, other)
+    ]
+    assert all(mask.all() for masks_of_site in masks for mask in masks_of_site)
+    for (place, mine), (elsewhere, theirs) in product(enumerate(masks[0]), enumerate(masks[1])):
+        assert (mine + theirs).any() == (mine + theirs).all() == (place != elsewhere)
 
 
-@pytest.mark.xfail(strict=True, reason="a mask's key does not name the two sites that share it")
 @pytest.mark.parametrize("flipped", [False, True], ids=["the same bytes", "the same point in other bytes"])
 def test_a_site_that_copies_a_key_takes_no_mask_off(flipped: bool) -> None:
     """A conspirator gives an honest site's mask key as its own, and cannot compute a thing with it.
@@ -163,4 +168,4 @@ def test_a_site_that_copies_a_key_takes_no_mask_off(flipped: bool) -> None:
     content = reply.content.model_copy(update={"mask": copied})
     copy = sign_reply(key_of(above), reply.model_copy(update={"content": content}))
     keys = {site: theirs.mask for site, theirs in Roster((*told.keys[:2], copy)).keys.items()}
-    assert masks_of(victim, whole.parts[victim].secrets.mask, keys, "a" * 64, 7).all()
+    assert masks_of(victim, whole.parts[victim].seeds.mask, keys, "a" * 64, 7).all()

@@ -14,7 +14,7 @@ from masked_sums import Names, Sum, names, study_of, values_of
 from cohortmix.core.privacy.joint import Terms
 from cohortmix.protocol.masking.masks import integers, masks_of, own_mask
 from cohortmix.protocol.masking.part import Roster
-from cohortmix.protocol.masking.secrets import MaskingError
+from cohortmix.protocol.masking.seeds import MaskingError
 from cohortmix.protocol.masking.sharing import combine
 
 Signers = Mapping[Names, frozenset[str]]

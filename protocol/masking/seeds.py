@@ -8,6 +8,7 @@ from collections.abc import Callable
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import Field
 
 from cohortmix.protocol.fields import Wire
 from cohortmix.protocol.steps import SEED_BYTES, Keys, Seed
@@ -25,16 +26,16 @@ def new_seed(purpose: str) -> bytes:
     return secrets.token_bytes(SEED_BYTES)
 
 
-class Secrets(Wire):
-    """Three independent seeds of 128 bits: of the key that opens boxes, of the key of shared masks, of the own mask."""
+class Seeds(Wire):
+    """Three seeds of 128 bits: of the key that opens boxes, of the key of shared masks, and of the own mask."""
 
-    seal: Seed
-    mask: Seed
-    own: Seed
+    seal: Seed = Field(repr=False)  # a log must not hold one
+    mask: Seed = Field(repr=False)
+    own: Seed = Field(repr=False)
 
     @classmethod
-    def draw(cls, seed: DrawSeed = new_seed) -> Secrets:
-        """New secrets; they are for one sum alone."""
+    def draw(cls, seed: DrawSeed = new_seed) -> Seeds:
+        """New ones; they are for one sum alone."""
         return cls(seal=seed("seal").hex(), mask=seed("mask").hex(), own=seed("own").hex())
 
     @property
@@ -58,7 +59,7 @@ def public_of(private: X25519PrivateKey) -> str:
 
 
 def check_of(own: str) -> str:
-    """What shows that a seed is the one that a site has shared; it says nothing of the mask that follows from it."""
+    """What shows that a seed is the one that a site has shared; it says nothing of the mask made of it."""
     return derived(bytes.fromhex(own), "check").hex()
 
 
@@ -75,6 +76,12 @@ def agreed(private: X25519PrivateKey, public: str, purpose: str) -> bytes:
     except ValueError:
         raise MaskingError("a key of another site is no X25519 key that keeps a secret") from None
     return derived(secret, purpose)
+
+
+def require_agreement(keys: Keys) -> None:
+    """Raise MaskingError unless both public keys of a site can keep a secret with others."""
+    for public in (keys.seal, keys.mask):
+        agreed(private_of("00" * SEED_BYTES, "any"), public, "any")  # a point of small order fails with every key
 
 
 def derived(secret: bytes, purpose: str) -> bytes:
