@@ -171,13 +171,14 @@ def print_study(summary: dict[str, Any]) -> None:
     """The table of a finished study, from its summary: a line for each site, the pooled records, the ceiling."""
     console = Terminal()
     print_warning(console, summary)
+    joint = summary["study"]["joint"]
     rows: list[tuple[object, ...]] = [
         (
             one["name"],
             one["n"],
             f"{one['mu']:.4g}",
             f"{one['epsilon']:.4g}",
-            f"{one['centroids']}" + (", class centroids" if one["reduced"] else ""),
+            "in the sum" if joint else f"{one['centroids']}" + (", class centroids" if one["reduced"] else ""),
             figure(one["own_auc"]),
         )
         for one in summary["sites"]
@@ -193,6 +194,11 @@ def print_study(summary: dict[str, Any]) -> None:
         f"delta {whole['delta']:.3g}; overlap of sites: {summary['study']['overlap']}; "
         f"if every patient were at every site: mu {whole['mu_worst']:.4g}"
     )
+    if joint is not None:
+        console.print(
+            f"joint noise: holds unless more than {joint['conspirators']} of the {joint['sites']} sites conspire "
+            "with the coordinator"
+        )
     reduced_to = [one["name"] for one in summary["sites"] if one["reduced"]]
     if reduced_to:
         console.print(reduced(reduced_to, len(summary["sites"])))

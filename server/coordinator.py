@@ -23,6 +23,7 @@ from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
     CentroidsRelease,
     CommonMessage,
+    MaskedRelease,
     MessageError,
     Refusal,
     Request,
@@ -139,7 +140,7 @@ class Coordinator:
         place, receipt = self._place(message)
         if self._store.keep_reply(site, place, receipt, reply):
             self._given_up.discard(site)
-            if isinstance(message, SignedRelease):
+            if isinstance(message, SignedRelease) and not isinstance(message.release, MaskedRelease):
                 self._kept.remember(reply, message)
             return Verdict.ACCEPTED
         if not isinstance(message, SignedRelease) or self._store.receipt(site, place) == receipt:

@@ -142,7 +142,11 @@ class JointCoordinator(Coordinator):
         else:
             seed = bytes.fromhex(sha256([self.spec.hash, self._store.receipts()]))
             centroids = pipeline.approximate_and_adapt(plan, common, first, second, seed)
-        sites = tuple(self._site(entry) for entry in self._in_sum(1))
+        receipts = [self._kept.receipts(round) for round in (1, 2)]
+        sites = tuple(
+            SiteResult(entry, tuple(of_round[entry.name] for of_round in receipts if entry.name in of_round))
+            for entry in self._in_sum(1)
+        )
         return StudyResult(
             self._study, self._schema, common, sites, {ALL_SITES: centroids}, self._store.refusals()
         )
@@ -225,11 +229,6 @@ class JointCoordinator(Coordinator):
         assert total is not None  # asked for after it was read
         two, plans = self._rounds == 2, [self._plan(1)]
         return CommonMessage.of(pipeline.common(plans, [total], pairs=two, numbers=bins.MAX_MASKED))
-
-    def _site(self, entry: SiteEntry) -> SiteResult:
-        rounds = [self._kept.releases(round) for round in (1, 2)]
-        released = [releases[entry.name] for releases in rounds if entry.name in releases]
-        return SiteResult(entry, tuple(signed.signed_receipt for signed in released))
 
     def _too_few(self, stage: Stage, replied: tuple[str, ...]) -> TooFewSites:
         missing = [entry.name for entry in self.spec.sites if entry.name not in replied]

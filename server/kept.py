@@ -20,7 +20,9 @@ from cohortmix.protocol.fields import Array, Hash, Signature, Wire
 from cohortmix.protocol.messages import (
     ClassSumsRelease,
     CommonMessage,
+    MaskedRelease,
     MessageError,
+    SignedReceipt,
     SignedRelease,
     StudySpec,
     decode,
@@ -46,6 +48,20 @@ class Kept:
     def releases(self, round: int) -> dict[str, SignedRelease]:
         """The releases of one round, by site, in the order of their names."""
         return {site: self._release(site, round, reply) for site, reply in self._store.replies(round).items()}
+
+    def receipts(self, round: int) -> dict[str, SignedReceipt]:
+        """The receipts of one round, by site; of releases so large that no two are held at a time."""
+        return {
+            site: kept_release(self._store.reply(site, round), self._study, site, round).signed_receipt
+            for site in sorted(self._store.answered(round))
+        }
+
+    def masked(self, site: str, round: int) -> NDArray[np.int64]:
+        """The masked input of one site to the sum of a round."""
+        release = kept_release(self._store.reply(site, round), self._study, site, round).release
+        if not isinstance(release, MaskedRelease):
+            _refuse(f"a release of {site!r} in round {round} that is not under masks")
+        return release.values.numpy()
 
     def class_sums(self) -> dict[str, Answer]:
         """The class sums of round 1, by site."""

@@ -170,6 +170,10 @@ class Store:
             for step in sorted(self._steps(_reply(round)), key=lambda step: step.id)
         }
 
+    def reply(self, site: str, round: Place) -> bytes:
+        """The reply of one site, which must have come."""
+        return self._steps(_reply(round), site)[0].content[_RECEIPT:]
+
     def answered(self, round: Place) -> frozenset[str]:
         """The sites whose release of this round is kept."""
         return frozenset(site for _, site in self._journal.keys(_reply(round)))

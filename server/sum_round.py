@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortmix.protocol.masking.masks import integers, words
+from cohortmix.protocol.masking.masks import integers, total, words
 from cohortmix.protocol.masking.part import Roster
 from cohortmix.protocol.masking.reading import Reading
 from cohortmix.protocol.masking.seeds import MaskingError, require_agreement
-from cohortmix.protocol.messages import MaskedRelease, SignedStepReply, SiteEntry, StudySpec, decode
+from cohortmix.protocol.messages import SignedStepReply, SiteEntry, StudySpec, decode
 from cohortmix.protocol.receipts import ReceiptError
 from cohortmix.protocol.signing import SignatureError, verify_reply
 from cohortmix.protocol.steps import (
@@ -96,17 +96,11 @@ class SumRound:
             If it cannot be read from the replies that have come.
         """
         survivors = self.ended("input")
-        releases = {site: signed.release for site, signed in self._kept.releases(self._round).items()}
-        inputs = {site: releases[site] for site in survivors}
-        values = {
-            site: words(release.values.numpy())
-            for site, release in inputs.items()
-            if isinstance(release, MaskedRelease)
-        }
+        masked = total(words(self._kept.masked(site, self._round)) for site in survivors)
         contents = {site: signed.reply.content for site, signed in self.replies("unmask").items()}
         shares = {site: content for site, content in contents.items() if isinstance(content, Shares)}
         threshold = self._study.terms.threshold
-        return integers(Reading(self._roster(), self.ended("shares"), survivors, threshold).read(values, shares))
+        return integers(Reading(self._roster(), self.ended("shares"), survivors, threshold).read(masked, shares))
 
     def replies(self, step: Step) -> dict[str, SignedReply]:
         """The replies to a step that has ended, by site; to the last step, those that have come."""

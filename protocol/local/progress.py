@@ -10,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cohortmix.protocol.local.terminal import Terminal, styled, visible
 
+MOST_LINES = 10  # of one part in a log, or some more
+
 
 @contextmanager
 def step(text: str, console: Terminal | None = None) -> Iterator[None]:
@@ -30,7 +32,12 @@ def steps(console: Terminal | None = None) -> Iterator[Callable[[str, int, int],
     """Yield a function to which work in several parts reports its progress: report(part, done, total)."""
     console = console or Terminal(stderr=True)
     if not console.is_terminal:
-        yield lambda part, done, total: console.print(f"{part}: {done} of {total}")
+
+        def tell(part: str, done: int, total: int) -> None:
+            if done % max(1, total // MOST_LINES) == 0 or done == total:
+                console.print(f"{part}: {done} of {total}")
+
+        yield tell
         return
     parts = (
         TextColumn("{task.description}", markup=False),

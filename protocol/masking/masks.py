@@ -59,9 +59,11 @@ def words(values: NDArray[np.int64]) -> Words:
 
 def total(vectors: Iterable[Words]) -> Words:
     """Their sum, mod 2^64; there is at least one."""
-    first, *others = vectors
-    out = first.copy()
-    for vector in others:
+    vectors = iter(vectors)
+    out = next(vectors).copy()
+    for vector in vectors:  # one at a time: those of a large study do not fit into memory together
+        if vector.shape != out.shape:
+            raise ValueError(f"expected vectors of {len(out)} numbers, got one of {len(vector)}")
         out += vector
     return out
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cohortmix.protocol.masking.masks import Words, masks_of, own_mask, total
+from cohortmix.protocol.masking.masks import Words, masks_of, own_mask
 from cohortmix.protocol.masking.part import Roster
 from cohortmix.protocol.masking.seeds import MaskingError, check_of, private_of, public_of
 from cohortmix.protocol.masking.sharing import combine
@@ -31,12 +31,12 @@ class Reading:
         self._sharing, self._survivors, self._threshold = roster.of(senders), set(survivors), threshold
         self._keys = self._sharing.keys
 
-    def read(self, inputs: Mapping[str, Words], replies: Mapping[str, Shares]) -> Words:
+    def read(self, masked: Words, replies: Mapping[str, Shares]) -> Words:
         """The sum of the survivors' vectors, mod 2^64.
 
         Parameters
         ----------
-        inputs : by site, the masked inputs of exactly the survivors.
+        masked : the sum of the masked inputs of exactly the survivors.
         replies : by site, those to step 5 that came.
 
         Raises
@@ -44,7 +44,7 @@ class Reading:
         MaskingError
             If fewer than T replies came and a secret is missing, or if shares do not give what was announced.
         """
-        out, hash = total(inputs[site] for site in sorted(self._survivors)), self._sharing.hash
+        out, hash = masked.copy(), self._sharing.hash
         for site in sorted(self._survivors):
             out -= own_mask(self._own(site, replies), hash, len(out))
         left = {site: self._keys[site].mask for site in self._survivors}

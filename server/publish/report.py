@@ -11,7 +11,7 @@ from typing import Any
 
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.words import some
-from cohortmix.protocol.local.wording import count, reduced
+from cohortmix.protocol.local.wording import count, digits, percent, reduced
 from cohortmix.server.publish.dictionary import dictionary
 from cohortmix.server.publish.gains import compared
 from cohortmix.server.publish.html import Html, element, join
@@ -76,15 +76,28 @@ def _opening(summary: Mapping[str, Any], schema: Schema, coordinator_key: str) -
         _warning(summary),
         element(
             "p",
-            f"{sites} with {patients} took part, and no record left its site. Each site added up the values of "
-            "its patients, put random noise on the sums, and sent only what follows from these noisy sums. "
-            f"From what all sites sent, {rows} were drawn; the outcome is the column "
+            f"{sites} with {patients} took part, and no record left its site. {_how(summary)}, {rows} were drawn; "
+            "the outcome is the column "
             f"“{summary['study']['target']}”. The noise limits what anyone can learn about a single patient "
             "from everything that was published. How well it does so is said below, in numbers that can be "
             "checked.",
             class_="lead",
         ),
         _facts(summary, schema, coordinator_key),
+    )
+
+
+def _how(summary: Mapping[str, Any]) -> str:
+    """What the sites sent, up to the records that were drawn from it."""
+    if summary["study"]["joint"] is None:
+        return (
+            "Each site added up the values of its patients, put random noise on the sums, and sent only what "
+            "follows from these noisy sums. From what all sites sent"
+        )
+    return (
+        "Each site added up the values of its patients, put a share of the random noise on the sums, and hid them "
+        "under masks that cancel when the sites are added up: nobody could read more than the noisy sum of all "
+        "sites. From this sum"
     )
 
 
@@ -147,6 +160,8 @@ def _usefulness(summary: Mapping[str, Any]) -> Html:
 
 
 def _contribution(summary: Mapping[str, Any], noise_std: Mapping[str, float]) -> Html:
+    if summary["study"]["joint"] is not None:
+        return _together(summary, noise_std)
     return element(
         "section",
         element("h2", "Who contributed"),
@@ -167,13 +182,34 @@ def _contribution(summary: Mapping[str, Any], noise_std: Mapping[str, float]) ->
     )
 
 
+def _together(summary: Mapping[str, Any], noise_std: Mapping[str, float]) -> Html:
+    """How noisy the sums of a joint study are: no site has released anything that could be read by itself."""
+    patients, noise = sum(site["n"] for site in summary["sites"]), max(noise_std.values(), default=0.0)
+    return element(
+        "section",
+        element("h2", "Who contributed"),
+        element(
+            "p",
+            f"What was released is about all {patients:,} patients together: the noise on one released count is "
+            f"{digits(noise)} patients (one standard deviation), {percent(noise / patients)} of them. Nothing "
+            "tells the sites apart: the column site of the records follows the sites’ numbers of patients alone. "
+            "How well models do on real patients was not measured: such figures are not private, and stay with "
+            "the sites.",
+        ),
+    )
+
+
 def _limits(summary: Mapping[str, Any]) -> Html:
-    largest = max(site["n"] for site in summary["sites"])
+    joint, counts = summary["study"]["joint"], [site["n"] for site in summary["sites"]]
     points = (
-        "δ is above 1/(10 N), with N the patients of the largest site: for comparisons with published figures "
-        "only."
-        if summary["consortium"]["delta"] > 1 / (10 * largest)
+        "δ is above 1/(10 N), with N the patients of the largest site, or of all sites of a joint study: for "
+        "comparisons with published figures only."
+        if summary["consortium"]["delta"] > 1 / (10 * (max(counts) if joint is None else sum(counts)))
         else "",
+        ""
+        if joint is None
+        else "A hospital that sends something else than its sums can spoil the total, and nobody can tell which "
+        "one it was: the total is only checked against the number of patients and the noise.",
         "Two things are not hidden: how many patients each site has, and at which site a patient was.",
         "The protection is for single patients. What holds for a whole group can be learned; that is the purpose.",
         "A synthetic record describes no real patient. Use the records to plan an analysis or to train a model, "
@@ -188,7 +224,8 @@ def _terms(measured: bool) -> Html:
         "µ": "the privacy budget: one patient can shift what was published by at most µ standard deviations of "
         "the noise. With µ = 0 nothing is revealed. For several releases, the squares of their µ add up.",
         "ε, δ": "the same budget in the usual terms of differential privacy.",
-        "Centroid": "a synthetic average of many patients; in this form a site releases what it knows.",
+        "Centroid": "a synthetic average of many patients; in this form a site, or all of them together, release "
+        "what they know.",
     }
     if measured:
         terms["AUC"] = (

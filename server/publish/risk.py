@@ -45,6 +45,7 @@ def risk(summary: Mapping[str, Any], kappa: float) -> Html:
         "section",
         element("h2", "What can be learned about one patient"),
         _attacker(mu, summary["noise"] == "TEST"),
+        *([] if summary["study"]["joint"] is None else [_conspirators(summary["study"]["joint"])]),
         table(("Patients found, at most", "µ", "ε", *alarms), rows),
     )
 
@@ -60,6 +61,16 @@ def _attacker(mu: float, test_noise: bool) -> Html:
         " of the patients are found, and guessing alone would find 5\u00a0%. However many false alarms the "
         "attacker accepts, the share of patients found exceeds the share of false alarms by at most "
         f"{at_most(advantage(mu))}.{unless}",
+    )
+
+
+def _conspirators(joint: Mapping[str, int]) -> Html:
+    """Whom the patients of a joint study trust."""
+    return element(
+        "p",
+        f"This holds unless more than {joint['conspirators']} of the {joint['sites']} sites of the study conspire "
+        "with the coordinator: the sites share the noise, and those that conspire can take theirs off again. "
+        "Against everybody else, who has the published files alone, there is more noise than this.",
     )
 
 

@@ -15,7 +15,8 @@ def site_table(summary: Mapping[str, Any], measured: bool) -> Html:
     """The section, as markup; with columns for figures on real records if these were `measured`."""
     pooled, whole = summary["pooled"], summary["consortium"]
     patients = f"{sum(site['n'] for site in summary['sites']):,}"
-    rows = [_site(site, pooled["auc"], measured) for site in summary["sites"]]
+    joint = summary["study"]["joint"] is not None
+    rows = [_site(site, pooled["auc"], measured, joint) for site in summary["sites"]]
     figures = (_auc(pooled["auc"]), "", "") if measured else ()
     last = [("Pooled synthetic", patients, *_cost(whole), f"{pooled['centroids']:,}", *figures)]
     if measured:
@@ -39,8 +40,8 @@ def site_table(summary: Mapping[str, Any], measured: bool) -> Html:
     )
 
 
-def _site(site: Mapping[str, Any], pooled_auc: float | None, measured: bool) -> tuple[str, ...]:
-    centroids = f"{site['centroids']:,}" + (", classes only" if site["reduced"] else "")
+def _site(site: Mapping[str, Any], pooled_auc: float | None, measured: bool, joint: bool) -> tuple[str, ...]:
+    centroids = "in the sum" if joint else f"{site['centroids']:,}" + (", classes only" if site["reduced"] else "")
     figures = (_auc(site["own_auc"]), *shown_gain(site, pooled_auc)) if measured else ()
     return (site["name"], f"{site['n']:,}", *_cost(site), centroids, *figures)
 

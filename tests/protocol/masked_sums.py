@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortmix.protocol.masking.masks import Words, integers
+from cohortmix.protocol.masking.masks import Words, integers, total
 from cohortmix.protocol.masking.part import Part, Roster
 from cohortmix.protocol.masking.reading import Reading
 from cohortmix.protocol.masking.seeds import DrawSeed, Seeds
@@ -173,7 +173,7 @@ class Sum:
         inputs = {site: self.masked(told, boxes, values, site) for site in survivors}
         consents = self.consents(told, boxes, survivors, left("consent"))
         replies = self.replies(told, boxes, survivors, consents, left("unmask"))
-        return integers(self.reading(told, left("shares"), survivors).read(inputs, replies))
+        return integers(self.reading(told, left("shares"), survivors).read(total(inputs.values()), replies))
 
     def masked(
         self, told: AskShares, boxes: Mapping[str, AskInput], values: Mapping[str, Integers], site: str

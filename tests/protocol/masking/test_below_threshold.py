@@ -13,7 +13,7 @@ from masked_sums import SUM, Sum, key_of, names, part_of, plain_sum, seeds_of, s
 from numpy.typing import NDArray
 from scipy.stats import chisquare
 
-from cohortmix.protocol.masking.masks import Words, integers, masks_of, own_mask, words
+from cohortmix.protocol.masking.masks import Words, integers, masks_of, own_mask, total, words
 from cohortmix.protocol.masking.part import Part, Roster
 from cohortmix.protocol.masking.seeds import MaskingError, Seeds
 from cohortmix.protocol.masking.sharing import combine, split
@@ -41,12 +41,12 @@ def test_any_t_replies_give_the_sum_and_fewer_give_none(whole: Sum, survivors: t
     replies = whole.replies(told, boxes, survivors, consents, survivors)
     reading = whole.reading(told, FIVE, survivors)
     for givers in combinations(survivors, T):
-        read = reading.read(inputs, {site: replies[site] for site in givers})
+        read = reading.read(total(inputs.values()), {site: replies[site] for site in givers})
         assert integers(read).tolist() == plain_sum([values[site] for site in survivors], 7)
     for number in range(T):
         for givers in combinations(survivors, number):
             with pytest.raises(MaskingError, match=f"from 4 sites at least, got {number}: the sum cannot be read"):
-                reading.read(inputs, {site: replies[site] for site in givers})
+                reading.read(total(inputs.values()), {site: replies[site] for site in givers})
 
 
 # Shares

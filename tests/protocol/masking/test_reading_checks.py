@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 from masked_sums import Names, Sum, names, plain_sum, study_of, values_of
 
-from cohortmix.protocol.masking.masks import Words, integers
+from cohortmix.protocol.masking.masks import Words, integers, total
 from cohortmix.protocol.masking.reading import Reading
 from cohortmix.protocol.masking.seeds import MaskingError
 from cohortmix.protocol.steps import Share, Shares
@@ -34,7 +34,7 @@ class Case:
 
     def read(self, replies: Mapping[str, Shares]) -> list[int]:
         """The sum that the coordinator gets out of these."""
-        read: list[int] = integers(self._reading.read(self.inputs, replies)).tolist()
+        read: list[int] = integers(self._reading.read(total(self.inputs.values()), replies)).tolist()
         return read
 
     def read_or_none(self, replies: Mapping[str, Shares]) -> list[int] | None:
