@@ -15,7 +15,6 @@ from cohortmix.client.site.config import DEFAULT, SiteConfig, load_config, parse
 from cohortmix.client.site.lock import exclusive, replacing
 from cohortmix.client.table.data import open_table
 from cohortmix.client.table.snapshot import pin_snapshot
-from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source, quoted
 from cohortmix.core.data.words import in_quotes
@@ -122,8 +121,6 @@ def _check(table: Source, schema: Schema, max_unreadable: float, on_terminal: bo
             f"the table does not fit its schema, in {quoted(error.columns)}; run `cohortmix site check` on a "
             "terminal to see how"
         ) from None
-    if not count_patients(table, schema).number:
-        raise InputError("the table has no patient, a site needs one at least")
     return checked
 
 

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_joint_cost.py [--sites 8 25 74 200] [--numbers 30000 300000] [--write]
 
-One sum over S sites, a tenth of which may conspire and a tenth of which drop out before their
-input, with the messages of a study as bytes. One site and the coordinator run in processes of their own; what the other
-sites say is made beforehand. `--write` keeps the figures in results/joint_cost.json.
+One sum over S sites, a tenth of which may conspire and a tenth of which drop out before their input, with the messages
+of a study as bytes. One site and the coordinator run in processes of their own; what the other sites say is made
+beforehand. `--write` keeps the figures in results/joint_cost.json.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def coordinator(setting: Setting) -> Facts:
 
 
 def measured(work: Callable[..., Facts], *arguments: object) -> Facts:
-    """What it gives, with CPU seconds and the memory above what the process began with; in a process of its own."""
+    """What it gives, with CPU seconds, peak memory, and what the process began with; in a process of its own."""
     reader, writer = multiprocessing.Pipe(duplex=False)
 
     def run() -> None:

@@ -211,9 +211,10 @@ def consortium(trial: pd.DataFrame, dictionary: str, tmp_path_factory: pytest.Te
                 run(*[name if word == "NORWAY" else word for word in words])
             shutil.copy(home / "norway/state/description.json", root / f"{name}.json")
         (root / "schema.yaml").write_text(dictionary, encoding="utf-8")
-        (text,) = blocks(page("docs/consortium.md"), "yaml")
+        text, joint = blocks(page("docs/consortium.md"), "yaml")
         tomorrow = date.today() + timedelta(days=1)
         (root / "study.yaml").write_text(re.sub(r"(?<=expires: )\S+", str(tomorrow), text), encoding="utf-8")
+        (root / "joint.yaml").write_text(joint, encoding="utf-8")
         patch.chdir(root)
         drafted, signed = follow("docs/consortium.md", "study", "new") + follow(
             "docs/consortium.md", "study", "sign"
@@ -229,6 +230,30 @@ def test_a_study_is_drafted_and_signed(consortium: Path) -> None:
     assert "send stroke-2026/signed.json to the stewards" in said
     (status,) = follow("docs/consortium.md", "study", "status")
     assert "signed; no site has been asked" in status
+
+
+def test_a_joint_study_is_drafted_and_its_sites_are_enrolled(
+    consortium: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A steward has to enrol all other hospitals but one before the study of the page can be approved."""
+    monkeypatch.chdir(consortium)
+    drafted, _ = run(*["study", "new", "joint.yaml", "--key", "coordinator.key", "--out", "joint"])
+    assert "only sums of at least 4 sites can be read, and up to 1 site may conspire" in drafted
+    run(*["study", "sign", "joint", "--key", "coordinator.key"])
+    home = consortium / "NORWAY/norway"
+    study = json.loads((consortium / "joint/signed.json").read_text())["study"]
+    configure(home, coordinators=[study["coordinator_key"]])
+    monkeypatch.chdir(home)
+    shutil.copy(consortium / "joint/signed.json", home / "joint.json")
+    others = [consortium / f"{name}.json" for name in HOSPITALS if name != "NORWAY"]
+    approve = ["site", "approve", "joint.json", "--max-mu", "0.3"]
+    assert run("site", "enrol", str(others[0]))[0].startswith("enrolled: POLAND, key ")
+    _, refused = run(*approve, status=3)
+    assert "3 hospitals are not enrolled here" in refused
+    run("site", "enrol", *map(str, others[1:3]))
+    shown, _ = run("site", "quote", "joint.json")
+    assert "unless more than 1 of these hospitals conspire" in " ".join(shown.replace("│", " ").split())
+    assert "approved: stroke-2026-joint" in run(*approve)[0]
 
 
 @pytest.fixture
@@ -251,7 +276,7 @@ def configure(home: Path, **settings: object) -> None:
 def test_a_steward_reads_approves_previews_and_revokes(norway: Path) -> None:
     part = section(page("docs/steward.md"), "## A study arrives")
     quote, approved = (run(*words)[0] for words in shown_commands(part))
-    for said in ("cost", "attack", "overlap", "release", "ledger", "noise"):
+    for said in ("cost", "attack", "overlap", "trust", "release", "either way", "ledger", "noise"):
         assert f"│ {said}" in quote
     assert "approved: stroke-2026" in approved
     told = dict.fromkeys(keys_of_table(part))

@@ -158,7 +158,8 @@ def own_answer(consortium: Consortium, site: str, round: int) -> Answer | None:
 def sum_of_answers(consortium: Consortium, sites: Iterable[str], round: int) -> Integers:
     """The sum of their own answers."""
     answers = [own_answer(consortium, site, round) for site in sites]
-    return np.sum([answer.values for answer in answers if answer is not None], axis=0, dtype=np.int64)
+    added: Integers = np.sum([answer.values for answer in answers if answer is not None], axis=0)
+    return added
 
 
 def counts(consortium: Consortium, site: str) -> dict[str, int]:

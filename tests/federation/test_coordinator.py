@@ -35,8 +35,9 @@ def test_two_rounds_give_every_site_its_centroids_and_two_receipts(consortium_of
         result = coordinator.finish()
     for site in result.sites:
         assert [signed.receipt.round for signed in site.receipts] == [1, 2]
-        assert "mixture" in site.centroids.kind
-        assert site.centroids.masses.sum() == pytest.approx(site.entry.patients)
+        centroids = result.centroids[site.entry.name]
+        assert "mixture" in centroids.kind
+        assert centroids.masses.sum() == pytest.approx(site.entry.patients)
         spent = total(signed.receipt for signed in site.receipts)
         assert spent.mu == pytest.approx(MU)
         assert spent.mu <= MU
@@ -51,9 +52,10 @@ def test_a_site_too_small_for_a_mixture_spends_all_on_round_one_and_is_not_asked
         coordinator.freeze()
         assert list(coordinator.waiting) == ["ITAL"]
         assert set(coordinator.requests()) == {"ITAL"}
-        tiny = coordinator.finish().sites[1]
-    assert set(tiny.centroids.kind) == {"class"}
-    assert tiny.centroids.masses.sum() == pytest.approx(SMALL)
+        result = coordinator.finish()
+    tiny, centroids = result.sites[1], result.centroids["tiny"]
+    assert set(centroids.kind) == {"class"}
+    assert centroids.masses.sum() == pytest.approx(SMALL)
     assert [signed.receipt.round for signed in tiny.receipts] == [1]
     assert tiny.receipts[0].receipt.mu2 == pytest.approx(MU**2)
 
@@ -63,9 +65,10 @@ def test_a_site_that_misses_round_two_counts_with_its_class_centroids(consortium
     with consortium.coordinator() as coordinator:
         carry(consortium, coordinator)
         coordinator.freeze()
-        site = coordinator.finish().sites[0]
+        result = coordinator.finish()
+        site = result.sites[0]
         plan = coordinator.plan(site.entry)
-    assert set(site.centroids.kind) == {"class"}
+    assert set(result.centroids["ITAL"].kind) == {"class"}
     assert plan.mu2_sums < plan.mu2
     assert total(signed.receipt for signed in site.receipts).mu == pytest.approx(float(plan.mu2_sums) ** 0.5)
 

@@ -58,9 +58,9 @@ def digest(result: StudyResult) -> str:
 
     margins, parts = result.common.margins, []
     for site in result.sites:
-        given = site.centroids
+        given = result.centroids[site.entry.name]
         arrays = (given.masses, given.means, given.labels, given.support_points, given.support_labels)
-        parts.append([*map(of, arrays), list(given.kind), site.sums.question, of(site.sums.values)])
+        parts.append([*map(of, arrays), list(given.kind)])
         parts.append([signed.receipt.hash for signed in site.receipts])
     return sha256([parts, [list(group) for group in result.common.groups], of(margins.cells), of(margins.masses)])
 

@@ -5,6 +5,8 @@ Five sites, one of them with a single patient; one may be missing, one may consp
 
 from __future__ import annotations
 
+import os
+import random
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +32,8 @@ from joint_studies import (
     sum_of_answers,
     total,
 )
+from mutations import mutated
+from scipy.stats import chi2
 
 from cohortmix.client.ledger.history import COMMITTED, RESERVED
 from cohortmix.client.ledger.reservation import ANSWERED, PAID
@@ -44,17 +48,30 @@ from cohortmix.protocol.messages import (
     Refusal,
     SignedReceipt,
     SignedRelease,
+    SignedStepReply,
     decode,
     encode,
 )
 from cohortmix.protocol.receipts import ReceiptError, check, verify
 from cohortmix.protocol.receipts import total as cost_of
-from cohortmix.protocol.signing import sign_receipt
-from cohortmix.protocol.steps import STEPS, AskConsent, AskInput, AskShares, Step
+from cohortmix.protocol.signing import Key, sign_receipt, sign_reply
+from cohortmix.protocol.steps import (
+    STEPS,
+    AskConsent,
+    AskInput,
+    AskShares,
+    Boxes,
+    Consent,
+    Shares,
+    Step,
+)
 from cohortmix.server.coordinator import Verdict
+from cohortmix.server.joint_coordinator import JointCoordinator
 from cohortmix.server.publish.pool import draw
 from cohortmix.server.result import ALL_SITES, StudyResult, TooFewSites
 
+MUTATIONS = int(os.environ.get("COHORTMIX_MUTATIONS", "3000")) // 50
+"""Altered replies to each step, of those that tests/server/test_hostile_replies.py has."""
 SITES = tuple(sorted(FIVE))
 OTHERS = tuple(site for site in SITES if site != "UK")
 
@@ -90,7 +107,7 @@ def test_what_is_read_through_the_masks_is_the_sum_of_the_sites_own_answers(whol
 
 
 def test_each_answer_is_the_records_and_a_share_of_the_noise(whole: Consortium) -> None:
-    """Five shares are in the sum, where three would do: a hundred numbers tell them apart (level 1e-6)."""
+    """Five shares are in the sum where three have to be; the keyed noise is as large as is said of it."""
     with coordinating(whole) as coordinator:
         exact, read = exact_sums(whole, coordinator, SITES), total(coordinator, 1)
         known = coordinator._sum_of(1)
@@ -99,7 +116,9 @@ def test_each_answer_is_the_records_and_a_share_of_the_noise(whole: Consortium) 
     noise = (read - np.sum([answer.values for answer in exact.values()], axis=0)) / exact["UK"].sigma
     assert known.sites == 5
     assert known.std == pytest.approx(5**0.5 * exact["UK"].sigma / exact["UK"].unit)
-    assert 0.6 < np.mean(noise**2) / 5 < 1.5, f"of {len(noise)} numbers"
+    squares = float(noise @ noise) / 5
+    assert chi2(len(noise)).ppf(1e-6) < squares < chi2(len(noise)).isf(1e-6)
+    assert squares * 5 / 3 > chi2(len(noise)).isf(1e-6), "noise of three sites is told from that of five"
 
 
 def test_what_a_site_sends_is_its_answer_under_masks(whole: Consortium) -> None:
@@ -131,7 +150,7 @@ def test_each_site_has_as_many_records_as_patients(result: StudyResult) -> None:
     assert draw(result, 3310)[SITE].value_counts().to_dict() == {site: 10 * size for site, size in FIVE.items()}
 
 
-def test_what_was_asked_says_how_many_there_are_and_the_ledgers_what_it_cost(whole: Consortium) -> None:
+def test_each_sum_took_five_steps_and_was_paid_for_once(whole: Consortium) -> None:
     for site in SITES:
         assert counts(whole, site) == {RESERVED: 2, PAID: 2, ANSWERED: 2, COMMITTED: 2, TAKEN: 10}
 
@@ -318,6 +337,69 @@ def test_a_reply_that_comes_after_its_step_does_not_count(tmp_path: Path, step: 
         assert ("UK" in {site.entry.name for site in coordinator.finish().sites}) == (step == "consent")
 
 
+@pytest.fixture(scope="module")
+def of_a_twin(tmp_path_factory: pytest.TempPathFactory) -> dict[Step, bytes]:
+    """What UK replies where nobody is missing: with the same seed, the same study and the same secrets."""
+    consortium = joint_consortium(tmp_path_factory.mktemp("twin") / "study")
+    replies = {}
+    with coordinating(consortium) as coordinator:
+        for step in STEPS:
+            replies[step] = consortium.site(list(FIVE).index("UK")).answer(coordinator.requests()["UK"])
+            carry_without(consortium, coordinator)
+            coordinator.advance()
+    return replies
+
+
+def test_a_reply_counts_in_its_own_step_alone(tmp_path: Path, of_a_twin: dict[Step, bytes]) -> None:
+    """Neither before it nor after it, whatever it is: all of these are UK's own, for this sum."""
+    consortium = joint_consortium(tmp_path / "study")
+    with coordinating(consortium) as coordinator:
+        for step in STEPS:
+            for other in STEPS:
+                if other != step:
+                    assert coordinator.accept("UK", of_a_twin[other]) is Verdict.LATER, (other, step)
+            assert "UK" in coordinator.waiting
+            reply = consortium.site(list(FIVE).index("UK")).answer(coordinator.requests()["UK"])
+            assert coordinator.accept("UK", reply) is Verdict.ACCEPTED
+            carry_without(consortium, coordinator)
+            coordinator.advance()
+        np.testing.assert_array_equal(total(coordinator, 1), sum_of_answers(consortium, SITES, 1))
+
+
+def made_up(step: Step, of_a_twin: dict[Step, bytes], coordinator: JointCoordinator, key: Key) -> bytes:
+    """What a site that was not asked signs all the same, and that would be complete if it had been."""
+    message = decode(of_a_twin[step])
+    if not isinstance(message, SignedStepReply):
+        return of_a_twin[step]
+    content = message.signed.reply.content
+    if isinstance(content, Boxes):
+        content = Boxes(boxes=tuple(box for box in content.boxes if box.site != "UK"))
+    elif isinstance(content, Shares):
+        content = Shares(own=content.own, shares=tuple(share for share in content.shares if share.site != "UK"))
+    elif isinstance(content, Consent):
+        content = Consent(survivors=coordinator._sums[1]._consent())
+    reply = message.signed.reply.model_copy(update={"content": content})
+    return encode(SignedStepReply(signed=sign_reply(key, reply)))
+
+
+def test_a_site_that_missed_a_step_does_not_come_in_at_the_next_one(
+    tmp_path: Path, of_a_twin: dict[Step, bytes]
+) -> None:
+    """It would be in the sum without being in the list of keys, and the others would refuse to go on."""
+    consortium = joint_consortium(tmp_path / "study")
+    key = key_of(consortium, list(FIVE).index("UK"))
+    with coordinating(consortium) as coordinator:
+        carry_without(consortium, coordinator, gone=["UK"])
+        for step in STEPS[1:]:
+            assert coordinator.advance()
+            assert coordinator.present.step == step
+            assert coordinator.accept("UK", made_up(step, of_a_twin, coordinator, key)) is Verdict.LATER
+            assert "UK" not in coordinator._store.answered(coordinator.present.place)
+            carry_without(consortium, coordinator)
+        assert not coordinator.advance()
+        np.testing.assert_array_equal(total(coordinator, 1), sum_of_answers(consortium, OTHERS, 1))
+
+
 def test_a_site_that_replies_twice_counts_once_and_sends_the_same_bytes(tmp_path: Path) -> None:
     consortium = joint_consortium(tmp_path / "study")
     uk = consortium.site(list(FIVE).index("UK"))
@@ -350,7 +432,8 @@ def test_a_site_in_the_first_sum_alone_is_made_up_for_in_the_second(tmp_path: Pa
         np.testing.assert_array_equal(total(coordinator, 2), sum_of_answers(consortium, OTHERS, 2))
     assert first is not None
     assert second is not None
-    assert (first.sites, first.share, second.sites, second.share) == (5, 1, 4, pytest.approx(271 / 331))
+    assert (first.sites, second.sites) == (5, 4)
+    assert [first.share, second.share] == pytest.approx([1, 271 / 331])
     assert second.std * second.unit == pytest.approx(second.sigma * 2 * 331 / 271)
     assert result.centroids[ALL_SITES].masses.sum() == pytest.approx(331)
     assert [len(site.receipts) for site in result.sites] == [2, 2, 2, 1, 2]
@@ -423,6 +506,23 @@ def test_a_reply_of_another_site_or_another_step_does_not_count(tmp_path: Path) 
         assert coordinator.accept("ITAL", keys) is Verdict.LATER
         assert coordinator.answered == ()
         assert coordinator.accept("ITAL", italy.answer(coordinator.requests()["ITAL"])) is Verdict.ACCEPTED
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_altered_reply_raises_nothing_and_does_not_count(
+    tmp_path: Path, step: Step, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Bits, texts and parts of it: it is turned down with a sentence, or says what the site has signed."""
+    consortium, chance = joint_consortium(tmp_path / "study"), random.Random(5)
+    with coordinating(consortium) as coordinator:
+        carry_to(consortium, coordinator, f"round 1, {step}")
+        reply = consortium.site(list(FIVE).index("UK")).answer(coordinator.requests()["UK"])
+        for _ in range(MUTATIONS):
+            altered = mutated(reply, chance)
+            if coordinator.accept("UK", altered) is not Verdict.LATER:
+                assert decode(altered) == decode(reply)
+        assert coordinator.accept("UK", reply) in (Verdict.ACCEPTED, Verdict.KNOWN)
+    assert "cannot be checked" not in caplog.text, "a fault of ours, which is caught as the last resort"
 
 
 def test_every_site_is_told_the_same_and_each_its_own_boxes(tmp_path: Path) -> None:

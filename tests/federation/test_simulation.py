@@ -104,7 +104,7 @@ def test_summary_has_exactly_the_keys_of_the_contract(finished: Finished) -> Non
     assert summary == simulated.summary
     contract = ["warning", "study", "consortium", "sites", "noise", "pooled", "ceiling_auc", "seconds", "version"]
     assert list(summary) == [*contract, "published"]
-    assert list(summary["study"]) == ["name", "hash", "target", "overlap"]
+    assert list(summary["study"]) == ["name", "hash", "target", "overlap", "joint"]
     assert list(summary["consortium"]) == ["mu", "epsilon", "delta", "mu_worst"]
     of_site = ["name", "n", "mu", "epsilon", "delta", "centroids", "reduced", "mass", "own_auc", "gain"]
     assert list(summary["sites"][0]) == of_site

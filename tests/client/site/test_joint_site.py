@@ -1,4 +1,4 @@
-"""A site in a joint study: each step once, for one content, in its order; what it refuses costs and reveals nothing."""
+"""A site in a joint study takes each step once, for one content, in its order; what it refuses reveals nothing."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from joint_sites import (
     policy_for,
 )
 from masked_sums import key_of, part_of
+from pydantic import ValidationError
 from sites import COORDINATOR as OF_EACH
 from sites import CountingNoise, asking, refused, site, study, table
 
@@ -40,7 +41,15 @@ from cohortmix.client.ledger.reservation import ANSWERED, PAID, Reservation
 from cohortmix.client.ledger.sum_steps import TAKEN, StepConflict, Taken
 from cohortmix.core.data.table import TableSource
 from cohortmix.protocol.masking.seeds import new_seed
-from cohortmix.protocol.messages import Code, StepRequest, encode
+from cohortmix.protocol.messages import (
+    ClassSumsRelease,
+    Code,
+    MessageError,
+    NoisedAnswer,
+    StepRequest,
+    decode,
+    encode,
+)
 from cohortmix.protocol.receipts import verify_release
 from cohortmix.protocol.signing import sign_reply, sign_request, sign_step, sign_study
 from cohortmix.protocol.steps import (
@@ -120,13 +129,29 @@ def test_a_study_over_the_cap_gets_no_keys(ledger: Ledger) -> None:
     assert taken(ledger) == []
 
 
+def test_an_answer_with_a_share_of_the_noise_fits_no_release_but_a_masked_one(ledger: Ledger) -> None:
+    """The ledger keeps it as it keeps any answer; no message can hold it, whoever made it."""
+    others = Others()
+    others.go_through(joint_site(ledger).answer)
+    own = Reservation(ledger._journal, others.spec.hash, others.request.request_id, Fraction(0)).load(0)
+    assert own is not None
+    with pytest.raises(ValidationError, match="a share of it leaves a site under masks only"):
+        ClassSumsRelease(answer=NoisedAnswer.of(own))
+    whole = ClassSumsRelease(answer=NoisedAnswer.of(replace(own, sharers=1)))
+    message = encode(others.release.model_copy(update={"release": whole}))
+    assert decode(message)
+    with pytest.raises(MessageError):
+        decode(message.replace(b'"sharers":1,"sigma"', b'"sharers":2,"sigma"', 1))
+
+
 # --- every step once, and for good
 
 
 @pytest.mark.parametrize("reopened", [False, True], ids=["in one process", "by a new process each time"])
 def test_between_any_two_steps_the_ledger_keeps_all_that_counts(tmp_path: Path, reopened: bool) -> None:
     """With secrets and noise that nobody can draw again: each step gives the same bytes, now and later."""
-    others, path, given = Others(), tmp_path / "ledger.db", {}
+    others, path = Others(), tmp_path / "ledger.db"
+    given: dict[bytes, bytes] = {}
     ledgers = [Ledger(path, CAP)]
     for step in STEPS:
         asked = others.message(others.ask(step))
@@ -237,7 +262,9 @@ def test_of_two_that_take_a_step_at_once_one_counts(ledger: Ledger) -> None:
     others, here = Others(), joint_site(ledger)
     others.take("keys", here.answer)
     sums = ledger.sum_steps(others.spec.hash, others.request.request_id)
-    part = replace(others.parts[PEERS[0]], site=ME, key=KEY, seeds=sums.before("keys").seeds)
+    seeds = sums.before("keys").seeds
+    assert seeds is not None
+    part = replace(others.parts[PEERS[0]], site=ME, key=KEY, seeds=seeds)
     ask = others.told
     one, other = (part.shares(ask) for _ in range(2))
     assert one != other
@@ -419,7 +446,8 @@ def test_a_second_round_without_room_for_pairs_draws_nothing(ledger: Ledger) -> 
     here = joint_site(ledger, noise=noise)
     others.go_to("input", here.answer)
     assert refused(here.answer(others.message(others.ask("input")))) == Code.NOT_APPROVED
-    assert (noise.draws, steps(ledger)[PAID], ledger.spent_mu2) == (0, 0, 0)
+    assert (noise.draws, steps(ledger)[PAID]) == (0, 0)
+    assert ledger.spent_mu2 == 0
 
 
 def test_too_few_patients_are_counted_over_all_sites(ledger: Ledger) -> None:

@@ -126,7 +126,7 @@ def test_check_pins_the_table_and_describes_the_site(place: Path) -> None:
     [
         ("AGE", 999, "does not fit its schema, in 'AGE'; run `cohortmix site check` on a terminal"),
         ("outcome", None, "does not fit its schema, in 'outcome'"),
-        ("id", 1, "the table has 1 patient,"),
+        ("id", None, "it holds no record with a value of 'id'"),
     ],
 )
 def test_check_refuses_what_does_not_fit_and_keeps_what_was_served(

@@ -10,7 +10,7 @@ from report_page import SITES, Summary, around
 def summary() -> Summary:
     """A study of public data with real noise and every figure measured."""
     return {
-        "study": {"name": "stroke", "hash": "ab" * 32, "target": "outcome", "overlap": "disjoint"},
+        "study": {"name": "stroke", "hash": "ab" * 32, "target": "outcome", "overlap": "disjoint", "joint": None},
         "consortium": {"mu": 0.268, "epsilon": 1.0, "delta": 1e-5, "mu_worst": 0.464},
         "sites": [
             {"name": name, "n": n, "mu": 0.268, "epsilon": 1.0, "delta": 1e-5, "centroids": 40, "mass": float(n)}
