@@ -64,6 +64,7 @@ FLAIM_RUNS = (
     Patch(_LOADERS, "from pmlb.update_dataset_files import get_dataset_stats\n", "", _UNUSED),
     Patch(_LOADERS, "from sdv.datasets.demo import download_demo, get_available_demos\n", "", _UNUSED),
     Patch(f"{FLAIM}/generators/__init__.py", "import jax.numpy as jnp\n", "", _UNUSED),
+    Patch(f"{FLAIM}/libs/private_pgm/mechanisms/cdp2adp.py", "import matplotlib.pyplot as plt\n", "", _UNUSED),
     Patch(
         f"{FLAIM}/libs/private_pgm/mbi/__init__.py",
         "from .mixture_inference import MixtureInference\n",
