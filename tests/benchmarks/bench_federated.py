@@ -73,7 +73,8 @@ def print_patches(methods: set[str]) -> None:
     """What is changed in the code of others, and why; each once."""
     patches = {patch: None for method in RIVALS if method in methods for patch in RIVALS[method].patches}
     for patch in patches:
-        print(f"patch {patch.file}: {patch.reason}")
+        first, *more = patch.old.strip().splitlines()
+        print(f"patch {patch.file}, {first.strip()}{' ...' if more else ''}: {patch.reason}")
 
 
 def table(stored: Mapping[Cell, Facts]) -> str:
