@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from cell_runs import run
-from federated_rivals import METHODS, PYTHON, RIVALS, SITES, Checkouts, cell_of, compute
+from federated_rivals import METHODS, OURS, PYTHON, RIVALS, SITES, Checkouts, cell_of, compute
 from public_data import SPLITS
 from result_cells import Cell, Facts, read
 
@@ -31,7 +31,7 @@ def main() -> int:
     cells = grid(wanted)
     succeeded = True
     if not wanted.table:
-        possible = [cell for cell in cells if cell.method == "ours" or RIVALS[cell.method].repository in checkouts]
+        possible = [cell for cell in cells if cell.method in OURS or RIVALS[cell.method].repository in checkouts]
         print_patches({cell.method for cell in possible})
         options = " ".join(f"--{name} DIR" for name in checkouts)
         command = f"python tests/benchmarks/bench_federated.py {options}".strip()
@@ -78,7 +78,7 @@ def print_patches(methods: set[str]) -> None:
 
 
 def table(stored: Mapping[Cell, Facts]) -> str:
-    """A row for each method and split: income / mean of six targets (boosted trees); TVD of pairs; seconds."""
+    """A row for each method and split: income / mean of six targets (boosted trees); TVD of pairs; CPU seconds."""
     rows = [f"| method | split | {' | '.join(SITES)} |", f"|---|---|{'---|' * len(SITES)}"]
     for method, split in sorted({(cell.method, cell.split) for cell in stored}, key=lambda row: row[::-1]):
         cells = [stored.get(cell_of(setting, method, split)) for setting in SITES]
@@ -92,7 +92,7 @@ def _shown(facts: Facts | None) -> str:
     if "stopped" in facts:
         return str(facts["stopped"])
     trees, pairs = facts["figures"]["trees"], facts["figures"]["tvd2"]
-    return f"{trees['targets']['income']:.3f} / {trees['mean']:.3f}; {pairs:.3f}; {facts['seconds']:.0f} s"
+    return f"{trees['targets']['income']:.3f} / {trees['mean']:.3f}; {pairs:.3f}; {facts['cpu seconds']:.0f} s"
 
 
 if __name__ == "__main__":

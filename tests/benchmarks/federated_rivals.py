@@ -24,7 +24,8 @@ from result_cells import Cell, Facts
 from rival_patches import Patch
 from scoring import score_records
 from site_settings import iid
-from synthesizers import Task, ours
+from synthesizers import METHODS as OURS_AND_OTHERS
+from synthesizers import Task
 
 from cohortmix.core import Budget
 
@@ -109,7 +110,8 @@ RIVALS: Mapping[str, Rival] = {
     "distaim-tuned": Rival("flaim", _RUNS, ADD_OR_REMOVE, DISTAIM | TUNED),
     "distaim-tuned-replace": Rival("flaim", _REPLACED, REPLACE, DISTAIM | TUNED),
 }
-METHODS = ("ours", *RIVALS)
+OURS = ("ours", "joint", "joint-third")  # of `synthesizers.py`
+METHODS = (*OURS, *RIVALS)
 FILE = "federated"  # of the results
 
 
@@ -122,7 +124,7 @@ def compute(checkouts: Checkouts, cell: Cell, command: str, again: bool) -> list
     """Compute and store one cell; a line of text for it. `again` is for releases that have several."""
     task = _task(cell)
     sizes = [len(table) for table in task.tables]
-    facts = _ours(task) if cell.method == "ours" else _theirs(RIVALS[cell.method], task, checkouts)
+    facts = _ours(cell.method, task) if cell.method in OURS else _theirs(RIVALS[cell.method], task, checkouts)
     return [store(cell, facts, sizes, task.budget, command)]
 
 
@@ -134,9 +136,9 @@ def _task(cell: Cell) -> Task:
     return Task(data, table, site, budget.resolve(int(np.unique(site, return_counts=True)[1].max())), cell.split)
 
 
-def _ours(task: Task) -> Facts:
-    made, cost = measured(lambda: ours(task))
-    records = made.records["ours"]
+def _ours(method: str, task: Task) -> Facts:
+    made, cost = measured(lambda: OURS_AND_OTHERS[method](task))
+    records = made.records[method]
     assert not callable(records)
     return {
         "figures": score_records(records, task.data),
