@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PEERS := .venv-peers
+RIVALS := .venv-federated
 DOCS := .venv-docs
 PACKAGES := core protocol client server deploy
 # Tests import the helpers that lie beside them by their bare names. Folders are checked one by one, since mypy takes
@@ -14,7 +15,7 @@ export OMP_NUM_THREADS ?= 2
 export FLWR_TELEMETRY_ENABLED = 0
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test lint audit bench-utility bench-ablation bench-peers bench-tables docs lock proto clean
+.PHONY: demo test lint audit bench-utility bench-ablation bench-peers bench-federated bench-tables docs lock proto clean
 
 demo: $(READY)
 	$(BIN)/cohortmix demo
@@ -48,6 +49,10 @@ bench-ablation: $(READY)
 bench-peers: $(READY) $(PEERS)/ready
 	$(BIN)/python tests/benchmarks/bench_utility.py --quoted peers
 
+# Federated synthesizers of others, from checkouts of their repositories: make bench-federated FLAIM=DIR HETERO=DIR
+bench-federated: $(READY) $(RIVALS)/ready
+	$(BIN)/python tests/benchmarks/bench_federated.py $(FLAIM:%=--flaim %) $(HETERO:%=--hetero %)
+
 # What is stored, written into README.md and docs/benchmarks.md; nothing is computed.
 bench-tables: $(READY)
 	$(BIN)/python tests/benchmarks/bench_utility.py --write
@@ -57,6 +62,11 @@ bench-tables: $(READY)
 $(PEERS)/ready: tests/benchmarks/peers/requirements.txt
 	python3.11 -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --no-deps -r $<
+	touch $@
+
+$(RIVALS)/ready: tests/benchmarks/peers/federated.txt
+	python3.11 -m venv $(RIVALS)
+	$(RIVALS)/bin/python -m pip install --quiet --no-deps -r $<
 	touch $@
 
 # The site of all pages, the examples and the docstrings, in build/site; a link that leads nowhere fails it.
@@ -83,7 +93,7 @@ proto: $(READY) .typing
 	$(BIN)/python -m grpc_tools.protoc -I .typing --python_out=.typing --pyi_out=.typing cohortmix/protocol/site.proto
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(DOCS) .typing build *.egg-info
+	rm -rf $(VENV) $(PEERS) $(RIVALS) $(DOCS) .typing build *.egg-info
 
 $(READY): requirements.lock pyproject.toml deploy/package/__init__.py
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+import federated_rivals
 import pytest
 import result_cells
 from mechanism_variants import VARIANTS
@@ -73,13 +74,14 @@ def test_what_is_stored_is_what_would_be_written(path: Path) -> None:
     assert list(stored) == sorted(stored, key=lambda cell: cell.order)
     assert path.read_text(encoding="utf-8") == "".join(f"{json.dumps(facts)}\n" for facts in stored.values())
     for cell, facts in stored.items():
-        assert cell.method in {"own", *METHODS, *VARIANTS}
+        assert cell.method in {"own", *METHODS, *VARIANTS, *federated_rivals.METHODS}
         assert {"cell", "figures", "patients", "budget", "command", "commit", "versions", "machine"} <= set(facts)
 
 
 def test_no_variant_has_the_name_of_a_method() -> None:
     """Both have their lines in the same files."""
     assert not set(VARIANTS) & {"own", *METHODS}
+    assert not set(federated_rivals.RIVALS) & {"own", *METHODS, *VARIANTS}
 
 
 # --- reading and writing

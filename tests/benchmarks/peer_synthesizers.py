@@ -34,24 +34,39 @@ def synthesize(
     """Records of the schema, and what they cost: seconds, CPU seconds and peak GB of the other process."""
     if not PYTHON.exists():
         raise FileNotFoundError(f"expected the peers' environment at {PYTHON}; run `make bench-peers` first")
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        files = hand_over(folder, table, schema)
+        command = [str(PYTHON), str(SCRIPT), method, *files, str(budget.epsilon), str(budget.delta), str(seed)]
+        subprocess.run(command, check=True)
+        return take_back(folder, schema, seed)
+
+
+def hand_over(folder: Path, table: pd.DataFrame, schema: Schema) -> list[str]:
+    """Write codes and domain, as `peers/synthesize.py` reads them: the files in, and the one that comes out."""
     encoding = Encoding.of(schema)
-    bins = {cells.name: _bins(cells) for cells in encoding.features}
-    with TemporaryDirectory() as folder:
-        source, domain, target = (Path(folder) / name for name in ("in.parquet", "domain.json", "out.parquet"))
-        _codes(table, schema, encoding, bins).to_parquet(source)
-        domain.write_text(json.dumps(_domain(schema, bins)))
-        command = [str(PYTHON), str(SCRIPT), method, *map(str, (source, domain, target))]
-        subprocess.run([*command, str(budget.epsilon), str(budget.delta), str(seed)], check=True)
-        made, log = pd.read_parquet(target), json.loads(target.with_suffix(".json").read_text())
-    rng = np.random.default_rng(seed)
+    bins = _bins_of(encoding)
+    source, domain, target = (folder / name for name in ("in.parquet", "domain.json", "out.parquet"))
+    _codes(table, schema, encoding, bins).to_parquet(source)
+    domain.write_text(json.dumps(_domain(schema, bins)))
+    return [str(source), str(domain), str(target)]
+
+
+def take_back(folder: Path, schema: Schema, seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The records that came out, of the schema, and what they cost."""
+    made, log = pd.read_parquet(folder / "out.parquet"), json.loads((folder / "out.json").read_text())
+    encoding, rng = Encoding.of(schema), np.random.default_rng(seed)
+    bins = _bins_of(encoding)
     codes = {
         cells.name: _within(cells, bins[cells.name], made[cells.name].to_numpy(), rng)
         for cells in encoding.features
     }
-    return rows_of_cells(codes, made[schema.target].to_numpy(), schema, rng), {
-        **log["cost"],
-        "peer": log["packages"],
-    }
+    records = rows_of_cells(codes, made[schema.target].to_numpy(), schema, rng)
+    return records, {**log["cost"], "peer": log["packages"]}
+
+
+def _bins_of(encoding: Encoding) -> dict[str, NDArray[np.int64]]:
+    return {cells.name: _bins(cells) for cells in encoding.features}
 
 
 def _codes(
