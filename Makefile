@@ -58,6 +58,7 @@ bench-tables: $(READY)
 	$(BIN)/python tests/benchmarks/bench_utility.py --write
 	$(BIN)/python tests/benchmarks/bench_ablation.py --write
 	$(BIN)/python tests/benchmarks/bench_losses.py --write
+	$(BIN)/python tests/benchmarks/bench_federated.py --write
 
 $(PEERS)/ready: tests/benchmarks/peers/requirements.txt
 	python3.11 -m venv $(PEERS)

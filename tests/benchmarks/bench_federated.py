@@ -2,10 +2,12 @@
 
     python tests/benchmarks/bench_federated.py [--flaim DIR] [--hetero DIR] [--method M ...] [--sites N ...]
         [--splits N] [--again] [--table]
+    python tests/benchmarks/bench_federated.py --write
 
 UCI Adult, epsilon 1, delta 1e-5, as many records at each site. DIR is a git checkout of a rival's repository:
 github.com/Samuel-Maddock/flaim, github.com/XiaochenLi-w/Federated-Tabular-Data-Synthesis-Framework. It is copied
-and patched, never changed; what is patched and why is printed first. What is stored is not computed again.
+and patched, never changed; what is patched and why is printed first. What is stored is not computed again; `--write`
+puts it into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -17,14 +19,20 @@ from functools import partial
 from pathlib import Path
 
 from cell_runs import run
-from federated_rivals import METHODS, OURS, PYTHON, RIVALS, SITES, Checkouts, cell_of, compute
+from federated_rivals import FILE, METHODS, OURS, PYTHON, RIVALS, SITES, Checkouts, cell_of, compute
+from markdown_tables import DOCUMENT, Part
 from public_data import SPLITS
 from result_cells import Cell, Facts, read
+
+FEDERATED = Part(DOCUMENT, "federated", "bench_federated.py")
 
 
 def main() -> int:
     """Compute what is wanted and not stored, as far as there are checkouts; show it; 1 if a cell failed."""
     wanted = arguments()
+    if wanted.write:
+        FEDERATED.write(table(read()))
+        return 0
     checkouts = {name: path for name, path in (("flaim", wanted.flaim), ("hetero", wanted.hetero)) if path}
     if checkouts and not PYTHON.exists():
         raise SystemExit(f"expected the rivals' environment at {PYTHON}; run `make bench-federated` first")
@@ -54,6 +62,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--splits", type=int, choices=range(1, SPLITS + 1), default=1, help="how many of the five")
     parser.add_argument("--again", action="store_true", help="compute what is stored already once more")
     parser.add_argument("--table", action="store_true", help="show what is stored, and compute nothing")
+    parser.add_argument("--write", action="store_true", help="write what is stored into the page")
     return parser.parse_args()
 
 
@@ -80,7 +89,8 @@ def print_patches(methods: set[str]) -> None:
 def table(stored: Mapping[Cell, Facts]) -> str:
     """A row for each method and split: income / mean of six targets (boosted trees); TVD of pairs; CPU seconds."""
     rows = [f"| method | split | {' | '.join(SITES)} |", f"|---|---|{'---|' * len(SITES)}"]
-    for method, split in sorted({(cell.method, cell.split) for cell in stored}, key=lambda row: row[::-1]):
+    of_rivals = {(cell.method, cell.split) for cell in stored if cell.data == FILE}
+    for method, split in sorted(of_rivals, key=lambda row: row[::-1]):
         cells = [stored.get(cell_of(setting, method, split)) for setting in SITES]
         rows.append(f"| {method} | {split} | {' | '.join(map(_shown, cells))} |")
     return "\n".join(rows)

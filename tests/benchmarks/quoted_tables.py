@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cell_runs import PUBLISHED_DELTA, WITHOUT_BUDGET
+from joint_tables import JOINT, joint_table
 from markdown_tables import DOCUMENT, README, Part, heading, markdown, mean_of, spread
 from public_data import LOADERS, SPLITS
 from result_cells import Cell, Facts
@@ -134,7 +135,12 @@ def cells(peers: bool) -> list[Cell]:
 def parts(stored: Mapping[Cell, Facts]) -> dict[Part, str]:
     """The parts of documents that say what is stored, and their lines."""
     everything = {cell: facts for cell, facts in stored.items() if cell.data in LOADERS}  # no federated rivals
-    return {IN_README: readme_table(stored), QUOTED: quoted_table(stored), EVERYTHING: markdown(everything)}
+    return {
+        IN_README: readme_table(stored),
+        QUOTED: quoted_table(stored),
+        JOINT: joint_table(stored),
+        EVERYTHING: markdown(everything),
+    }
 
 
 def readme_table(stored: Mapping[Cell, Facts]) -> str:
