@@ -4,22 +4,31 @@
 # nothing to the published folder, and ends every process that it started.
 #   deploy/loopback.sh DIR          DIR must not exist; DIR/published holds the result
 #   deploy/loopback.sh DIR --keep   leaves all of it running for further studies, until INT (Ctrl-C) or TERM
+#   deploy/loopback.sh DIR --joint  a joint study of five small hospitals, in which the daemon of one is killed and
+#                                   started again, and that of another one is killed for good
 # DIR/processes has a script for each process, which starts it (again). As root, every role has a user of its own, and
 # SuperLink and relays are closed to all others by a table of nftables, which goes again at the end; otherwise all run
 # as you, and the script says so. Nothing is written outside of DIR and the folder for temporary files.
 set -euo pipefail
-if [ $# -lt 1 ] || [ $# -gt 2 ] || [ -e "$1" ] || [ "${2:---keep}" != --keep ]; then
-    echo "usage: deploy/loopback.sh DIR [--keep]    (DIR: a folder that does not exist yet)" >&2
+if [ $# -lt 1 ] || [ $# -gt 2 ] || [ -e "$1" ] || [[ ! "${2:---keep}" =~ ^--(keep|joint)$ ]]; then
+    echo "usage: deploy/loopback.sh DIR [--keep | --joint]    (DIR: a folder that does not exist yet)" >&2
     exit 2
 fi
 here=$(cd "$(dirname "$0")" && pwd)
 bin=$(cd "$(dirname "$(command -v cohortmix || echo "$here/../.venv/bin/cohortmix")")" && pwd)
 mkdir -p "$1"
-root=$(cd "$1" && pwd) keep=${2:-}
+root=$(cd "$1" && pwd) keep="" joint=""
+case ${2:-} in --keep) keep=yes ;; --joint) joint=yes ;; esac
 chmod 755 "$root"
 mkdir "$root/logs" "$root/processes" "$root/mail" # mail: what people would send each other
-sites=(UK NETH POLA)
-database="" door="" names=/etc/passwd
+sites=(UK NETH POLA) table=stroke.parquet column=network schema=$here/demo/schema.yaml interval=2
+if [ -n "$joint" ]; then
+    sites=(UK-78 ITAL-3 CZEC-118 SWIT-234 PORT-123) # none has patients enough for pairs of columns, and all together do
+    table=hospitals.parquet column=hospital schema=$root/schema.yaml interval=0.5
+    deadline=60s # of each step: as long as the one that is gone is waited for
+fi
+all=("${!sites[@]}")
+database="" door="" names=/etc/passwd disturber=""
 socket_group=64200 daemon_user=64210 relay_user=64220 # plus the number of the site
 superlink_user=64230 coordinator_user=64231 nginx_user=64232
 
@@ -43,6 +52,7 @@ start() { # NAME UID COMMAND...: in the background, in a session of its own; its
 }
 
 stop() {
+    [ -z "$disturber" ] || kill "$disturber" 2>/dev/null || true
     for number in "$root/processes/"*.pid; do kill -- "-$(cat "$number")" || true; done 2>/dev/null
     await 60 ended || for number in "$root/processes/"*.pid; do kill -9 -- "-$(cat "$number")" || true; done 2>/dev/null
     [ -z "$database" ] || as_postgres "$database/pg_ctl" -D "$root/postgres/data" -m immediate stop >/dev/null || true
@@ -64,6 +74,44 @@ await() { # SECONDS COMMAND...: until it succeeds
 }
 
 ended() { for number in "$root/processes/"*.pid; do ! kill -0 -- "-$(cat "$number")" || return 1; done; }
+
+at_once() { # FUNCTION: called for each hospital by its number; in a joint study for all at the same time
+    local n jobs=()
+    for n in "${all[@]}"; do
+        if [ -z "$joint" ]; then "$1" "$n"; else
+            "$1" "$n" >>"$root/logs/${sites[$n]}.log" 2>&1 &
+            jobs+=($!)
+        fi
+    done
+    for n in "${!jobs[@]}"; do
+        if ! wait "${jobs[$n]}"; then
+            cat "$root/logs/${sites[$n]}.log" >&2
+            exit 1
+        fi
+    done
+}
+
+disturb() { # what a joint study has to live through
+    local returns=daemon-${sites[1]} gone=daemon-${sites[4]}
+    await 900 input_came 1 "${sites[1]}"
+    kill -9 -- "-$(cat "$root/processes/$returns.pid")"
+    "$root/processes/$returns"
+    say "$returns: killed and started again, in the middle of the first sum"
+    await 900 input_came 2 "${sites[4]}"
+    kill -9 -- "-$(cat "$root/processes/$gone.pid")"
+    say "$gone: killed for good, after its input to the last sum"
+}
+
+input_came() { # ROUND SITE: whether the study's store has the site's input to the sum of this round
+    as_user $coordinator_user python - "$study/study.db" "reply $1" "$2" <<'PY'
+import sqlite3
+import sys
+from pathlib import Path
+
+steps = sqlite3.connect(Path(sys.argv[1]).absolute().as_uri() + "?mode=ro", uri=True)
+sys.exit(steps.execute("SELECT 1 FROM steps WHERE kind = ? AND id = ?", sys.argv[2:]).fetchone() is None)
+PY
+}
 
 free_port() { python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
@@ -132,8 +180,10 @@ environment=(PATH="$bin:$PATH:/usr/sbin:/sbin" HOME="$root/nobody"
     FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 PYTHONDONTWRITEBYTECODE=1)
 export "${environment[@]}"
 
-say "the table of each hospital; that of ${sites[2]} is in PostgreSQL"
-python - "$here/demo/stroke.parquet" "$root" "${sites[@]}" <<'PY'
+if [ -n "$joint" ]; then say "the table of each hospital, of four columns and the outcome"; else
+    say "the table of each hospital; that of ${sites[2]} is in PostgreSQL"
+fi
+python - "$here/demo/$table" "$column" "$root" "${sites[@]}" <<'PY'
 import sys
 from pathlib import Path
 
@@ -141,15 +191,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 table = pq.read_table(sys.argv[1])
-for site in sys.argv[3:]:
-    folder = Path(sys.argv[2], site)
+for site in sys.argv[4:]:
+    folder = Path(sys.argv[3], site)
     folder.mkdir()
-    pq.write_table(table.filter(pc.equal(table["network"], site)), folder / "patients.parquet")
+    pq.write_table(table.filter(pc.equal(table[sys.argv[2]], site)), folder / "patients.parquet")
 PY
+if [ -n "$joint" ]; then # the lines of the schema that are not of a column, and those of a few columns
+    grep -E '^[#a-z]|^  (AGE|RSBP|SEX|STYPE|outcome):' "$here/demo/schema.yaml" >"$schema"
+fi
 data=()
 for site in "${sites[@]}"; do data+=(--data "$root/$site/patients.parquet"); done
 for found in "$(dirname "$(command -v postgres || true)")" /usr/lib/postgresql/*/bin; do
-    [ -x "$found/initdb" ] && [ -x "$found/pg_ctl" ] && database=$found
+    [ -z "$joint" ] && [ -x "$found/initdb" ] && [ -x "$found/pg_ctl" ] && database=$found
 done
 if [ -n "$database" ]; then
     mkdir "$root/postgres"
@@ -191,7 +244,7 @@ PY
     rm "$root/${sites[2]}/patients.parquet"
     data[5]=postgresql+psycopg://reader$url
     data+=(--table patients)
-else
+elif [ -z "$joint" ]; then
     warn "no PostgreSQL here: ${sites[2]} keeps its table in a file"
 fi
 
@@ -205,11 +258,11 @@ cp "$root"/tls/{ca.crt,server.crt,server.key} "$superlink/tls/"
 give $coordinator_user "$coordinator"
 give $superlink_user "$superlink"
 port=$(free_port) relay_ports=()
-for n in 0 1 2; do relay_ports+=("$(free_port)"); done
+for n in "${all[@]}"; do relay_ports+=("$(free_port)"); done
 if [ "$own_users" = yes ] && nft list tables >/dev/null 2>&1; then # a kernel can lack it as well
     door=cohortmix_loopback_$port
     doors=("$port" "$superlink_user, $coordinator_user, $nginx_user")
-    for n in 0 1 2; do doors+=("${relay_ports[$n]}" "$((relay_user + n))"); done
+    for n in "${all[@]}"; do doors+=("${relay_ports[$n]}" "$((relay_user + n))"); done
     shut_door "$door" "${doors[@]}"
 else
     warn "no nftables here, or not root: every user of this machine can connect to the SuperLink, and submit to it"
@@ -257,49 +310,57 @@ else
 fi
 
 say "each hospital: a site, its pinned snapshot, and the description that it sends to the coordinator"
-for n in 0 1 2; do
-    site=${sites[$n]} folder=$root/${sites[$n]}
-    cp "$here/demo/schema.yaml" "$folder/schema.yaml"
+make_site() {
+    local n=$1 site=${sites[$1]} folder=$root/${sites[$1]} options
+    cp "$schema" "$folder/schema.yaml"
     mkdir "$folder/site"
     [ ! -e "$folder/patients.parquet" ] || chmod 600 "$folder/patients.parquet"
     give $((daemon_user + n)) "$folder"
     options=("${data[@]:2*n:2}")
-    [ $n -ne 2 ] || options=("${data[@]:4}")
+    if [ "$n" = 2 ] && [ -n "$database" ]; then options=("${data[@]:4}"); fi
     as_user $((daemon_user + n)) cohortmix site init "$folder/site" --name "$site" "${options[@]}" \
         --schema "$folder/schema.yaml" --cap-mu 0.5
     as_user $((daemon_user + n)) cohortmix site check --config "$folder/site/site.yaml"
     install -m 644 "$folder/site/state/description.json" "$root/mail/$site.json"
-done
+}
+at_once make_site
 
 say "the coordinator drafts a study and signs it; every steward enrols the coordinator and approves it"
 study=$coordinator/study
+terms=("min_sites: 2" "deadline: 10m")
+[ -z "$joint" ] || terms=("noise: joint" "conspirators: 1" "tolerated_dropouts: 1" "deadline: $deadline")
+descriptions=$(printf "$root/mail/%s.json, " "${sites[@]}")
 cat >"$coordinator/study.yaml" <<END
 name: loopback
 schema: schema.yaml
 epsilon: 1
 delta: 1e-5
 overlap: disjoint
-min_sites: 2
-deadline: 10m
-sites: [$root/mail/${sites[0]}.json, $root/mail/${sites[1]}.json, $root/mail/${sites[2]}.json]
+$(printf '%s\n' "${terms[@]}")
+sites: [${descriptions%, }]
 END
-cp "$here/demo/schema.yaml" "$coordinator/schema.yaml"
+cp "$schema" "$coordinator/schema.yaml"
 give $coordinator_user "$coordinator/"{study.yaml,schema.yaml}
 as_coordinator study new "$coordinator/study.yaml" --key "$coordinator/coordinator.key" --out "$study"
 chmod 700 "$study"
 as_coordinator study sign "$study" --key "$coordinator/coordinator.key"
 install -m 644 "$study/signed.json" "$root/mail/signed.json"
 public_key=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["coordinator_key"])' "$study/study.json")
-for n in 0 1 2; do
-    folder=$root/${sites[$n]}/site
+decide() {
+    local n=$1 folder=$root/${sites[$1]}/site peers=() other
     sed -i -e "s/^coordinators:.*/coordinators: [$public_key]/" "$folder/site.yaml"
-    printf 'interval_seconds: 2\n' >>"$folder/site.yaml" # 30 at a hospital
+    printf 'interval_seconds: %s\n' $interval >>"$folder/site.yaml" # 30 at a hospital
+    if [ -n "$joint" ]; then # here all keys are known to be right; a steward compares each with its hospital
+        for other in "${all[@]}"; do [ "$other" = "$n" ] || peers+=("$root/mail/${sites[$other]}.json"); done
+        as_user $((daemon_user + n)) cohortmix site enrol "${peers[@]}" --config "$folder/site.yaml"
+    fi
     as_user $((daemon_user + n)) cohortmix site approve "$root/mail/signed.json" --max-mu 0.3 --config "$folder/site.yaml"
-done
+}
+at_once decide
 
 say "daemons and relays"
-for n in 0 1 2; do
-    site=${sites[$n]} folder=$root/${sites[$n]}/site
+connect() {
+    local n=$1 site=${sites[$1]} folder=$root/${sites[$1]}/site
     if [ "$own_users" = yes ]; then
         chgrp $((socket_group + n)) "$folder/run"
         chmod 2750 "$folder/run"
@@ -317,15 +378,27 @@ for n in 0 1 2; do
         flower-supernode --superlink "127.0.0.1:$public" --root-certificates "$root/$site/relay/ca.crt" \
         --auth-supernode-private-key "$root/$site/relay/node.key" --host 127.0.0.1 --port "${relay_ports[$n]}" \
         --node-config "socket=\"$folder/run/site.sock\""
-done
+}
+at_once connect
 
 say "the study"
-as_coordinator study run "$study" --key "$coordinator/coordinator.key"
+if [ -n "$joint" ]; then
+    disturb &
+    disturber=$!
+fi
+runs=1
+until as_coordinator study run "$study" --key "$coordinator/coordinator.key"; do
+    status=$?
+    # On a busy machine a step of a joint study can have too few replies at its deadline; the next run goes on with it.
+    if [ $status != 4 ] || [ -z "$joint" ] || [ $((runs++)) = 5 ]; then exit $status; fi
+done
+[ -z "$joint" ] || wait "$disturber"
+disturber=""
 as_coordinator study status "$study"
 as_coordinator study publish "$study" --key "$coordinator/coordinator.key" --out "$coordinator/published"
 cp -r "$coordinator/published" "$root/published"
 cohortmix verify "$root/published"
-for n in 0 1 2; do
+for n in "${all[@]}"; do
     say "the ledger of ${sites[$n]}"
     as_user $((daemon_user + n)) cohortmix site ledger --config "$root/${sites[$n]}/site/site.yaml"
 done
@@ -340,7 +413,7 @@ of_coordinator() {
 }
 of_coordinator study new STUDY.yaml --out STUDY # as coordinator/study.yaml
 of_coordinator study sign STUDY
-for n in 0 1 2; do
+for n in "${all[@]}"; do
     as_whom $((daemon_user + n)) cohortmix site approve STUDY/signed.json --max-mu X
     echo "${command[*]} --config $root/${sites[$n]}/site/site.yaml"
 done

@@ -52,6 +52,9 @@ class Patience(NamedTuple):
 
     @classmethod
     def of_deployment(cls, deadline: float) -> Patience:
-        """A tenth of the deadline, but at least one minute and at most ten, until anything is asked again."""
+        """A tenth of the deadline, but at least one minute and at most ten, until anything is asked again.
+
+        A site that refused is asked again within a sixth of a short deadline: its daemon may have been starting.
+        """
         again = min(600.0, max(60.0, deadline / 10))
-        return cls(answer=again, refused=again, late=True, retry=10.0, poll=3.0)
+        return cls(answer=again, refused=min(again, deadline / 6), late=True, retry=10.0, poll=3.0)

@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -94,8 +94,12 @@ def _conduct(study: Study, key: Key, link: SuperLink, meet: Path | None) -> str:
         pulse = _Pulse(link, run_id, console.print, len(study.signed.study.sites))
         with closing(door.grid(pulse.require_going)) as grid, study.coordinator(key) as coordinator:
             patience = Patience.of_deployment(coordinator.spec.round_deadline_seconds)
-            with steps(console) as progress, suppress(TooFewSites):  # print_status and require_complete say so
-                conduct(grid, coordinator, progress, patience, watch=Presence(study, console.print))
+            try:
+                with steps(console) as progress:
+                    conduct(grid, coordinator, progress, patience, watch=Presence(study, console.print))
+            except TooFewSites as stopped:  # of other studies print_status and require_complete say enough
+                if coordinator.spec.joint is not None:
+                    console.print(str(stopped))
     return run_id
 
 
@@ -130,7 +134,7 @@ class _Pulse:
 
 def require_complete(status: Status, run: str) -> None:
     """Raise StudyRefused or StudyUnanswered if anything is missing from a study whose run is over."""
-    if not status.missing:
+    if status.over or not status.missing:
         return
     names = listed([site.entry.name for site in status.missing])
     publishable = "; what has come can be published" if status.publishable else ""

@@ -104,12 +104,15 @@ class Status:
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing left to ask."""
-        return not self.missing and self.state in (State.COMPLETE, State.PUBLISHED)
+        """Whether there is nothing left to ask; a sum that was read is never read again with another site."""
+        ended = self.state in (State.COMPLETE, State.PUBLISHED)
+        return ended and (not self.missing or self.spec.joint is not None)
 
     @property
     def publishable(self) -> bool:
-        """Whether at least min_sites have answered round 1."""
+        """Whether at least min_sites have answered round 1 or, in a joint study, its sum has been read."""
+        if self.spec.joint is not None:
+            return self.state in (State.ROUND_2, State.COMPLETE, State.PUBLISHED)
         return sum(1 in site.answered for site in self.sites) >= self.spec.min_sites
 
     def count(self, round: int) -> tuple[int, int]:

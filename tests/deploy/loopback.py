@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,4 +107,15 @@ def await_(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     while not (found := what()):
         assert time.monotonic() < end, "gave up waiting"
         time.sleep(0.05)
+    return found
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Every process that names the folder in its command or in its environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is not ours
+            texts = [(process / name).read_bytes() for name in ("cmdline", "environ")]
+            if any(os.fsencode(folder) in text for text in texts):
+                found.append(os.fsdecode(texts[0].replace(b"\0", b" ")))
     return found

@@ -13,12 +13,11 @@ import ssl
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from kills import counted_once, disturbed, new_studies, spent_once
-from loopback import BIN, PATIENCE, QUIET, ROOT, SITES, Consortium, await_
+from loopback import BIN, PATIENCE, QUIET, ROOT, SITES, Consortium, await_, processes_of
 
 ROWS = [["daemon", "clientapp", "relay"]]
 """What is killed, one process a study; the studies of a row go on at once. A SuperLink takes all runs with it."""
@@ -286,14 +285,3 @@ def test_every_process_ends(consortium: Consortium) -> None:
         )[0]
         tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
         assert f"cohortmix_loopback_{port}" not in tables
-
-
-def processes_of(folder: Path) -> list[str]:
-    """Every process that names the folder in its command or in its environment."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended, or is not ours
-            texts = [(process / name).read_bytes() for name in ("cmdline", "environ")]
-            if any(os.fsencode(folder) in text for text in texts):
-                found.append(os.fsdecode(texts[0].replace(b"\0", b" ")))
-    return found

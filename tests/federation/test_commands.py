@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from by_hand import ConsortiumOf
+from by_hand import ConsortiumOf, carry
 from flwr.app import Context, RecordDict
 from flwr.cli.constant import DEFAULT_FLOWER_CONFIG_TOML
 from typer.testing import CliRunner
@@ -33,10 +33,12 @@ from cohortmix.deploy.simulation.local_grid import LocalGrid
 from cohortmix.protocol.local.keyfile import write_key
 from cohortmix.protocol.messages import SignedStudy, decode
 from cohortmix.protocol.signing import Key
+from cohortmix.protocol.study import JointNoise
 from cohortmix.server import carrier
 from cohortmix.server.app import conduct
 from cohortmix.server.commands import cli
 from cohortmix.server.commands.outcome import EngineError
+from cohortmix.server.commands.status import Status
 from cohortmix.server.patience import Patience
 from cohortmix.server.study import Study
 
@@ -221,6 +223,62 @@ def conduct_late(consortium: Consortium) -> str:
     with consortium.coordinator() as coordinator:
         conduct(grid, coordinator, patience=DEPLOYED(100))
     return cohortmix("status", consortium.root / "coordinator")
+
+
+@pytest.fixture
+def joint(consortium_of: ConsortiumOf) -> Consortium:
+    """A joint study of four sites, of which one may be missing."""
+    sizes = {"tiny": SMALL, "wee": SMALL + 1, "puny": SMALL + 2, "slight": SMALL + 3}
+    return consortium_of(sizes, joint=JointNoise(conspirators=1, tolerated_dropouts=1), min_sites=3)
+
+
+def test_a_joint_study_is_over_without_a_site_that_missed_its_sum(
+    joint: Consortium, superlink: Superlink, tmp_path: Path
+) -> None:
+    asked = superlink(joint)
+    unapproved(joint, 1)
+    said = cohortmix("run", *of(joint))
+    assert "round 1, unmask: 3 of 3" in said
+    assert "complete; 1 site gave less than asked" in said
+    assert "run the study again" not in said
+    cohortmix("run", *of(joint))
+    assert asked.count("run") == 1, "nothing is left to ask"
+    assert "from 3 sites" in cohortmix("publish", *of(joint), "--out", tmp_path / "out")
+
+
+def test_of_a_joint_study_that_too_few_sites_have_answered_it_is_said_who_is_missing(
+    joint: Consortium, superlink: Superlink
+) -> None:
+    superlink(joint)
+    policies = unapproved(joint, 1, 2)
+    said = cohortmix("run", *of(joint), status=3)
+    assert "2 of 4 sites have replied to round 1, keys" in said
+    assert "cannot be read by anybody; missing: wee and puny" in said
+    assert "can be published" not in said
+    for index, policy in policies.items():
+        joint.site(index).adopt(policy)
+    assert "study 'simulation': complete" in cohortmix("run", *of(joint))
+
+
+def test_the_inputs_of_a_joint_study_are_not_yet_an_answer_that_can_be_published(
+    joint: Consortium, superlink: Superlink
+) -> None:
+    with joint.coordinator() as coordinator:
+        for now in range(3):  # keys, shares, input
+            coordinator.begin(now)
+            carry(joint, coordinator)
+            coordinator.advance()
+    status = Status.of(Study(joint.root / "coordinator"))
+    assert status.count(1) == (4, 4)
+    assert not status.publishable
+
+
+def unapproved(consortium: Consortium, *sites: int) -> dict[int, Policy]:
+    """Take the approvals of some sites away; gives what they had."""
+    policies = {site: Policy.load(consortium.site(site).folder / "policy.json") for site in sites}
+    for site, policy in policies.items():
+        consortium.site(site).adopt(policy.model_copy(update={"approvals": ()}))
+    return policies
 
 
 def test_too_few_sites_cannot_be_published(

@@ -132,6 +132,18 @@ def test_no_unsigned_refusal_ends_the_wait_for_a_site(two: Consortium, code: Cod
     assert DEADLINE * 3 / 4 <= time.seconds < DEADLINE
 
 
+def test_a_daemon_that_starts_again_is_in_time_for_a_short_deadline(consortium_of: ConsortiumOf) -> None:
+    short = 60
+    two, time = consortium_of({"tiny": SMALL, "wee": SMALL + 1}, deadline_seconds=short), Time()
+
+    def starting(request: bytes) -> bytes | None:
+        return refusal(Code.UNAVAILABLE) if time.seconds < short / 2 else None
+
+    nodes = [Node(two.site(0)), Node(two.site(1), starting)]
+    assert names(conducted(two, Net(nodes), time, Patience.of_deployment(short))) == ["tiny", "wee"]
+    assert short / 2 <= time.seconds < short
+
+
 @pytest.mark.parametrize("code", [Code.OVER_BUDGET, Code.NOT_APPROVED])
 def test_a_site_that_refuses_is_asked_until_the_deadline(two: Consortium, code: Code) -> None:
     time = Time()
