@@ -6,8 +6,8 @@
 
 UCI Adult, epsilon 1, delta 1e-5, as many records at each site. DIR is a git checkout of a rival's repository:
 github.com/Samuel-Maddock/flaim, github.com/XiaochenLi-w/Federated-Tabular-Data-Synthesis-Framework. It is copied
-and patched, never changed; what is patched and why is printed first. What is stored is not computed again; `--write`
-puts it into docs/benchmarks.md.
+and patched, never changed; what is patched and why is printed first. What is stored is not computed again;
+`--write` puts it into docs/benchmarks.md.
 """
 
 from __future__ import annotations
