@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_joint_cost.py [--sites 8 25 74 200] [--numbers 30000 300000] [--write]
 
-One sum over S sites, a tenth of which may conspire and a tenth of which drop out before their input, with the
 One sum over S sites, a tenth of which may conspire and a tenth of which drop out before their input, with messages
-made beforehand. `--write` keeps the figures in results/joint_cost.json.
+of a study as bytes. One site and the coordinator run in processes of their own; what the other sites say is made
+beforehand. `--write` keeps the figures in results/joint_cost.json.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """`cohortmix simulate`: a whole study from one table, and the sentences of a study that cannot be."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -181,7 +180,7 @@ def test_a_study_that_stops_tells_refusal_from_silence(
     refusals = tuple(RefusalEntry("A", 1, Code(code), "A sentence of the site.") for code in codes)
 
     def stop(*_: object, **__: object) -> None:
-        raise TooFewSites(0, SimpleNamespace(sites=(1, 2), min_sites=2), refusals)  # type: ignore[arg-type]
+        raise TooFewSites("0 of 2 sites answered round 1", refusals)
 
     monkeypatch.setattr("cohortmix.deploy.simulation.simulation.simulate", stop)
     sentence = refused(*SIMULATE, "--sites", "2", status=status)

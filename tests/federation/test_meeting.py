@@ -28,8 +28,8 @@ from cohortmix.deploy.meeting.grid import StudyGrid
 from cohortmix.deploy.meeting.meeting import Meeting, RemoteGrid, meeting
 from cohortmix.deploy.simulation.engines import connect
 from cohortmix.deploy.simulation.local_grid import LocalGrid
-from cohortmix.protocol import frames
 from cohortmix.protocol.messages import MAX_BYTES
+from cohortmix.protocol.transport import frames
 from cohortmix.protocol.transport.codec import from_records, to_records
 from cohortmix.protocol.transport.frames import FrameError, receive, send
 from cohortmix.server.app import conduct
