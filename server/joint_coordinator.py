@@ -122,6 +122,8 @@ class JointCoordinator(Coordinator):
 
     def freeze(self) -> None:
         """Fix the common groups and margins from the first sum, once it is read; TooFewSites before."""
+        if self._kept.total(1) is None:
+            raise self._too_few(self.present, self.answered)
         if self._store.common() is None:
             self._store.keep_common(freeze(self._common(), self.spec, self._key))
 
@@ -180,7 +182,7 @@ class JointCoordinator(Coordinator):
         message, stage, entry = decode(reply), self.present, self.spec.site(site)
         if isinstance(message, Refusal):
             return message
-        if entry is None or site not in self._asked(stage):
+        if entry is None or self._under_way is None or site not in self._asked(stage):
             raise ReceiptError(f"site={site!r} is not asked in {stage.name}")
         request = self._of_round(stage.round, site)
         if isinstance(message, SignedRelease) and message.receipt.site == site and stage.step == "input":

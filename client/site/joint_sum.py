@@ -12,6 +12,7 @@ from cohortmix.protocol.masking.seeds import DrawSeed, MaskingError, Seeds
 from cohortmix.protocol.messages import Code, MaskedRelease, Request
 from cohortmix.protocol.signing import Key
 from cohortmix.protocol.steps import (
+    STEPS,
     Ask,
     AskConsent,
     AskInput,
@@ -34,12 +35,20 @@ class JointSum:
 
     Notes
     -----
-    `reply` and `begin_input` raise Refused for what does not hold: another content than before, a step that comes
+    All but `masked` raise Refused for what does not hold: another content than before, a step that comes
     too early, a list of sites that is not signed by them, too few sites.
     """
 
     def __init__(self, site: str, key: Key, request: Request, steps: SumSteps, draw: DrawSeed) -> None:
         self._site, self._key, self._request, self._steps, self._draw = site, key, request, steps, draw
+
+    def require_turn(self, ask: Ask) -> None:
+        """Raise Refused for a step that comes before its turn, before anything is reserved for it."""
+        try:
+            for step in STEPS[: STEPS.index(ask.step)]:
+                self._steps.before(step)
+        except StepConflict as error:
+            raise Refused(Code.BAD_STEP, str(error)) from None
 
     def reply(self, ask: Ask, committed: bool) -> SignedReply:
         """The reply to any step but `input`.

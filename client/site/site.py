@@ -169,12 +169,15 @@ class Site:
         if study.joint is None:
             raise Refused(Code.NOT_APPROVED, "Only a joint study is asked for in steps.")
         plan, approved_mu2 = self._admit(request)
+        if request.round == 2 and not plan.fits_mixture:
+            raise Refused(Code.NOT_APPROVED, "This study has too few patients for a second round.")
         self.policy.require_peers(study, self._key.public_hex)
-        reserved = self._reserve(request, plan, approved_mu2)
         steps = self._ledger.sum_steps(study.hash, request.request_id)
         own = JointSum(
             self.name, self._key, request, steps, lambda purpose: self._draw(f"{request.sum} {purpose}")
         )
+        own.require_turn(ask)
+        reserved = self._reserve(request, plan, approved_mu2)
         if not isinstance(ask, AskInput):
             return encode(SignedStepReply(signed=own.reply(ask, isinstance(reserved, bytes))))
         own.begin_input(ask)
@@ -273,8 +276,6 @@ class Site:
         vault, terms = self._vault(reserved), request.study.study.terms
         if request.common is None:
             return pipeline.class_sums(vault, plan, terms)
-        if not plan.fits_mixture:
-            raise Refused(Code.NOT_APPROVED, "This study has too few patients for a second round.")
         return pipeline.pair_tables(vault, plan, Groups(request.common.groups), terms)
 
     def _vault(self, reserved: Reservation) -> Vault:

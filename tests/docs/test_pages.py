@@ -181,10 +181,15 @@ def test_every_key_of_a_file_is_described(path: str, heading: str, model: Any) -
 
 @pytest.mark.parametrize("path", ["docs/consortium.md", "docs/deploy.md"])
 def test_the_studies_shown_are_studies(path: str) -> None:
-    (text,) = [text for text in blocks(page(path), "yaml") if "min_sites" in text]
-    study = StudyFile.model_validate(yaml.safe_load(text))
-    assert 1 <= study.min_sites <= len(study.sites)
-    assert (study.epsilon is None) != (study.mu is None)
+    """Each names the fewest sites, or, with joint noise, how many may be missing."""
+    texts = [text for text in blocks(page(path), "yaml") if "overlap:" in text]
+    for text in texts:
+        study = StudyFile.model_validate(yaml.safe_load(text))
+        missing = study.tolerated_dropouts if study.noise == "joint" else 0
+        assert 1 <= (study.min_sites or len(study.sites) - (missing or 0)) <= len(study.sites)
+        assert (study.epsilon is None) != (study.mu is None)
+        assert (study.min_sites is None) == (study.noise == "joint")
+    assert texts
 
 
 def test_every_exit_status_is_described() -> None:

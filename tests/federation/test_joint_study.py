@@ -314,6 +314,30 @@ def test_with_fewer_than_t_nothing_is_read_until_a_site_comes_back(tmp_path: Pat
     assert {counts(consortium, site)[PAID] for site in there} == {1}
 
 
+def test_before_the_first_sum_nothing_is_fixed_and_the_study_says_who_is_missing(tmp_path: Path) -> None:
+    consortium = joint_consortium(tmp_path / "study", mu=TWO_ROUNDS)
+    with coordinating(consortium) as coordinator:
+        with pytest.raises(TooFewSites, match="0 of 5 sites have replied to round 1, keys"):
+            coordinator.freeze()
+        assert coordinator._store.common() is None
+        carry_to(consortium, coordinator, "round 2, keys")
+        fixed = coordinator._store.common()
+        coordinator.freeze()
+        assert coordinator._store.common() == fixed is not None
+
+
+def test_a_last_reply_that_comes_after_the_end_does_not_count(tmp_path: Path) -> None:
+    consortium = joint_consortium(tmp_path / "study")
+    with coordinating(consortium) as coordinator:
+        carry_to(consortium, coordinator, "round 1, unmask")
+        late = consortium.site(list(FIVE).index("UK")).answer(coordinator.requests()["UK"])
+        carry_without(consortium, coordinator, gone=["UK"])
+        assert not coordinator.advance()
+        assert coordinator.accept("UK", late) is Verdict.LATER
+        assert "UK" not in coordinator._store.answered("1 unmask")
+        assert "UK" in {site.entry.name for site in coordinator.finish().sites}
+
+
 @pytest.mark.parametrize("step", STEPS[:-1])
 def test_a_reply_that_comes_after_its_step_does_not_count(tmp_path: Path, step: Step) -> None:
     """Not even where it is the site's own: which sites are in a sum does not change any more."""

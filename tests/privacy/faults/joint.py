@@ -127,7 +127,7 @@ FAULTS = (
     Fault(
         "joint study: a site that came late to a step counts from the next one on",
         COORDINATOR,
-        "if entry is None or site not in self._asked(stage):",
+        "if entry is None or self._under_way is None or site not in self._asked(stage):",
         "if entry is None:",
         (f"{OF_STUDY}::test_a_site_that_missed_a_step_does_not_come_in_at_the_next_one",),
     ),
