@@ -37,12 +37,15 @@ from cohortmix.protocol.messages import (
     Request,
     SignedRelease,
     SiteEntry,
+    StepRequest,
     StudySpec,
     decode,
     encode,
     request_id,
 )
-from cohortmix.protocol.signing import Key, sign_request, sign_study
+from cohortmix.protocol.signing import Key, sign_request, sign_step, sign_study
+from cohortmix.protocol.steps import Ask
+from cohortmix.protocol.study import JointNoise
 
 COORDINATOR = Key.from_bytes(bytes([7] * 32))
 PATIENTS = 60
@@ -143,6 +146,19 @@ class Hospital:
         study = self.study(name, mu, **changes)
         self.approve(study)
         return study
+
+    def joint(self, name: str) -> StudySpec:
+        """An approved study with joint noise, of this site and one other that is not enrolled: t = 1 may be."""
+        other = SiteEntry(name="other", key=Key.generate().public_hex, patients=60)
+        sites, noise = (*self.study().sites, other), JointNoise(conspirators=1, tolerated_dropouts=0)
+        return self.approved(name, sites=sites, min_sites=2, joint=noise)
+
+    @staticmethod
+    def step(study: StudySpec, ask: Ask) -> bytes:
+        """The coordinator's request for a step of round 1."""
+        id = request_id(study.hash, study.sites[0].name, 1)
+        message = Request(study=sign_study(COORDINATOR, study), round=1, request_id=id)
+        return encode(sign_step(COORDINATOR, StepRequest(request=message, ask=ask)))
 
     @staticmethod
     def request(study: StudySpec, round: Literal[1, 2] = 1, common: CommonMessage | None = None) -> bytes:

@@ -36,12 +36,15 @@ from cohortmix.protocol.messages import (
     Request,
     SignedRelease,
     SiteEntry,
+    StepRequest,
     StudySpec,
     decode,
     encode,
     request_id,
 )
-from cohortmix.protocol.signing import Key, sign_request, sign_study
+from cohortmix.protocol.signing import Key, sign_request, sign_step, sign_study
+from cohortmix.protocol.steps import Ask, AskConsent, AskKeys
+from cohortmix.protocol.study import JointNoise
 
 PATIENTS, ROWS = 120, 500  # N; the records of one patient in the second table
 COUNTS = ("157", "656")  # rows of the two tables: no other number of this study
@@ -76,7 +79,7 @@ ODD: dict[str, dict[str, list[Any]]] = {
         "outcome": ["well", MARK, "", "ill", None],
     },
 }
-KEY, COORDINATOR = (Key.from_bytes(bytes([number] * 32)) for number in (1, 2))
+KEY, COORDINATOR, PEER = (Key.from_bytes(bytes([number] * 32)) for number in (1, 2, 3))
 
 
 def table(rng: np.random.Generator) -> dict[str, list[Any]]:
@@ -136,6 +139,23 @@ def study(**changes: Any) -> StudySpec:
 
 
 DEAR = study(name="dear", mu=Decimal(900))
+JOINT = study(
+    name="joint",
+    mu=Decimal(1),
+    sites=tuple(
+        SiteEntry(name=name, key=key.public_hex, patients=PATIENTS)
+        for name, key in (("site", KEY), ("peer", PEER))
+    ),
+    min_sites=2,
+    joint=JointNoise(conspirators=1, tolerated_dropouts=0),
+)
+
+
+def step(ask: Ask) -> bytes:
+    """A step of the joint study's first round."""
+    id = request_id(JOINT.hash, "site", 1)
+    asked = Request(study=sign_study(COORDINATOR, JOINT), round=1, request_id=id)
+    return encode(sign_step(COORDINATOR, StepRequest(request=asked, ask=ask)))
 
 
 def request(
@@ -149,10 +169,10 @@ def request(
 
 def site(source: Source, noise: NoiseSource, ledger: Ledger | None = None) -> Site:
     policy = Policy(coordinators=(COORDINATOR.public_hex,))
-    for approved in (study(), study(target="sex"), DEAR):
+    for approved in (study(), study(target="sex"), DEAR, JOINT):
         policy = policy.approve(approved)
     ledger = ledger or Ledger(":memory:", Decimal(5))
-    return Site("site", source, SCHEMA, ledger, policy, KEY, noise)
+    return Site("site", source, SCHEMA, ledger, policy, KEY, noise, lambda purpose: purpose.encode()[-16:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,8 +232,9 @@ def sizes(ledger: Path) -> dict[str, list[Any]]:
 
 
 def conversation(here: Site) -> Iterator[bytes]:
-    """Refusals, both rounds, a request that comes again, and one over the budget."""
+    """Refusals, steps of a joint study, both rounds, a request that comes again, one over the budget."""
     yield here.describe()
+    yield from map(here.answer, (step(AskConsent(survivors=("site", "peer"))), step(AskKeys())))
     yield from map(
         here.answer, [b"", b'{"protocol":2}', request(study(), signer=KEY), request(study(mu=Decimal(5)))]
     )

@@ -38,6 +38,7 @@ from cohortmix.protocol.messages import (
     decode,
 )
 from cohortmix.protocol.receipts import verify_chain, verify_release
+from cohortmix.protocol.steps import AskConsent
 from cohortmix.protocol.transport.codec import from_records, to_records
 
 # --- a round trip
@@ -108,6 +109,7 @@ def requests(hospital: Any, common: CommonMessage) -> Iterator[bytes]:
     yield hospital.request(hospital.approved("another schema", schema_hash="0" * 64))
     yield hospital.request(hospital.approved("test noise", noise="TEST"))
     yield hospital.request(hospital.approved("no first round"), 2, common)
+    yield hospital.step(hospital.joint("too early"), AskConsent(survivors=("A", "B")))
     good = hospital.request(hospital.approved("altered"))
     yield good.replace(b'"alpha":"0.5"', b'"alpha":"0.6"')
     yield good.replace(b'"protocol":1', b'"protocol":2')
