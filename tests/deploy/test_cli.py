@@ -192,3 +192,32 @@ def test_pooled_records_are_not_taken_for_real_ones(folder: Path) -> None:
     run(*SIMULATE, "--sites", "2")
     wrong = ("evaluate", "--synthetic", "t.csv", "--real", "out/pooled.parquet", "--schema", "s.yaml")
     assert "holds synthetic records, as its metadata says" in refused(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--noise", "shared"), "expected --noise each or --noise joint, got 'shared'"),
+        (("--conspirators", "1"), "--conspirators and --dropouts need --noise joint"),
+        (
+            ("--noise", "joint", "--dropouts", "2"),
+            "--noise joint: expected 2 (S - dropouts) > S + conspirators, got S=4",
+        ),
+        (
+            ("--noise", "joint", "--conspirators", "4"),
+            "--noise joint: expected 2 (S - dropouts) > S + conspirators",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_impossible_terms_of_joint_noise_are_one_sentence(options: tuple[str, ...], sentence: str) -> None:
+    assert sentence in refused(*SIMULATE, "--sites", "4", *options)
+
+
+@pytest.mark.usefixtures("folder", "few_steps")
+def test_a_joint_simulation_is_verified_and_says_who_is_trusted() -> None:
+    out, _ = run(*SIMULATE, "--sites", "4", "--noise", "joint")
+    assert "joint noise: holds unless more than 1 of the 4 sites conspire with the coordinator" in out
+    assert out.count("in the sum") == 4
+    said, _ = run("verify", "out")
+    assert "every receipt holds" in said

@@ -25,6 +25,7 @@ from cohortmix.core.steps import anonymize
 from cohortmix.protocol.local.terminal import Terminal
 from cohortmix.protocol.messages import SiteEntry, StudySpec
 from cohortmix.protocol.signing import Key
+from cohortmix.protocol.study import JointNoise
 
 PATIENTS = 400
 NOTHING = Spending(Fraction(0), Fraction(0), Fraction(1))
@@ -131,6 +132,55 @@ def test_the_overlap_is_shown_with_what_a_patient_of_several_sites_bears(
     show_quote(Terminal(soft_wrap=False), quoted(study("0.3", overlap=overlap)))
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert f"the study declares that {words}" in shown
+
+
+# --- whom a steward trusts
+
+
+JOINT = JointNoise(conspirators=1, tolerated_dropouts=0)
+
+
+def shown(spec: StudySpec, capsys: pytest.CaptureFixture[str]) -> str:
+    show_quote(Terminal(soft_wrap=False), quoted(spec))
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_a_quote_says_whom_a_steward_trusts(capsys: pytest.CaptureFixture[str]) -> None:
+    alone, joint = shown(study("0.3"), capsys), shown(study("0.3", joint=JOINT, min_sites=3), capsys)
+    assert "trust nobody: this site adds all of the noise to what it sends" in alone
+    promise = "your patients are protected at this mu unless more than 1 of these hospitals conspire with the coordinator"
+    assert f"trust {promise}: S1 and S2; compare their keys" in joint
+    assert promise not in alone
+    assert "release by itself random numbers; all sites together: 2 class centroids" in joint
+
+
+def test_a_quote_compares_both_ways_by_the_noise_that_they_have(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of three sites one may conspire: the sum has 3/2 of one answer's variance, and three times the patients."""
+    here, together = quoted(study("0.3")), quoted(study("0.3", joint=JOINT, min_sites=3))
+    assert here.modes == together.modes, "a study of each is compared with one of a tenth of conspirators"
+    each, joint = here.modes
+    assert (each.patients, joint.patients) == (PATIENTS, 3 * PATIENTS)
+    first = {
+        mode.noise: anonymize.noise_a(Encoding.of(SCHEMA), float(plan.mu2_sums))
+        for mode, plan in (
+            (each, study("0.3").plan(SCHEMA, PATIENTS)),
+            (joint, study("0.3", joint=JOINT, min_sites=3).plan(SCHEMA, PATIENTS)),
+        )
+    }
+    assert each.count == pytest.approx(first["each"])
+    assert joint.count == pytest.approx(first["joint"] * 1.5**0.5)
+    assert joint.count_share == pytest.approx(joint.count / (3 * PATIENTS))
+    assert joint.components >= each.components
+    assert "either way each: a count has noise of ±" in shown(study("0.3"), capsys)
+    assert len(quoted(study("0.3", sites=1)).modes) == 1, "a single site has nobody to share the noise with"
+
+
+def test_at_more_sites_than_declared_a_patient_of_a_joint_study_loses_more() -> None:
+    joint, alone = quoted(study("0.3", joint=JOINT, min_sites=3)).overlap, quoted(study("0.3")).overlap
+    assert (joint.mu, joint.worst_mu) == pytest.approx((0.3, 0.9))
+    assert (alone.mu, alone.worst_mu) == pytest.approx((0.3, 0.3 * 3**0.5))
+    twice = quoted(study("0.3", joint=JOINT, min_sites=3, overlap=2)).overlap
+    assert (twice.mu, twice.worst_mu) == pytest.approx((0.3, 0.45))
 
 
 # --- what the ledger would hold
