@@ -148,7 +148,10 @@ def shown(spec: StudySpec, capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_quote_says_whom_a_steward_trusts(capsys: pytest.CaptureFixture[str]) -> None:
     alone, joint = shown(study("0.3"), capsys), shown(study("0.3", joint=JOINT, min_sites=3), capsys)
     assert "trust nobody: this site adds all of the noise to what it sends" in alone
-    promise = "your patients are protected at this mu unless more than 1 of these hospitals conspire with the coordinator"
+    promise = (
+        "your patients are protected at this mu unless more than 1 of these hospitals conspire with the "
+        "coordinator"
+    )
     assert f"trust {promise}: S1 and S2; compare their keys" in joint
     assert promise not in alone
     assert "release by itself random numbers; all sites together: 2 class centroids" in joint
