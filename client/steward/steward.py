@@ -35,6 +35,7 @@ from cohortmix.client.steward.show_preview import show_class_sums
 from cohortmix.client.steward.show_quote import show_quote
 from cohortmix.client.steward.spending import Spending
 from cohortmix.core.data.table import InputError
+from cohortmix.core.data.words import listed
 from cohortmix.protocol.fields import Exact, decimal_text
 from cohortmix.protocol.local.keyfile import write_key
 from cohortmix.protocol.local.outfile import Replace, require_free_file, write_file
@@ -82,6 +83,10 @@ def quote(
     if json_file is not None:
         write_file(json_file, json.dumps(answer.plain(), indent=2) + "\n", replace)
     show_quote(Terminal(soft_wrap=False), answer)
+    unknown = Policy.load(site.policy_file).unknown_peers(spec, site.read_key().public_hex)
+    if spec.joint is not None and unknown:
+        most = spec.joint.conspirators
+        say(f"not enrolled here, so each counts as one of the {most} that may conspire: {listed(unknown)}")
     try:
         require_answerable(site, spec, _today(site, spec))
     except Refused as refused:

@@ -253,6 +253,7 @@ def test_a_joint_study_is_drafted_and_its_sites_are_enrolled(
     run("site", "enrol", *map(str, others[1:3]))
     shown, _ = run("site", "quote", "joint.json")
     assert "unless more than 1 of these hospitals conspire" in " ".join(shown.replace("│", " ").split())
+    assert "not enrolled here, so each counts as one of the 1 that may conspire: FRANCE" in shown
     assert "approved: stroke-2026-joint" in run(*approve)[0]
 
 
