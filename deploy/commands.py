@@ -149,8 +149,15 @@ def verify(
             f"study {spec.name!r}: every receipt holds; one patient mu {study.consortium.mu:.4g} "
             f"(overlap: {spec.overlap}), {study.consortium.worst:.4g} at worst; delta {spec.delta}"
         )
+        if spec.joint is not None:
+            console.print(joint_trust(spec.joint.conspirators, len(spec.sites)))
         console.print(_covered(study.files))
         console.print(f"signed by the coordinator {spec.coordinator_key}: compare it with the one you know")
+
+
+def joint_trust(conspirators: int, sites: int) -> str:
+    """Whom the patients of a joint study trust."""
+    return f"joint noise: holds unless more than {conspirators} of the {sites} sites conspire with the coordinator"
 
 
 def _covered(files: Sequence[str] | None) -> str:
@@ -195,10 +202,7 @@ def print_study(summary: dict[str, Any]) -> None:
         f"if every patient were at every site: mu {whole['mu_worst']:.4g}"
     )
     if joint is not None:
-        console.print(
-            f"joint noise: holds unless more than {joint['conspirators']} of the {joint['sites']} sites conspire "
-            "with the coordinator"
-        )
+        console.print(joint_trust(joint["conspirators"], joint["sites"]))
     reduced_to = [one["name"] for one in summary["sites"] if one["reduced"]]
     if reduced_to:
         console.print(reduced(reduced_to, len(summary["sites"])))

@@ -45,7 +45,8 @@ def print_results(each: Summary, joint: Summary, noun: str, out: Path, joint_out
         f"For people: report.html in {out} (noise of each) and {joint_out} (joint noise); for machines: "
         "pooled.parquet, centroids.parquet, summary.json"
     )
-    console.print(f"To check receipts and budget: cohortmix verify {shlex.quote(str(out))}")
+    folders = f"{shlex.quote(str(out))} {shlex.quote(str(joint_out))}"
+    console.print(f"To check receipts and budget: cohortmix verify {folders}")
     console.print(
         "Data: International Stroke Trial (Sandercock, Niewada, Czlonkowska 2011, doi:10.7488/ds/104), ODC-By 1.0",
         style="dim",

@@ -221,3 +221,4 @@ def test_a_joint_simulation_is_verified_and_says_who_is_trusted() -> None:
     assert out.count("in the sum") == 4
     said, _ = run("verify", "out")
     assert "every receipt holds" in said
+    assert "joint noise: holds unless more than 1 of the 4 sites conspire with the coordinator" in said
