@@ -37,7 +37,7 @@ class Row:
 
 
 ROWS = (
-    Row("Stroke trial, 8 networks", "stroke", "natural", own_delta=True),
+    Row("Stroke trial, 8 networks", "stroke", "natural", own_delta=True, one_own_delta=True),
     Row("— epsilon 0.2", "stroke", "natural", 0.2, own_delta=True),
     Row("— epsilon 10", "stroke", "natural", 10.0, own_delta=True),
     Row("Stroke trial, 74 hospitals", "hospitals", "natural", own_delta=True, one_own_delta=True),
