@@ -22,8 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 # A run on two processes ends when its last file does: files of a minute or more begin first.
 LONGEST = (
     "deploy/test_loopback.py",  # three hospitals, whose processes are killed
+    "deploy/test_demo.py",  # computes, while the one before and the one after mostly wait
     "deploy/test_loopback_joint.py",  # five hospitals, one of which is waited for
-    "deploy/test_demo.py",
     "federation/test_engine.py",  # Ray
     "docs/test_running.py",
     "client/local/test_cli.py",
