@@ -142,6 +142,18 @@ def test_check_refuses_what_does_not_fit_and_keeps_what_was_served(
     assert served == {path.name: path.read_bytes() for path in Path("here/state").rglob("*.[jp]*")}
 
 
+@pytest.mark.parametrize(("patients", "small"), [(1, True), (49, True), (50, False)])
+@pytest.mark.usefixtures("place")
+def test_a_site_of_few_patients_is_served_and_told_for_which_studies(
+    patients: int, small: bool, cohort: Callable[..., Any]
+) -> None:
+    """N is public; below the threshold only a sum over several sites may be about them."""
+    run(*INIT)
+    cohort().iloc[:patients].to_parquet("t.parquet")
+    said = run("check", "-c", "here/site.yaml")
+    assert ("this site can take part in studies with `noise: joint` only" in said) == small
+
+
 def on_a_terminal(*arguments: str, error: bool = False) -> str:
     """What a command writes where its standard output, or its standard error, is a terminal."""
     command = [str(Path(sys.executable).with_name("cohortmix")), "site", *arguments]
