@@ -25,7 +25,7 @@ from cohortmix.protocol.local.terminal import Terminal, say
 from cohortmix.protocol.local.textfile import read_schema
 from cohortmix.protocol.local.wording import reduced
 from cohortmix.protocol.overlap import Overlap, parse_overlap
-from cohortmix.protocol.study import JointNoise
+from cohortmix.protocol.study import JointNoise, usual_conspirators
 from cohortmix.server.commands.outcome import with_enough_sites
 from cohortmix.server.publish.gains import compared
 
@@ -229,7 +229,7 @@ def _joint(noise: str, conspirators: int | None, dropouts: int | None, sites: in
         if (conspirators, dropouts) != (None, None):
             raise InputError("--conspirators and --dropouts need --noise joint")
         return None
-    t, missing = conspirators or max(1, sites // 10), dropouts or 0
+    t, missing = conspirators or usual_conspirators(sites), dropouts or 0
     try:
         joint_terms.Terms(sites, t, missing)
     except ValueError as error:

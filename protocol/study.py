@@ -52,6 +52,11 @@ class JointNoise(Wire):
     tolerated_dropouts: int = Field(ge=0, le=MOST_SITES)
 
 
+def usual_conspirators(sites: int) -> int:
+    """What is proposed where nobody says t: one site in ten, at least one."""
+    return max(1, sites // 10)
+
+
 class StudySpec(Wire):
     """One study: what every site computes, and the privacy budget that each of them spends on it.
 

@@ -25,7 +25,7 @@ from cohortmix.core.steps.plan import Plan, components, fits_of, l_min
 from cohortmix.protocol.messages import StudySpec
 from cohortmix.protocol.overlap import sites_per_patient
 from cohortmix.protocol.receipts import Total
-from cohortmix.protocol.study import JointNoise
+from cohortmix.protocol.study import JointNoise, usual_conspirators
 
 FALSE_ALARMS = (0.01, 0.05)
 """Shares of non-members that an attacker takes for members; for each, the share of members found is bounded."""
@@ -238,7 +238,7 @@ def _modes(study: StudySpec, schema: Schema, patients: int) -> tuple[Mode, ...]:
     """Both modes; only the study's own where the other one is not possible for so few sites."""
     sites = len(study.sites)
     each = study.model_copy(update={"joint": None})
-    other = JointNoise(conspirators=max(1, sites // 10), tolerated_dropouts=0)
+    other = JointNoise(conspirators=usual_conspirators(sites), tolerated_dropouts=0)
     joint = study.model_copy(update={"joint": study.joint or other})
     modes = [_mode("each", each.plan(schema, patients))]
     return (*modes, _mode("joint", joint.plan(schema, patients))) if sites > 1 else tuple(modes)

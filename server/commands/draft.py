@@ -50,7 +50,7 @@ from cohortmix.protocol.messages import Description, MessageError, SiteEntry, St
 from cohortmix.protocol.names import confusable
 from cohortmix.protocol.overlap import Overlap, parse_overlap
 from cohortmix.protocol.receipts import EPSILON_PLACES, Total
-from cohortmix.protocol.study import LONGEST_DEADLINE, MOST_SITES, JointNoise
+from cohortmix.protocol.study import LONGEST_DEADLINE, MOST_SITES, JointNoise, usual_conspirators
 from cohortmix.server.commands.reduced import require_a_mixture
 
 MU_PLACES = 9
@@ -227,8 +227,8 @@ def _joint(file: StudyFile, path: Path) -> JointNoise | None:
     if None in given:
         raise InputError(
             f"{str(path)!r}: a study with `noise: joint` needs conspirators (the most sites that may conspire "
-            f"with the coordinator, such as {max(1, sites // 10)}) and tolerated_dropouts (the most that may be "
-            "missing)"
+            f"with the coordinator, such as {usual_conspirators(sites)}) and tolerated_dropouts (the most that may "
+            "be missing)"
         )
     try:
         joint = JointNoise(conspirators=file.conspirators or 0, tolerated_dropouts=file.tolerated_dropouts or 0)

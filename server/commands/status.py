@@ -125,13 +125,12 @@ def spent(study: Study) -> dict[str, float]:
     """By name, the mu that the receipts of a site add up to so far; only sites that have answered."""
     if not study.begun:
         return {}
-    with study.store() as store:
-        replies = [(site, reply) for round in (1, 2) for site, reply in store.replies(round).items()]
     receipts: dict[str, list[Receipt]] = {}
-    for site, reply in replies:
-        message = decode(reply)
-        assert isinstance(message, SignedRelease)  # nothing else is kept
-        receipts.setdefault(site, []).append(message.receipt)
+    with study.store() as store:
+        for site, round in [(site, each) for each in (1, 2) for site in sorted(store.answered(each))]:
+            message = decode(store.reply(site, round))  # one at a time: those of a joint study are large
+            assert isinstance(message, SignedRelease)  # nothing else is kept
+            receipts.setdefault(site, []).append(message.receipt)
     return {site: total(issued).mu for site, issued in receipts.items()}
 
 
