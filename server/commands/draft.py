@@ -227,8 +227,8 @@ def _joint(file: StudyFile, path: Path) -> JointNoise | None:
     if None in given:
         raise InputError(
             f"{str(path)!r}: a study with `noise: joint` needs conspirators (the most sites that may conspire "
-            f"with the coordinator, such as {usual_conspirators(sites)}) and tolerated_dropouts (the most that may "
-            "be missing)"
+            f"with the coordinator, such as {usual_conspirators(sites)}) and tolerated_dropouts (the most that "
+            "may be missing)"
         )
     try:
         joint = JointNoise(conspirators=file.conspirators or 0, tolerated_dropouts=file.tolerated_dropouts or 0)
