@@ -24,7 +24,8 @@ class Statement(Wire):
     """The cost of one noised answer: mu2 = sensitivity2 / (sharers sigma^2), with both in noise steps.
 
     `question` is the hash of what was asked, `dimension` how many numbers were answered. `sharers` is 1 for an
-    answer by itself; in a joint study T - t, and sigma is the site's own share of the noise.
+    answer by itself; in a joint study S - t, sigma is the site's own share of the noise, and `spare` the standard
+    deviation of what it adds besides for sites that may be missing.
     """
 
     question: Hash
@@ -33,6 +34,7 @@ class Statement(Wire):
     sensitivity2: BigInt
     sigma: BigInt
     sharers: int = Field(default=1, ge=1, le=MOST_SITES)
+    spare: BigInt = 0
     mu2: Ratio
 
 

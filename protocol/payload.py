@@ -81,6 +81,8 @@ class NoisedAnswer(Wire):
     mu2: Ratio
     question: Hash
     sharers: int = Field(default=1, ge=1, le=MOST_SHARERS)
+    spare: Array | None = None
+    spare_sigma: BigInt = 0
 
     @classmethod
     def of(cls, answer: Answer) -> NoisedAnswer:
@@ -93,16 +95,23 @@ class NoisedAnswer(Wire):
             mu2=answer.mu2,
             question=answer.question,
             sharers=answer.sharers,
+            spare=None if answer.spare is None else Array.of(answer.spare),
+            spare_sigma=answer.spare_sigma,
         )
 
     def to_core(self) -> Answer:
         """The answer as the vault gave it."""
         facts = (self.sigma, self.unit, self.sensitivity2, self.mu2, self.question, self.sharers)
-        return Answer(self.values.numpy(), *facts)
+        spare = None if self.spare is None else self.spare.numpy()
+        return Answer(self.values.numpy(), *facts, spare, self.spare_sigma)
 
     @model_validator(mode="after")
     def _whole_numbers(self) -> NoisedAnswer:
-        _require_dtype("<i8", self.values)
+        _require_dtype("<i8", self.values, *([] if self.spare is None else [self.spare]))
+        if (self.spare is None) != (self.spare_sigma == 0) or (
+            self.spare and self.spare.shape != self.values.shape
+        ):
+            raise ValueError("expected spare noise for each value, and its scale, or neither")
         return self
 
 
@@ -114,7 +123,7 @@ class ClassSumsRelease(Wire):
 
     @model_validator(mode="after")
     def _protected_by_itself(self) -> ClassSumsRelease:
-        if self.answer.sharers != 1:
+        if self.answer.sharers != 1 or self.answer.spare is not None:
             raise ValueError(
                 "expected an answer with all of its noise; a share of it leaves a site under masks only"
             )

@@ -6,8 +6,9 @@ both in noise steps; it is mu-GDP with mu^2 = Delta^2/sigma^2 up to kappa = d/(2
 the statements of a receipt, and over receipts, mu^2 and kappa add up. Whatever is rounded is rounded up.
 
 In a joint study sigma is the site's share. The sum over the sites is what is mu-GDP, with mu^2 = Delta^2/(n
-sigma^2) for the n = T - t `sharers` on whose noise a patient can count; Delta^2 then includes the patient's
-overlap, and the kappa above is more than that of the sum (core/README.md, Joint answers).
+sigma^2) for the n = S - t `sharers` on whose noise a patient can count where no site is missing. Where some are,
+the `spare` noise of the others makes up for theirs. Delta^2 then includes the patient's overlap, and the kappa
+above is more than that of the sum (core/README.md, Joint answers).
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ def statement_of(name: str, answer: NoisedAnswer) -> Statement:
         sensitivity2=answer.sensitivity2,
         sigma=answer.sigma,
         sharers=answer.sharers,
+        spare=answer.spare_sigma,
         mu2=answer.mu2,
     )
 
@@ -191,10 +193,16 @@ def verify(signed: SignedReceipt, study: StudySpec) -> None:
     }
     _expect(receipt, expected)
     check(receipt)
-    if any(one.sharers != study.terms.sharers for one in receipt.statements):
+    terms = study.terms
+    if any(one.sharers != terms.sharers for one in receipt.statements):
         raise ReceiptError(
-            f"receipt of {receipt.site!r}: expected sharers={study.terms.sharers} in each statement, the sites on "
+            f"receipt of {receipt.site!r}: expected sharers={terms.sharers} in each statement, the sites on "
             "whose noise a patient of this study can count"
+        )
+    if any(one.spare < 0 or one.spare**2 < terms.spare * one.sigma**2 for one in receipt.statements):
+        raise ReceiptError(
+            f"receipt of {receipt.site!r}: expected spare noise of at least {float(terms.spare) ** 0.5:.4g} sigma "
+            f"in each statement, for the {terms.dropouts} sites that may be missing"
         )
     if receipt.mu2 > study.mu2:
         raise ReceiptError(

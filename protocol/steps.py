@@ -5,7 +5,8 @@
     shares     the keys of all sites that gave some     for each of them a sealed box with shares of its secrets
     input      the boxes that the others have for it    its noised answer under masks: a release, with its receipt
     consent    which sites' inputs came                 its signature that the sum is of exactly these sites
-    unmask     the signatures of the others             shares by which the masks of these sites can be taken off
+    unmask     the signatures of the others             shares by which the masks of these sites can be taken off;
+                                                        and where no site is missing, its spare noise
 
 After Bonawitz et al. 2017 (eprint 2017/281, Figure 4, with the consistency check). The reply to `input` is a
 `SignedRelease`, every other one a `StepReply`. What is done with these messages is in `masking/`.
@@ -15,10 +16,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import FailFast, Field
+from pydantic import FailFast, Field, model_validator
 
 from cohortmix.protocol.canonical import sha256
-from cohortmix.protocol.fields import Hash, Name, Signature, Wire
+from cohortmix.protocol.fields import Array, Hash, Name, Signature, Wire
 from cohortmix.protocol.study import MOST_SITES
 
 SEED_BYTES = 16
@@ -73,11 +74,21 @@ class Consent(Wire):
 
 
 class Shares(Wire):
-    """The secret of the site's own mask, and its share of one secret of each site that had sent boxes."""
+    """The secret of the site's own mask, and its share of one secret of each site that had sent boxes.
+
+    `spare` (d,) is the noise that the site had added for sites that may be missing, where none is.
+    """
 
     step: Literal["unmask"] = "unmask"
     own: Seed = Field(repr=False)
+    spare: Array | None = Field(default=None, repr=False)
     shares: Annotated[tuple[Share, ...], Field(min_length=1, max_length=MOST_SITES), FailFast()]
+
+    @model_validator(mode="after")
+    def _whole_numbers(self) -> Shares:
+        if self.spare is not None and (self.spare.dtype != "<i8" or len(self.spare.shape) != 1):
+            raise ValueError("expected spare noise as a vector of whole numbers")
+        return self
 
 
 class StepReply(Wire):

@@ -77,18 +77,19 @@ def asked_in(study: StudySpec, plan: Plan, common: CommonMessage | None) -> tupl
 
 
 def check_total(
-    values: NDArray[np.int64], study: StudySpec, plan: Plan, common: CommonMessage | None, sites: int
+    values: NDArray[np.int64], study: StudySpec, plan: Plan, common: CommonMessage | None, variance: int
 ) -> None:
-    """Raise ReceiptError unless N patients and the noise of so many sites can give this sum.
+    """Raise ReceiptError unless N patients and noise of this variance can give this sum.
 
     A site that sends anything else than its answer spoils the sum, and no proof shows which one it was.
 
     Parameters
     ----------
     plan : for the N patients of the sites in the sum.
+    variance : of all noise that is left in it, in noise steps^2.
     """
     question, noise = asked_in(study, plan, common)
-    tail = int(TAIL * noise.sigma * sites**0.5)
+    tail = int(TAIL * variance**0.5)
     beyond = _outside(values + tail, (plan.patients * question.largest << noise.shift) + 2 * tail)
     if beyond:
         raise ReceiptError(
@@ -97,11 +98,20 @@ def check_total(
         )
 
 
+def check_spare(spare: NDArray[np.int64], study: StudySpec, plan: Plan, common: CommonMessage | None) -> None:
+    """Raise ReceiptError unless this can be the spare noise of one site, which is taken off the sum of all."""
+    question, noise = asked_in(study, plan, common)
+    _expect("shape of the spare noise", (question.dimension(len(plan.schema.classes)),), spare.shape)
+    tail = int(TAIL * noise.spare)
+    _expect("spare noise beyond its scale", 0, _outside(spare + tail, 2 * tail) if noise.spare else spare.size)
+
+
 def _check_masked(masked: MaskedRelease, receipt: Receipt, request: Request, plan: Plan) -> None:
     """The site's receipt is for the round's question, and its masked answer has as many numbers."""
     question, noise = asked_in(request.study.study, plan, request.common)
     _check_facts(receipt, ANSWER_NAMES[request.round][0], question, plan, noise)
     _expect("sigma", noise.sigma, receipt.statements[0].sigma)
+    _expect("spare", noise.spare, receipt.statements[0].spare)
     _expect("shape", (question.dimension(len(plan.schema.classes)),), masked.values.shape)
 
 

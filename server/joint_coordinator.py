@@ -34,7 +34,8 @@ from cohortmix.protocol.messages import (
 )
 from cohortmix.protocol.receipts import ReceiptError
 from cohortmix.protocol.signing import Key, sign_step
-from cohortmix.server.acceptance import asked_in, check_release, check_total
+from cohortmix.protocol.steps import Shares
+from cohortmix.server.acceptance import asked_in, check_release, check_spare, check_total
 from cohortmix.server.coordinator import Coordinator, Round
 from cohortmix.server.kept import freeze
 from cohortmix.server.result import ALL_SITES, SiteResult, StudyResult, TooFewSites
@@ -190,6 +191,9 @@ class JointCoordinator(Coordinator):
             return message
         if isinstance(message, SignedStepReply):
             self._sums[stage.round].check(message.signed, request.sum, entry, stage.step)
+            content = message.signed.reply.content
+            if isinstance(content, Shares) and content.spare is not None:
+                check_spare(content.spare.numpy(), self.spec, self._whole, request.common)
             return message
         raise ReceiptError(f"expected the reply of site={site!r} to {stage.name}")
 
@@ -200,23 +204,29 @@ class JointCoordinator(Coordinator):
         """Take the masks off, check what is left, keep it; and after round 1 fix what round 2 asks for."""
         if self._kept.total(round) is None:
             try:
-                values = self._sums[round].read()
-                plan, common = self._plan(round), self._common_of(round)
-                check_total(values, self.spec, plan, common, len(self._in_sum(round)))
+                values, spared = self._sums[round].read()
+                plan, common, variance = self._plan(round), self._common_of(round), self._variance(round, spared)
+                check_total(values, self.spec, plan, common, variance)
             except (MaskingError, ReceiptError) as error:
                 raise TooFewSites(str(error), self._store.refusals()) from None
-            self._kept.keep_total(round, values, self._key)
+            self._kept.keep_total(round, values, variance, self._key)
         if round == 1 and self._rounds == 2:
             self.freeze()
 
     def _sum_of(self, round: int) -> Total | None:
         """A sum that was read, with the noise that really is in it; None before."""
-        values = self._kept.total(round)
-        if values is None:
+        total = self._kept.total(round)
+        if total is None:
             return None
         question, noise = asked_in(self.spec, self._whole, self._common_of(round))
-        sites, share = len(self._in_sum(round)), self._plan(round).patients / self._plan(1).patients
-        return Total(values, noise.sigma, sites, question.unit << noise.shift, share)
+        share = self._plan(round).patients / self._plan(1).patients
+        return Total(total.values.numpy(), total.variance, question.unit << noise.shift, share)
+
+    def _variance(self, round: int, spared: int) -> int:
+        """Of the noise in a sum from which the spare noise of some sites was taken off, in noise steps^2."""
+        _, noise = asked_in(self.spec, self._whole, self._common_of(round))
+        sites = len(self._in_sum(round))
+        return int(sites * noise.sigma**2 + (sites - spared) * noise.spare**2)
 
     def _in_sum(self, round: int) -> list[SiteEntry]:
         names = self._sums[round].ended("input")

@@ -6,6 +6,8 @@ facts are the coordinator's. A request needs no check here: the site that gets i
 its hash.
 """
 
+from __future__ import annotations
+
 import hashlib
 from typing import NoReturn
 
@@ -16,7 +18,7 @@ from pydantic import ValidationError
 from cohortmix.core.data.table import InputError
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.protocol.canonical import canonical
-from cohortmix.protocol.fields import Array, Hash, Signature, Wire
+from cohortmix.protocol.fields import Array, BigInt, Hash, Signature, Wire
 from cohortmix.protocol.messages import (
     ClassSumsRelease,
     CommonMessage,
@@ -78,14 +80,14 @@ class Kept:
             self._common = frozen_common(kept, self._study)
         return self._common
 
-    def total(self, round: int) -> NDArray[np.int64] | None:
+    def total(self, round: int) -> SummedUp | None:
         """The sum of a round of a joint study, which does not change any more; None before it was read."""
         kept = self._store.total(round)
         return None if kept is None else read_total(kept, self._study, round)
 
-    def keep_total(self, round: int, values: NDArray[np.int64], key: Key) -> None:
-        """Keep the sum of a round, under the coordinator's signature."""
-        total = SummedUp(study=self._study.hash, round=round, values=Array.of(values))
+    def keep_total(self, round: int, values: NDArray[np.int64], variance: int, key: Key) -> None:
+        """Keep the sum of a round, and the variance of the noise in it, under the coordinator's signature."""
+        total = SummedUp(study=self._study.hash, round=round, values=Array.of(values), variance=variance)
         signed = SignedTotal(total=total, signature=key.sign(signed_bytes("total", total)))
         self._store.keep_total(round, canonical(signed.plain()))
 
@@ -115,11 +117,12 @@ class SignedFrozen(Wire):
 
 
 class SummedUp(Wire):
-    """The sum of one round of a joint study, as it was read."""
+    """The sum of one round of a joint study, as it was read, and the variance of its noise, in noise steps^2."""
 
     study: Hash
     round: int
     values: Array
+    variance: BigInt
 
 
 class SignedTotal(Wire):
@@ -129,7 +132,7 @@ class SignedTotal(Wire):
     signature: Signature
 
 
-def read_total(kept: bytes, study: StudySpec, round: int) -> NDArray[np.int64]:
+def read_total(kept: bytes, study: StudySpec, round: int) -> SummedUp:
     """The sum that `Kept.keep_total` kept for this study and round; InputError for any other."""
     try:
         signed = SignedTotal.model_validate_json(kept)
@@ -138,7 +141,7 @@ def read_total(kept: bytes, study: StudySpec, round: int) -> NDArray[np.int64]:
         _refuse("a sum which the coordinator has not signed")
     if (signed.total.study, signed.total.round) != (study.hash, round):
         _refuse("a sum of another study, or another round")
-    return signed.total.values.numpy()
+    return signed.total
 
 
 def freeze(common: CommonMessage, study: StudySpec, key: Key) -> bytes:

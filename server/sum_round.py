@@ -51,6 +51,11 @@ class SumRound:
         """The sites with which a step has ended; none before."""
         return self._store.sites(Stage(self._round, step).place) or ()
 
+    @property
+    def is_spared(self) -> bool:
+        """Whether spare noise was added, and no site is missing from the sum: then each site gives its own."""
+        return self._study.terms.dropouts > 0 and len(self.ended("input")) == self._study.terms.sites
+
     def ask(self, step: Step, site: str) -> Ask:
         """What a site is told in a step; it follows from the steps before."""
         if step == "keys":
@@ -82,39 +87,46 @@ class SumRound:
             _require_parts([box.site for box in content.boxes], self.ended("keys"))
         elif isinstance(content, Shares):
             _require_parts([share.site for share in content.shares], self.ended("shares"))
+            if (content.spare is not None) != self.is_spared:
+                raise ReceiptError("expected the site's spare noise where no site is missing, and only there")
         elif isinstance(content, Keys):
             _require_agreement(content)
         elif isinstance(content, Consent) and content.survivors != self._consent():
             raise ReceiptError("the site has signed for another set of sites")
 
-    def read(self) -> NDArray[np.int64]:
-        """The sum of the inputs, as integers.
+    def read(self) -> tuple[NDArray[np.int64], int]:
+        """The sum of the inputs, as integers, and of how many sites the spare noise was taken off.
 
         Raises
         ------
         MaskingError
             If it cannot be read from the replies that have come.
         """
-        survivors = self.ended("input")
+        survivors, shares, spared = self.ended("input"), {}, 0
         masked = total(words(self._kept.masked(site, self._round)) for site in survivors)
-        contents = {site: signed.reply.content for site, signed in self.replies("unmask").items()}
-        shares = {site: content for site, content in contents.items() if isinstance(content, Shares)}
-        threshold = self._study.terms.threshold
-        return integers(Reading(self._roster(), self.ended("shares"), survivors, threshold).read(masked, shares))
+        place = Stage(self._round, "unmask").place
+        for site in sorted(self._store.answered(place)):  # one at a time: spare noise is as long as an answer
+            content = self._reply(self._store.reply(site, place)).reply.content
+            if isinstance(content, Shares):
+                shares[site] = content.model_copy(update={"spare": None})
+                if content.spare is not None:
+                    masked -= words(content.spare.numpy())
+                    spared += 1
+        reading = Reading(self._roster(), self.ended("shares"), survivors, self._study.terms.threshold)
+        return integers(reading.read(masked, shares)), spared
 
     def replies(self, step: Step) -> dict[str, SignedReply]:
-        """The replies to a step that has ended, by site; to the last step, those that have come."""
+        """The replies to a step that has ended, by site."""
         if step not in self._replies:
-            place, ended = Stage(self._round, step).place, self.ended(step)
-            kept = self._store.replies(place)
-            messages = {site: decode(kept[site]) for site in ended or kept}
-            found = {
-                site: message.signed for site, message in messages.items() if isinstance(message, SignedStepReply)
-            }
-            if not ended:
-                return found
-            self._replies[step] = found
+            kept = self._store.replies(Stage(self._round, step).place)
+            self._replies[step] = {site: self._reply(kept[site]) for site in self.ended(step)}
         return self._replies[step]
+
+    @staticmethod
+    def _reply(kept: bytes) -> SignedReply:
+        message = decode(kept)
+        assert isinstance(message, SignedStepReply)  # nothing else was kept
+        return message.signed
 
     def _roster(self) -> Roster:
         return Roster(tuple(self.replies("keys").values()))

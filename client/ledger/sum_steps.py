@@ -6,7 +6,13 @@ set of sites is unmasked for each sum, ever.
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
 from cohortmix.client.ledger.journal import LedgerJournal, step_content, step_message
+from cohortmix.client.ledger.reservation import Reservation
 from cohortmix.protocol.fields import Wire
 from cohortmix.protocol.masking.seeds import Seeds
 from cohortmix.protocol.steps import STEPS, Ask, SignedReply, Step
@@ -69,6 +75,11 @@ class SumSteps:
                 part, content = STEPS.index(ask.step), step_content(taken)
                 self._journal.append(TAKEN, self._study, self._id, part, content)
         return kept or taken
+
+    def spare(self) -> NDArray[np.int64] | None:
+        """The noise in this site's answer that is taken off again where no site is missing; None without any."""
+        answer = Reservation(self._journal, self._study, self._id, Fraction(0)).load(0)
+        return None if answer is None else answer.spare
 
     def _all(self) -> dict[int, Taken]:
         steps = self._journal.steps(TAKEN, self._study, self._id)

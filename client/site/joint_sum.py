@@ -97,7 +97,7 @@ class JointSum:
         consent = self._steps.before("consent").ask
         assert isinstance(ask, AskUnmask)
         assert isinstance(consent, AskConsent)
-        return part.unmask(self._told(), boxes, consent, ask)
+        return part.unmask(self._told(), boxes, consent, ask, self._steps.spare())
 
     def _part(self, seeds: Seeds | None = None) -> Part:
         seeds = seeds or self._steps.before("keys").seeds

@@ -14,7 +14,7 @@ from cohortmix.core.steps.plan import CENTROIDS, LARGEST_K, Plan
 from cohortmix.protocol.messages import MAX_BYTES, Code, CommonMessage
 
 NUMBER = 11  # bytes of a number: eight, in base64
-REST = 2**16  # bytes for the receipt and the names of the fields
+REST = 2**18  # bytes for the receipt, the names of the fields, and a share for each site of a joint study
 
 
 def require_room(plan: Plan, common: CommonMessage | None, joint: bool = False) -> None:

@@ -1,12 +1,14 @@
 """Joint noise: the public terms of an answer of which only the sum over several sites can ever be read.
 
 Each site adds a share of the noise to its own exact sum. The sum of all shares protects a patient, also from the
-sites that conspire and subtract theirs. `core/README.md` has the theorem (Joint answers), in these symbols.
+sites that conspire and subtract theirs. Where sites may be missing each adds spare noise besides, which is taken
+off again if none is. `core/README.md` has the theorem (Joint answers), in these symbols.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,16 @@ class Terms:
 
     @property
     def sharers(self) -> int:
-        """T - t, at least 1: of a sum that is read, so many sites at least add noise that nobody can subtract."""
-        return self.threshold - self.conspirators
+        """S - t, at least 1: of a sum of all sites, so many add noise that nobody can subtract."""
+        return self.sites - self.conspirators
+
+    @property
+    def spare(self) -> Fraction:
+        """Variance of a site's spare noise, as a multiple of that of its share: (T - t) (1 + spare) = S - t.
+
+        So T - t sites add as much noise in all as S - t do without their spare noise.
+        """
+        return Fraction(self.dropouts, self.threshold - self.conspirators)
 
 
 ALONE = Terms()

@@ -17,13 +17,15 @@ class Answer:
     Attributes
     ----------
     values : (d,) int64, exact sum plus noise, in noise steps.
-    sigma : standard deviation of the noise, in noise steps.
+    sigma : standard deviation of the noise, in noise steps; without that of `spare`.
     unit : noise steps of 1 (a patient, a level, a squared level): `values / unit` estimates the weighted sum.
     sensitivity2 : squared L2 sensitivity, in noise steps^2.
     mu2 : sensitivity2 / (sharers sigma^2), what it cost.
     question : SHA-256 of question and schema, `question_hash`.
-    sharers : 1 for an answer that may be read by itself. Else T - t of a joint study (`joint`): then this answer
+    sharers : 1 for an answer that may be read by itself. Else S - t of a joint study (`joint`): then this answer
         alone has too little noise, and leaves its site only under masks.
+    spare : (d,) int64, noise in `values` that is taken off again where all sites are in the sum; None without.
+    spare_sigma : its standard deviation, in noise steps.
     """
 
     values: NDArray[np.int64]
@@ -33,6 +35,8 @@ class Answer:
     mu2: Fraction
     question: str
     sharers: int = 1
+    spare: NDArray[np.int64] | None = None
+    spare_sigma: int = 0
 
     @property
     def estimate(self) -> NDArray[np.float64]:

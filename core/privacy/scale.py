@@ -20,12 +20,15 @@ class Scale:
     ----------
     shift : how often a lattice step is halved, until sigma is 2^32 noise steps or more.
     sigma : standard deviation of the noise that one site adds.
+    spare : standard deviation of the noise that it adds besides, to be taken off if no site is missing; 0 for
+        none.
     sensitivity2 : squared L2 sensitivity of what is read: of one answer, or of a sum over sites.
     cost : mu^2 = sensitivity2 / (sharers sigma^2), with 1 sharer where an answer is read alone.
     """
 
     shift: int
     sigma: int
+    spare: int
     sensitivity2: int
     cost: Fraction
 
@@ -56,10 +59,12 @@ def scale(sensitivity2: int, mu2: Fraction, terms: Terms = ALONE) -> Scale:
     if mu2 <= 0:
         raise ValueError(f"expected a budget above zero, got mu^2={mu2}")
     moved2, shift = sensitivity2 * terms.overlap**2, 0
-    while moved2 << 2 * shift < MIN_SIGMA**2 * mu2 * terms.sharers:
+    least = min(terms.spare or Fraction(1), Fraction(1))  # variance of the smaller of the two noises
+    while least * (moved2 << 2 * shift) < MIN_SIGMA**2 * mu2 * terms.sharers:
         shift += 1
     finer = moved2 << 2 * shift
     sigma = ceil_sqrt(Fraction(finer) / (mu2 * terms.sharers))
-    if sigma**2 * terms.sites > MAX_SIGMA**2:
+    spare = ceil_sqrt(terms.spare * sigma**2)
+    if (sigma**2 + spare**2) * terms.sites > MAX_SIGMA**2:
         raise OverflowError(f"mu={float(mu2) ** 0.5:.3g} is too small: the noise would leave 62 bits")
-    return Scale(shift, sigma, finer, Fraction(finer, terms.sharers * sigma**2))
+    return Scale(shift, sigma, spare, finer, Fraction(finer, terms.sharers * sigma**2))

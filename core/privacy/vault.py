@@ -94,13 +94,20 @@ class Vault:
         stored = self._meter.load(index)
         if stored is None:
             self._meter.debit(index, asked, noise.cost)
-            noised = self._add_noise(self._exact(question) << noise.shift, noise.sigma, f"{asked}:{index}")
-            cost = (noise.sensitivity2, noise.cost, asked, sharers)
-            self._meter.store(index, Answer(noised, noise.sigma, question.unit << noise.shift, *cost))
+            values = self._add_noise(self._exact(question) << noise.shift, noise.sigma, f"{asked}:{index}")
+            spare = self._spare(noise, len(values), f"{asked}:{index}:spare")
+            facts = (noise.sigma, question.unit << noise.shift, noise.sensitivity2, noise.cost, asked, sharers)
+            self._meter.store(index, Answer(values + spare, *facts, spare if noise.spare else None, noise.spare))
             stored = self._meter.load(index)
-        if stored is None or (stored.question, stored.sharers) != (asked, sharers):
+        terms = (asked, sharers, noise.spare)
+        if stored is None or (stored.question, stored.sharers, stored.spare_sigma) != terms:
             raise BudgetExceeded(f"question {index} of this request was another one; start a new request")
         return stored
+
+    def _spare(self, noise: Scale, size: int, purpose: str) -> NDArray[np.int64]:
+        """Noise for the sites that may be missing from a sum, apart, so that it can be taken off again."""
+        nothing = np.zeros(size, dtype=np.int64)
+        return self._add_noise(nothing, noise.spare, purpose) if noise.spare else nothing
 
     def _exact(self, question: Question) -> NDArray[np.int64]:
         """What the noise is added to, and nothing else may read."""

@@ -55,16 +55,14 @@ class Total:
     Attributes
     ----------
     values : (d,) int64, exact sum plus the noise of every site in it, in noise steps.
-    sigma : standard deviation of the noise of one site, in noise steps.
-    sites : how many sites are in it.
+    variance : of all of this noise, in noise steps^2.
     unit : noise steps of 1.
     share : patients of these sites, as a share of those that the sum shall stand for: below 1 where a site was in
         the first sum of a study and is not in this one.
     """
 
     values: NDArray[np.int64]
-    sigma: int
-    sites: int
+    variance: int
     unit: int
     share: float = 1.0
 
@@ -76,7 +74,7 @@ class Total:
     @property
     def std(self) -> float:
         """Standard deviation of the noise of each estimate, in the same units."""
-        return self.sigma * sqrt(self.sites) / (self.unit * self.share)
+        return sqrt(self.variance) / (self.unit * self.share)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -36,7 +36,7 @@ class Plan:
     alpha : weight of the density in Eq. 6.
     support : S, the number of inducing points.
     surplus : variance of the noise, as a multiple of what mu2 asks for: 1, and more in a joint study, where the
-        noise of sites that may conspire or drop out is added on top (`surplus_of`).
+        noise of sites that may conspire is added on top (`surplus_of`).
     """
 
     schema: Schema
@@ -92,7 +92,8 @@ class Plan:
 def surplus_of(terms: Terms) -> Fraction:
     """Variance of a sum over all sites of a joint study, as a multiple of that of one answer at the same mu.
 
-    All S sites add a share, of which T - t must suffice; k contributions of a patient need k^2 of the variance.
+    All S sites add a share, of which S - t must suffice; k contributions of a patient need k^2 of the variance. A
+    plan counts on all sites: where one is missing, the spare noise of the others stays in the sum.
     """
     return Fraction(terms.sites * terms.overlap**2, terms.sharers)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cohortmix.protocol.fields import Array
 from cohortmix.protocol.masking.boxes import seal, unseal
 from cohortmix.protocol.masking.masks import Words, masks_of, own_mask, words
 from cohortmix.protocol.masking.seeds import MaskingError, Seeds, private_of, require_agreement
@@ -152,10 +153,18 @@ class Part:
         require_enough(survivors, self.study)
         return self._signed(self._consent(told, boxes, asked))
 
-    def unmask(self, told: AskShares, boxes: AskInput, asked: AskConsent, consents: AskUnmask) -> SignedReply:
+    def unmask(
+        self,
+        told: AskShares,
+        boxes: AskInput,
+        asked: AskConsent,
+        consents: AskUnmask,
+        spare: NDArray[np.int64] | None = None,
+    ) -> SignedReply:
         """Step 5: what takes off the masks of these sites, if T of them have signed that it is these.
 
-        The own mask's secret is this site's to give: its shares are, too, with T of the others.
+        The own mask's secret is this site's to give: its shares are, too, with T of the others. `spare` is given
+        if these are all sites of the study: then nobody's noise has to be made up for.
         """
         require_replies(consents.consents, self.study, self.sum, Consent)
         expected = self.consent(told, boxes, asked).reply.content  # which checks that this site is one of them
@@ -167,7 +176,9 @@ class Part:
             Share(site=site, share=own if site in survivors else mask)
             for site, (mask, own) in self.opened(told, boxes).items()
         ]
-        return self._signed(Shares(own=self.seeds.own, shares=tuple(shares)))
+        complete = survivors == {entry.name for entry in self.study.sites}
+        given = Array.of(spare) if complete and spare is not None else None
+        return self._signed(Shares(own=self.seeds.own, spare=given, shares=tuple(shares)))
 
     def _consent(self, told: AskShares, boxes: AskInput, asked: AskConsent) -> Consent:
         sharing = Roster(told.keys).of(box.site for box in boxes.boxes)

@@ -164,7 +164,7 @@ class Others:
         self, survivors: tuple[str, ...] = FOUR, signers: Sequence[str] = FOUR
     ) -> tuple[SignedReply, ...]:
         """What sites sign; this site's own is the one that it has given."""
-        asked = AskConsent(survivors=FOUR)
+        asked = AskConsent(survivors=survivors)
         return tuple(
             self.reply("consent")
             if name == ME

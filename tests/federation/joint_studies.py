@@ -35,8 +35,8 @@ from cohortmix.server.coordinator import Coordinator, Verdict
 from cohortmix.server.joint_coordinator import JointCoordinator
 
 FIVE = {"ITAL": 120, "NORW": 90, "ROMA": 60, "UK": 60, "tiny": 1}  # patients; one of the sites has a single one
-ONE_OUT = JointNoise(conspirators=1, tolerated_dropouts=1)  # of five sites: T = 4, and three share the noise
-ONE_ROUND, TWO_ROUNDS = 0.2, 0.8  # mu; at the first one 331 patients are too few for pairs
+ONE_OUT = JointNoise(conspirators=1, tolerated_dropouts=1)  # of five sites: T = 4, and four share the noise
+ONE_ROUND, TWO_ROUNDS = 0.16, 0.8  # mu; at the first one 331 patients are too few for pairs
 KINDS = (RESERVED, PAID, ANSWERED, COMMITTED, TAKEN)
 SCHEMA = Schema.from_yaml(
     """
@@ -125,7 +125,8 @@ def coordinating(consortium: Consortium) -> Iterator[JointCoordinator]:
 
 def total(coordinator: JointCoordinator, round: int) -> Integers | None:
     """The sum that the coordinator has read; None before."""
-    return coordinator._kept.total(round)
+    kept = coordinator._kept.total(round)
+    return None if kept is None else kept.values.numpy()
 
 
 def step_of(message: bytes) -> StepRequest:
@@ -155,10 +156,17 @@ def own_answer(consortium: Consortium, site: str, round: int) -> Answer | None:
         return Reservation(ledger._journal, study, request_id(study, site, round), Fraction(0)).load(0)
 
 
-def sum_of_answers(consortium: Consortium, sites: Iterable[str], round: int) -> Integers:
-    """The sum of their own answers."""
-    answers = [own_answer(consortium, site, round) for site in sites]
-    added: Integers = np.sum([answer.values for answer in answers if answer is not None], axis=0)
+def sum_of_answers(
+    consortium: Consortium, sites: Collection[str], round: int, silent: Collection[str] = ()
+) -> Integers:
+    """The sum of their own answers; of all sites, without the spare noise of all but the `silent` ones."""
+    answers = {site: own_answer(consortium, site, round) for site in sites}
+    added: Integers = np.sum([answer.values for answer in answers.values() if answer is not None], axis=0)
+    if set(sites) != {entry.name for entry in consortium.study.study.sites}:
+        return added
+    for site, answer in answers.items():
+        if answer is not None and answer.spare is not None and site not in silent:
+            added = added - answer.spare
     return added
 
 

@@ -99,12 +99,21 @@ def wide(sizes: Mapping[str, int]) -> dict[str, pa.Table]:
 
 @dataclass(frozen=True)
 class Left:
-    """What a sum has beside the exact answers: all of its noise, and that of each of its sites."""
+    """What a sum has beside the exact answers: all of its noise, and that of each of its sites.
+
+    `spared` says whether the coordinator has their spare noise, which is then not in it any more.
+    """
 
     sigma: int
+    spare: int
     sharers: int
+    spared: bool
     whole: NDArray[np.float64]
     of_site: Mapping[str, NDArray[np.float64]]
+
+    def of(self, sites: float) -> float:
+        """The variance of so many sites' noise, as a multiple of sigma^2."""
+        return sites if self.spared else sites * (1 + self.spare**2 / self.sigma**2)
 
     def without(self, *conspirators: str) -> NDArray[np.float64]:
         """What is left where some sites have subtracted their own."""
@@ -121,18 +130,20 @@ def noise_left(consortium: Consortium, gone: tuple[str, ...] = ()) -> Left:
     assert read is not None
     own = {site: own_answer(consortium, site, 1) for site in there}
     of_site = {
-        site: (answer.values - exact[site].values).astype(np.float64)
+        site: (
+            answer.values - exact[site].values - (answer.spare if answer.spare is not None and not gone else 0)
+        ).astype(np.float64)
         for site, answer in own.items()
         if answer is not None
     }
     whole = (read - np.sum([answer.values for answer in exact.values()], axis=0)).astype(np.float64)
     assert len(whole) >= LEAST
-    (sigma,) = {answer.sigma for answer in own.values() if answer is not None}
-    return Left(sigma, consortium.study.study.terms.sharers, whole, of_site)
+    ((sigma, spare),) = {(answer.sigma, answer.spare_sigma) for answer in own.values() if answer is not None}
+    return Left(sigma, spare, consortium.study.study.terms.sharers, not gone, whole, of_site)
 
 
-def test_after_t_conspirators_the_noise_is_that_of_t_minus_t_sites(tmp_path: Path) -> None:
-    """Real noise, nobody missing: sigma^2 (T - t) is accepted, 2/3 and 3/2 of it are rejected."""
+def test_after_t_conspirators_the_noise_is_that_of_s_minus_t_sites(tmp_path: Path) -> None:
+    """Real noise, no dropouts tolerated: sigma^2 (S - t) is accepted, 2/3 and 3/2 of it are rejected."""
     consortium = joint_consortium(
         tmp_path / "study", FOUR, seed=None, joint=NOBODY_OUT, schema=WIDE, tables=wide(FOUR)
     )
@@ -151,21 +162,23 @@ def test_after_t_conspirators_the_noise_is_that_of_t_minus_t_sites(tmp_path: Pat
         assert accepts(noise, left.sigma, 1)
 
 
-@pytest.mark.parametrize(("gone", "variances"), [(("NORW",), 3), ((), 4)], ids=["one missing", "nobody missing"])
-def test_a_site_that_is_missing_takes_its_noise_along(
-    gone: tuple[str, ...], variances: int, tmp_path: Path
+@pytest.mark.parametrize(("gone", "honest"), [(("NORW",), 3), ((), 4)], ids=["one missing", "nobody missing"])
+def test_the_same_noise_is_left_whether_a_site_is_missing_or_not(
+    gone: tuple[str, ...], honest: int, tmp_path: Path
 ) -> None:
-    """The three that have to be left are left; and where nobody is missing, there is noise of four."""
+    """S - t shares: of four honest sites whose spare noise is known, or of three with it."""
     sizes = FOUR | {"tiny": 1}
     consortium = joint_consortium(
         tmp_path / "study", sizes, seed=None, joint=ONE_OUT, schema=WIDE, tables=wide(sizes)
     )
     left = noise_left(consortium, gone)
-    assert left.sharers == 3
+    assert left.sharers == 4
+    assert left.of(honest) == pytest.approx(4)
     noise = left.without("UK")
-    assert accepts(noise, left.sigma, variances)
-    for wrong in (2 / 3, 3 / 2):
-        assert not accepts(noise, left.sigma, variances * wrong)
+    assert accepts(noise, left.sigma, 4)
+    for wrong in (2 / 3, 3 / 4, 4 / 3, 3 / 2):
+        assert not accepts(noise, left.sigma, 4 * wrong)
+    assert accepts(left.whole, left.sigma, left.of(honest + 1))
 
 
 def test_the_noise_of_two_sites_is_not_the_same(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ VARIANT = {f"core/privacy/questions/{name}.py" for name in ("level_sum", "level_
 """Questions about signed numbers: whoever trusts the variant reads these and `coordinates` as well."""
 PUBLIC = {"core/data/encoding.py"}
 """The grid, a function of the schema alone; all that only it needs is public, too."""
-MOST = 475
+MOST = 490
 """Lines of code; imports, blank lines, comments and docstrings do not count."""
 SILENT = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER,

@@ -63,6 +63,7 @@ def test_golden_bytes(examples: ModuleType) -> None:
                 "sensitivity2": "1152921504606846976",
                 "sharers": 1,
                 "sigma": "8589934592",
+                "spare": "0",
             }
         ],
         "study": examples.study().hash,
@@ -72,10 +73,10 @@ def test_golden_bytes(examples: ModuleType) -> None:
     }
     assert receipt.plain() == golden
     fixed = receipt.model_copy(update={"version": "0.1.0"})
-    assert fixed.hash == "8072b60fbec1e7138c7f7f78fe8c8c5f7fefc172dd3a347c0572943496075999"
+    assert fixed.hash == "ab6f6c03c203c5ee5edb997a4d6e847c692e02733d65d3c86f191ec2bcdb0a62"
     assert sign_receipt(examples.SITE, fixed).signature == (
-        "ec5c23c5b91a858fe379c59b10bc4bf614fda403f10f9bec38265c751703c6ad"
-        "f654c4bda7b6311b2af131d784766fc1cd16fe81f79bde2c16cdd325115f1c0e"
+        "c5a16080e0b7b85a08897593ebd1daeec3bd92fcb217faa7bf5fe9532e9013d7"
+        "e440a9324331478c87529bfb9e2b2e1e6adbf0bd0ec369e5475b9235e0639b0c"
     )
 
 

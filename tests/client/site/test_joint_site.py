@@ -11,6 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from joint_sites import (
     COORDINATOR,
@@ -46,6 +47,7 @@ from cohortmix.protocol.messages import (
     Code,
     MessageError,
     NoisedAnswer,
+    SignedStepReply,
     StepRequest,
     decode,
     encode,
@@ -60,6 +62,7 @@ from cohortmix.protocol.steps import (
     AskKeys,
     AskShares,
     AskUnmask,
+    Shares,
     Step,
     StepReply,
 )
@@ -95,7 +98,7 @@ def test_five_steps_bring_the_sites_answer_into_the_sum(ledger: Ledger) -> None:
     own = Reservation(ledger._journal, others.spec.hash, others.request.request_id, Fraction(0)).load(0)
     assert own is not None
     assert others.read() == own.values.tolist()
-    assert own.sharers == others.spec.terms.sharers == 2
+    assert own.sharers == others.spec.terms.sharers == 3
     verify_release(others.release, others.request)
     assert steps(ledger) == {RESERVED: 1, PAID: 1, ANSWERED: 1, COMMITTED: 1, TAKEN: 5}
     assert taken(ledger) == list(STEPS)
@@ -111,12 +114,12 @@ def test_the_budget_is_reserved_with_the_first_step_and_debited_once_a_sum(ledge
         cost = plan.mu2_sums if round == 1 else plan.mu2_moments
         assert ledger.entries()[-1].mu2 == cost
         assert not ledger.entries()[-1].committed
-        assert (steps(ledger)[PAID], noise.draws) == (round - 1, round - 1)
+        assert (steps(ledger)[PAID], noise.draws) == (round - 1, 2 * (round - 1))
         others.take("shares", here.answer)
-        assert (steps(ledger)[PAID], noise.draws) == (round - 1, round - 1)
+        assert (steps(ledger)[PAID], noise.draws) == (round - 1, 2 * (round - 1))
         for step in STEPS[2:]:
             assert others.take(step, here.answer) == here.answer(others.message(others.ask(step)))
-            assert (steps(ledger)[PAID], noise.draws) == (round, round)
+            assert (steps(ledger)[PAID], noise.draws) == (round, 2 * round), "a share and spare noise"
         assert ledger.entries()[-1].committed
         assert cost * (1 - Fraction(1, 2**20)) < others.release.receipt.mu2 <= cost
     assert ledger.spent_mu2 == spec.mu2
@@ -137,11 +140,36 @@ def test_an_answer_with_a_share_of_the_noise_fits_no_release_but_a_masked_one(le
     assert own is not None
     with pytest.raises(ValidationError, match="a share of it leaves a site under masks only"):
         ClassSumsRelease(answer=NoisedAnswer.of(own))
-    whole = ClassSumsRelease(answer=NoisedAnswer.of(replace(own, sharers=1)))
+    with pytest.raises(ValidationError, match="a share of it leaves a site under masks only"):
+        ClassSumsRelease(answer=NoisedAnswer.of(replace(own, sharers=1)))
+    whole = ClassSumsRelease(answer=NoisedAnswer.of(replace(own, sharers=1, spare=None, spare_sigma=0)))
     message = encode(others.release.model_copy(update={"release": whole}))
     assert decode(message)
     with pytest.raises(MessageError):
         decode(message.replace(b'"sharers":1,"sigma"', b'"sharers":2,"sigma"', 1))
+
+
+@pytest.mark.parametrize("missing", [(), PEERS[2:]], ids=["nobody missing", "one missing"])
+def test_spare_noise_is_given_where_no_site_is_missing_and_only_there(
+    ledger: Ledger, missing: tuple[str, ...]
+) -> None:
+    others, there = Others(), tuple(name for name in FOUR if name not in missing)
+    here = joint_site(ledger)
+    others.go_to("consent", here.answer)
+    others.replies["consent"] = here.answer(others.message(AskConsent(survivors=there)))
+    consents = others.consents(survivors=there, signers=there)
+    reply = decode(here.answer(others.message(AskUnmask(consents=consents))))
+    assert isinstance(reply, SignedStepReply)
+    shares, sums = reply.signed.reply.content, ledger.sum_steps(others.spec.hash, others.request.request_id)
+    assert isinstance(shares, Shares)
+    spare = sums.spare()
+    assert spare is not None
+    assert np.abs(spare).min() > 0
+    if missing:
+        assert shares.spare is None
+    else:
+        assert shares.spare is not None
+        assert shares.spare.numpy().tolist() == spare.tolist()
 
 
 # --- every step once, and for good
@@ -254,7 +282,7 @@ def test_what_was_lost_between_the_boxes_and_the_draw_is_drawn_for_the_same_boxe
     own = Reservation(ledger._journal, others.spec.hash, others.request.request_id, Fraction(0)).load(0)
     assert own is not None
     assert others.read() == own.values.tolist()
-    assert noise.draws == 2
+    assert noise.draws == 3
 
 
 def test_of_two_that_take_a_step_at_once_one_counts(ledger: Ledger) -> None:
@@ -435,7 +463,7 @@ def test_boxes_that_do_not_open_stop_the_sum_before_a_record_is_read(ledger: Led
     assert (noise.draws, source.number) == (0, reads)
     assert (steps(ledger)[PAID], taken(ledger)) == (0, ["keys", "shares"])
     others.take("input", here.answer)
-    assert (noise.draws, source.number > reads) == (1, True)
+    assert (noise.draws, source.number > reads) == (2, True)
 
 
 def test_a_second_round_without_room_for_pairs_draws_nothing(ledger: Ledger) -> None:

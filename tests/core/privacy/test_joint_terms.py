@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations, product
 
@@ -77,11 +78,19 @@ def test_a_refusal_says_what_was_asked_and_what_to_do() -> None:
 @settings(derandomize=True)
 @given(terms())
 def test_threshold_and_sharers(joint: Terms) -> None:
-    """T = S - dropouts sites, more than half, are in each sum that is read; T - t of them or more are honest."""
+    """T = S - dropouts sites, more than half, are in each sum that is read; S - t of all are honest."""
     assert joint.threshold == joint.sites - joint.dropouts
-    assert joint.sharers == joint.threshold - joint.conspirators >= 1
-    assert joint.sharers > joint.dropouts
+    assert joint.sharers == joint.sites - joint.conspirators >= 1
+    assert joint.threshold - joint.conspirators > joint.dropouts
     assert 2 * joint.threshold > joint.sites
+
+
+@settings(derandomize=True)
+@given(terms())
+def test_with_spare_noise_t_minus_t_sites_add_what_s_minus_t_do_without(joint: Terms) -> None:
+    assert (joint.threshold - joint.conspirators) * (1 + joint.spare) == joint.sharers
+    assert (joint.spare == 0) == (joint.dropouts == 0)
+    assert joint.spare < 1, "T - t is above the dropouts"
 
 
 def test_a_site_alone_has_all_of_the_noise() -> None:
@@ -103,19 +112,25 @@ def test_the_noise_of_the_sharers_pays_for_a_patient_at_k_sites(
     assert noise.sensitivity2 == moved2
     assert joint.sharers * noise.sigma**2 >= Fraction(moved2) / mu2
     assert noise.cost == Fraction(moved2, joint.sharers * noise.sigma**2)
+    assert noise.spare**2 >= joint.spare * noise.sigma**2
+    assert noise.spare**2 <= joint.spare * noise.sigma**2 * (1 + Fraction(1, 2**30))
     assert mu2 * (1 - Fraction(1, 2**30)) < noise.cost <= mu2
 
 
 @settings(deadline=None, derandomize=True)
 @given(SENSITIVITIES, BUDGETS, terms())
 def test_each_share_is_noise_of_2_to_the_32_steps(sensitivity2: int, mu2: Fraction, joint: Terms) -> None:
-    """The share of one site by itself, not the noise of the sum; and the lattice is no finer than that needs."""
+    """Of one site by itself, and its spare noise, not the noise of the sum; and no finer than needed."""
     noise = scale(sensitivity2, mu2, joint)
     assert MIN_SIGMA <= noise.sigma <= MAX_SIGMA
     assert noise.sigma == int(float(noise.sigma))
     share2 = Fraction(noise.sensitivity2) / (mu2 * joint.sharers)
-    assert share2 >= MIN_SIGMA**2
-    assert noise.shift == 0 or share2 / 4 < MIN_SIGMA**2
+    smaller2 = share2 * joint.spare if joint.dropouts else share2
+    assert smaller2 >= MIN_SIGMA**2
+    assert noise.shift == 0 or smaller2 / 4 < MIN_SIGMA**2
+    if joint.dropouts:
+        assert MIN_SIGMA <= noise.spare <= MAX_SIGMA
+        assert noise.spare == int(float(noise.spare))
 
 
 @settings(deadline=None, derandomize=True)
@@ -123,24 +138,37 @@ def test_each_share_is_noise_of_2_to_the_32_steps(sensitivity2: int, mu2: Fracti
 def test_whoever_is_left_the_sum_has_the_noise_that_is_said(
     sensitivity2: int, mu2: Fraction, joint: Terms, data: st.DataObject
 ) -> None:
-    """Any survivors, T or more, less any conspirators, t or fewer; a patient at k sites moves it by k Delta."""
+    """Any survivors, T or more, less any conspirators, t or fewer; a patient at k sites moves it by k Delta.
+
+    Their spare noise counts where one is missing at least, and is known where none is.
+    """
     noise = scale(sensitivity2, mu2, joint)
-    survivors = data.draw(st.integers(joint.threshold, joint.sites))
+    survivors = data.draw(st.integers(joint.threshold, joint.sites) | st.just(joint.sites))
     subtracted = data.draw(st.integers(0, joint.conspirators))
-    variance = (survivors - subtracted) * noise.sigma**2
+    spare = 0 if survivors == joint.sites else noise.spare
+    variance = (survivors - subtracted) * (noise.sigma**2 + spare**2)
     assert Fraction(noise.sensitivity2, variance) <= noise.cost <= mu2
     assert Fraction(noise.sensitivity2, joint.sharers * noise.sigma**2) == noise.cost
 
 
-@pytest.mark.parametrize(("numbers", "too_many"), [((5, 1, 1), 5), ((5, 1, 1), 4), ((9, 4, 2), 9)])
+@pytest.mark.parametrize(("numbers", "too_many"), [((5, 1, 1), 5), ((5, 1, 1), 6), ((9, 4, 2), 9)])
 def test_if_more_sites_were_counted_there_would_be_too_little_noise(
     numbers: tuple[int, ...], too_many: int
 ) -> None:
-    """All S of them, or all T: what is left when dropouts are gone and conspirators subtract theirs costs more."""
+    """All S of them, or more: what is left when conspirators subtract theirs costs more."""
     joint, mu2 = Terms(*numbers), Fraction(1, 50)
     noise = scale(2, mu2 * Fraction(too_many, joint.sharers), joint)
     assert noise.sensitivity2 <= mu2 * too_many * noise.sigma**2
     assert Fraction(noise.sensitivity2, joint.sharers * noise.sigma**2) > mu2
+
+
+@pytest.mark.parametrize("numbers", [(5, 1, 1), (9, 4, 2), (40, 4, 4)])
+def test_without_the_spare_noise_a_sum_with_dropouts_would_have_too_little(numbers: tuple[int, ...]) -> None:
+    joint, mu2 = Terms(*numbers), Fraction(1, 50)
+    noise = scale(2, mu2, joint)
+    honest = joint.threshold - joint.conspirators
+    assert Fraction(noise.sensitivity2, honest * noise.sigma**2) > mu2
+    assert Fraction(noise.sensitivity2, honest * (noise.sigma**2 + noise.spare**2)) <= mu2
 
 
 @settings(deadline=None, derandomize=True)
@@ -149,6 +177,8 @@ def test_sharers_and_overlap_enter_as_a_budget_and_as_a_sensitivity(
     sensitivity2: int, mu2: Fraction, joint: Terms
 ) -> None:
     """k contributions add up to k Delta, not to sqrt(k) Delta; n sharers are n times the budget for each one."""
+    if joint.dropouts:  # their spare noise may need a finer lattice
+        joint = replace(joint, dropouts=0)
     noise = scale(sensitivity2, mu2, joint)
     same = scale(sensitivity2 * joint.overlap**2, mu2 * joint.sharers)
     assert (noise.shift, noise.sigma, noise.sensitivity2) == (same.shift, same.sigma, same.sensitivity2)
@@ -168,7 +198,7 @@ def as_before(sensitivity2: int, mu2: Fraction) -> Scale:
         shift += 1
     finer = sensitivity2 << 2 * shift
     sigma = ceil_sqrt(Fraction(finer) / mu2)
-    return Scale(shift, sigma, finer, Fraction(finer, sigma**2))
+    return Scale(shift, sigma, 0, finer, Fraction(finer, sigma**2))
 
 
 @settings(deadline=None, derandomize=True)
@@ -183,10 +213,11 @@ def test_alone_nothing_has_changed(sensitivity2: int, mu2: Fraction, patients: i
 
 
 def test_an_answer_of_a_known_scale() -> None:
-    """Figures that were worked out by hand: 2^29 steps for sqrt(2), mu = sqrt(1/50), three sharers."""
+    """Worked out by hand: 2^30 steps for sqrt(8), mu = sqrt(1/50), four sharers, a third as spare noise."""
     noise = scale(2, Fraction(1, 50), Terms(5, 1, 1, overlap=2))
-    assert (noise.shift, noise.sensitivity2) == (29, 8 * 4**29)
-    assert noise.sigma == ceil_sqrt(Fraction(8 * 4**29 * 50, 3))
+    assert (noise.shift, noise.sensitivity2) == (30, 8 * 4**30)
+    assert noise.sigma == 10 * 2**30
+    assert noise.spare == ceil_sqrt(Fraction(100 * 4**30, 3))
     alone = scale(2, Fraction(1, 50))
     assert (alone.shift, alone.sigma, alone.sensitivity2) == (29, 10 * 2**29, 2 * 4**29)
 
@@ -197,10 +228,11 @@ def test_the_noise_of_all_sites_together_has_to_fit_in_62_bits(numbers: tuple[in
     joint = Terms(*numbers)
     most = Fraction(MAX_SIGMA**2, joint.sites)
     sigma = int(float(most) ** 0.5 * (1 - 1e-9))
-    fits = scale(2, Fraction(2, joint.sharers * sigma**2), joint)
-    assert fits.sigma**2 * joint.sites <= MAX_SIGMA**2
+    smallest = Fraction(2, joint.sharers * sigma**2) * (1 + joint.spare)
+    fits = scale(2, smallest, joint)
+    assert (fits.sigma**2 + fits.spare**2) * joint.sites <= MAX_SIGMA**2
     with pytest.raises(OverflowError, match="too small: the noise would leave 62 bits"):
-        scale(2, Fraction(2, joint.sharers * sigma**2) * Fraction(99, 100), joint)
+        scale(2, smallest * Fraction(99, 100), joint)
     assert scale(2, Fraction(2, MAX_SIGMA**2)).sigma == MAX_SIGMA
 
 

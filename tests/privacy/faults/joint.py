@@ -6,6 +6,7 @@ from .fault import Fault
 
 OF_SITE = "tests/client/site/test_joint_site.py"
 OF_STUDY = "tests/federation/test_joint_study.py"
+OF_REPLIES = "tests/federation/test_joint_replies.py"
 OF_NOISE = "tests/privacy/test_joint_noise.py"
 SITE, STEPS, SUM = "client/site/site.py", "client/ledger/sum_steps.py", "client/site/joint_sum.py"
 COORDINATOR = "server/joint_coordinator.py"
@@ -87,9 +88,44 @@ FAULTS = (
         (f"{OF_SITE}::test_a_key_that_keeps_no_secret_stops_the_sum_before_a_record_is_read",),
     ),
     Fault(
+        "joint study: spare noise is said, and not added",
+        "core/privacy/vault.py",
+        "Answer(values + spare, *facts",
+        "Answer(values, *facts",
+        (f"{OF_NOISE}::test_the_same_noise_is_left_whether_a_site_is_missing_or_not",),
+    ),
+    Fault(
+        "joint study: of spare noise a receipt may state anything",
+        "protocol/receipts.py",
+        "if any(one.spare < 0 or one.spare**2 < terms.spare * one.sigma**2 for one in receipt.statements):",
+        "if any(one.spare < 0 for one in receipt.statements):",
+        (f"{OF_STUDY}::test_a_receipt_with_too_little_spare_noise_is_refused_though_its_site_signed_it",),
+    ),
+    Fault(
+        "joint study: any spare noise is taken off",
+        COORDINATOR,
+        "if isinstance(content, Shares) and content.spare is not None:",
+        "if isinstance(content, Shares) and content.spare is not None and not content.shares:",
+        (f"{OF_REPLIES}::test_spare_noise_that_cannot_be_a_site_s_own_is_not_taken_off",),
+    ),
+    Fault(
+        "joint study: spare noise is taken off where a site is missing",
+        "server/sum_round.py",
+        "if (content.spare is not None) != self.is_spared:",
+        "if content.spare is None and self.is_spared:",
+        (f"{OF_REPLIES}::test_spare_noise_is_not_taken_off_where_a_site_is_missing",),
+    ),
+    Fault(
+        "joint study: spare noise that is left in a sum is not counted",
+        COORDINATOR,
+        "return int(sites * noise.sigma**2 + (sites - spared) * noise.spare**2)",
+        "return int(sites * noise.sigma**2)",
+        (f"{OF_STUDY}::test_a_site_in_the_first_sum_alone_is_made_up_for_in_the_second",),
+    ),
+    Fault(
         "joint study: a share of the noise is released without masks",
         "protocol/payload.py",
-        "if self.answer.sharers != 1:",
+        "if self.answer.sharers != 1 or self.answer.spare is not None:",
         "if self.answer.sharers < 1:",
         (f"{OF_SITE}::test_an_answer_with_a_share_of_the_noise_fits_no_release_but_a_masked_one",),
     ),
@@ -113,7 +149,7 @@ FAULTS = (
     Fault(
         "joint study: a receipt may count any sites",
         "protocol/receipts.py",
-        "if any(one.sharers != study.terms.sharers for one in receipt.statements):",
+        "if any(one.sharers != terms.sharers for one in receipt.statements):",
         "if any(one.sharers < 1 for one in receipt.statements):",
         (f"{OF_STUDY}::test_a_receipt_that_counts_other_sites_is_refused_though_its_site_signed_it",),
     ),
@@ -152,14 +188,14 @@ FAULTS = (
         "joint study: fewer than T sites are enough to go on",
         COORDINATOR,
         "if len(replied) < self.spec.terms.threshold:",
-        "if len(replied) < self.spec.terms.sharers:",
+        "if len(replied) < self.spec.terms.threshold - 1:",
         (f"{OF_STUDY}::test_with_fewer_than_t_nothing_is_read_until_a_site_comes_back",),
     ),
     Fault(
         "joint study: a sum that no patients can give is used",
         COORDINATOR,
-        "                check_total(values, self.spec, plan, common, len(self._in_sum(round)))\n",
+        "                check_total(values, self.spec, plan, common, variance)\n",
         "                assert plan.patients and (common is None or common.groups)\n",
-        (f"{OF_STUDY}::test_an_input_that_no_patients_could_give_spoils_the_sum_and_is_noticed",),
+        (f"{OF_REPLIES}::test_an_input_that_no_patients_could_give_spoils_the_sum_and_is_noticed",),
     ),
 )

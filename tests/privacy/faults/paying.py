@@ -49,7 +49,7 @@ FAULTS = (
     Fault(
         "an answer given to another question",
         "core/privacy/vault.py",
-        "if stored is None or (stored.question, stored.sharers) != (asked, sharers):",
+        "if stored is None or (stored.question, stored.sharers, stored.spare_sigma) != terms:",
         "if stored is None:",
         (f"{METER}::test_another_question_under_the_same_index_is_refused",),
     ),

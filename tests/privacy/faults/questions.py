@@ -73,8 +73,8 @@ FAULTS = (
     Fault(
         "a lattice is halved once too little",
         "core/privacy/scale.py",
-        "while moved2 << 2 * shift < MIN_SIGMA**2 * mu2 * terms.sharers:",
-        "while moved2 << 2 * shift + 2 < MIN_SIGMA**2 * mu2 * terms.sharers:",
+        "while least * (moved2 << 2 * shift) < MIN_SIGMA**2 * mu2 * terms.sharers:",
+        "while least * (moved2 << 2 * shift + 2) < MIN_SIGMA**2 * mu2 * terms.sharers:",
         (f"{SCALE}::test_an_answer_costs_what_was_allowed_or_a_little_less",),
     ),
     Fault(

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import combinations
 
+import numpy as np
 import pytest
 from masked_sums import OTHER_SUM, SUM, Names, Sum, content_of, key_of, names, study_of
 
+from cohortmix.protocol.fields import Array
 from cohortmix.protocol.masking.seeds import MaskingError
 from cohortmix.protocol.signing import sign_reply
 from cohortmix.protocol.steps import (
     AskConsent,
     AskInput,
+    AskShares,
     AskUnmask,
     Box,
     Consent,
@@ -40,6 +43,27 @@ def unmasked(given: tuple[SignedReply, ...], survivors: Names = FOUR) -> Shares:
     """What this site gives for some consents."""
     asked = AskConsent(survivors=survivors)
     return content_of(PART.unmask(TOLD, BOXES[ME], asked, AskUnmask(consents=given)), Shares)
+
+
+# Spare noise
+
+
+def test_spare_noise_is_given_if_all_sites_of_the_study_are_in_the_sum_and_only_then() -> None:
+    """A site that has given no keys is missing, too."""
+    spare = np.arange(7)
+
+    def given(survivors: Names, told: AskShares, boxes: AskInput) -> Array | None:
+        asked = AskConsent(survivors=survivors)
+        others = {site: WHOLE.boxes(told)[site] for site in survivors}
+        unmask = AskUnmask(consents=WHOLE.consents(told, others, survivors, survivors))
+        return content_of(PART.unmask(told, boxes, asked, unmask, spare), Shares).spare
+
+    whole = given(FIVE, TOLD, BOXES[ME])
+    assert whole is not None
+    assert whole.numpy().tolist() == spare.tolist()
+    assert given(FOUR, TOLD, BOXES[ME]) is None
+    told = WHOLE.told(FOUR)
+    assert given(FOUR, told, WHOLE.boxes(told)[ME]) is None
 
 
 # Consent
