@@ -22,6 +22,7 @@ from fractions import Fraction
 from importlib.metadata import version
 
 from cohortmix.core.privacy.gdp import epsilon_of_discrete
+from cohortmix.core.privacy.noise import ceil_sqrt
 from cohortmix.core.privacy.noise_source import NOT_PRIVATE
 from cohortmix.protocol.fields import decimal_up, ratio_text
 from cohortmix.protocol.messages import (
@@ -199,10 +200,10 @@ def verify(signed: SignedReceipt, study: StudySpec) -> None:
             f"receipt of {receipt.site!r}: expected sharers={terms.sharers} in each statement, the sites on "
             "whose noise a patient of this study can count"
         )
-    if any(one.spare < 0 or one.spare**2 < terms.spare * one.sigma**2 for one in receipt.statements):
+    if any(one.spare != ceil_sqrt(terms.spare * one.sigma**2) for one in receipt.statements):
         raise ReceiptError(
-            f"receipt of {receipt.site!r}: expected spare noise of at least {float(terms.spare) ** 0.5:.4g} sigma "
-            f"in each statement, for the {terms.dropouts} sites that may be missing"
+            f"receipt of {receipt.site!r}: expected spare noise of {float(terms.spare) ** 0.5:.4g} sigma in each "
+            f"statement, for the {terms.dropouts} sites that may be missing"
         )
     if receipt.mu2 > study.mu2:
         raise ReceiptError(

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from cohortmix.core.data.table import InputError
 from cohortmix.protocol.masking.masks import integers, total, words
 from cohortmix.protocol.masking.part import Roster
 from cohortmix.protocol.masking.reading import Reading
@@ -32,7 +33,7 @@ from cohortmix.protocol.steps import (
 )
 from cohortmix.server.kept import Kept
 from cohortmix.server.stages import Stage
-from cohortmix.server.store import Store
+from cohortmix.server.store import CURE, Store
 
 
 class SumRound:
@@ -106,7 +107,7 @@ class SumRound:
         masked = total(words(self._kept.masked(site, self._round)) for site in survivors)
         place = Stage(self._round, "unmask").place
         for site in sorted(self._store.answered(place)):  # one at a time: spare noise is as long as an answer
-            content = self._reply(self._store.reply(site, place)).reply.content
+            content = self._signed_by(site, self._reply(self._store.reply(site, place))).reply.content
             if isinstance(content, Shares):
                 shares[site] = content.model_copy(update={"spare": None})
                 if content.spare is not None:
@@ -121,6 +122,17 @@ class SumRound:
             kept = self._store.replies(Stage(self._round, step).place)
             self._replies[step] = {site: self._reply(kept[site]) for site in self.ended(step)}
         return self._replies[step]
+
+    def _signed_by(self, site: str, signed: SignedReply) -> SignedReply:
+        """What comes back from the store counts by its site's signature, as it did when it went in."""
+        entry = self._study.site(site)
+        try:
+            if entry is None or signed.reply.site != site:
+                raise SignatureError
+            verify_reply(signed, entry.key)
+        except SignatureError:
+            raise InputError(f"the study's store holds a reply that {site!r} has not signed; {CURE}") from None
+        return signed
 
     @staticmethod
     def _reply(kept: bytes) -> SignedReply:

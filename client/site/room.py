@@ -5,10 +5,17 @@ A release that is longer than a message could be drawn and paid for, but neither
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from cohortmix.client.ledger.journal import MOST_BYTES
 from cohortmix.client.ledger.policy import Refused
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
+from cohortmix.core.privacy.joint import ALONE, Terms
+from cohortmix.core.privacy.questions.pair_tables import PairTables
+from cohortmix.core.privacy.questions.question import Question
+from cohortmix.core.privacy.scale import scale_of
+from cohortmix.core.steps.anonymize import sum_query
 from cohortmix.core.steps.bins import fits_pairs
 from cohortmix.core.steps.plan import CENTROIDS, LARGEST_K, Plan
 from cohortmix.protocol.messages import MAX_BYTES, Code, CommonMessage
@@ -17,16 +24,21 @@ NUMBER = 11  # bytes of a number: eight, in base64
 REST = 2**18  # bytes for the receipt, the names of the fields, and a share for each site of a joint study
 
 
-def require_room(plan: Plan, common: CommonMessage | None, joint: bool = False) -> None:
+def require_room(plan: Plan, common: CommonMessage | None, terms: Terms = ALONE) -> None:
     """Raise Refused if the release of a round could be longer than a message, or an answer longer than a step.
+
+    Or where an answer of either round would leave the range of exact sums, which its vault would refuse when the
+    round's budget is reserved.
 
     In round 1 also where round 2 would have more pairs than any bins leave room for.
 
     Parameters
     ----------
     common : the common facts of round 2; None for round 1.
-    joint : whether the answer itself is released, under masks, in place of the centroids that follow from it.
+    terms : in a joint study the answer itself is released, under masks, in place of the centroids that follow.
     """
+    _require_range(plan, terms)
+    joint = terms != ALONE
     encoding, classes = Encoding.of(plan.schema), len(plan.schema.classes)
     if common is None:
         if plan.fits_mixture and not fits_pairs(encoding):
@@ -43,3 +55,16 @@ def require_room(plan: Plan, common: CommonMessage | None, joint: bool = False) 
             f"The release could exceed {MAX_BYTES >> 20} MiB, or an answer {MOST_BYTES >> 20} MiB in the ledger: "
             "the schema has too many values and classes.",
         )
+
+
+def _require_range(plan: Plan, terms: Terms) -> None:
+    questions: list[tuple[Question, Fraction]] = [(sum_query(Encoding.of(plan.schema)), plan.mu2_sums)]
+    if plan.fits_mixture:  # the noise of pair tables is the same, whatever the bins
+        questions.append((PairTables(((0,),) * len(plan.schema.features)), plan.mu2_moments))
+    try:
+        for question, mu2 in questions:
+            scale_of(question, plan.schema.cap, mu2, plan.patients, terms)
+    except OverflowError as error:
+        raise Refused(
+            Code.NOT_APPROVED, f"No exact answer is possible: {error}; a larger mu or fewer sites are."
+        ) from None

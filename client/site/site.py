@@ -197,7 +197,7 @@ class Site:
         plan = study.plan(self._schema, self._patients)
         if request.common is not None:
             require_common(request.common, study, self._schema)
-        require_room(plan, request.common, joint=study.joint is not None)
+        require_room(plan, request.common, study.terms)
         return plan, approved_mu2
 
     def _check_study(self, study: StudySpec) -> None:

@@ -120,6 +120,7 @@ def _release(quote: Quote) -> str:
         f"{'by itself random numbers; all sites together: ' * joint}{classes} class centroids, then mixtures: "
         f"{count(mixtures.fits, 'fit')} of up to {mixtures.components} components, each of at least "
         f"{ceil(mixtures.smallest)} patients; a pair cell has noise of ± {digits(mixtures.pair_noise)} patients"
+        f"{', more if a hospital is missing' * joint}"
     )
 
 

@@ -10,6 +10,8 @@ from fractions import Fraction
 
 from cohortmix.core.privacy.joint import ALONE, Terms
 from cohortmix.core.privacy.noise import MAX_SIGMA, MIN_SIGMA, ceil_sqrt
+from cohortmix.core.privacy.questions.lattice import LIMIT
+from cohortmix.core.privacy.questions.question import Question
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,25 @@ class Scale:
     spare: int
     sensitivity2: int
     cost: Fraction
+
+
+def scale_of(question: Question, cap: int, mu2: Fraction, patients: int, terms: Terms = ALONE) -> Scale:
+    """The noise of an answer to a question, all of whose exact sums stay in 62 bits; by public facts alone.
+
+    Parameters
+    ----------
+    cap : the most rows of a patient that count.
+    patients : N, of all sites of a sum together.
+
+    Raises
+    ------
+    ValueError, OverflowError
+        As `scale`, and OverflowError where so many patients could leave the range.
+    """
+    noise = scale(question.sensitivity2(cap), mu2, terms)
+    if patients * question.largest << noise.shift >= LIMIT:
+        raise OverflowError(f"{patients} patients are too many for mu={float(mu2) ** 0.5:.3g}")
+    return noise
 
 
 def scale(sensitivity2: int, mu2: Fraction, terms: Terms = ALONE) -> Scale:

@@ -25,9 +25,9 @@ from cohortmix.core.data.values import patient_keys
 from cohortmix.core.privacy.joint import ALONE, Terms
 from cohortmix.core.privacy.meter import Answer, BudgetExceeded, Meter
 from cohortmix.core.privacy.noise import AddNoise
-from cohortmix.core.privacy.questions.lattice import LIMIT, Rows
+from cohortmix.core.privacy.questions.lattice import Rows
 from cohortmix.core.privacy.questions.question import Question, question_hash, require_question
-from cohortmix.core.privacy.scale import Scale, scale
+from cohortmix.core.privacy.scale import Scale, scale_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,10 +81,7 @@ class Vault:
         """
         require_question(question)
         question.check(self._reader.sizes)
-        noise = scale(question.sensitivity2(self._schema.cap), mu2, terms)
-        patients = max(self.patients, terms.patients)
-        if patients * question.largest << noise.shift >= LIMIT:
-            raise OverflowError(f"{patients} patients are too many for mu={float(mu2) ** 0.5:.3g}")
+        noise = scale_of(question, self._schema.cap, mu2, max(self.patients, terms.patients), terms)
         return self._stored(question, noise, terms.sharers)
 
     def _stored(self, question: Question, noise: Scale, sharers: int) -> Answer:

@@ -97,8 +97,9 @@ def approximate_and_adapt(
     """The free part of round 2: constrained mixture and kernel inducing points of answers A and B."""
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed).digest(), "big"))
     by_class = class_centroids(plan, common, answer_a)
-    rare = (by_class.masses < RARE * plan.s_b) & (by_class.masses < RARE_SHARE * plan.patients)
-    k = components(by_class.masses[~rare].sum(), plan.s_b)
+    s_b = max(plan.s_b, answer_b.std)  # more than was planned where a site is missing from a joint sum
+    rare = (by_class.masses < RARE * s_b) & (by_class.masses < RARE_SHARE * plan.patients)
+    k = components(by_class.masses[~rare].sum(), s_b)
     if k < (~rare).sum():
         return by_class
     target = moments(plan, common, answer_a, answer_b, np.flatnonzero(~rare))

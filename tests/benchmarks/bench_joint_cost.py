@@ -16,6 +16,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -65,16 +66,19 @@ def values_of(site: int, numbers: int) -> NDArray[np.int64]:
 
 
 class Setting:
-    """A sum up to its last step, with the messages in a folder."""
+    """A sum up to its last step, with the messages in a folder.
 
-    def __init__(self, sites: int, numbers: int, folder: Path) -> None:
+    As many sites are missing as may be; or none (`complete`), and then each site gives its spare noise.
+    """
+
+    def __init__(self, sites: int, numbers: int, folder: Path, complete: bool) -> None:
         keys = {f"site-{number:03}": Key.generate() for number in range(sites)}
         self.study, self.numbers, self.folder = study_of(keys), numbers, folder
         self.parts = {name: Part(self.study, SUM, name, key, Seeds.draw()) for name, key in keys.items()}
         self.names = list(keys)
         self.told = AskShares(keys=tuple(part.keys() for part in self.parts.values()))
         self.sent = {name: part.shares(self.told) for name, part in self.parts.items()}
-        self.survivors = self.names[: self.study.terms.threshold]
+        self.survivors = self.names if complete else self.names[: self.study.terms.threshold]
         self.asked = AskConsent(survivors=tuple(self.survivors))
 
     def boxes(self, name: str) -> AskInput:
@@ -101,8 +105,13 @@ class Setting:
             consents.append(part.consent(self.told, boxes, self.asked))
         self.consents = AskUnmask(consents=tuple(consents))
         for name in self.survivors:
-            reply = self.parts[name].unmask(self.told, self.boxes(name), self.asked, self.consents)
+            reply = self.last_reply(name)
             (self.folder / f"{name}.unmask").write_bytes(canonical(reply.plain()))
+
+    def last_reply(self, name: str) -> SignedReply:
+        """What a site gives in the step `unmask`; its spare noise is that of the next site's values."""
+        spare = values_of(self.names.index(name) + 1, self.numbers)
+        return self.parts[name].unmask(self.told, self.boxes(name), self.asked, self.consents, spare)
 
 
 def one_site(setting: Setting, name: str) -> Facts:
@@ -114,23 +123,28 @@ def one_site(setting: Setting, name: str) -> Facts:
     part.opened(told, boxes)
     release = MaskedRelease(values=Array.of(integers(part.masked(told, boxes, values_of(0, setting.numbers)))))
     said += len(canonical(release.plain())) + len(canonical(part.consent(told, boxes, setting.asked).plain()))
-    said += len(canonical(part.unmask(told, boxes, setting.asked, setting.consents).plain()))
+    said += len(canonical(setting.last_reply(name).plain()))
     return {"bytes": said}
 
 
 def coordinator(setting: Setting) -> Facts:
     """What it does with the replies to the last step: take the masks off, one input after the other."""
     replies: dict[str, Shares] = {}
+    spare = np.zeros(setting.numbers, dtype=np.int64)
     for name in setting.survivors:
         signed = SignedReply.model_validate_json((setting.folder / f"{name}.unmask").read_bytes())
         assert isinstance(signed.reply.content, Shares)
-        replies[name] = signed.reply.content
+        if signed.reply.content.spare is not None:
+            spare += signed.reply.content.spare.numpy()
+        replies[name] = signed.reply.content.model_copy(update={"spare": None})
     inputs = ((setting.folder / f"{name}.input").read_bytes() for name in setting.survivors)
     masked = total(words(MaskedRelease.model_validate_json(data).values.numpy()) for data in inputs)
     reading = Reading(Roster(setting.told.keys), setting.names, setting.survivors, setting.study.terms.threshold)
-    read = integers(reading.read(masked, replies))
-    expected = sum(values_of(number, setting.numbers) for number in range(len(setting.survivors)))
-    assert (read == expected).all()
+    read = integers(reading.read(masked, replies)) - spare
+    sites = len(setting.survivors)
+    given = range(1, sites + 1) if sites == len(setting.names) else ()
+    expected = sum(values_of(number, setting.numbers) for number in range(sites))
+    assert (read == expected - sum(values_of(number, setting.numbers) for number in given)).all()
     return {"dropouts": len(setting.names) - len(setting.survivors)}
 
 
@@ -161,9 +175,9 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="keep the figures")
     wanted, rows = parser.parse_args(), []
     for sites in wanted.sites:
-        for numbers in wanted.numbers:
+        for numbers, complete in product(wanted.numbers, (False, True)):
             with TemporaryDirectory() as folder:
-                setting = Setting(sites, numbers, Path(folder))
+                setting = Setting(sites, numbers, Path(folder), complete)
                 setting.write()
                 row = {
                     "sites": sites,

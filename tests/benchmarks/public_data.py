@@ -132,6 +132,12 @@ def physionet2019() -> Loaded:
     return table, _schema("physionet2019"), table["site"].to_numpy(dtype=str)
 
 
+def support2() -> Loaded:
+    """SUPPORT2, seriously ill adults of five hospitals, which the file does not tell apart; death in hospital."""
+    table = pd.read_parquet(DATA / "support2/support2.parquet")
+    return table, _schema("support2"), np.full(len(table), "support2")
+
+
 SPECIALTIES = {  # Strack et al. 2014, Table 3; the others are "other"
     "InternalMedicine": "internal",
     "Cardiology": "cardiology",
@@ -175,6 +181,7 @@ LOADERS: dict[str, Callable[[], Loaded]] = {
     "mnist": mnist,
     "diabetes130": diabetes130,
     "physionet2019": physionet2019,
+    "support2": support2,
 }
 
 

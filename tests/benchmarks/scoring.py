@@ -81,6 +81,15 @@ TARGETS: dict[str, Mapping[str, tuple[str, ...]]] = {
         "Creatinine_mean>=1.2": (),
         "Unit=surgical": (),
     },
+    "support2": {
+        "hospdead": (),
+        "age>=65": (),
+        "sex=male": (),
+        "dzgroup=ARF/MOSF w/Sepsis|MOSF w/Malig": ("ca",),
+        "crea>=1.5": (),
+        "diabetes=1": (),
+        "alb>=3": (),
+    },
 }
 
 

@@ -32,6 +32,7 @@ FEATURE = {  # by which sites are skewed: age where there is one
     "mnist": "p406",
     "diabetes130": "age",
     "physionet2019": "Age",
+    "support2": "age",
 }
 BANDS = 8  # of the feature's range
 

@@ -16,6 +16,7 @@ from by_hand import key_of
 from joint_studies import (
     FIVE,
     ONE_OUT,
+    Integers,
     carry_through,
     carry_to,
     carry_without,
@@ -29,6 +30,7 @@ from joint_studies import (
 from mutations import mutated
 
 from cohortmix.client.ledger.reservation import PAID
+from cohortmix.core.data.table import InputError
 from cohortmix.deploy.simulation.consortium import Consortium
 from cohortmix.protocol.fields import Array
 from cohortmix.protocol.messages import (
@@ -44,6 +46,7 @@ from cohortmix.protocol.steps import (
     AskConsent,
     AskInput,
     AskShares,
+    Shares,
     Step,
 )
 from cohortmix.server.acceptance import asked_in
@@ -114,18 +117,17 @@ def test_spare_noise_that_cannot_be_a_site_s_own_is_not_taken_off(tmp_path: Path
     with coordinating(consortium) as coordinator:
         carry_to(consortium, coordinator, "round 1, unmask")
         reply = consortium.site(list(FIVE).index("UK")).answer(coordinator.requests()["UK"])
-        own, (_, noise) = own_answer(consortium, "UK", 1), asked_in(coordinator.spec, coordinator._whole, None)
-        assert own is not None
-        assert own.spare is not None
-        size, most = len(own.values), 12 * noise.spare
+        _, noise = asked_in(coordinator.spec, coordinator._whole, None)
+        own, most = own_spare(consortium, "UK"), 12 * noise.spare
+        size = len(own)
         for wrong in (
             None,
-            own.spare[1:],
+            own[1:],
             np.full(size, most + 1),
             np.full(size, -most - 1),
             np.full(size, 2**63 - 1),
             np.full(size, -(2**63)),
-            own.spare.astype(float),
+            own.astype(float),
         ):
             altered = spared(reply, consortium, None if wrong is None else Array.of(wrong))
             assert coordinator.accept("UK", altered) is Verdict.LATER
@@ -133,15 +135,50 @@ def test_spare_noise_that_cannot_be_a_site_s_own_is_not_taken_off(tmp_path: Path
         assert coordinator.accept("UK", edge) is Verdict.ACCEPTED
 
 
+def test_spare_noise_that_no_site_has_signed_is_not_taken_off_what_is_read(tmp_path: Path) -> None:
+    """Somebody who can write to the store could else move a sum by as much as the range allows."""
+    consortium = joint_consortium(tmp_path / "study")
+    with coordinating(consortium) as coordinator:
+        carry_to(consortium, coordinator, "round 1, unmask")
+        carry_without(consortium, coordinator)
+        place, kept = coordinator.present.place, coordinator._store.reply
+        message = decode(kept("UK", place))
+        assert isinstance(message, SignedStepReply)
+        content = message.signed.reply.content
+        assert isinstance(content, Shares)
+        other = content.model_copy(update={"spare": Array.of(own_spare(consortium, "UK") + 5)})
+        said = message.signed.reply.model_copy(update={"content": other})
+        altered = encode(SignedStepReply(signed=message.signed.model_copy(update={"reply": said})))
+        with pytest.MonkeyPatch.context() as patch:
+            reads = {"UK": altered, "ITAL": kept("UK", place)}
+            patch.setattr(
+                coordinator._store,
+                "reply",
+                lambda site, where: (where == place and reads.get(site)) or kept(site, where),
+            )
+            for site in list(reads):
+                with pytest.raises(InputError, match=r"a reply that '(ITAL|UK)' has not signed"):
+                    coordinator.advance()
+                del reads[site]
+            assert total(coordinator, 1) is None
+            coordinator.advance()
+        assert total(coordinator, 1) is not None
+
+
+def own_spare(consortium: Consortium, site: str) -> Integers:
+    """The spare noise of a site, as its ledger keeps it."""
+    own = own_answer(consortium, site, 1)
+    assert own is not None
+    assert own.spare is not None
+    return own.spare
+
+
 def test_spare_noise_is_not_taken_off_where_a_site_is_missing(tmp_path: Path) -> None:
     consortium = joint_consortium(tmp_path / "study")
     with coordinating(consortium) as coordinator:
         carry_to(consortium, coordinator, "round 1, unmask", gone=["NORW"])
         reply = consortium.site(list(FIVE).index("UK")).answer(coordinator.requests()["UK"])
-        own = own_answer(consortium, "UK", 1)
-        assert own is not None
-        assert own.spare is not None
-        altered = spared(reply, consortium, Array.of(own.spare))
+        altered = spared(reply, consortium, Array.of(own_spare(consortium, "UK")))
         assert coordinator.accept("UK", altered) is Verdict.LATER
         assert coordinator.accept("UK", reply) is Verdict.ACCEPTED
 

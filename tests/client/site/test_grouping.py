@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
@@ -17,6 +18,7 @@ from cohortmix.core.data.encoding import Encoding, blocks_of
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.schema import Category, Date, Number, Schema
 from cohortmix.core.data.table import InputError
+from cohortmix.core.privacy.joint import Terms
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.reduced import require_groups
 from cohortmix.core.steps import pipeline
@@ -144,3 +146,13 @@ def test_a_site_refuses_them_in_round_1_where_it_would_measure_pairs() -> None:
     require_room(Plan(wide, Fraction(1, 100), 1000), None)
     with pytest.raises(Refused, match="too many columns for pairs"):
         require_room(Plan(wide, Fraction(10**4), 10**6), None)
+
+
+def test_sums_beyond_62_bits_are_refused_before_anything_is_paid() -> None:
+    """Spare noise of 2^32 steps, for one of a thousand sites, leaves fewer bits for the sums."""
+    plan, one_out = Plan(schema(3), Fraction(1, 16), 9_000_000, surplus=Fraction(1000, 999)), (1000, 1, 1)
+    assert plan.fits_mixture
+    require_room(plan, None, Terms(1000, 1, 0, patients=plan.patients))
+    require_room(replace(plan, patients=4_000_000), None, Terms(*one_out, patients=4_000_000))
+    with pytest.raises(Refused, match="No exact answer is possible: 9000000 patients are too many"):
+        require_room(plan, None, Terms(*one_out, patients=plan.patients))

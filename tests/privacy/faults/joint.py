@@ -97,7 +97,7 @@ FAULTS = (
     Fault(
         "joint study: of spare noise a receipt may state anything",
         "protocol/receipts.py",
-        "if any(one.spare < 0 or one.spare**2 < terms.spare * one.sigma**2 for one in receipt.statements):",
+        "if any(one.spare != ceil_sqrt(terms.spare * one.sigma**2) for one in receipt.statements):",
         "if any(one.spare < 0 for one in receipt.statements):",
         (f"{OF_STUDY}::test_a_receipt_with_too_little_spare_noise_is_refused_though_its_site_signed_it",),
     ),
@@ -114,6 +114,20 @@ FAULTS = (
         "if (content.spare is not None) != self.is_spared:",
         "if content.spare is None and self.is_spared:",
         (f"{OF_REPLIES}::test_spare_noise_is_not_taken_off_where_a_site_is_missing",),
+    ),
+    Fault(
+        "joint study: spare noise counts, whoever has written it into the store",
+        "server/sum_round.py",
+        "            verify_reply(signed, entry.key)\n        except SignatureError:\n",
+        "            signed.plain()\n        except SignatureError:\n",
+        (f"{OF_REPLIES}::test_spare_noise_that_no_site_has_signed_is_not_taken_off_what_is_read",),
+    ),
+    Fault(
+        "joint study: whether the sums fit is found out when the budget is reserved",
+        "client/site/room.py",
+        "    _require_range(plan, terms)\n",
+        "",
+        ("tests/client/site/test_grouping.py::test_sums_beyond_62_bits_are_refused_before_anything_is_paid",),
     ),
     Fault(
         "joint study: spare noise that is left in a sum is not counted",

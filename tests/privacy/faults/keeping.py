@@ -60,7 +60,7 @@ FAULTS = (
     Fault(
         "a release is reserved that could not be sent",
         "client/site/site.py",
-        "        require_room(plan, request.common, joint=study.joint is not None)\n",
+        "        require_room(plan, request.common, study.terms)\n",
         "",
         (
             "tests/client/site/test_site_refusals.py::test_a_release_that_could_not_be_sent_is_refused_before_it_is_paid_for",

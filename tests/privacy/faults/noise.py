@@ -16,11 +16,11 @@ FAULTS = (
     Fault(
         "noise at 2/3 of the sigma that is paid for",
         "core/privacy/vault.py",
-        "            noised = self._add_noise(self._exact(question) << noise.shift, noise.sigma, "
+        "            values = self._add_noise(self._exact(question) << noise.shift, noise.sigma, "
         'f"{asked}:{index}")\n',
         "            exact = self._exact(question) << noise.shift\n"
-        '            noised = self._add_noise(exact, noise.sigma, f"{asked}:{index}")\n'
-        "            noised = exact + 2 * (noised - exact) // 3\n",
+        '            values = self._add_noise(exact, noise.sigma, f"{asked}:{index}")\n'
+        "            values = exact + 2 * (values - exact) // 3\n",
         (f"{VAULT}::test_the_noise_is_what_the_answer_says",),
     ),
     Fault(

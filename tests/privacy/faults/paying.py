@@ -23,9 +23,9 @@ FAULTS = (
         "paid for after the draw",
         "core/privacy/vault.py",
         "            self._meter.debit(index, asked, noise.cost)\n"
-        "            noised = self._add_noise(self._exact(question) << noise.shift, noise.sigma, "
+        "            values = self._add_noise(self._exact(question) << noise.shift, noise.sigma, "
         'f"{asked}:{index}")\n',
-        "            noised = self._add_noise(self._exact(question) << noise.shift, noise.sigma, "
+        "            values = self._add_noise(self._exact(question) << noise.shift, noise.sigma, "
         'f"{asked}:{index}")\n'
         "            self._meter.debit(index, asked, noise.cost)\n",
         (f"{METER}::test_over_the_limit_nothing_is_drawn",),
@@ -33,9 +33,10 @@ FAULTS = (
     Fault(
         "an answer is read before it is stored",
         "core/privacy/vault.py",
-        "            self._meter.store(index, Answer(noised, noise.sigma, question.unit << noise.shift, *cost))\n"
+        "            self._meter.store(index, Answer(values + spare, *facts, spare if noise.spare else None, "
+        "noise.spare))\n"
         "            stored = self._meter.load(index)\n",
-        "            stored = Answer(noised, noise.sigma, question.unit << noise.shift, *cost)\n"
+        "            stored = Answer(values + spare, *facts, spare if noise.spare else None, noise.spare)\n"
         "            self._meter.store(index, stored)\n",
         (f"{METER}::test_what_is_given_is_what_was_stored",),
     ),

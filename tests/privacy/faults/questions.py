@@ -58,8 +58,8 @@ FAULTS = (
     ),
     Fault(
         "a question is told that a patient has one row",
-        "core/privacy/vault.py",
-        "question.sensitivity2(self._schema.cap)",
+        "core/privacy/scale.py",
+        "question.sensitivity2(cap)",
         "question.sensitivity2(1)",
         (f"{LEVELS}::test_the_label_entry_of_many_rows_is_short_by_what_division_cuts_off",),
     ),

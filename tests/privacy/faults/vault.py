@@ -112,7 +112,7 @@ FAULTS = (
     ),
     Fault(
         "sums may overflow",
-        "core/privacy/vault.py",
+        "core/privacy/scale.py",
         "if patients * question.largest << noise.shift >= LIMIT:",
         "if noise.shift >= 62:",
         (f"{VAULT}::test_just_below_the_limits_it_answers",),
@@ -123,7 +123,7 @@ FAULTS = (
         "            self._meter.store(index, Answer(",
         '            if question.NAME == "sum":\n'
         "                true = (self._exact(question) << noise.shift).reshape(-1, question.width)\n"
-        "                noised.reshape(-1, question.width)[:, -1] = true[:, -1]\n"
+        "                values.reshape(-1, question.width)[:, -1] = true[:, -1]\n"
         "            self._meter.store(index, Answer(",
         (f"{VAULT}::test_the_noise_is_what_the_answer_says",),
         fast=True,
