@@ -149,19 +149,14 @@ def test_spare_noise_that_no_site_has_signed_is_not_taken_off_what_is_read(tmp_p
         other = content.model_copy(update={"spare": Array.of(own_spare(consortium, "UK") + 5)})
         said = message.signed.reply.model_copy(update={"content": other})
         altered = encode(SignedStepReply(signed=message.signed.model_copy(update={"reply": said})))
-        with pytest.MonkeyPatch.context() as patch:
-            reads = {"UK": altered, "ITAL": kept("UK", place)}
-            patch.setattr(
-                coordinator._store,
-                "reply",
-                lambda site, where: (where == place and reads.get(site)) or kept(site, where),
-            )
-            for site in list(reads):
-                with pytest.raises(InputError, match=r"a reply that '(ITAL|UK)' has not signed"):
+        for site, wrong in (("UK", altered), ("ITAL", kept("UK", place))):
+            with pytest.MonkeyPatch.context() as patch:
+                reads = {(site, place): wrong}
+                patch.setattr(coordinator._store, "reply", lambda *at: reads.get(at) or kept(*at))  # noqa: B023
+                with pytest.raises(InputError, match=f"a reply that '{site}' has not signed"):
                     coordinator.advance()
-                del reads[site]
-            assert total(coordinator, 1) is None
-            coordinator.advance()
+        assert total(coordinator, 1) is None
+        coordinator.advance()
         assert total(coordinator, 1) is not None
 
 
