@@ -21,7 +21,7 @@ demo: $(READY)
 	$(BIN)/cohortmix demo
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # in the order of tests/conftest.py
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder  # in the order of tests/conftest.py
 
 lint: $(READY) .typing
 	$(BIN)/ruff check .

@@ -42,7 +42,7 @@ from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.core.steps.plan import SUPPORT, TARGETS, Plan
 from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, check
 
-Variant = Literal["cells", "gaussian"]
+Variant = Literal["cells", "scores", "gaussian"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -127,8 +127,10 @@ class Release:
 
     @property
     def variant(self) -> Variant:
-        """How records were turned into numbers: as one-hot cells, or standardized for the Gaussian variant."""
-        return "gaussian" if isinstance(self.common, ClassGaussians) else "cells"
+        """What was asked of pairs of columns: tables of cells, moments of scores, or moments of numbers alone."""
+        if isinstance(self.common, ClassGaussians):
+            return "gaussian"
+        return "scores" if self.common.scores else "cells"
 
     @property
     def receipt(self) -> dict[str, Any]:
@@ -189,7 +191,8 @@ def synthesize(
     noise : OpenDP's exact discrete Gaussian by default.
     alpha : weight of the density in Eq. 6 (`core.steps.adapt`).
     support : S, the number of kernel inducing points.
-    variant : chosen by `core.gaussian.model.suits`, from the schema, N and mu, unless it is given.
+    variant : chosen by `core.gaussian.model.suits` and `Plan.by_scores`, from the schema, N and mu, unless it is
+        given.
     max_unreadable : the largest share of a column's values that may be no number, or no date.
     checked : what `core.utility.check.check` found in this table, if the caller has checked it already.
     accept_degraded : permits a release of class centroids alone, where there are too few patients for a mixture.
@@ -228,18 +231,20 @@ def synthesize(
     vault = Vault(source, schema, noise.add, meter)
     if vault.patients < MIN_PATIENTS:
         raise InputError(f"{vault.patients} patients are too few: a release needs at least {MIN_PATIENTS}")
-    plan = Plan(schema, _mu2(budget.resolve(vault.patients)), vault.patients, alpha=alpha, support=support)
+    scores = None if variant is None else variant == "scores"
+    mu2 = _mu2(budget.resolve(vault.patients))
+    plan = Plan(schema, mu2, vault.patients, alpha=alpha, support=support, scores=scores)
     chosen = variant or ("gaussian" if gaussian.suits(plan) else "cells")
     resolved = budget.resolve(vault.patients, most_kappa(schema, chosen))
     meter.limit = _mu2(resolved)
     plan = replace(plan, mu2=meter.limit)
-    if chosen == "cells":
+    if chosen != "gaussian":
         require_mixture(plan, resolved.delta, most_kappa(schema), accept_degraded)
         if plan.fits_mixture:
             require_groups(schema)
     else:
         _require_known(schema, checked, max_unreadable)
-    common, site = _cells(vault, plan) if chosen == "cells" else _gaussians(vault, plan)
+    common, site = _gaussians(vault, plan) if chosen == "gaussian" else _cells(vault, plan)
     return Release(
         schema=schema,
         common=common,

@@ -17,6 +17,7 @@ from pydantic import FailFast, Field, model_validator
 
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.privacy.questions.coordinates import Coordinate
 from cohortmix.core.steps import centroids as core
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.fields import Array, BigInt, Exact, Hash, Ratio, Wire, exact
@@ -27,8 +28,19 @@ MOST_SHARERS = 1000  # as many as a study has sites
 MOST_CELLS = 2**18  # of one feature
 MOST_CENTROIDS = 100_000  # of one site; the plan of a study allows far fewer
 
+MOST_SCORES = 4096
+MOST_LEVEL = 2**13  # of a score, in steps; they are cut off at half of it
+
+_Level = Annotated[int, Field(ge=-MOST_LEVEL, le=MOST_LEVEL)]
 _Group = Annotated[int, Field(ge=0, le=MOST_CELLS)]
 _GroupsOfFeature = Annotated[tuple[_Group, ...], Field(min_length=1, max_length=MOST_CELLS), FailFast()]
+
+
+class ScoreMessage(Wire):
+    """A score: a function on the fine cells of feature `column`, in steps of which 1,024 are a score of 1."""
+
+    column: int = Field(ge=0, lt=MOST_FEATURES)
+    levels: Annotated[tuple[_Level, ...], Field(min_length=1, max_length=MOST_CELLS), FailFast()]
 
 
 class CommonMessage(Wire):
@@ -36,12 +48,14 @@ class CommonMessage(Wire):
 
     `groups[j][cell]` is the group of a fine cell of feature j. `cells` (C, F) and `masses` (C,) are the pooled
     margins of the C classes on the F fine cells; `s_a` is the standard deviation of their noise, in patients.
+    `scores` are there if a site of the study is asked about scores in round 2, in place of pair tables.
     """
 
     groups: Annotated[tuple[_GroupsOfFeature, ...], Field(max_length=MOST_FEATURES), FailFast()]
     cells: Array
     masses: Array
     s_a: Exact
+    scores: Annotated[tuple[ScoreMessage, ...], Field(max_length=MOST_SCORES), FailFast()] = ()
 
     @classmethod
     def of(cls, common: core.Common) -> CommonMessage:
@@ -52,12 +66,14 @@ class CommonMessage(Wire):
             cells=Array.of(margins.cells),
             masses=Array.of(margins.masses),
             s_a=exact(margins.s_a),
+            scores=tuple(ScoreMessage(column=score.column, levels=score.levels) for score in common.scores),
         )
 
     def to_core(self) -> core.Common:
         """The common facts as `core` takes them."""
         margins = core.Margins(cells=self.cells.numpy(), masses=self.masses.numpy(), s_a=float(self.s_a))
-        return core.Common(Groups(self.groups), margins)
+        scores = tuple(Coordinate(score.column, score.levels) for score in self.scores)
+        return core.Common(Groups(self.groups), margins, scores)
 
     @model_validator(mode="after")
     def _shapes(self) -> CommonMessage:

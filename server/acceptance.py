@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
-from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.question import Question, question_hash
+from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.privacy.scale import Scale, scale
-from cohortmix.core.steps.anonymize import noise_a, sum_query
+from cohortmix.core.steps.anonymize import noise_a, pair_query, sum_query
 from cohortmix.core.steps.plan import Plan, components, fits_of
 from cohortmix.protocol.messages import (
     ANSWER_NAMES,
@@ -71,7 +71,7 @@ def asked_in(study: StudySpec, plan: Plan, common: CommonMessage | None) -> tupl
     ----------
     common : the common facts of round 2; None for round 1.
     """
-    question = sum_query(Encoding.of(plan.schema)) if common is None else PairTables(common.groups)
+    question = sum_query(Encoding.of(plan.schema)) if common is None else pair_query(plan, common.to_core())
     mu2 = plan.mu2_sums if common is None else plan.mu2_moments
     return question, scale(question.sensitivity2(plan.schema.cap), mu2, study.terms)
 
@@ -89,8 +89,9 @@ def check_total(
     variance : of all noise that is left in it, in noise steps^2.
     """
     question, noise = asked_in(study, plan, common)
-    tail = int(TAIL * variance**0.5)
-    beyond = _outside(values + tail, (plan.patients * question.largest << noise.shift) + 2 * tail)
+    tail, most = int(TAIL * variance**0.5), plan.patients * question.largest << noise.shift
+    low = -most if isinstance(question, ScoreMoment) else 0  # counts are not negative
+    beyond = int(((values < low - tail) | (values > most + tail)).sum())
     if beyond:
         raise ReceiptError(
             f"the sum that was read has {beyond} numbers that {plan.patients} patients and the noise cannot give: "
@@ -134,7 +135,8 @@ def _check_moments(receipt: Receipt, request: Request, plan: Plan) -> None:
     if not plan.fits_mixture:
         _expect("statements", 0, len(receipt.statements))
         return
-    _check_statement(receipt, ANSWER_NAMES[2][0], PairTables(request.common.groups), plan, plan.mu2_moments)
+    question = pair_query(plan, request.common.to_core())
+    _check_statement(receipt, ANSWER_NAMES[2][0], question, plan, plan.mu2_moments)
 
 
 def _check_centroids(centroids: CentroidsRelease, request: Request, plan: Plan) -> None:

@@ -37,6 +37,7 @@ FLOORS = {  # of each package, the lowest first: a folder imports from itself an
         "core/data",
         "core/privacy/questions",
         "core/privacy",
+        "core/steps/scores",
         "core/steps",
         "core/gaussian",
         "core/release",
@@ -56,7 +57,9 @@ ABOVE = {"core/utility": {"core", "core/audit"}}  # and who in its package may i
 FRONT = {"core/__init__.py"}  # what Python's users import by one name
 NOISE = {"core/privacy/noise.py"}  # the only privacy noise
 SEEDS = {"protocol/masking/seeds.py"}  # of the masks of joint studies
-DRAWING_FREELY = ("core/audit", "core/data", "core/gaussian", "core/release", "core/steps", "core/utility")
+DRAWING_FREELY = (
+    "core/audit", "core/data", "core/gaussian", "core/release", "core/steps/scores", "core/steps", "core/utility",
+)  # fmt: skip
 """Where numbers are drawn as well: for tests, from released values, and for splits of an evaluation."""
 READERS = {  # of records: the vault, what feeds it, and what never answers a coordinator
     "core/privacy/vault.py", "core/data/table.py", "core/data/patients.py", "core/release/condensed.py",

@@ -54,11 +54,15 @@ def read_request(data: bytes) -> Request | StepRequest:
     return signed.request
 
 
-def require_common(common: CommonMessage, study: StudySpec, schema: Schema) -> None:
+def require_common(common: CommonMessage, study: StudySpec, schema: Schema, by_scores: bool = False) -> None:
     """Raise Refused unless the common groups and margins of round 2 fit the schema.
 
     The groups put each fine cell of each feature into one group and leave none empty; the margins are
     distributions, and masses of no more patients than the study has.
+
+    Parameters
+    ----------
+    by_scores : whether this site is asked about scores, of which there must be some then.
     """
     encoding, classes, groups = Encoding.of(schema), len(schema.classes), Groups(common.groups)
     sizes, most = encoding.sizes, most_groups_together(encoding)
@@ -67,6 +71,9 @@ def require_common(common: CommonMessage, study: StudySpec, schema: Schema) -> N
         raise Refused(Code.UNKNOWN_COLUMN, "The common groups and margins do not fit this site's schema.")
     if sum(groups.sizes) > most:
         raise Refused(Code.UNKNOWN_COLUMN, f"Expected at most {most} common groups, got {sum(groups.sizes)}.")
+    fit = all(score.column < len(sizes) and len(score.levels) == sizes[score.column] for score in common.scores)
+    if not fit or (by_scores and not common.scores):
+        raise Refused(Code.UNKNOWN_COLUMN, "The common scores do not fit this site's schema and study.")
 
 
 def _are_margins(common: CommonMessage, study: StudySpec, sizes: tuple[int, ...]) -> bool:

@@ -12,12 +12,15 @@ from cohortmix.client.ledger.policy import Refused
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.privacy.joint import ALONE, Terms
+from cohortmix.core.privacy.questions.coordinates import Coordinate
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.question import Question
 from cohortmix.core.privacy.scale import scale_of
 from cohortmix.core.steps.anonymize import sum_query
 from cohortmix.core.steps.bins import fits_pairs
 from cohortmix.core.steps.plan import CENTROIDS, LARGEST_K, Plan
+from cohortmix.core.steps.scores import functions
+from cohortmix.core.steps.scores.functions import usual_number
 from cohortmix.protocol.messages import MAX_BYTES, Code, CommonMessage
 
 NUMBER = 11  # bytes of a number: eight, in base64
@@ -44,11 +47,13 @@ def require_room(plan: Plan, common: CommonMessage | None, terms: Terms = ALONE)
         if plan.fits_mixture and not fits_pairs(encoding):
             raise Refused(Code.UNKNOWN_COLUMN, "The schema has too many columns for pairs of columns.")
         answer = release = classes * (sum(encoding.sizes) + 1)
+    elif plan.by_scores:
+        answer = functions.question(common.to_core().scores).dimension(classes)
+        release = answer if joint else _centroids(plan, common, classes)
     else:
         sizes = Groups(common.groups).sizes
-        width, rows = sum(sizes) + classes + 1, max(CENTROIDS, LARGEST_K) + classes + plan.support
-        pairs = (sum(sizes) ** 2 - sum(size**2 for size in sizes)) // 2
-        answer, release = classes * pairs, classes * pairs if joint else rows * (width + 1)
+        answer = classes * (sum(sizes) ** 2 - sum(size**2 for size in sizes)) // 2
+        release = answer if joint else _centroids(plan, common, classes)
     if NUMBER * release + REST > MAX_BYTES or NUMBER * answer + REST > MOST_BYTES:
         raise Refused(
             Code.UNKNOWN_COLUMN,
@@ -57,9 +62,21 @@ def require_room(plan: Plan, common: CommonMessage | None, terms: Terms = ALONE)
         )
 
 
+def _centroids(plan: Plan, common: CommonMessage, classes: int) -> int:
+    """Most numbers of a release of centroids."""
+    width, rows = (
+        sum(Groups(common.groups).sizes) + classes + 1,
+        max(CENTROIDS, LARGEST_K) + classes + plan.support,
+    )
+    return rows * (width + 1)
+
+
 def _require_range(plan: Plan, terms: Terms) -> None:
     questions: list[tuple[Question, Fraction]] = [(sum_query(Encoding.of(plan.schema)), plan.mu2_sums)]
-    if plan.fits_mixture:  # the noise of pair tables is the same, whatever the bins
+    if plan.by_scores:  # as many scores as usual, since the true number is known after round 1
+        every = Coordinate(0, (0,))
+        questions.append((functions.question((every,) * usual_number(plan.schema)), plan.mu2_moments))
+    elif plan.fits_mixture:  # the noise of pair tables is the same, whatever the bins
         questions.append((PairTables(((0,),) * len(plan.schema.features)), plan.mu2_moments))
     try:
         for question, mu2 in questions:

@@ -18,7 +18,6 @@ from cohortmix.client.ledger.reservation import Reservation
 from cohortmix.client.site.joint_sum import JointSum
 from cohortmix.client.site.request import read_request, require_common
 from cohortmix.client.site.room import require_room
-from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import Source
@@ -196,7 +195,7 @@ class Site:
             )
         plan = study.plan(self._schema, self._patients)
         if request.common is not None:
-            require_common(request.common, study, self._schema)
+            require_common(request.common, study, self._schema, plan.by_scores)
         require_room(plan, request.common, study.terms)
         return plan, approved_mu2
 
@@ -276,7 +275,7 @@ class Site:
         vault, terms = self._vault(reserved), request.study.study.terms
         if request.common is None:
             return pipeline.class_sums(vault, plan, terms)
-        return pipeline.pair_tables(vault, plan, Groups(request.common.groups), terms)
+        return pipeline.pairs(vault, plan, request.common.to_core(), terms)
 
     def _vault(self, reserved: Reservation) -> Vault:
         return Vault(self._source, self._schema, self._noise.add, reserved)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import blocks_of, one_hot
 from cohortmix.core.release.target_tables import Array, NewtonTarget, TargetTables
+from cohortmix.core.steps.scores.couplings import Fitted
 
 Codes: TypeAlias = NDArray[np.int32]
 
@@ -51,6 +52,13 @@ class MaximumEntropy:
     sizes: tuple[int, ...]
     b: jax.Array
     theta: jax.Array
+
+    @classmethod
+    def of(cls, fitted: Fitted, sizes: tuple[int, ...]) -> MaximumEntropy:
+        """A model that was fitted already, of one site."""
+        b = np.pad(fitted.b, ((0, 0), (0, 1)))
+        theta = np.broadcast_to(np.pad(fitted.theta, (0, 1)), (len(b), b.shape[1], b.shape[1]))
+        return cls(sizes=(*sizes, 1), b=jnp.asarray(b, jnp.float32), theta=jnp.asarray(theta, jnp.float32))
 
     def draw(self, start: Codes, label: NDArray[np.int64], seed: int) -> Codes:
         """Merged bins (n, D) of records of these classes (n,), by Gibbs sweeps, the last of them even.

@@ -20,6 +20,7 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.release.maximum_entropy import CHAINS, MaximumEntropy, fit
 from cohortmix.core.release.target_tables import TargetTables
 from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
+from cohortmix.core.steps.scores.couplings import Fitted
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,6 +38,8 @@ class Pool:
     noise_std : (S,) noise of a pair cell at a site with a mixture, else of a cell of answer A; sd, in patients.
     groups : the common merged bins.
     shape : (F,) distribution over the fine cells within each merged bin.
+    fitted : the model that records are drawn from; None where it is still to be fitted to the centroids' pair
+        tables.
     """
 
     masses: NDArray[np.float64]
@@ -48,6 +51,7 @@ class Pool:
     noise_std: NDArray[np.float64]
     groups: Groups
     shape: NDArray[np.float64]
+    fitted: Fitted | None = None
 
     @classmethod
     def of(cls, schema: Schema, common: Common, centroids: Mapping[str, SiteCentroids]) -> Pool:
@@ -63,6 +67,7 @@ class Pool:
             noise_std=np.array([part.noise_std for part in parts]),
             groups=common.groups,
             shape=shape_within(common.margins, common.groups),
+            fitted=parts[0].model if len(parts) == 1 else None,
         )
 
     @property
@@ -100,6 +105,8 @@ class Pool:
 
     @cached_property
     def _model(self) -> MaximumEntropy:
+        if self.fitted is not None:
+            return MaximumEntropy.of(self.fitted, self.sizes)
         rng = np.random.default_rng(0)
         classes = self.labels.shape[1]
         label, start = self._start([CHAINS // classes] * classes, rng)

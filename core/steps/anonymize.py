@@ -5,7 +5,8 @@ is a sum over all patients, and two questions are enough for all that follows:
 
 answer A  the class-conditional one-way marginals: patients of each class in each fine cell of each feature, and
           beside the fine cells of a number in its coarse bins;
-answer B  the class-conditional pair tables: patients of each class in each pair of merged bins of two features.
+answer B  the class-conditional pair tables: patients of each class in each pair of merged bins of two features. Of
+          many columns and few patients it is the second moment of scores instead (`core/steps/scores`).
 
 Symbols: D features, C classes, F fine cells and G merged bins of all features side by side, n patients,
 s_A and s_B the standard deviations of one cell of A and of one cell of a pair table of B, in patients.
@@ -23,13 +24,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Cells, Encoding
-from cohortmix.core.data.groups import Groups
 from cohortmix.core.privacy.joint import ALONE, Terms
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
 from cohortmix.core.privacy.questions.pair_tables import PairTables
+from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.privacy.vault import Vault
-from cohortmix.core.steps.plan import noise_of
+from cohortmix.core.steps.centroids import Common
+from cohortmix.core.steps.plan import Plan, noise_of
+from cohortmix.core.steps.scores import functions as scores
 from cohortmix.core.steps.simplex import Array
 
 UNIT = 1 << 20  # lattice steps per patient of answer A
@@ -122,15 +125,21 @@ def answer_a(vault: Vault, encoding: Encoding, mu2: Fraction, terms: Terms = ALO
     return vault.answer(sum_query(encoding), mu2, terms)
 
 
-def answer_b(vault: Vault, groups: Groups, mu2: Fraction, terms: Terms = ALONE) -> Answer:
-    """The class-conditional pair tables of merged bins, through the vault.
+def pair_query(plan: Plan, common: Common) -> PairTables | ScoreMoment:
+    """The question of answer B: pair tables of merged bins, or the second moment of scores."""
+    return scores.question(common.scores) if plan.by_scores else PairTables(common.groups.of_cells)
+
+
+def answer_b(vault: Vault, plan: Plan, common: Common, terms: Terms = ALONE) -> Answer:
+    """The class-conditional pair tables of merged bins, or the second moment of scores, through the vault.
 
     Guarantee
     ---------
-    test_sensitivity_of_pair_tables. mu-GDP for the replacement of one patient, mu^2 = the answer's
-    mu2 <= `mu2`. Public: the schema, the groups (they come from answers A), N.
+    test_sensitivity_of_pair_tables, test_sensitivity_of_score_moment. mu-GDP for the replacement of one patient,
+    mu^2 = the answer's mu2 <= that of the plan. Public: the schema, the plan, groups and scores (they come from
+    answers A), N, the terms.
     """
-    return vault.answer(PairTables(groups.of_cells), mu2, terms)
+    return vault.answer(pair_query(plan, common), plan.mu2_moments, terms)
 
 
 def add_answers(answers: Sequence[Measured]) -> tuple[Array, float]:

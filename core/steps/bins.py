@@ -17,6 +17,7 @@ from cohortmix.core.data.schema import Category
 from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.simplex import Array
 
+BIN_OF_SCORES = 1 / 10  # share of the patients in a bin of tables that follow from scores: they say no finer
 LARGEST_GROUP = 1 / 32  # share of the patients up to which cells are merged, however low the noise
 MAX_GROUPS = 2000  # most bins of all columns together
 MAX_PAIRS = (

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cohortmix.core.data.groups import Groups
+from cohortmix.core.privacy.questions.coordinates import Coordinate
+from cohortmix.core.steps.scores.couplings import Fitted
 from cohortmix.core.steps.simplex import Array
 
 
@@ -33,10 +35,18 @@ class Margins:
 
 @dataclass(frozen=True, eq=False)
 class Common:
-    """What all sites of a study share after round 1, the merged bins and the pooled margins; released."""
+    """What all sites of a study share after round 1; released.
+
+    Attributes
+    ----------
+    groups : the merged bins.
+    margins : pooled.
+    scores : of all columns, where answer B is about scores at any site; else none.
+    """
 
     groups: Groups
     margins: Margins
+    scores: tuple[Coordinate, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -53,6 +63,7 @@ class SiteCentroids:
     noise_std : standard deviation of the noise of one cell (Gaussian variant: of a mass), in patients.
     support_points : (S, G) kernel inducing points; S may be 0.
     support_labels : (S, C) their soft labels.
+    model : of scores, from which records are drawn; None where the mixture was fitted to measured pair tables.
     """
 
     masses: Array
@@ -62,3 +73,4 @@ class SiteCentroids:
     noise_std: float
     support_points: Array
     support_labels: Array
+    model: Fitted | None = None

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Encoding, one_hot
-from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.sampling import draw_groups, systematic
 from cohortmix.core.privacy.joint import ALONE, Terms
 from cohortmix.core.privacy.meter import Answer
@@ -27,10 +26,14 @@ from cohortmix.core.steps.approximate import Mixture, Moments
 from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.core.steps.known import available_cases, known_pairs, known_shares, least_known
 from cohortmix.core.steps.plan import TARGETS, Plan, components, fits_of
+from cohortmix.core.steps.scores import functions
+from cohortmix.core.steps.scores import model as scores
+from cohortmix.core.steps.scores.couplings import Fitted
 from cohortmix.core.steps.simplex import Array, class_masses
 from cohortmix.core.steps.support import Support, choose_support
 
 RARE = 4  # a class with fewer patients than this many s_B, and RARE_SHARE of all, gets one centroid
+MARGINS = 4  # how much more precisely a mixture is fitted to margins than to pair tables that follow from scores
 RARE_SHARE = 0.1  # a class of this share takes part in the mixture, however few its patients are
 
 
@@ -39,9 +42,9 @@ def class_sums(vault: Vault, plan: Plan, terms: Terms = ALONE) -> Answer:
     return anonymize.answer_a(vault, Encoding.of(plan.schema), plan.mu2_sums, terms)
 
 
-def pair_tables(vault: Vault, plan: Plan, groups: Groups, terms: Terms) -> Answer:
+def pairs(vault: Vault, plan: Plan, common: Common, terms: Terms) -> Answer:
     """Round 2 at a site of a joint study: its part of the sum that is answer B."""
-    return anonymize.answer_b(vault, groups, plan.mu2_moments, terms)
+    return anonymize.answer_b(vault, plan, common, terms)
 
 
 def common(
@@ -61,15 +64,23 @@ def common(
     s_b = sqrt(sum(plan.s_b**2 for plan in plans if plan.fits_mixture))
     # A pair of bins then holds as many patients as its noise; so does a bin where no site has room for pairs.
     smallest = sqrt(s_b / patients) if s_b > 0 else s_a / patients
+    by_scores = [plan.by_scores for plan in plans]
+    if any(by_scores):
+        smallest = max(smallest, bins.BIN_OF_SCORES)
     most = bins.most_groups_together(encoding, numbers) if pairs else sum(encoding.sizes)
-    return Common(bins.choose_groups(encoding, pooled, smallest, most), pooled)
+    curved = all(plan.curved for plan, scored in zip(plans, by_scores, strict=True) if scored)
+    return Common(
+        bins.choose_groups(encoding, pooled, smallest, most),
+        pooled,
+        functions.choose(encoding, pooled.pooled, curved) if any(by_scores) else (),
+    )
 
 
 def centroids(vault: Vault, plan: Plan, common: Common, answer_a: Answer, seed: bytes) -> SiteCentroids:
     """Round 2 at a site: answer B, then the mixture and the inducing points."""
     if not plan.fits_mixture:
         return class_centroids(plan, common, answer_a)
-    answer_b = anonymize.answer_b(vault, common.groups, plan.mu2_moments)
+    answer_b = anonymize.answer_b(vault, plan, common)
     return approximate_and_adapt(plan, common, answer_a, answer_b, seed)
 
 
@@ -97,13 +108,18 @@ def approximate_and_adapt(
     """The free part of round 2: constrained mixture and kernel inducing points of answers A and B."""
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed).digest(), "big"))
     by_class = class_centroids(plan, common, answer_a)
-    s_b = max(plan.s_b, answer_b.std)  # more than was planned where a site is missing from a joint sum
-    rare = (by_class.masses < RARE * s_b) & (by_class.masses < RARE_SHARE * plan.patients)
-    k = components(by_class.masses[~rare].sum(), s_b)
-    if k < (~rare).sum():
-        return by_class
-    target = moments(plan, common, answer_a, answer_b, np.flatnonzero(~rare))
-    fitted = approximate.fit(target, k=k, fits=fits_of(k), seed=int(rng.integers(2**31)))
+    if plan.by_scores:
+        target, model = _of_scores(plan, common, answer_a, answer_b)
+        rare, k, fits = np.zeros(len(by_class.masses), dtype=bool), components(plan.patients, plan.s_b), 1
+    else:
+        s_b = max(plan.s_b, answer_b.std)  # more than was planned where a site is missing from a joint sum
+        rare = (by_class.masses < RARE * s_b) & (by_class.masses < RARE_SHARE * plan.patients)
+        k = components(by_class.masses[~rare].sum(), s_b)
+        if k < (~rare).sum():
+            return by_class
+        target, model = moments(plan, common, answer_a, answer_b, np.flatnonzero(~rare)), None
+        fits = fits_of(k)
+    fitted = approximate.fit(target, k=k, fits=fits, seed=int(rng.integers(2**31)))
     mixture = _with_rare(fitted, by_class, rare)
     support = _adapt(plan, common, mixture, rng)
     return SiteCentroids(
@@ -111,9 +127,10 @@ def approximate_and_adapt(
         means=mixture.means,
         labels=mixture.labels,
         kind=("mixture",) * len(fitted.weights) + ("class",) * int(rare.sum()),
-        noise_std=answer_b.std,
+        noise_std=plan.s_b if plan.by_scores else answer_b.std,
         support_points=support.points,
         support_labels=support.labels,
+        model=model,
     )
 
 
@@ -158,6 +175,26 @@ def moments(
         sizes=query.sizes,
         known=known_pairs(pairs, query.sizes, masses, known)[classes],
     )
+
+
+def _of_scores(plan: Plan, common: Common, answer_a: Measured, answer_b: Measured) -> tuple[Moments, Fitted]:
+    """Where answer B is about scores: their model, and its pair tables as what the mixture is fitted to."""
+    encoding, groups = Encoding.of(plan.schema), common.groups
+    sums, _ = _sums(encoding, answer_a.estimate, answer_a.std, plan.patients)
+    own = margins.project(sums, encoding, plan.patients, common.margins)
+    counted = groups.sums(own.cells)
+    model = scores.model_of(common.scores, groups, common.margins.pooled, counted, own.masses, answer_b)
+    pairs = model.tables * own.masses[:, None, None]
+    by_bin = np.diagonal(pairs, axis1=1, axis2=2).copy()
+    feature = np.repeat(np.arange(len(groups)), groups.sizes)
+    return Moments(
+        pairs=pairs * (feature[:, None] != feature),
+        s_b=plan.s_b,
+        margins=by_bin,
+        margins_std=np.full(by_bin.shape[1], plan.s_b / MARGINS),
+        masses=own.masses,
+        sizes=groups.sizes,
+    ), model
 
 
 def _sums(encoding: Encoding, estimate: Array, s_a: float, patients: int) -> tuple[anonymize.ClassSums, Array]:

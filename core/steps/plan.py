@@ -12,10 +12,17 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.joint import Terms
 from cohortmix.core.privacy.questions.class_marginals import ClassMarginals
 from cohortmix.core.privacy.questions.pair_tables import PairTables
+from cohortmix.core.steps.scores.functions import noise_of_correlations, usual_number
 
 SUPPORT = 50  # kernel inducing points
 TARGETS = 10_000  # records drawn from the mixture, from which the inducing points learn
 ROOM = 2  # components of l_min patients per class that a site needs room for, to be asked for answer B
+MANY_COLUMNS = 16  # from which answer B may be a moment of scores; fewer have tables that say more
+FEW_COMPONENTS = 80  # of a fit to pair tables: from there on they say more than scores do
+MOST_NOISE = 0.09  # of a correlation of two scores, above which tables, or margins alone, say more
+CURVED_NOISE = 0.01  # of a correlation, up to which numbers have a second score, which about doubles it
+SCORE_SHARE = Fraction(2, 5)  # of the budget for answer A, where answer B is about scores
+PRECISION = 1.2e-4  # share of the patients to which tables that follow from scores are fitted
 CROWDED_SHARE = 0.4  # part of the budget for answer A at a site with room for just ROOM components per class
 SIGMA_MAX = 0.2  # largest noise of a pair cell, as a share of a component's mass (sigma_max of Algorithm 2)
 LARGEST_K = 300  # components of one fit: more cost time, and said nothing more on any benchmark
@@ -37,6 +44,7 @@ class Plan:
     support : S, the number of inducing points.
     surplus : variance of the noise, as a multiple of what mu2 asks for: 1, and more in a joint study, where the
         noise of sites that may conspire is added on top (`surplus_of`).
+    scores : whether answer B is about scores, or about tables; None for what public facts say (`by_scores`).
     """
 
     schema: Schema
@@ -46,11 +54,38 @@ class Plan:
     alpha: float = 0.5
     support: int = SUPPORT
     surplus: Fraction = Fraction(1)
+    scores: bool | None = None
+
+    @property
+    def by_scores(self) -> bool:
+        """Whether answer B is the second moment of scores, in place of pair tables.
+
+        The noise of a correlation grows with the number of scores, that of one read off tables with the number of
+        bins as well: many columns and few patients are better described by scores.
+        """
+        if self.scores is not None:
+            return self.scores
+        return (
+            len(self.schema.features) >= MANY_COLUMNS
+            and self.score_noise <= MOST_NOISE
+            and components(self.patients, self._noise_b(self.share)) < FEW_COMPONENTS
+        )
+
+    @property
+    def score_noise(self) -> float:
+        """Standard deviation of the noise of a correlation of two scores, before the number of scores is known."""
+        mu = sqrt(self.mu2 * (1 - SCORE_SHARE) / self.surplus)
+        return noise_of_correlations(usual_number(self.schema), mu, self.patients)
+
+    @property
+    def curved(self) -> bool:
+        """Whether numbers have a second score."""
+        return self.score_noise <= CURVED_NOISE
 
     @property
     def s_b(self) -> float:
-        """Standard deviation of a pair cell, in patients."""
-        return self._noise_b(self.share_of_sums)
+        """Standard deviation of a pair cell, in patients; of tables from scores, what they are fitted to."""
+        return self.patients * PRECISION if self.by_scores else self._noise_b(self.share_of_sums)
 
     @property
     def crowding(self) -> float:
@@ -64,11 +99,13 @@ class Plan:
         With fewer, a mixture says hardly more than class centroids do, and those are less noisy without B. Room is
         judged at the study's share; what A takes beyond it leaves room for somewhat fewer components.
         """
-        return self.crowding <= 1
+        return self.by_scores or self.crowding <= 1
 
     @property
     def share_of_sums(self) -> Fraction:
         """Part of mu2 for answer A, where there is room for B: the fewer B's components, the more A has to say."""
+        if self.by_scores:
+            return max(self.share, SCORE_SHARE)
         more = Fraction(round(100 * CROWDED_SHARE * self.crowding), 100) if self.fits_mixture else Fraction(0)
         return max(self.share, more)
 

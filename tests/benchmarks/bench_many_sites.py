@@ -109,7 +109,7 @@ class Sites:
             return ClassSumsRelease(answer=sums), {"class sums": sums}
         if self._second is None:
             common = request.common.to_core()
-            answer = anonymize.answer_b(self._vault, common.groups, self.plan.mu2_moments)
+            answer = anonymize.answer_b(self._vault, self.plan, common)
             centroids = pipeline.approximate_and_adapt(self.plan, common, self._sums, answer, b"seed")
             self._second = CentroidsRelease.of(centroids), {"second moments": NoisedAnswer.of(answer)}
         return self._second

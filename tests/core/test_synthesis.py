@@ -302,7 +302,7 @@ def test_a_wrong_type_is_one_sentence(schema: Any, budget: Any, sentence: str) -
         ({"table": "heart.parquet"}, "got str; read a file first"),
         ({"table": None}, "expected table to be a pandas DataFrame, a pyarrow Table or a Source, got NoneType"),
         ({"table": [1, 2]}, "got list"),
-        ({"variant": "foo"}, "expected variant to be 'cells' or 'gaussian', got 'foo'"),
+        ({"variant": "foo"}, "expected variant to be 'cells', 'scores' or 'gaussian', got 'foo'"),
         ({"variant": 3}, "got int"),
         ({"accept_degraded": "no"}, "expected accept_degraded to be True or False, got str"),
         ({"alpha": "0.5"}, "expected alpha to be a number between 0 and 1, got str"),

@@ -20,6 +20,7 @@ from cohortmix.core.privacy.questions.coordinates import Coordinate
 from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
+from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.anonymize import sum_query
 
@@ -46,7 +47,8 @@ LEVELS = tuple(
 )
 LEVEL_SUMS, LEVEL_MOMENTS = LevelSum(LEVELS, 15, 11, 8), LevelMoment(LEVELS, 15, 8)
 CLASS_MOMENTS = ClassMoment(LEVELS, ((3, -5, 0, 7), (-2, 4, 6, 1)), 4, 21, 13, 8)
-QUERIES = (SUMS, MOMENTS, LEVEL_SUMS, LevelSum(LEVELS, 15, 0, 8), LEVEL_MOMENTS, CLASS_MOMENTS)
+SCORE_MOMENTS = ScoreMoment(LEVELS, 15, 7, 8)
+QUERIES = (SUMS, MOMENTS, LEVEL_SUMS, LevelSum(LEVELS, 15, 0, 8), LEVEL_MOMENTS, CLASS_MOMENTS, SCORE_MOMENTS)
 MU2 = Fraction(1, 50)
 
 

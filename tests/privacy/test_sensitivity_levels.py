@@ -30,6 +30,7 @@ from cohortmix.core.privacy.questions.coordinates import DIAGONAL, OFF_DIAGONAL,
 from cohortmix.core.privacy.questions.lattice import MOMENT_UNIT
 from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
+from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.privacy.vault import Vault
 
 CAP = 4
@@ -159,13 +160,25 @@ def test_sensitivity_of_class_moment(tables: tuple[Rows, Rows], most: int, data:
     assert one.mu2 == Fraction(one.sensitivity2, one.sigma**2) <= MU2
 
 
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(neighbours(), SCALES, st.data())
+def test_sensitivity_of_score_moment(tables: tuple[Rows, Rows], most: int, data: st.DataObject) -> None:
+    radius, weight = (data.draw(st.integers(1, 2 * most)) for _ in range(2))
+    query = ScoreMoment(data.draw(coordinates(most)), radius, weight, most)
+    one, other = (opened(source).answer(query, MU2) for source in tables)
+    assert distance2(one, other) <= one.sensitivity2 == other.sensitivity2
+    norm2 = radius**2 + weight**2
+    assert one.sensitivity2 * (DIAGONAL * most**2) ** 2 == 2 * (DIAGONAL * norm2) ** 2 * one.unit**2
+    assert one.mu2 == Fraction(one.sensitivity2, one.sigma**2) <= MU2
+
+
 def test_the_weights_of_a_moment_keep_its_frobenius_norm() -> None:
     """(b M_ii, a M_ij) is no longer than b |M|_F, and hardly shorter."""
     assert OFF_DIAGONAL**2 <= 2 * DIAGONAL**2 < (OFF_DIAGONAL + 1) ** 2
     assert weights(3).tolist() == [29, 41, 41, 29, 41, 29]
 
 
-Question = LevelSum | LevelMoment | ClassMoment
+Question = LevelSum | LevelMoment | ClassMoment | ScoreMoment
 
 # The bound is reached, so that it could not be smaller.
 
@@ -206,6 +219,9 @@ OPPOSITE, ORTHOGONAL = (axis(-999, 999),), (axis(999, 0), axis(0, 999))
             WELL_HIGH,
         ),  # a light label: in one class
         (ClassMoment(OPPOSITE, ((3,),), 2, 900, 800, 1), WELL_LOW, DEAD_HIGH),  # any label: from one to another
+        # In one class with scores x x' = -w^2: what is not asked of the label's own square would cancel.
+        (ScoreMoment((axis(900, -100), axis(0, 895)), 900, 300, 1), WELL_LOW, WELL_HIGH),
+        (ScoreMoment(ORTHOGONAL, 900, 100, 1), WELL_LOW, DEAD_HIGH),
     ],
 )
 def test_the_bound_is_reached_however_many_rows_a_patient_has(query: Any, one: Any, other: Any, rows: int) -> None:
@@ -262,6 +278,9 @@ def undivided(z: NDArray[np.int64], parts: NDArray[np.int64]) -> NDArray[np.int6
         ("divide_by_root", root_rounded_down, LevelMoment(MANY, 10, 1), 4),
         ("divide", undivided, LevelSum(OPPOSITE, 300, 0, 1), 4),
         ("divide_by_root", undivided, LevelMoment(OPPOSITE, 300, 1), 4),
+        ("clip_rows", without_clip, ScoreMoment(OPPOSITE, 300, 100, 1), 1),
+        ("divide_by_root", root_rounded_down, ScoreMoment(MANY, 10, 1, 1), 4),
+        ("divide_by_root", undivided, ScoreMoment(OPPOSITE, 300, 100, 1), 4),
         ("clip_rows", without_clip, ClassMoment(OPPOSITE, ((5,),), 3, 300, 100, 1), 1),
         ("divide_by_root", root_rounded_down, ClassMoment(MANY, MANY_ALONE, 1, 10, 1, 1), 4),
         ("divide_by_root", undivided, ClassMoment(OPPOSITE, ((5,),), 3, 300, 100, 1), 4),

@@ -25,7 +25,9 @@ from cohortmix.core.data.reading import ColumnReader
 
 ROOT = Path(__file__).parents[2]
 VAULT = "core/privacy/vault.py"
-VARIANT = {f"core/privacy/questions/{name}.py" for name in ("level_sum", "level_moment", "class_moment")}
+VARIANT = {
+    f"core/privacy/questions/{name}.py" for name in ("level_sum", "level_moment", "class_moment", "score_moment")
+}
 """Questions about signed numbers: whoever trusts the variant reads these and `coordinates` as well."""
 PUBLIC = {"core/data/encoding.py"}
 """The grid, a function of the schema alone; all that only it needs is public, too."""

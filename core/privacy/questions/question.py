@@ -22,12 +22,13 @@ from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.plain_data import parts
+from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 
 if TYPE_CHECKING:
     from cohortmix.core.data.schema import Schema
 
-Question: TypeAlias = ClassMarginals | PairTables | LevelSum | LevelMoment | ClassMoment
-QUESTIONS = (ClassMarginals, PairTables, LevelSum, LevelMoment, ClassMoment)
+Question: TypeAlias = ClassMarginals | PairTables | ScoreMoment | LevelSum | LevelMoment | ClassMoment
+QUESTIONS = (ClassMarginals, PairTables, ScoreMoment, LevelSum, LevelMoment, ClassMoment)
 
 
 def require_question(question: object) -> None:

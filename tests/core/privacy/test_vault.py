@@ -68,6 +68,7 @@ def by_hand(data: pa.Table) -> list[NDArray[np.float64]]:
     pairs = np.zeros((2, sum(MOMENTS.sizes), sum(MOMENTS.sizes)))
     levels, squares = np.zeros((2, len(LEVELS) + 1)), np.zeros((len(LEVELS), len(LEVELS)))
     of_class = np.zeros((2, CLASS_MOMENTS.width, CLASS_MOMENTS.width))
+    by_class = np.zeros((2, len(LEVELS)))
     (batch,) = data.combine_chunks().to_batches()
     for row, codes in zip(rows, ENCODING.feature_codes(batch), strict=True):
         if row["pid"] is None or row["outcome"] == "unknown":
@@ -91,19 +92,22 @@ def by_hand(data: pa.Table) -> list[NDArray[np.float64]]:
         levels[label] += [int(Fraction(each, m)) for each in (*clipped(x, 15), 11)]
         short = np.array([int(each * root) for each in clipped(x, 15)])
         squares += np.outer(short, short)
+        by_class[label] += short * int(7 * root)
         products = [sum(a * each for a, each in zip(row, x, strict=True)) for row in CLASS_MOMENTS.directions]
         projected = clipped([int(Fraction(each, CLASS_MOMENTS.divisor)) for each in products], 21)
         short = np.array([int(each * root) for each in (*projected, 13)])
         of_class[label] += np.outer(short, short)
     squares *= np.where(np.eye(len(LEVELS), dtype=bool), 1, OFF_DIAGONAL / DIAGONAL)
     of_class *= np.where(np.eye(CLASS_MOMENTS.width, dtype=bool), 1, OFF_DIAGONAL / DIAGONAL)
+    upper = np.triu_indices(len(LEVELS))
     return [
         sums.ravel(),
         pairs[:, MOMENTS.pairs].ravel(),
         levels.ravel() / 8,
         levels.sum(axis=0)[:-1] / 8,
-        squares[np.triu_indices(len(LEVELS))] / 8**2,
+        squares[upper] / 8**2,
         np.concatenate([each[np.triu_indices(CLASS_MOMENTS.width)] for each in of_class]) / 8**2,
+        np.concatenate([squares[upper], by_class.ravel() * OFF_DIAGONAL / DIAGONAL]) / 8**2,
     ]
 
 
@@ -214,6 +218,7 @@ def test_the_cost_is_the_square_of_sensitivity_over_noise(mu2: Fraction) -> None
         Fraction(4 * 15**2, 8**2),
         Fraction(2 * 15**4, 8**4),
         Fraction(2 * (21**2 + 13**2) ** 2, 8**4),
+        Fraction(2 * (15**2 + 7**2) ** 2, 8**4),
     )
     for query, norm2 in zip(QUERIES, bounds2, strict=True):
         answer = ask(opened, query, mu2)

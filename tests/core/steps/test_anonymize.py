@@ -25,7 +25,8 @@ from cohortmix.core.steps.anonymize import (
     read_sums,
     sum_query,
 )
-from cohortmix.core.steps.plan import noise_b
+from cohortmix.core.steps.centroids import Common, Margins
+from cohortmix.core.steps.plan import Plan, noise_b
 
 MU2 = 0.5
 
@@ -52,7 +53,10 @@ def test_the_norm_of_a_record_is_the_sum_of_its_weights() -> None:
 def test_noise_can_be_told_before_asking() -> None:
     vault = Vault(Rows(BATCH), SCHEMA, KeyedNoise(1).add, MemoryMeter(Fraction(10)))
     a = answer_a(vault, ENCODING, Fraction(MU2))
-    b = answer_b(vault, Groups(tuple((0,) * size for size in ENCODING.sizes)), Fraction(MU2))
+    plan = Plan(SCHEMA, Fraction(MU2) * 2, 1_000, share=Fraction(1, 2))
+    assert plan.mu2_moments == Fraction(MU2)
+    flat = Margins(cells=np.ones((2, 1)), masses=np.ones(2), s_a=1.0)
+    b = answer_b(vault, plan, Common(Groups(tuple((0,) * size for size in ENCODING.sizes)), flat))
     assert a.std == pytest.approx(noise_a(ENCODING, MU2), rel=1e-6)
     assert b.std == pytest.approx(noise_b(3, MU2), rel=1e-6)
     assert noise_b(3, MU2) == pytest.approx(sqrt(6 / MU2))

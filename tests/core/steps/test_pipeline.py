@@ -165,7 +165,7 @@ def test_without_noise_the_moments_are_those_of_the_records() -> None:
     site = Hospital(cohort(800, 3))
     common = between(site)
     x, label = cells(site.table)
-    answer = answer_b(site.vault, common.groups, site.plan.mu2_moments)
+    answer = answer_b(site.vault, site.plan, common)
     moments = pipeline.moments(site.plan, common, site.own, answer, np.array([0, 1]))
     groups = common.groups.sums(x)
     feature = np.repeat(np.arange(3), moments.sizes)

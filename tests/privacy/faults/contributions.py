@@ -20,6 +20,20 @@ FAULTS = (
         (f"{LEVELS}::test_sensitivity_of_level_moment",),
     ),
     Fault(
+        "the vault's clip removed from the score moments",
+        "core/privacy/questions/score_moment.py",
+        "clip_rows(levels_of(codes, self.coordinates), self.radius**2)",
+        "levels_of(codes, self.coordinates)",
+        (f"{LEVELS}::test_sensitivity_of_score_moment",),
+    ),
+    Fault(
+        "a patient's rows weigh 1 in the score moments",
+        "core/privacy/questions/score_moment.py",
+        "products(divide_by_root(psi, parts))",
+        "products(divide_by_root(psi, parts // parts))",
+        (f"{LEVELS}::test_sensitivity_of_score_moment",),
+    ),
+    Fault(
         "class moments clip what is projected, and not the projection",
         "core/privacy/questions/class_moment.py",
         "            z = project(levels_of(codes, self.coordinates), directions, self.divisor)\n"

@@ -43,8 +43,8 @@ FAULTS = (
     Fault(
         "a number of components that depends on the records",
         "core/steps/pipeline.py",
-        "    answer_b = anonymize.answer_b(vault, common.groups, plan.mu2_moments)\n",
-        "    answer_b = anonymize.answer_b(vault, common.groups, plan.mu2_moments)\n"
+        "    answer_b = anonymize.answer_b(vault, plan, common)\n",
+        "    answer_b = anonymize.answer_b(vault, plan, common)\n"
         "    from dataclasses import replace\n\n"
         "    ill = int(vault._exact(anonymize.sum_query(Encoding.of(plan.schema))).reshape(2, -1)[0, -1])\n"
         "    plan = replace(plan, mu2=plan.mu2 * (1 + ill % 7))  # and with it l_min\n",

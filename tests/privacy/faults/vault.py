@@ -72,6 +72,20 @@ FAULTS = (
         (f"{LEVELS}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
+        "the label entry of the score moments is not counted in their bound",
+        "core/privacy/questions/score_moment.py",
+        "return DIAGONAL * self.bound2",
+        "return DIAGONAL * self.radius**2",
+        (f"{LEVELS}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
+    ),
+    Fault(
+        "sensitivity of the score moments sqrt(2) too small",
+        "core/privacy/questions/score_moment.py",
+        "return 2 * self.largest**2",
+        "return self.largest**2",
+        (f"{LEVELS}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
+    ),
+    Fault(
         "the label entry of the class moments is not counted in their bound",
         "core/privacy/questions/class_moment.py",
         "return DIAGONAL * self.bound2",

@@ -16,6 +16,7 @@ from cohortmix.core.privacy.questions.coordinates import Coordinate
 from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
+from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.privacy.vault import Vault
 
 
@@ -104,6 +105,12 @@ def test_a_second_moment_is_asked_for_by_plain_data_that_fits_the_schema(
         (LevelMoment(LEVELS, 1, 0), ValueError),
         (LevelMoment((), 1, 1), ValueError),
         (LevelMoment((Coordinate(1, SLOTS),), 1, 1), ValueError),
+        *((ScoreMoment(LEVELS, *(int(at != k) for k in range(3))), ValueError) for at in range(3)),
+        (ScoreMoment((), 1, 1, 1), ValueError),
+        (ScoreMoment((Coordinate(1, SLOTS),), 1, 1, 1), ValueError),
+        (ScoreMoment((Coordinate(0, tuple(map(float, SLOTS))),), 1, 1, 1), TypeError),  # type: ignore[arg-type]
+        (ScoreMoment(LEVELS, 1, True, 1), TypeError),
+        (ScoreMoment(LEVELS, 1 << 27, 1, 1), OverflowError),
         (ClassMoment(LEVELS, (), 1, 1, 1, 1), ValueError),
         (ClassMoment(LEVELS, ((1,) * 4, (1,) * 3), 1, 1, 1, 1), ValueError),
         (ClassMoment(LEVELS, ((1.0,) * 4,), 1, 1, 1, 1), TypeError),  # type: ignore[arg-type]

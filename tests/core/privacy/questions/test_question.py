@@ -16,6 +16,7 @@ from vaults import (
     MOMENTS,
     QUERIES,
     SCHEMA,
+    SCORE_MOMENTS,
     SUMS,
     Rows,
     ask,
@@ -46,6 +47,7 @@ CLASS_PARTS: dict[str, Any] = {
     "radius": 22,
     "label_weight": 14,
 }
+SCORE_PARTS = ("coordinates", "radius", "label_weight")
 
 
 def test_the_order_in_which_fields_were_set_changes_nothing() -> None:
@@ -83,6 +85,8 @@ def test_the_question_is_the_query_and_the_schema() -> None:
         question_hash(LevelMoment(LEVELS[:-1], 15, 8), SCHEMA),
         question_hash(LevelMoment(LEVELS, 16, 8), SCHEMA),
         question_hash(LevelMoment(LEVELS, 15, 9), SCHEMA),
+        question_hash(SCORE_MOMENTS, SCHEMA),
+        *(question_hash(replace(SCORE_MOMENTS, **{part: CLASS_PARTS[part]}), SCHEMA) for part in SCORE_PARTS),
         *(question_hash(replace(CLASS_MOMENTS, **{part: value}), SCHEMA) for part, value in CLASS_PARTS.items()),
     ]
     assert len(set(questions)) == len(questions)
@@ -96,11 +100,12 @@ GOLDEN = (
     "35e5d94995b5e328437cb8ec2c5ac0b69db923638833e43cbdb2cfd2a01c8370",
     "89a6870e7a31b8345110516e424a269ab1f1a8a5c2ea1a29277d904fb034b14f",
     "7d0074c7b6a41be4a933f6cadf63d25e57895f842ebbcccbc2f002c5d8f327c0",
+    "127649f29e60b6515ddf8e4098461c5160ea72ff945f23d5852c8c4832ccce78",
 )
 """Ledgers and receipts hold such hashes: no renamed class or field may change them."""
 
 
-@pytest.mark.parametrize(("question", "golden"), [*zip(QUERIES, GOLDEN, strict=True)], ids=range(6))
+@pytest.mark.parametrize(("question", "golden"), [*zip(QUERIES, GOLDEN, strict=True)], ids=range(7))
 def test_the_hash_of_a_question_stays(question: Any, golden: str) -> None:
     assert question_hash(question, SCHEMA) == golden
 
