@@ -98,6 +98,10 @@ def synthesize(
     rows: Rows = None,
     max_unreadable: MaxUnreadable = MOST_UNREADABLE,
     accept_degraded: AcceptDegraded = False,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="cells, scores or gaussian; by default what schema, N and budget call for."),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Repeatable test noise instead of the real one: NOT PRIVATE.")
     ] = None,
@@ -115,7 +119,9 @@ def synthesize(
         )
     require_spendable(budget, patients)
     with step("synthesizing"):
-        release = _release(source, dictionary, budget, seed, accept_degraded=accept_degraded, checked=checked)
+        release = _release(
+            source, dictionary, budget, seed, accept_degraded=accept_degraded, checked=checked, variant=variant
+        )
         records = drawn(release, rows)
     wanted = rows or patients
     facts = _summary(release, 0 if records is None else records.num_rows)

@@ -60,13 +60,15 @@ class Mixtures:
     components : the most that one fit has; 0 where there is room for class centroids only.
     fits : how many fits are averaged.
     smallest : l_min, the least patients of a component.
-    pair_noise : s_B, standard deviation of one cell of a pair table, in patients.
+    pair_noise : s_B, standard deviation of one cell of a pair table, in patients; 0 where scores are measured.
+    score_noise : standard deviation of a correlation of two scores; 0 where pair tables are measured.
     """
 
     components: int
     fits: int
     smallest: float
     pair_noise: float
+    score_noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ def quote(study: StudySpec, schema: Schema, site: str, patients: int, spending: 
         attacks=tuple(Attack(share, gdp.detection_rate(mu, share)) for share in FALSE_ALARMS),
         advantage=gdp.advantage(mu),
         overlap=_overlap(study, kappa),
-        mixtures=_mixtures(plan.s_b, plan.patients) if plan.fits_mixture else Mixtures(0, 0, 0.0, 0.0),
+        mixtures=_mixtures(plan) if plan.fits_mixture else Mixtures(0, 0, 0.0, 0.0),
         noise="each" if study.joint is None else "joint",
         modes=_modes(study, schema, patients),
         trust=_trust(study, site),
@@ -256,9 +258,11 @@ def _trust(study: StudySpec, site: str) -> Trust:
     return Trust(terms.sites, terms.conspirators, terms.threshold, names)
 
 
-def _mixtures(s_b: float, patients: int) -> Mixtures:
-    k = components(patients, s_b)
-    return Mixtures(k, fits_of(k), l_min(s_b), s_b)
+def _mixtures(plan: Plan) -> Mixtures:
+    k = components(plan.patients, plan.s_b)
+    if plan.by_scores:
+        return Mixtures(k, 1, l_min(plan.s_b), 0.0, plan.score_noise)
+    return Mixtures(k, fits_of(k), l_min(plan.s_b), plan.s_b)
 
 
 def _columns(schema: Schema, patients: int, mu2: float) -> tuple[ColumnNoise, ...]:

@@ -7,7 +7,7 @@ from math import ceil
 
 from rich.console import Group, RenderableType
 
-from cohortmix.client.steward.quote import ColumnNoise, Overlap, Quote
+from cohortmix.client.steward.quote import ColumnNoise, Mixtures, Overlap, Quote
 from cohortmix.core.data.words import listed
 from cohortmix.protocol.local.tables import UNDEFINED
 from cohortmix.protocol.local.terminal import Terminal, compact_table, panel, styled
@@ -96,6 +96,13 @@ def _trust(quote: Quote) -> str:
     )
 
 
+def _of_pairs(mixtures: Mixtures) -> str:
+    """How noisy what round 2 measures of two columns is."""
+    if mixtures.score_noise:
+        return f"a correlation of two columns has noise of about ± {digits(mixtures.score_noise)}"
+    return f"a pair cell has noise of ± {digits(mixtures.pair_noise)} patients"
+
+
 def _modes(quote: Quote) -> str:
     """What either mode gives, in numbers that follow from the study."""
     parts = []
@@ -119,8 +126,7 @@ def _release(quote: Quote) -> str:
     return (
         f"{'by itself random numbers; all sites together: ' * joint}{classes} class centroids, then mixtures: "
         f"{count(mixtures.fits, 'fit')} of up to {mixtures.components} components, each of at least "
-        f"{ceil(mixtures.smallest)} patients; a pair cell has noise of ± {digits(mixtures.pair_noise)} patients"
-        f"{', more if a hospital is missing' * joint}"
+        f"{ceil(mixtures.smallest)} patients; {_of_pairs(mixtures)}{', more if a hospital is missing' * joint}"
     )
 
 

@@ -90,6 +90,6 @@ def cost(answer: Answer, **changes: Any) -> Answer:
 
 SUMS = pipeline.class_sums(vault(), PLAN)
 COMMON = pipeline.common([PLAN], [SUMS])
-MOMENTS = anonymize.answer_b(vault(), COMMON.groups, PLAN.mu2_moments)
+MOMENTS = anonymize.answer_b(vault(), PLAN, COMMON)
 BY_CLASS = CentroidsRelease.of(pipeline.class_centroids(PLAN, COMMON, SUMS))
 CENTROIDS = BY_CLASS.model_copy(update={"support_points": BY_CLASS.means, "support_labels": BY_CLASS.labels})

@@ -149,7 +149,7 @@ OTHER_COSTS: dict[str, tuple[dict[str, Answer], str]] = {
     "louder": ({"second moments": cost(MOMENTS, sigma=2 * MOMENTS.sigma)}, "round 2 costs"),
     "two for one": (
         {
-            name: anonymize.answer_b(vault(), COMMON.groups, HALF)
+            name: vault().answer(anonymize.pair_query(PLAN, COMMON), HALF)
             for name in ("second moments", "second moments 2")
         },
         "expected statements=1, got 2",
