@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.privacy.questions.coordinates import Coordinate
-from cohortmix.core.steps.scores.couplings import Fitted
 from cohortmix.core.steps.simplex import Array
+
+if TYPE_CHECKING:
+    from cohortmix.core.steps.scores.couplings import Fitted  # which brings in JAX
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,7 +63,8 @@ class SiteCentroids:
         values.
     labels : (K, C) class distributions.
     kind : "mixture", "class" or "gaussian" for each.
-    noise_std : standard deviation of the noise of one cell (Gaussian variant: of a mass), in patients.
+    noise_std : standard deviation of the noise of one cell (Gaussian variant: of a mass), in patients; of scores,
+        how precisely the mixture was fitted to the tables that follow from them.
     support_points : (S, G) kernel inducing points; S may be 0.
     support_labels : (S, C) their soft labels.
     model : of scores, from which records are drawn; None where the mixture was fitted to measured pair tables.

@@ -97,7 +97,7 @@ def test_a_study_expires_after_its_last_day(examples: ModuleType) -> None:
 
 def test_golden_hashes(examples: ModuleType) -> None:
     assert examples.request(1).hash == "0c25ba91886840545df6bbf100c96a8ba3a45cff8ab210665d43d798b0a4b1d5"
-    assert examples.request(2).hash == "f5d43f5063c488d3a32e106612c695ab87a8e076214f688702e8a32bce3c288e"
+    assert examples.request(2).hash == "337af97fd1620c24a991c64aea0cfe01398e54231885c08c2be5485fec251113"
     assert examples.release().release.hash == "23608ebf85a6f42be24299504090c6ecdffe24c33e18148d5f07120f3e3ac786"
     assert examples.release(2).release.hash == "72fd6b03a69c9d505e96f647ab55d572970e437ed04f6081491dd345d033b982"
 
