@@ -1,0 +1,119 @@
+"""Studies of wide tables: sites are asked about scores, chosen by the coordinator from the first answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from by_hand import carry
+from joint_studies import arrow, carry_through, coordinating, joint_consortium, total
+from wide_tables import PAIRS, RHO, SCHEMA, patients
+
+from cohortmix.client.ledger.policy import Refused
+from cohortmix.client.site.request import require_common
+from cohortmix.core.privacy.budget import Budget
+from cohortmix.core.privacy.questions.score_moment import ScoreMoment
+from cohortmix.core.steps.anonymize import pair_query
+from cohortmix.deploy.simulation.consortium import Consortium, Terms
+from cohortmix.protocol.study import JointNoise
+from cohortmix.server.publish.pool import draw
+from cohortmix.server.result import ALL_SITES, StudyResult
+
+SIZES = {"ITAL": 1_500, "NORW": 1_000, "UK": 800}
+NOBODY_OUT = JointNoise(conspirators=1, tolerated_dropouts=0)
+
+
+def tables() -> dict[str, pa.Table]:
+    return {name: arrow(patients(size, seed)) for seed, (name, size) in enumerate(SIZES.items())}
+
+
+def correlations(records: pd.DataFrame) -> Any:
+    return [
+        records[f"a{pair}"].astype(float).corr(records[f"b{pair}"].astype(float), "spearman")
+        for pair in range(2, PAIRS)
+    ]
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
+    folder = tmp_path_factory.mktemp("joint") / "study"
+    consortium = joint_consortium(folder, mu=0.6, schema=SCHEMA, tables=tables(), joint=NOBODY_OUT)
+    with coordinating(consortium) as coordinator:
+        carry_through(consortium, coordinator)
+    return consortium
+
+
+def test_a_joint_study_reads_the_sum_of_score_moments(joint: Consortium, few_steps: None) -> None:
+    with coordinating(joint) as coordinator:
+        common = coordinator._kept.common()
+        assert common is not None
+        plan, result = coordinator._whole, coordinator.finish()
+        asked, read = pair_query(plan, common.to_core()), total(coordinator, 2)
+    assert plan.by_scores
+    assert isinstance(asked, ScoreMoment)
+    assert read is not None
+    assert len(read) == asked.dimension(2)
+    assert (read < 0).any(), "moments have signs, and the range in which they are checked has"
+    assert result.centroids[ALL_SITES].model is not None
+    assert np.mean(correlations(draw(result, 20_000))) == pytest.approx(RHO, abs=0.2)
+
+
+def test_a_sum_beyond_what_patients_can_give_is_noticed_on_either_side(joint: Consortium) -> None:
+    from cohortmix.protocol.receipts import ReceiptError
+    from cohortmix.server.acceptance import asked_in, check_total
+
+    with coordinating(joint) as coordinator:
+        common, plan, read = coordinator._kept.common(), coordinator._whole, total(coordinator, 2)
+        question, noise = asked_in(coordinator.spec, plan, common)
+        assert read is not None
+        edge, variance = plan.patients * question.largest << noise.shift, 3 * noise.sigma**2
+        check_total(read, coordinator.spec, plan, common, variance)
+        for beyond in (2 * edge + 20 * noise.sigma, -2 * edge - 20 * noise.sigma):
+            other = read.copy()
+            other[0] = beyond
+            with pytest.raises(ReceiptError, match="1 numbers that 3300 patients"):
+                check_total(other, coordinator.spec, plan, common, variance)
+
+
+@pytest.fixture(scope="module")
+def each(tmp_path_factory: pytest.TempPathFactory, few_steps: None) -> tuple[Consortium, StudyResult]:
+    """Sites that add all of the noise themselves; the smallest has too few patients for scores."""
+    sized = {"ITAL": 2_500, "NORW": 2_000, "UK": 60}
+    of_site = {name: arrow(patients(size, seed)) for seed, (name, size) in enumerate(sized.items())}
+    folder = tmp_path_factory.mktemp("each") / "study"
+    consortium = Consortium.create(folder, of_site, SCHEMA, Terms(budget=Budget.from_mu(0.8), seed=1))
+    with consortium.coordinator() as coordinator:
+        carry(consortium, coordinator)
+        coordinator.freeze()
+        carry(consortium, coordinator)
+        return consortium, coordinator.finish()
+
+
+def test_each_site_is_asked_what_its_own_patients_allow(each: tuple[Consortium, StudyResult]) -> None:
+    _, result = each
+    by_scores = {entry.name: result.spec.plan(SCHEMA, entry.patients).by_scores for entry in result.spec.sites}
+    assert by_scores == {"ITAL": True, "NORW": True, "UK": False}
+    kinds = {name: set(centroids.kind) for name, centroids in result.centroids.items()}
+    assert kinds == {"ITAL": {"mixture"}, "NORW": {"mixture"}, "UK": {"class"}}
+    assert result.refusals == ()
+    assert np.mean(correlations(draw(result, 20_000))) > 0.15, "some of it, though mixtures have few steps here"
+
+
+def test_a_site_takes_no_scores_that_do_not_fit(each: tuple[Consortium, StudyResult]) -> None:
+    consortium, result = each
+    with consortium.coordinator() as coordinator:
+        common = coordinator._kept.common()
+    assert common is not None
+    require_common(common, result.spec, SCHEMA, by_scores=True)
+    first, *others = common.scores
+    for scores in (
+        (),
+        (first.model_copy(update={"column": len(SCHEMA.features)}), *others),
+        (first.model_copy(update={"levels": first.levels[1:]}), *others),
+    ):
+        with pytest.raises(Refused, match="scores do not fit"):
+            require_common(common.model_copy(update={"scores": scores}), result.spec, SCHEMA, by_scores=True)
+    require_common(common.model_copy(update={"scores": ()}), result.spec, SCHEMA, by_scores=False)
