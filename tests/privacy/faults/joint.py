@@ -130,6 +130,22 @@ FAULTS = (
         ("tests/client/site/test_grouping.py::test_sums_beyond_62_bits_are_refused_before_anything_is_paid",),
     ),
     Fault(
+        "scores: whichever the coordinator sends are taken",
+        "client/site/request.py",
+        "if not fit or (by_scores and not common.scores):",
+        "if not fit and by_scores and not common.scores:",
+        ("tests/federation/test_scores_study.py::test_a_site_takes_no_scores_that_do_not_fit",),
+    ),
+    Fault(
+        "scores: a sum of signed numbers is checked on one side",
+        "server/acceptance.py",
+        "((values < low - tail) | (values > most + tail))",
+        "(values > most + tail)",
+        (
+            "tests/federation/test_scores_study.py::test_a_sum_beyond_what_patients_can_give_is_noticed_on_either_side",
+        ),
+    ),
+    Fault(
         "joint study: spare noise that is left in a sum is not counted",
         COORDINATOR,
         "return int(sites * noise.sigma**2 + (sites - spared) * noise.spare**2)",
