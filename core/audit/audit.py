@@ -63,6 +63,7 @@ WHOLE = (
 """The neighbours on which all three steps run; on the others, the vault alone answers the same questions."""
 ASKED: Mapping[Variant, tuple[str, ...]] = {
     "cells": ("sum", "second moment"),
+    "scores": ("sum", "score moment"),
     "gaussian": ("level sum", "level sum", "class second moment"),
 }
 """What the questions of a pipeline are called, in order."""
@@ -233,9 +234,11 @@ def _pipeline(table: pa.Table, schema: Schema, variant: Variant, mu: Fraction) -
 
 
 def _variants(cohort: Cohort, mu: Fraction) -> tuple[Variant, ...]:
-    """Both; of a table so wide that it is never released as cells, one."""
+    """What it would be released as, and the Gaussian variant."""
     plan = Plan(cohort.schema, mu**2, len(cohort.patients))
-    return ("gaussian",) if gaussian.suits(plan) else ("cells", "gaussian")
+    if gaussian.suits(plan):
+        return ("gaussian",)
+    return ("scores" if plan.by_scores else "cells", "gaussian")
 
 
 def _groups(cohort: Cohort, mu: Fraction, noise: NoiseSource) -> Groups:

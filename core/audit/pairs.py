@@ -23,6 +23,7 @@ from cohortmix.core.privacy.questions.coordinates import Coordinate
 from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
+from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.steps.anonymize import sum_query
 
 LEVEL = 1 << 14  # lattice steps from the centre of a feature to either end
@@ -50,11 +51,12 @@ def questions(schema: Schema, groups: Groups, mu: Fraction) -> Questions:
 
 
 def level_questions(schema: Schema, mu: Fraction) -> Questions:
-    """The three questions about signed numbers, at a third of mu^2 each: every feature is a number from -1 to 1.
+    """The four questions about signed numbers, at a fourth of mu^2 each: every feature is a number from -1 to 1.
 
     The radius is half of the largest norm, so that records at the ends are clipped, and the label of the sum has
-    as much weight: the largest distances of two records, in one class and in two, are then the same. Directions
-    are those of the features, each with half of the next one.
+    as much weight: the largest distances of two records, in one class and in two, are then the same. That of the score
+    moment has little, for its bound is reached by records with orthogonal levels then, as that of level moments is.
+    Directions are those of the features, each with half of the next one.
     """
     sizes = Encoding.of(schema).sizes
     coordinates = tuple(Coordinate(column, _levels(size)) for column, size in enumerate(sizes))
@@ -64,9 +66,10 @@ def level_questions(schema: Schema, mu: Fraction) -> Questions:
     asked = (
         LevelSum(coordinates, radius, radius, LEVEL),
         LevelMoment(coordinates, radius, LEVEL),
+        ScoreMoment(coordinates, radius, radius // 8, LEVEL),
         ClassMoment(coordinates, directions, 2, radius, radius, LEVEL),
     )
-    return tuple((question, mu**2 / 3) for question in asked)
+    return tuple((question, mu**2 / 4) for question in asked)
 
 
 def names(asked: Questions) -> tuple[str, ...]:
