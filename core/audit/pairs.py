@@ -54,9 +54,9 @@ def level_questions(schema: Schema, mu: Fraction) -> Questions:
     """The four questions about signed numbers, at a fourth of mu^2 each: every feature is a number from -1 to 1.
 
     The radius is half of the largest norm, so that records at the ends are clipped, and the label of the sum has
-    as much weight: the largest distances of two records, in one class and in two, are then the same. That of the score
-    moment has little, for its bound is reached by records with orthogonal levels then, as that of level moments is.
-    Directions are those of the features, each with half of the next one.
+    as much weight: the largest distances of two records, in one class and in two, are then the same. The label of
+    the score moment has little: its bound is then reached by records with orthogonal levels, as that of level
+    moments is. Directions are those of the features, each with half of the next one.
     """
     sizes = Encoding.of(schema).sizes
     coordinates = tuple(Coordinate(column, _levels(size)) for column, size in enumerate(sizes))
