@@ -15,8 +15,10 @@ from cohortmix.core.privacy.questions.coordinates import Coordinate
 from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
+from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.steps.anonymize import sum_query
 from cohortmix.core.steps.bins import LARGEST_GROUP, OF_A_VALUE
+from cohortmix.core.steps.scores.functions import most_of_column
 
 # `choose_groups`: of a number's bins at least every second one holds the share LARGEST_GROUP, and missing values
 # have one of their own. Of a category's, each holds OF_A_VALUE times less, and the rare values share one.
@@ -35,6 +37,13 @@ def of_cells(encoding: Encoding) -> int:
     return sum(question.dimension(encoding.label.size) for question in (sum_query(encoding), pairs))
 
 
+def of_scores(encoding: Encoding) -> int:
+    """The same, where answer B is about scores."""
+    scores = (Coordinate(0, ()),) * sum(map(most_of_column, encoding.features))
+    asked = (sum_query(encoding), ScoreMoment(scores, 1, 1, 1))
+    return max(of_cells(encoding), sum(question.dimension(encoding.label.size) for question in asked))
+
+
 def of_gaussians(encoding: Encoding) -> int:
     """Numbers in the answers of the Gaussian variant, at most: sums three times, moments of all and by class."""
     x, classes = (Coordinate(0, ()),) * len(Levels.of(encoding).axes), encoding.label.size
@@ -46,4 +55,5 @@ def of_gaussians(encoding: Encoding) -> int:
 def most_kappa(schema: Schema, variant: str = "cells") -> float:
     """The largest kappa that a release of this schema can have: no lattice is coarser than MIN_SIGMA steps."""
     encoding = Encoding.of(schema)
-    return gdp.kappa(of_gaussians(encoding) if variant == "gaussian" else of_cells(encoding), MIN_SIGMA)
+    numbers = {"cells": of_cells, "scores": of_scores, "gaussian": of_gaussians}[variant]
+    return gdp.kappa(numbers(encoding), MIN_SIGMA)

@@ -234,10 +234,10 @@ def synthesize(
     scores = None if variant is None else variant == "scores"
     mu2 = _mu2(budget.resolve(vault.patients))
     plan = Plan(schema, mu2, vault.patients, alpha=alpha, support=support, scores=scores)
-    chosen = variant or ("gaussian" if gaussian.suits(plan) else "cells")
+    chosen = variant or ("gaussian" if gaussian.suits(plan) else "scores" if plan.by_scores else "cells")
     resolved = budget.resolve(vault.patients, most_kappa(schema, chosen))
     meter.limit = _mu2(resolved)
-    plan = replace(plan, mu2=meter.limit)
+    plan = replace(plan, mu2=meter.limit, scores=chosen == "scores")
     if chosen != "gaussian":
         require_mixture(plan, resolved.delta, most_kappa(schema), accept_degraded)
         if plan.fits_mixture:

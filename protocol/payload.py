@@ -19,6 +19,7 @@ from cohortmix.core.data.groups import Groups
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.questions.coordinates import Coordinate
 from cohortmix.core.steps import centroids as core
+from cohortmix.core.steps.scores.functions import MOST
 from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.fields import Array, BigInt, Exact, Hash, Ratio, Wire, exact
 
@@ -28,7 +29,7 @@ MOST_SHARERS = 1000  # as many as a study has sites
 MOST_CELLS = 2**18  # of one feature
 MOST_CENTROIDS = 100_000  # of one site; the plan of a study allows far fewer
 
-MOST_SCORES = 4096
+MOST_SCORES = MOST
 MOST_LEVEL = 2**13  # of a score, in steps; they are cut off at half of it
 
 _Level = Annotated[int, Field(ge=-MOST_LEVEL, le=MOST_LEVEL)]

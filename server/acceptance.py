@@ -77,24 +77,30 @@ def asked_in(study: StudySpec, plan: Plan, common: CommonMessage | None) -> tupl
 
 
 def check_total(
-    values: NDArray[np.int64], study: StudySpec, plan: Plan, common: CommonMessage | None, variance: int
+    values: NDArray[np.int64],
+    study: StudySpec,
+    plan: Plan,
+    common: CommonMessage | None,
+    variance: int,
+    patients: int,
 ) -> None:
-    """Raise ReceiptError unless N patients and noise of this variance can give this sum.
+    """Raise ReceiptError unless so many patients and noise of this variance can give this sum.
 
     A site that sends anything else than its answer spoils the sum, and no proof shows which one it was.
 
     Parameters
     ----------
-    plan : for the N patients of the sites in the sum.
+    plan : of all sites of the study.
     variance : of all noise that is left in it, in noise steps^2.
+    patients : of the sites in the sum.
     """
     question, noise = asked_in(study, plan, common)
-    tail, most = int(TAIL * variance**0.5), plan.patients * question.largest << noise.shift
+    tail, most = int(TAIL * variance**0.5), patients * question.largest << noise.shift
     low = -most if isinstance(question, ScoreMoment) else 0  # counts are not negative
     beyond = int(((values < low - tail) | (values > most + tail)).sum())
     if beyond:
         raise ReceiptError(
-            f"the sum that was read has {beyond} numbers that {plan.patients} patients and the noise cannot give: "
+            f"the sum that was read has {beyond} numbers that {patients} patients and the noise cannot give: "
             "a site has sent something else than its answer, nobody can say which, and the study is of no use"
         )
 
@@ -172,6 +178,8 @@ def _check_centroids(centroids: CentroidsRelease, request: Request, plan: Plan) 
 def most_components(plan: Plan) -> int:
     """The most centroids that a site's mixture can have, whatever the masses of its classes: K in each fit."""
     most = components(plan.patients * (1 + ROUNDING), plan.s_b) if plan.fits_mixture else 0
+    if plan.by_scores:
+        return most
     return max((k * fits_of(k) for k in range(1, most + 1)), default=0)
 
 

@@ -205,8 +205,9 @@ class JointCoordinator(Coordinator):
         if self._kept.total(round) is None:
             try:
                 values, spared = self._sums[round].read()
-                plan, common, variance = self._plan(round), self._common_of(round), self._variance(round, spared)
-                check_total(values, self.spec, plan, common, variance)
+                variance, patients = self._variance(round, spared), self._plan(round).patients
+                common = self._common_of(round)
+                check_total(values, self.spec, self._whole, common, variance, patients)
             except (MaskingError, ReceiptError) as error:
                 raise TooFewSites(str(error), self._store.refusals()) from None
             self._kept.keep_total(round, values, variance, self._key)
@@ -233,8 +234,9 @@ class JointCoordinator(Coordinator):
         return [entry for entry in self.spec.sites if entry.name in names]
 
     def _plan(self, round: int) -> Plan:
-        """The plan for the patients of the sites that are in the sum of this round."""
-        return replace(self._whole, patients=sum(entry.patients for entry in self._in_sum(round)))
+        """The plan for the patients of the sites in the sum of this round; what is asked stays the same."""
+        patients = sum(entry.patients for entry in self._in_sum(round))
+        return replace(self._whole, patients=patients, scores=self._whole.by_scores)
 
     def _common(self) -> CommonMessage:
         total = self._sum_of(1)

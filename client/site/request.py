@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from cohortmix.client.ledger.policy import Refused
@@ -9,6 +11,7 @@ from cohortmix.core.data.encoding import Encoding, blocks_of
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.steps.bins import most_groups_together
+from cohortmix.core.steps.scores.functions import most_of_column
 from cohortmix.protocol.messages import (
     Code,
     CommonMessage,
@@ -71,7 +74,9 @@ def require_common(common: CommonMessage, study: StudySpec, schema: Schema, by_s
         raise Refused(Code.UNKNOWN_COLUMN, "The common groups and margins do not fit this site's schema.")
     if sum(groups.sizes) > most:
         raise Refused(Code.UNKNOWN_COLUMN, f"Expected at most {most} common groups, got {sum(groups.sizes)}.")
+    of_column = Counter(score.column for score in common.scores)
     fit = all(score.column < len(sizes) and len(score.levels) == sizes[score.column] for score in common.scores)
+    fit = fit and all(of_column[column] <= most_of_column(encoding.features[column]) for column in of_column)
     if not fit or (by_scores and not common.scores):
         raise Refused(Code.UNKNOWN_COLUMN, "The common scores do not fit this site's schema and study.")
 

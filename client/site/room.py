@@ -40,7 +40,7 @@ def require_room(plan: Plan, common: CommonMessage | None, terms: Terms = ALONE)
     common : the common facts of round 2; None for round 1.
     terms : in a joint study the answer itself is released, under masks, in place of the centroids that follow.
     """
-    _require_range(plan, terms)
+    _require_range(plan, common, terms)
     joint = terms != ALONE
     encoding, classes = Encoding.of(plan.schema), len(plan.schema.classes)
     if common is None:
@@ -71,11 +71,12 @@ def _centroids(plan: Plan, common: CommonMessage, classes: int) -> int:
     return rows * (width + 1)
 
 
-def _require_range(plan: Plan, terms: Terms) -> None:
+def _require_range(plan: Plan, common: CommonMessage | None, terms: Terms) -> None:
     questions: list[tuple[Question, Fraction]] = [(sum_query(Encoding.of(plan.schema)), plan.mu2_sums)]
     if plan.by_scores:  # as many scores as usual, since the true number is known after round 1
-        every = Coordinate(0, (0,))
-        questions.append((functions.question((every,) * usual_number(plan.schema)), plan.mu2_moments))
+        usual = (Coordinate(0, (0,)),) * max(1, usual_number(plan.schema))
+        scores = usual if common is None else common.to_core().scores
+        questions.append((functions.question(scores), plan.mu2_moments))
     elif plan.fits_mixture:  # the noise of pair tables is the same, whatever the bins
         questions.append((PairTables(((0,),) * len(plan.schema.features)), plan.mu2_moments))
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from math import sqrt
+from math import isqrt, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +72,9 @@ def common(
     return Common(
         bins.choose_groups(encoding, pooled, smallest, most),
         pooled,
-        functions.choose(encoding, pooled.pooled, curved) if any(by_scores) else (),
+        functions.choose(encoding, pooled.pooled, curved, min(functions.MOST, isqrt(numbers)))
+        if any(by_scores)
+        else (),
     )
 
 

@@ -64,7 +64,7 @@ class Plan:
         bins as well: many columns and few patients are better described by scores.
         """
         if self.scores is not None:
-            return self.scores
+            return self.scores and len(self.schema.features) > 1
         return (
             len(self.schema.features) >= MANY_COLUMNS
             and self.score_noise <= MOST_NOISE
@@ -74,7 +74,7 @@ class Plan:
     @property
     def score_noise(self) -> float:
         """Standard deviation of the noise of a correlation of two scores, before the number of scores is known."""
-        mu = sqrt(self.mu2 * (1 - SCORE_SHARE) / self.surplus)
+        mu = sqrt(self.mu2 * (1 - max(self.share, SCORE_SHARE)) / self.surplus)
         return noise_of_correlations(usual_number(self.schema), mu, self.patients)
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from by_hand import carry
-from joint_studies import arrow, carry_through, coordinating, joint_consortium, total
+from joint_studies import ONE_OUT, arrow, carry_through, coordinating, joint_consortium, total
 from wide_tables import PAIRS, RHO, SCHEMA, patients
 
 from cohortmix.client.ledger.policy import Refused
@@ -70,12 +72,33 @@ def test_a_sum_beyond_what_patients_can_give_is_noticed_on_either_side(joint: Co
         question, noise = asked_in(coordinator.spec, plan, common)
         assert read is not None
         edge, variance = plan.patients * question.largest << noise.shift, 3 * noise.sigma**2
-        check_total(read, coordinator.spec, plan, common, variance)
+        check_total(read, coordinator.spec, plan, common, variance, plan.patients)
         for beyond in (2 * edge + 20 * noise.sigma, -2 * edge - 20 * noise.sigma):
             other = read.copy()
             other[0] = beyond
             with pytest.raises(ReceiptError, match="1 numbers that 3300 patients"):
-                check_total(other, coordinator.spec, plan, common, variance)
+                check_total(other, coordinator.spec, plan, common, variance, plan.patients)
+
+
+@pytest.mark.parametrize(
+    ("largest", "mu"), [(300, 0.7), (4_500, 1.0)], ids=["scores of all, tables of the rest", "the other way"]
+)
+def test_what_is_asked_does_not_change_where_a_site_is_missing(
+    largest: int, mu: float, tmp_path: Path, few_steps: None
+) -> None:
+    """The rule looks at the patients of the whole study, and at nobody who replied."""
+    sizes = {"A": largest, **dict.fromkeys("BCDE", 90 if largest < 1_000 else 1_000)}
+    of_site = {name: arrow(patients(size, seed)) for seed, (name, size) in enumerate(sizes.items())}
+    consortium = joint_consortium(tmp_path / "study", mu=mu, schema=SCHEMA, tables=of_site, joint=ONE_OUT)
+    with coordinating(consortium) as coordinator:
+        whole = coordinator._whole
+        rest = replace(whole, patients=whole.patients - largest)
+        assert (whole.by_scores, rest.by_scores) in ((True, False), (False, True))
+        carry_through(consortium, coordinator, gone=["A"])
+        result = coordinator.finish()
+    assert (result.centroids[ALL_SITES].model is not None) == whole.by_scores
+    assert set(result.centroids[ALL_SITES].kind) == {"mixture"}
+    assert {len(site.receipts) for site in result.sites} == {2}
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +136,7 @@ def test_a_site_takes_no_scores_that_do_not_fit(each: tuple[Consortium, StudyRes
         (),
         (first.model_copy(update={"column": len(SCHEMA.features)}), *others),
         (first.model_copy(update={"levels": first.levels[1:]}), *others),
+        (first, first, first, first, *others),
     ):
         with pytest.raises(Refused, match="scores do not fit"):
             require_common(common.model_copy(update={"scores": scores}), result.spec, SCHEMA, by_scores=True)

@@ -26,6 +26,9 @@ Array = NDArray[np.float64]
 
 UNIT = 1 << 10  # lattice steps of a score of 1
 FEWEST = 0.02  # least share of the patients of whom an indicator is 1, or 0
+RARER = 1.25  # by which it is raised until there are few enough scores
+MOST = 4096  # scores of a table
+MOST_OF_NUMBER = 3  # scores of one number: two functions of its values, and whether it is missing
 FARTHEST = 2.5  # largest normal score
 LONGEST = 4.0  # largest score of any kind
 CLIP2 = 0.6  # R^2 for each score: a record's squared norm is about 1 for each, and shorter records cost less noise
@@ -51,18 +54,35 @@ def noise_of_correlations(scores: int, mu: float, patients: int) -> float:
     return scores * (1 + LABEL**2) / (mu * patients)
 
 
-def choose(encoding: Encoding, pooled: Array, curved: bool) -> tuple[Coordinate, ...]:
-    """The scores of all columns.
+def most_of_column(cells: Cells) -> int:
+    """The most scores that a column can have, whatever was released."""
+    if not isinstance(cells.column, Category):
+        return MOST_OF_NUMBER
+    return max(1, min(cells.size - 1, round(1 / FEWEST) - 1))
+
+
+def choose(encoding: Encoding, pooled: Array, curved: bool, most: int = MOST) -> tuple[Coordinate, ...]:
+    """The scores of all columns; one that says nothing where all columns are nearly constant.
 
     Parameters
     ----------
     pooled : (F,) released distributions of the features on their fine cells, side by side.
     curved : whether numbers have a second score.
+    most : of all columns together; then what is rarer still has none.
     """
+    fewest = FEWEST
+    scores = _all(encoding, pooled, curved, fewest)
+    while len(scores) > most and fewest < 1:
+        fewest *= RARER
+        scores = _all(encoding, pooled, curved, fewest)
+    return scores or (Coordinate(0, (0,) * encoding.sizes[0]),)
+
+
+def _all(encoding: Encoding, pooled: Array, curved: bool, fewest: float) -> tuple[Coordinate, ...]:
     return tuple(
         Coordinate(column, tuple(np.rint(UNIT * np.clip(values, -LONGEST, LONGEST)).astype(int).tolist()))
         for column, (cells, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True))
-        for values in _of_column(cells, np.maximum(pooled[block], 0) / pooled[block].sum(), curved)
+        for values in _of_column(cells, np.maximum(pooled[block], 0) / pooled[block].sum(), curved, fewest)
     )
 
 
@@ -72,9 +92,9 @@ def question(scores: Sequence[Coordinate]) -> ScoreMoment:
     return ScoreMoment(tuple(scores), radius, max(1, round(LABEL * radius)), UNIT)
 
 
-def _of_column(cells: Cells, share: Array, curved: bool) -> Iterator[Array]:
+def _of_column(cells: Cells, share: Array, curved: bool, fewest: float) -> Iterator[Array]:
     """Each (m,) on the cells of a column."""
-    indicators = [slot for slot in range(cells.size) if FEWEST <= share[slot] <= 1 - FEWEST]
+    indicators = [slot for slot in range(cells.size) if fewest <= share[slot] <= 1 - fewest]
     if isinstance(cells.column, Category):
         commonest = int(share.argmax())
         for slot in indicators:

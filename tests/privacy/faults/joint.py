@@ -125,7 +125,7 @@ FAULTS = (
     Fault(
         "joint study: whether the sums fit is found out when the budget is reserved",
         "client/site/room.py",
-        "    _require_range(plan, terms)\n",
+        "    _require_range(plan, common, terms)\n",
         "",
         ("tests/client/site/test_grouping.py::test_sums_beyond_62_bits_are_refused_before_anything_is_paid",),
     ),
@@ -224,8 +224,8 @@ FAULTS = (
     Fault(
         "joint study: a sum that no patients can give is used",
         COORDINATOR,
-        "                check_total(values, self.spec, plan, common, variance)\n",
-        "                assert plan.patients and (common is None or common.groups)\n",
+        "                check_total(values, self.spec, self._whole, common, variance, patients)\n",
+        "                assert variance and patients\n",
         (f"{OF_REPLIES}::test_an_input_that_no_patients_could_give_spoils_the_sum_and_is_noticed",),
     ),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from cohortmix.core.steps.scores.functions import (
     LONGEST,
     UNIT,
     choose,
+    most_of_column,
     noise_of_correlations,
     question,
     usual_number,
@@ -75,6 +78,19 @@ def test_a_category_has_an_indicator_of_each_value_but_the_commonest_and_the_rar
 
 def test_they_are_as_many_as_was_known_beforehand_but_for_what_is_rare() -> None:
     assert len(SCORES) == usual_number(SCHEMA) - 1 == 20
+
+
+def test_they_are_as_few_as_is_asked_for_and_never_none() -> None:
+    """The rarest go first; of a table that says nothing there is one that says nothing."""
+    few = choose(ENCODING, SHARES, curved=False, most=19)
+    assert len(few) <= 19 < len(SCORES)
+    assert {score.column for score in few if ENCODING.features[score.column].edges} == set(range(16))
+    constant = np.concatenate([np.eye(size)[0] for size in ENCODING.sizes])
+    (nothing,) = choose(ENCODING, constant, curved=True)
+    assert set(nothing.levels) == {0}
+    for curved in (False, True):
+        counts = Counter(score.column for score in choose(ENCODING, SHARES, curved))
+        assert all(counts[at] <= most_of_column(cells) for at, cells in enumerate(ENCODING.features))
 
 
 def test_a_record_is_about_as_long_as_the_bound_allows() -> None:
