@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -118,10 +119,17 @@ class StudySpec(Wire):
         return Terms(sites, joint.conspirators, joint.tolerated_dropouts, overlap, self.patients)
 
     def plan(self, schema: Schema, patients: int) -> Plan:
-        """What a site with so many patients computes; in a joint study, what all sites compute together."""
+        """What a site with so many patients computes; in a joint study, what all sites compute together.
+
+        Sites that add all of the noise themselves are asked about scores if all of them can be.
+        """
         terms, alpha = self.terms, float(self.alpha)
         if self.joint is None:
-            return Plan(schema, self.mu2, patients, self.share, alpha)
+            plan = Plan(schema, self.mu2, patients, self.share, alpha)
+            # Scores need few patients, and not too few: where the smallest and the largest site have them, all do.
+            sizes = [entry.patients for entry in self.sites]
+            ends = (replace(plan, patients=end) for end in (min(sizes), max(sizes)))
+            return replace(plan, scores=all(end.by_scores for end in ends))
         return Plan(schema, self.mu2, self.patients, self.share, alpha, surplus=surplus_of(terms))
 
     def expired(self, today: date) -> bool:

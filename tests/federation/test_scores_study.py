@@ -103,8 +103,8 @@ def test_what_is_asked_does_not_change_where_a_site_is_missing(
 
 @pytest.fixture(scope="module")
 def each(tmp_path_factory: pytest.TempPathFactory, few_steps: None) -> tuple[Consortium, StudyResult]:
-    """Sites that add all of the noise themselves; the smallest has too few patients for scores."""
-    sized = {"ITAL": 2_500, "NORW": 2_000, "UK": 60}
+    """Sites that add all of the noise themselves."""
+    sized = {"ITAL": 2_500, "NORW": 2_000}
     of_site = {name: arrow(patients(size, seed)) for seed, (name, size) in enumerate(sized.items())}
     folder = tmp_path_factory.mktemp("each") / "study"
     consortium = Consortium.create(folder, of_site, SCHEMA, Terms(budget=Budget.from_mu(0.8), seed=1))
@@ -115,12 +115,17 @@ def each(tmp_path_factory: pytest.TempPathFactory, few_steps: None) -> tuple[Con
         return consortium, coordinator.finish()
 
 
-def test_each_site_is_asked_what_its_own_patients_allow(each: tuple[Consortium, StudyResult]) -> None:
+def test_sites_are_asked_about_scores_if_all_of_them_can_be(each: tuple[Consortium, StudyResult]) -> None:
+    """One with too few patients, or with so many that it has tables, and all have tables as far as they can."""
     _, result = each
+    for size in (60, 10**6):
+        first, *others = result.spec.sites
+        other = result.spec.model_copy(update={"sites": (first.model_copy(update={"patients": size}), *others)})
+        assert not any(other.plan(SCHEMA, entry.patients).by_scores for entry in other.sites)
     by_scores = {entry.name: result.spec.plan(SCHEMA, entry.patients).by_scores for entry in result.spec.sites}
-    assert by_scores == {"ITAL": True, "NORW": True, "UK": False}
+    assert by_scores == {"ITAL": True, "NORW": True}
     kinds = {name: set(centroids.kind) for name, centroids in result.centroids.items()}
-    assert kinds == {"ITAL": {"mixture"}, "NORW": {"mixture"}, "UK": {"class"}}
+    assert kinds == {"ITAL": {"mixture"}, "NORW": {"mixture"}}
     assert result.refusals == ()
     assert np.mean(correlations(draw(result, 20_000))) > 0.15, "some of it, though mixtures have few steps here"
 
