@@ -64,11 +64,8 @@ def require_room(plan: Plan, common: CommonMessage | None, terms: Terms = ALONE)
 
 def _centroids(plan: Plan, common: CommonMessage, classes: int) -> int:
     """Most numbers of a release of centroids."""
-    width, rows = (
-        sum(Groups(common.groups).sizes) + classes + 1,
-        max(CENTROIDS, LARGEST_K) + classes + plan.support,
-    )
-    return rows * (width + 1)
+    width = sum(Groups(common.groups).sizes) + classes + 2  # of one centroid, with its mass and kind
+    return width * (max(CENTROIDS, LARGEST_K) + classes + plan.support)
 
 
 def _require_range(plan: Plan, common: CommonMessage | None, terms: Terms) -> None:
@@ -84,5 +81,5 @@ def _require_range(plan: Plan, common: CommonMessage | None, terms: Terms) -> No
             scale_of(question, plan.schema.cap, mu2, plan.patients, terms)
     except OverflowError as error:
         raise Refused(
-            Code.NOT_APPROVED, f"No exact answer is possible: {error}; a larger mu or fewer sites are."
+            Code.NOT_APPROVED, f"No exact answer is possible: {error}; a larger mu, or fewer sites, would do."
         ) from None

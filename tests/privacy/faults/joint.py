@@ -130,6 +130,13 @@ FAULTS = (
         ("tests/client/site/test_grouping.py::test_sums_beyond_62_bits_are_refused_before_anything_is_paid",),
     ),
     Fault(
+        "scores: what a joint study asks depends on who has replied",
+        COORDINATOR,
+        "patients=patients, scores=self._whole.by_scores)",
+        "patients=patients)",
+        ("tests/federation/test_scores_study.py::test_what_is_asked_does_not_change_where_a_site_is_missing",),
+    ),
+    Fault(
         "scores: whichever the coordinator sends are taken",
         "client/site/request.py",
         "if not fit or (by_scores and not common.scores):",
