@@ -6,7 +6,7 @@ range, or the slot for missing values. The grid follows from the schema alone; `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from math import ceil, floor
@@ -89,12 +89,21 @@ class Cells:
 
         The slot for missing values has 1.
         """
-        values = self.size - (self.missing >= 0)
-        left, right = self._ends(np.arange(values))
-        right = right + 1 if _whole(self.column) else right
         if isinstance(self.column, Number) and self.column.transform == "log1p":
-            left, right = np.log1p(left), np.log1p(right)
-        return np.append(np.maximum(right - left, np.finfo(np.float64).tiny), np.ones(self.size - values))
+            lengths = self._between(np.log1p)
+        else:
+            lengths = self.lengths
+        return np.append(lengths, np.ones(self.size - len(lengths)))
+
+    @property
+    def lengths(self) -> NDArray[np.float64]:
+        """(values,) of each cell of a number or date in the column's own units, or the whole values in it."""
+        return self._between(np.asarray)
+
+    def _between(self, scale: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float64]:
+        left, right = self._ends(np.arange(self.size - (self.missing >= 0)))
+        right = right + 1 if _whole(self.column) else right
+        return np.maximum(scale(right) - scale(left), np.finfo(np.float64).tiny)
 
     def _ends(self, codes: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Both ends of each cell; for whole numbers, the first and the last one in it."""

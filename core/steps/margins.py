@@ -1,22 +1,30 @@
-"""Margins: distributions near answer A, each class shrunk towards its prior as far as its noise asks for.
+"""Margins: distributions near answer A, each class as far from its prior as its counts say and noise permits.
 
-Released values only. Of the difference between a class and its prior, the part between coarse bins is kept by
-Wiener's factor, signal / (signal + noise), for that is where classes differ. The part within a coarse bin, where
-they seldom do, is kept by 1 - noise / observed (James, Stein 1961).
+Released values only. A class differs from its prior by a factor for each run of cells, a Gaussian process on the
+ranks of a number, independent for the values of a category (`log_density`). Where the prior has nothing, noise
+adds nothing; what stands out all the same is taken as it was counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import sqrt
 
 import numpy as np
 
-from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.encoding import Cells, Encoding
+from cohortmix.core.data.schema import Category
 from cohortmix.core.steps.anonymize import FINE, ClassSums
 from cohortmix.core.steps.centroids import Margins
-from cohortmix.core.steps.simplex import Array, class_masses, simplex
-from cohortmix.core.steps.smooth import smooth
+from cohortmix.core.steps.log_density import Shares, fit
+from cohortmix.core.steps.simplex import Array, class_masses
+from cohortmix.core.steps.smooth import smooth, standing_out
+
+TAU = (0.05, 0.15, 0.4, 1.0, 2.5)  # how far a class's log density may be from its prior, over a range of ranks of 1
+RUN = 1 / 64  # share of the patients in a run of cells of a number, of which a class has one factor
+VALUE = 1 / 256  # share of a value of a category that has a factor by itself
+NEAREST = 1e-4  # ranks between two runs, at least
+CLEAR = 8.0  # standard deviations by which a class's cell differs that is taken as it was counted
+RIDGE = 0.02  # precision of a factor itself, beside those of differences of neighbours
 
 
 def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins | None = None) -> Margins:
@@ -31,52 +39,40 @@ def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins |
     masses, noise = class_masses(sums.masses, patients), sums.s_a * sqrt(len(sums.cells)) / patients
     out = np.empty_like(sums.cells)
     for feature, block in zip(encoding.features, encoding.blocks, strict=True):
-        fine = 1 if feature.coarse is None else FINE
-        pooled = smooth(sums.cells[:, block].sum(axis=0) / patients, feature, noise / fine)
+        fine = 1.0 if feature.coarse is None else FINE
+        pooled = None
+        if prior is None:
+            pooled = smooth(sums.cells[:, block].sum(axis=0) / patients, feature, noise, fine)
         for c, mass in enumerate(masses):
-            base = pooled if prior is None else prior.cells[c, block]
-            observed, variance = sums.cells[c, block] / mass, (sums.s_a / mass) ** 2
-            out[c, block] = simplex(
-                _wiener(observed, base, variance)
-                if feature.coarse is None
-                else _coarse_then_fine(observed, base, feature.coarse, variance)
-            )
+            base = prior.cells[c, block] if pooled is None else pooled
+            shares = Shares.of(sums.cells[c, block] / mass, sums.s_a / mass, feature.coarse, fine)
+            out[c, block] = _class_of(shares, base, feature)
     return Margins(cells=out, masses=masses, s_a=sums.s_a)
 
 
-def _coarse_then_fine(observed: Array, prior: Array, coarse: Sequence[int], variance: float) -> Array:
-    """`observed` (m,), shrunk towards `prior`: first between the coarse bins, then within each of them."""
-    bin_of = np.asarray(coarse)
-    expected, measured = (np.bincount(bin_of, cells).astype(np.float64) for cells in (prior, observed))
-    between = np.maximum(_wiener(measured, expected, variance), 0)
-    # Where the prior has nothing in a bin, it says nothing of the shape within: then all of its cells are alike.
-    even = 1 / np.bincount(bin_of)[bin_of]
-    inside = np.where(expected[bin_of] > 1e-12, prior / np.maximum(expected[bin_of], 1e-12), even)
-    shape = between[bin_of] * inside
-    for number in range(len(expected)):
-        cells = bin_of == number
-        shape[cells] = _james_stein(observed[cells], shape[cells], variance / FINE**2)
-    return np.asarray(shape)
+def _class_of(shares: Shares, base: Array, feature: Cells) -> Array:
+    """The distribution (m,) of one class."""
+    runs, differences = _runs(base, feature)
+    found = fit(shares, base, runs, [differences / tau**2 for tau in TAU])
+    return standing_out(found, shares.x, CLEAR * np.sqrt(np.diag(shares.covariance)))
 
 
-def _wiener(observed: Array, prior: Array, variance: float) -> Array:
-    """Wiener's filter of `observed` (k,) around `prior`, for noise of this variance in each entry.
-
-    The signal's square is what was observed beyond the k - 2 variances of James and Stein, and never more than
-    two distributions can differ by. A stricter threshold removed differences on which models rely.
-    """
-    difference, k = observed - prior, len(observed)
-    signal = min(max(float(difference @ difference) - max(k - 2, 0) * variance, 0.0), 2.0)
-    return prior + difference * (signal / (signal + k * variance) if signal else 0.0)
-
-
-def _james_stein(observed: Array, prior: Array, variance: float) -> Array:
-    """`observed` (k,), less what noise may explain of its squared difference from `prior` (mean + 2 sd).
-
-    It is the prior where the noise of all entries together exceeds what the prior holds.
-    """
-    difference, k = observed - prior, len(observed)
-    square = float(difference @ difference)
-    if square == 0 or k * variance > prior.sum() ** 2:
-        return prior
-    return prior + difference * max(0.0, 1 - (k + 2 * sqrt(2 * k)) * variance / square)
+def _runs(base: Array, feature: Cells) -> tuple[Array, Array]:
+    """Runs of cells (k, m), and the precision (k, k) of their factors for tau of 1."""
+    if isinstance(feature.column, Category):
+        alone = base >= VALUE
+        runs = np.concatenate([np.eye(len(base))[alone], ~alone[None]] if not alone.all() else [np.eye(len(base))])
+        return runs, np.eye(len(runs))
+    values = len(base) - (feature.missing >= 0)
+    before = np.cumsum(base[:values]) - base[:values] / 2
+    number = np.unique(np.floor(before / RUN), return_inverse=True)[1]
+    runs = (number == np.arange(number.max() + 1)[:, None]).astype(np.float64)
+    mass = runs @ base[:values]
+    apart = (mass[1:] + mass[:-1]) / 2 + NEAREST
+    step = np.diff(np.eye(len(runs)), axis=0) / np.sqrt(apart)[:, None]
+    if values == len(base):
+        return runs, step.T @ step + RIDGE * np.eye(len(runs))
+    runs = np.block([[runs, np.zeros((len(runs), 1))], [np.zeros((1, values)), np.ones((1, 1))]])
+    precision = np.eye(len(runs))
+    precision[:-1, :-1] = step.T @ step + RIDGE * np.eye(len(runs) - 1)
+    return runs, precision

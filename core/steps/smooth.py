@@ -1,35 +1,48 @@
 """Smooth: the distribution of one feature on its fine cells, from counts that are mostly noise.
 
-The noised counts of the coarse bins are taken as they are. Within a coarse bin the fine cells are halved again and
-again, and what a half holds beyond its share of the width is kept as far as it stands out from its noise: a
-non-negative garrote (Breiman 1995) on an unbalanced Haar basis. A flat stretch stays flat, and a value that many
-patients share keeps its peak. The values of a category have no order; those that do not stand out from the noise
-are shrunk together.
+Of a number or date the log density is smooth, as smooth as its counts say (`log_density`; second differences:
+Good, Gaskins 1971), but for atoms, values that many patients share. Beyond the last cells that stand out from the
+noise its tails fall exponentially. Whatever still stands out from all this is taken as it was counted.
+
+The values of a category have no order; those that do not stand out from the noise are shrunk together.
 """
 
 from __future__ import annotations
 
-from math import sqrt
+from math import exp, log, sqrt
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.stats import norm
 
 from cohortmix.core.data.encoding import Cells
 from cohortmix.core.data.schema import Category
+from cohortmix.core.steps.log_density import Shares, fit
 from cohortmix.core.steps.simplex import Array, simplex
 
-GARROTE = 1.5  # standard deviations below which a difference between two halves counts as noise
 HEAVY = 4.0  # standard deviations above which a value of a category is taken as it was counted
+ROUGHNESS = tuple(10.0**k for k in range(5, -2, -1))  # precisions of a second difference of the log density
+RIDGE = 1e-3  # precision of the log density itself, so that a constant slope costs something
+ATOM = 3.0  # standard deviations by which a cell stands out from a smooth density
+ATOM_SPREAD = 25.0  # variance of the log of an atom's mass beforehand
+PEAK = 3.5  # standard deviations by which a cell stands out from those beside it
+SIDE = 2  # of these on either side
+MOST = 1e3  # times as wide as these together that a cell is taken for, at most
+ROUNDS = 4  # in which atoms are looked for; among those of a round none is less than half of the largest
+REACH = 3.0  # standard deviations of a tail's own noise, below which its shape is not known
+CLEAR = 4.0  # standard deviations by which a cell differs that is taken as it was counted
 
 
-def smooth(counts: Array, cells: Cells, std: float) -> Array:
+def smooth(counts: Array, cells: Cells, std: float, fine: float = 1.0) -> Array:
     """A distribution on the fine cells of a feature.
 
     Parameters
     ----------
     counts : (m,) unbiased noised shares of the fine cells; with coarse bins, least squares of both.
     cells : the feature.
-    std : standard deviation of the noise of a fine cell, as it was measured.
+    std : standard deviation of the noise of a share of weight 1.
+    fine : weight of a fine cell beside its coarse bin.
 
     Returns
     -------
@@ -39,30 +52,98 @@ def smooth(counts: Array, cells: Cells, std: float) -> Array:
         return simplex(_shrink_light(counts, std))
     if cells.coarse is None:
         return simplex(counts)
-    coarse, width = np.asarray(cells.coarse), cells.widths
-    out = np.empty_like(counts)
-    for number, mass in enumerate(simplex(np.bincount(coarse, counts).astype(np.float64))):
-        inside = coarse == number
-        out[inside] = _halve(counts[inside], width[inside], mass, std)
+    values = cells.size - (cells.missing >= 0)
+    absent = min(max(float(counts[values:].sum()), 0.0), 1.0)
+    if absent == 1:
+        return np.append(np.zeros(values), 1.0)
+    scale = 1 - absent
+    shares = Shares.of(counts[:values] / scale, std / scale, cells.coarse[:values], fine)
+    covariance, width = shares.covariance, cells.widths[:values]
+    smoothed = _with_atoms(shares, width / width.sum(), np.sqrt(np.diag(covariance)))
+    tailed = _falling(smoothed, shares.x, covariance, cells.lengths)
+    found = standing_out(tailed, shares.x, CLEAR * np.sqrt(np.diag(covariance)))
+    return np.append(found * scale, [absent] * (cells.missing >= 0))
+
+
+def standing_out(p: Array, counted: Array, noise: Array) -> Array:
+    """`p` (m,), but cells that were counted otherwise by more than `noise`, as they were counted; of sum one."""
+    return simplex(np.where(np.abs(counted - p) > noise, counted, p))
+
+
+def _with_atoms(shares: Shares, base: Array, std: Array) -> Array:
+    """A smooth density and atoms; an atom's cell has a term of its own beside that of the density."""
+    m = len(base)
+    bend = np.diff(np.eye(m), 2, axis=0)
+    atom = _peaks(shares.x, base, std)
+    for _ in range(ROUNDS):
+        runs = np.concatenate([np.eye(m), np.eye(m)[atom]])
+        p = fit(shares, base, runs, [_precision(roughness * bend.T @ bend, atom) for roughness in ROUGHNESS])
+        off = np.where(atom, 0, np.abs(shares.x - p) / std)
+        if off.max() <= ATOM:
+            break
+        atom |= (off > ATOM) & (off >= off.max() / 2)
+    return p
+
+
+def _peaks(x: Array, width: Array, std: Array) -> NDArray[np.bool_]:
+    """(m,) cells that hold clearly more than the two before and the two after them say; at an end, one side."""
+    pad = np.zeros(SIDE)
+    mass, length = (np.concatenate([pad, values, pad]) for values in (x, width))
+    noise2 = np.concatenate([pad, std**2, pad])
+    out = np.ones(len(x), dtype=bool)
+    for first in (0, SIDE + 1):
+        beside = [slice(first + k, first + k + len(x)) for k in range(SIDE)]
+        total = np.sum([length[part] for part in beside], axis=0)
+        share = np.minimum(width / np.maximum(total, np.finfo(np.float64).tiny), MOST)
+        excess = x - share * np.maximum(np.sum([mass[part] for part in beside], axis=0), 0)
+        out &= excess > PEAK * np.sqrt(std**2 + share**2 * np.sum([noise2[part] for part in beside], axis=0))
     return out
 
 
-def _halve(counts: Array, width: Array, mass: float, std: float) -> Array:
-    """`mass`, spread over neighbouring cells."""
-    if len(counts) == 1:
-        return np.array([mass])
-    middle = len(counts) // 2
-    share = width[:middle].sum() / width.sum()
-    beyond = counts[:middle].sum() * (1 - share) - counts[middle:].sum() * share
-    noise2 = std**2 * (middle * (1 - share) ** 2 + (len(counts) - middle) * share**2)
-    threshold2 = GARROTE**2 * noise2
-    kept = beyond - threshold2 / beyond if beyond**2 > threshold2 else 0.0
-    left = min(max(mass * share + kept, 0.0), mass)
-    halves = (
-        _halve(counts[:middle], width[:middle], left, std),
-        _halve(counts[middle:], width[middle:], mass - left, std),
-    )
-    return np.concatenate(halves)
+def _precision(bending: Array, atom: NDArray[np.bool_]) -> Array:
+    """Of the log density and of the atoms beside it."""
+    m, k = len(bending), int(atom.sum())
+    out = np.zeros((m + k, m + k))
+    out[:m, :m] = bending + RIDGE * np.eye(m)
+    out[m:, m:] = np.eye(k) / ATOM_SPREAD
+    return out
+
+
+def _falling(p: Array, counted: Array, covariance: Array, length: Array) -> Array:
+    """`p` (m,), with tails that fall exponentially where together they are within the reach of their noise.
+
+    A tail keeps its mass T. How fast it falls is what the cells before it say: where T is the mass of a length l
+    before the cut and of a length L beyond it, exp(l u) + exp(-L u) = 2 for a rate of u.
+
+    Parameters
+    ----------
+    length : (m,) of each cell, in the units of the column.
+    """
+    out = p.copy()
+    for order in (np.arange(len(p))[::-1], np.arange(len(p))):  # from either end inwards
+        noise = np.sqrt(np.cumsum(np.cumsum(covariance[np.ix_(order, order)], axis=0), axis=1).diagonal())
+        clear = np.cumsum(counted[order]) > REACH * noise
+        cut = int(clear.argmax()) if clear.any() else 0
+        tail, body = order[:cut][::-1], order[cut:]  # both from the cut on
+        mass, before = float(out[tail].sum()), np.cumsum(out[body])
+        if cut < 2 or not 0 < mass < before[-1]:
+            continue
+        last = int(np.searchsorted(before, mass))
+        part = 1 - (before[last] - mass) / out[body[last]]
+        near = float(length[body[:last]].sum()) + part * float(length[body[last]])
+        ends = np.concatenate([[0.0], np.cumsum(length[tail])])
+        rate = _rate(near, float(ends[-1]))
+        shape = -np.diff(np.exp(-rate * ends)) if rate else length[tail]
+        out[tail] = mass * shape / shape.sum()
+    return out
+
+
+def _rate(near: float, far: float) -> float:
+    """u > 0 of exp(near u) + exp(-far u) = 2, for the same mass within `near` and `far`; 0 if it takes no less near."""
+    if far <= near * (1 + 1e-6) or near <= 0:
+        return 0.0
+    lowest = log(far / near) / (far + near)
+    return float(brentq(lambda u: exp(near * u) + exp(-far * u) - 2, lowest, 1.0001 * log(2) / near))
 
 
 def _shrink_light(counts: Array, std: float) -> Array:
