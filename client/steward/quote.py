@@ -273,6 +273,7 @@ def _columns(schema: Schema, patients: int, mu2: float) -> tuple[ColumnNoise, ..
 
 def _column(cells: Cells, s_a: float, patients: int, classes: int) -> ColumnNoise:
     column = cells.column
+    s_a = s_a / anonymize.weight_of(cells) if cells.coarse is None else s_a
     mean = None if isinstance(column, Category) else s_a * _leverage(cells) / (patients / classes)
     extent = None if isinstance(column, Category) else _number(column.max) - _number(column.min)
     return ColumnNoise(

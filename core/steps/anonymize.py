@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Cells, Encoding
+from cohortmix.core.data.schema import Category
 from cohortmix.core.privacy.joint import ALONE, Terms
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
@@ -37,6 +38,8 @@ from cohortmix.core.steps.simplex import Array
 
 UNIT = 1 << 20  # lattice steps per patient of answer A
 FINE = 0.7  # weight of a fine cell beside its coarse bin of weight 1: classes differ between bins more than within
+MANY_VALUES = 16  # of a category, above which its cells weigh more than 1
+HEAVIEST = 3.0  # weight of a cell of a category
 
 
 class Measured(Protocol):
@@ -98,14 +101,25 @@ class ClassSums:
     s_a: float
 
 
+def weight_of(cells: Cells) -> float:
+    """Weight of a fine cell in answer A, beside coarse bins of weight 1.
+
+    The error of m noised cells of weight w is about m / w, and the answer's noise grows with the sum of all w^2;
+    the total error is least for w proportional to m^(1/3). So a column of many codes weighs more, up to a limit.
+    """
+    if cells.coarse is not None:
+        return FINE
+    many = isinstance(cells.column, Category) and cells.size > MANY_VALUES
+    return min((cells.size / MANY_VALUES) ** (1 / 3), HEAVIEST) if many else 1.0
+
+
 def sum_query(encoding: Encoding) -> ClassMarginals:
-    """The question of answer A: coarse bins and categories weigh 1, other fine cells 0.7, the class sqrt(D/4)."""
+    """The question of answer A: cells by their weight, coarse bins by 1, and the class by sqrt(D/4)."""
     blocks = []
     for column, cells in enumerate(encoding.features):
-        fine = tuple(range(cells.size))
         if cells.coarse is not None:
             blocks.append(Block(column, cells.coarse, UNIT))
-        blocks.append(Block(column, fine, UNIT if cells.coarse is None else round(FINE * UNIT)))
+        blocks.append(Block(column, tuple(range(cells.size)), round(weight_of(cells) * UNIT)))
     return ClassMarginals(tuple(blocks), round(sqrt(len(encoding.features) / 4) * UNIT), UNIT)
 
 
@@ -159,7 +173,8 @@ def read_sums(encoding: Encoding, estimate: Array, s_a: float) -> ClassSums:
             size = max(feature.coarse) + 1
             coarse, start = flat[:, start : start + size], start + size
         fine, start = flat[:, start : start + feature.size], start + feature.size
-        cells.append(fine if coarse is None else _least_squares(coarse, fine / FINE, feature))
+        fine = fine / weight_of(feature)
+        cells.append(fine if coarse is None else _least_squares(coarse, fine, feature))
     weight = query.label_weight / UNIT
     return ClassSums(
         cells=np.concatenate(cells, axis=1), masses=flat[:, -1] / weight, masses_std=s_a / weight, s_a=s_a

@@ -14,6 +14,7 @@ import numpy as np
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.schema import Category
+from cohortmix.core.steps.anonymize import weight_of
 from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.simplex import Array
 
@@ -85,10 +86,11 @@ def group_variance(encoding: Encoding, groups: Groups, s_a: float) -> Array:
     """
     out = []
     for feature, merged, size in zip(encoding.features, groups, groups.sizes, strict=True):
+        weight = 1.0 if feature.coarse is not None else weight_of(feature)
         coarse = np.asarray(feature.coarse or range(feature.size))
         touched = np.zeros((size, coarse.max() + 1), dtype=bool)
         touched[np.asarray(merged), coarse] = True
-        out.append(s_a**2 * touched.sum(axis=1))
+        out.append((s_a / weight) ** 2 * touched.sum(axis=1))
     return np.concatenate(out)
 
 

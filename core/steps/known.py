@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from cohortmix.core.data.encoding import Cells, Encoding
-from cohortmix.core.steps.anonymize import FINE, ClassSums
+from cohortmix.core.steps.anonymize import FINE, ClassSums, weight_of
 from cohortmix.core.steps.simplex import Array, class_masses
 
 CLEAR = 4.0  # standard deviations: among 1,000 clean features, 0.03 on average are taken for ones with gaps
@@ -89,6 +89,6 @@ def known_pairs(pairs: Array, sizes: tuple[int, ...], masses: Array, known: Arra
 def _variance(cells: Cells) -> float:
     """Variance of the sum of a feature's counts, by least squares of coarse bins and fine cells, for s_A = 1."""
     if cells.coarse is None:
-        return float(cells.size)
+        return cells.size / weight_of(cells) ** 2
     count = np.bincount(cells.coarse)
     return float((1 / (1 + FINE**2 / count)).sum())

@@ -46,11 +46,11 @@ class Shares(NamedTuple):
         Parameters
         ----------
         std : standard deviation of a share of weight 1.
-        fine : weight of a cell beside its coarse bin.
+        fine : weight of a cell.
         """
         std = max(std, LEAST_STD)
         if coarse is None:
-            return cls(x, np.eye(len(x)) / std)
+            return cls(x, fine * np.eye(len(x)) / std)
         bins = np.asarray(coarse) == np.arange(max(coarse) + 1)[:, None]
         return cls(x, np.concatenate([fine * np.eye(len(x)), bins.astype(np.float64)]) / std)
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 from math import sqrt
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.schema import Category
-from cohortmix.core.steps.anonymize import FINE, ClassSums
+from cohortmix.core.steps.anonymize import ClassSums, weight_of
 from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.log_density import Shares, fit
 from cohortmix.core.steps.simplex import Array, class_masses
 from cohortmix.core.steps.smooth import smooth, standing_out
 
+ONE_THREAD = ThreadpoolController()  # matrices so small are slower on several threads
 TAU = (0.05, 0.15, 0.4, 1.0, 2.5)  # how far a class's log density may be from its prior, over a range of ranks of 1
 RUN = 1 / 64  # share of the patients in a run of cells of a number, of which a class has one factor
 VALUE = 1 / 256  # share of a value of a category that has a factor by itself
@@ -27,6 +29,7 @@ CLEAR = 8.0  # standard deviations by which a class's cell differs that is taken
 RIDGE = 0.02  # precision of a factor itself, beside those of differences of neighbours
 
 
+@ONE_THREAD.wrap(limits=1, user_api="blas")
 def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins | None = None) -> Margins:
     """Class-conditional distributions of every feature near the sums.
 
@@ -39,7 +42,7 @@ def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins |
     masses, noise = class_masses(sums.masses, patients), sums.s_a * sqrt(len(sums.cells)) / patients
     out = np.empty_like(sums.cells)
     for feature, block in zip(encoding.features, encoding.blocks, strict=True):
-        fine = 1.0 if feature.coarse is None else FINE
+        fine = weight_of(feature)
         pooled = None
         if prior is None:
             pooled = smooth(sums.cells[:, block].sum(axis=0) / patients, feature, noise, fine)

@@ -42,14 +42,14 @@ def smooth(counts: Array, cells: Cells, std: float, fine: float = 1.0) -> Array:
     counts : (m,) unbiased noised shares of the fine cells; with coarse bins, least squares of both.
     cells : the feature.
     std : standard deviation of the noise of a share of weight 1.
-    fine : weight of a fine cell beside its coarse bin.
+    fine : weight of a fine cell.
 
     Returns
     -------
     (m,) array, non-negative, of sum one.
     """
     if isinstance(cells.column, Category):
-        return simplex(_shrink_light(counts, std))
+        return simplex(_shrink_light(counts, std / fine))
     if cells.coarse is None:
         return simplex(counts)
     values = cells.size - (cells.missing >= 0)
