@@ -17,8 +17,11 @@ class DegradedError(InputError):
 
 
 def require_mixture(plan: Plan, delta: float, kappa: float, accepted: bool) -> None:
-    """Raise DegradedError where there is no room for a mixture, unless class centroids alone are accepted."""
-    if not plan.fits_mixture and not accepted:
+    """Raise DegradedError where there is no room for a mixture, unless class centroids alone are accepted.
+
+    Beside a single column they say all there is to say.
+    """
+    if not plan.fits_mixture and len(plan.schema.features) > 1 and not accepted:
         raise DegradedError(
             f"{sentence(plan, delta, kappa)}; or accept class centroids alone with --accept-degraded "
             "(accept_degraded=True)"

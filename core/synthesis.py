@@ -35,6 +35,8 @@ from cohortmix.core.privacy.noise_source import NOT_PRIVATE, NoiseSource
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.reduced import require_groups, require_mixture
 from cohortmix.core.release.condensed import PooledSupport, centroid_table
+from cohortmix.core.release.lost import Lost
+from cohortmix.core.release.lost_in_words import paragraph
 from cohortmix.core.release.pool import Pool
 from cohortmix.core.release.records import draw
 from cohortmix.core.steps import pipeline
@@ -86,6 +88,7 @@ class Release:
                 f"  holds {len(site.masses)} centroids (.centroids), {len(site.support_points)} inducing points "
                 "(.support);",
                 "  .records(n) draws rows, .receipt says what was asked and spent",
+                *["  it could not carry everything: .lost says what"] * bool(paragraph(self.lost)),
             ]
         )
 
@@ -108,6 +111,12 @@ class Release:
     def support(self) -> PooledSupport:
         """The kernel inducing points, which are a classifier by themselves."""
         return PooledSupport.of(self.schema, self.common, {SITE: self.site})
+
+    @property
+    def lost(self) -> Lost:
+        """What it could not carry, by what it holds and the schema; in words: `core.release.lost_in_words`."""
+        pairs_asked = len(self.answers) > 1
+        return Lost.of(self.schema, self.common, {SITE: self.site}, pairs_asked=pairs_asked)
 
     def records(self, n: int | None = None, seed: int = 0) -> pd.DataFrame:
         """`n` synthetic rows (N by default) in the columns, types and units of the schema.

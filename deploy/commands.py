@@ -206,6 +206,8 @@ def print_study(summary: dict[str, Any]) -> None:
     reduced_to = [one["name"] for one in summary["sites"] if one["reduced"]]
     if reduced_to:
         console.print(reduced(reduced_to, len(summary["sites"])))
+    if summary["lost"]["text"]:
+        console.print(f"what the pooled records could not carry: {summary['lost']['text']}")
     if pooled["auc"] is not None and any(one["gain"] for one in summary["sites"]):
         console.print(f"pooled synthetic against a site's own records: {compared(summary)} (95 % intervals)")
 

@@ -201,6 +201,8 @@ def _release(source: Source, schema: Schema, budget: Budget, seed: int | None, *
 
 
 def _summary(release: Release, rows: int) -> dict[str, Any]:
+    from cohortmix.core.release.lost_in_words import paragraph  # brings in JAX
+
     receipt, schema = release.receipt, release.schema
     warning = {"warning": receipt["warning"]} if "warning" in receipt else {}
     return warning | {
@@ -214,6 +216,7 @@ def _summary(release: Release, rows: int) -> dict[str, Any]:
         "centroids": len(release.site.masses),
         "support": len(release.site.support_points),
         "degraded_to_class_centroids": receipt["degraded_to_class_centroids"],
+        "lost": release.lost.facts | {"text": paragraph(release.lost)},
         "rows": rows,
         "seconds": None,  # it grows with the number of rows, which is not public
         "version": version("cohortmix"),
@@ -229,8 +232,8 @@ def _print_release(summary: dict[str, Any], out: Path, changed: str) -> None:
     print_rows(console, header, [(*figures, summary["noise"], summary["centroids"], summary["rows"])])
     if summary["loose_delta"]:
         console.print("delta is above 1/(10 N): for comparisons with published figures only")
-    if summary["degraded_to_class_centroids"]:
-        console.print("too few patients for this budget: one centroid per class, without pairs of columns")
+    if summary["lost"]["text"]:
+        console.print(f"what this release could not carry: {summary['lost']['text']}")
     if changed:
         say(f"not as declared in your table (said here alone): {changed}", err=True)
     console.print(f"written to {out}")

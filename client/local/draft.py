@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from cohortmix.client.local.suggestions import Suggestion, repeated, suggested
 from cohortmix.core.data.cell import TRUTH_TEXTS
 from cohortmix.core.data.schema import Date, Number
 from cohortmix.core.data.table import InputError, Source, is_null, plain
@@ -33,6 +34,8 @@ BANNER = """\
 #   min, max       what can occur, not what did occur
 #   values         every code of the dictionary, also those that nobody has
 #   missing        false where a value is always there
+#   with, after    suggested by names alone: missing together with that column, never below it. Keep what is so in
+#                  every patient; delete what names a column that you delete, or that is never missing
 # Delete the lines of columns that shall not be synthesized, such as names, identifiers and free text.
 # Then set `confirmed: true` on each line that a person has checked.
 """
@@ -96,8 +99,18 @@ def _lines(name: str, types: dict[str, _Types]) -> Iterator[str]:
     yield "patient_key: null   # the column that names the patient; null: one row is one patient"
     yield "target: null        # the outcome: a category column"
     yield "columns:"
+    kinds = {column: possible.kind for column, possible in types.items() if not possible.nested}
+    suggestions, series = suggested(kinds), repeated(kinds)
     for column, possible in types.items():
-        yield f"  {_text(column)}: {possible.line()}"
+        suggestion = suggestions.get(column, Suggestion())
+        yield from (f"  # {_on_one_line(why)}" for why in (suggestion.why, series.get(column)) if why)
+        yield f"  {_text(column)}: {possible.line(_keys(suggestion))}"
+
+
+def _keys(suggestion: Suggestion) -> str:
+    """The keys `with` and `after` of a column's line."""
+    keys = (("with", suggestion.partner), ("after", suggestion.before))
+    return "".join(f"{key}: {_text(name)}, " for key, name in keys if name is not None)
 
 
 @dataclass(frozen=True)
@@ -147,20 +160,26 @@ class _Types:
             causes=_causes(array, _with_digits(array) & np.isnan(numbers(array, _ANY_NUMBER))),
         )
 
-    def line(self) -> str:
-        """The description of the column in the schema, with a gap for everything but its type."""
+    @property
+    def kind(self) -> str:
+        """The type of the schema: `number`, `date` or `category`."""
+        if not self.any or self.nested or self.truth:
+            return "category"
+        return "date" if self.date else "number" if self.number else "category"
+
+    def line(self, keys: str = "") -> str:
+        """The description of the column in the schema, with a gap for everything but its type and these keys."""
+        end = f"missing: true, {keys}confirmed: false}}"
         if self.nested:
             return (
                 "{type: category, values: [], confirmed: false}   # lists or structs: make columns of their parts"
             )
         if self.any and self.truth:
-            return "{type: category, values: [false, true], missing: true, confirmed: false}"
-        if self.any and self.date:
-            return "{type: date, min: null, max: null, missing: true, confirmed: false}"
-        if self.any and self.number:
-            whole = "integer: true, " if self.whole else ""
-            return f"{{type: number, min: null, max: null, {whole}missing: true, confirmed: false}}"
-        return "{type: category, values: [], missing: true, confirmed: false}" + self._hint()
+            return "{type: category, values: [false, true], " + end
+        if self.kind == "category":
+            return "{type: category, values: [], " + end + self._hint()
+        whole = "integer: true, " if self.kind == "number" and self.whole else ""
+        return f"{{type: {self.kind}, min: null, max: null, {whole}{end}"
 
     def _hint(self) -> str:
         """Why numbers or dates may have been taken for texts, as a comment: it explains half of them at least."""
@@ -195,4 +214,10 @@ def _are_truth_values(array: pa.Array) -> bool:
 
 def _text(value: str) -> str:
     """A text as YAML, in quotes where it needs them."""
-    return value if re.fullmatch(r"[A-Za-z_][\w.-]*", value) else json.dumps(value, ensure_ascii=False)
+    plain = re.fullmatch(r"[A-Za-z_][\w.-]*", value) and value.lower() != "null"
+    return value if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _on_one_line(comment: str) -> str:
+    """A comment that holds names from a table: a line break in one of them would end it."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in comment)

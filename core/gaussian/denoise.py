@@ -22,6 +22,10 @@ from cohortmix.core.privacy.questions.coordinates import DIAGONAL, OFF_DIAGONAL
 from cohortmix.core.steps.simplex import class_masses
 
 FEWEST = 10  # directions: some that do not stand out from noise still say more than others
+CLASS_RADIUS = (
+    0.9  # clip of a record's scores in the moments within classes, in units of their root mean square length
+)
+LABEL = 0.7  # weight of the label entry, in radii
 FLATTENED = 0.25  # scores are divided by their variance to this power: the largest shall not fill the clip alone
 OFF = DIAGONAL / OFF_DIAGONAL  # an answer's unit is that of the diagonal: what the other entries count
 

@@ -18,7 +18,15 @@ from math import sqrt
 import numpy as np
 
 from cohortmix.core.data.encoding import Encoding
-from cohortmix.core.gaussian.denoise import FEWEST, OFF, denoise, matrix, principal_and_discriminant
+from cohortmix.core.gaussian.denoise import (
+    CLASS_RADIUS,
+    FEWEST,
+    LABEL,
+    OFF,
+    denoise,
+    matrix,
+    principal_and_discriminant,
+)
 from cohortmix.core.gaussian.levels import SHARE_SCALE, Array, Levels
 from cohortmix.core.gaussian.model import ClassGaussians
 from cohortmix.core.gaussian.shrinkage import operator_norm
@@ -36,8 +44,6 @@ FIRST = Fraction(3, 100)  # part of mu^2 for the centre, and again for the sprea
 MOMENT, SUMS = Fraction(25, 100), Fraction(25, 100)  # in a wide table; the rest is for the moments within classes
 FIRST_RADIUS = 0.65  # clip of t in [-1, 1], in units of its largest norm, the square root of K
 RADIUS = 1.0  # clip of standardized values, in units of their root mean square length
-CLASS_RADIUS = 0.9  # clip of their scores, in the same units
-LABEL = 0.7  # weight of the label entry, in radii
 NARROW = 0.5  # operator norm of the noise in an average class's second moment: all directions up to here
 SHORTEST = 0.25  # of a model's variance: a released spread below that is noise
 TO_SD = sqrt(np.pi / 2)  # standard deviation of a Gaussian over its mean distance from the centre

@@ -25,14 +25,13 @@ from cohortmix.core.steps.anonymize import Measured
 from cohortmix.core.steps.approximate import Mixture, Moments
 from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.core.steps.known import available_cases, known_pairs, known_shares, least_known
-from cohortmix.core.steps.plan import TARGETS, Plan, components, fits_of
+from cohortmix.core.steps.plan import RARE, TARGETS, Plan, components, fits_of
 from cohortmix.core.steps.scores import functions
 from cohortmix.core.steps.scores import model as scores
 from cohortmix.core.steps.scores.couplings import Fitted
 from cohortmix.core.steps.simplex import Array, class_masses
 from cohortmix.core.steps.support import Support, choose_support
 
-RARE = 4  # a class with fewer patients than this many s_B, and RARE_SHARE of all, gets one centroid
 MARGINS = 4  # how much more precisely a mixture is fitted to margins than to pair tables that follow from scores
 RARE_SHARE = 0.1  # a class of this share takes part in the mixture, however few its patients are
 

@@ -108,6 +108,8 @@ def publish(
     names = [site["name"] for site in summary["sites"] if site["reduced"]]
     if names:
         say(reduced(names, len(result.sites)))
+    if summary["lost"]["text"]:
+        say(f"what the pooled records could not carry: {summary['lost']['text']}")
     say(f"written to {out}; to check it: cohortmix verify {out}")
 
 

@@ -24,6 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cohortmix.core.release.condensed import centroid_table
+from cohortmix.core.release.lost import Lost
+from cohortmix.core.release.lost_in_words import paragraph
 from cohortmix.core.utility.interval import Difference
 from cohortmix.protocol.local import folder
 from cohortmix.protocol.messages import SiteEntry, encode
@@ -98,6 +100,7 @@ def summarise(
             "centroids": sum(len(centroids.masses) for centroids in result.centroids.values()),
             "auc": figures.pooled_auc,
         },
+        "lost": _lost(result),
         "ceiling_auc": figures.ceiling_auc,
         "seconds": seconds,
         "version": version("cohortmix"),
@@ -165,6 +168,14 @@ def _released(result: StudyResult, entry: SiteEntry) -> dict[str, Any]:
         "reduced": "mixture" not in centroids.kind,
         "mass": float(entry.patients if joint else centroids.masses.sum()),
     }
+
+
+def _lost(result: StudyResult) -> dict[str, Any]:
+    """What the pooled releases could not carry; in words without what the sites' `reduced` says."""
+    receipts = [signed.receipt for site in result.sites for signed in site.receipts]
+    asked = any(receipt.round > 1 and receipt.statements for receipt in receipts)
+    lost = Lost.of(result.schema, result.common, result.centroids, pairs_asked=asked)
+    return lost.facts | {"text": paragraph(lost, pairs=False)}
 
 
 def _page(result: StudyResult, summary: Mapping[str, Any]) -> str:

@@ -114,13 +114,15 @@ def _facts(summary: Mapping[str, Any], schema: Schema, coordinator_key: str) -> 
 
 
 def _less_than_planned(summary: Mapping[str, Any], absent: Sequence[str]) -> Html:
-    """Which sites released less, or nothing: a reader has to know it before any figure."""
+    """Which sites released less, or nothing, and what is lost: a reader has to know it before any figure."""
     names = [site["name"] for site in summary["sites"] if site["reduced"]]
     points = [reduced(names, len(summary["sites"]))] if names else []
     if absent:
         points.append(
             f"Nothing came from {some(absent)}; the pooled records say nothing about the patients there."
         )
+    if summary["lost"]["text"]:
+        points.append(f"What the pooled records could not carry: {summary['lost']['text']}")
     return (
         element("section", *(element("p", point) for point in points), class_="attention") if points else NOTHING
     )

@@ -15,6 +15,7 @@ from by_hand import Patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
 from cohortmix.core.privacy.budget import Budget
+from cohortmix.core.release.lost import Lost
 from cohortmix.deploy.simulation.consortium import Terms
 from cohortmix.deploy.simulation.engines import silent
 from cohortmix.deploy.simulation.simulation import Simulation, _figures, simulate
@@ -102,13 +103,14 @@ def test_summary_has_exactly_the_keys_of_the_contract(finished: Finished) -> Non
     simulated, out, _ = finished
     summary = json.loads((out / "summary.json").read_text())
     assert summary == simulated.summary
-    contract = ["warning", "study", "consortium", "sites", "noise", "pooled", "ceiling_auc", "seconds", "version"]
-    assert list(summary) == [*contract, "published"]
+    contract = ["warning", "study", "consortium", "sites", "noise", "pooled", "lost", "ceiling_auc", "seconds"]
+    assert list(summary) == [*contract, "version", "published"]
     assert list(summary["study"]) == ["name", "hash", "target", "overlap", "joint"]
     assert list(summary["consortium"]) == ["mu", "epsilon", "delta", "mu_worst"]
     of_site = ["name", "n", "mu", "epsilon", "delta", "centroids", "reduced", "mass", "own_auc", "gain"]
     assert list(summary["sites"][0]) == of_site
     assert list(summary["pooled"]) == ["rows", "centroids", "auc"]
+    assert set(summary["lost"]) == {*Lost(target="y").facts, "text"}
     assert summary["noise"] == "TEST"
     assert summary["study"]["overlap"] == 2
     mu = summary["sites"][0]["mu"]

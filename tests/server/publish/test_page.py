@@ -34,6 +34,11 @@ def test_names_cannot_become_markup(summary: Summary) -> None:
     assert text.count("&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&amp;amp;") == 7  # six texts and the title
 
 
+def test_what_is_lost_cannot_become_markup(summary: Summary) -> None:
+    summary["lost"]["text"] = f"Too few patients differ in {HOSTILE}."
+    assert "script" not in {tag for tag, _ in Page(render(summary)).elements}
+
+
 def test_attributes_cannot_be_left() -> None:
     assert element("a", href='"><script>') == '<a href="&quot;&gt;&lt;script&gt;"></a>'
 

@@ -105,6 +105,18 @@ def test_sites_that_gave_less_or_nothing_are_named_before_any_figure(summary: Su
     assert "No site tells that, so the columns" in Page(render(summary)).text
 
 
+def test_what_is_lost_is_said_before_any_figure(summary: Summary) -> None:
+    said = "What the pooled records could not carry:"
+    assert said not in Page(render(summary)).text
+    summary["lost"]["text"] = "Too few patients differ in HIV."
+    page = Page(render(summary))
+    assert page.of_class("attention") == ["section"]
+    text = " ".join(page.text.split())
+    assert text.index(f"{said} Too few patients differ in HIV.") < text.index(
+        "What the pooled records are good for"
+    )
+
+
 def test_of_many_sites_that_gave_less_the_first_are_named(summary: Summary) -> None:
     one = summary["sites"][0] | {"reduced": True}
     summary["sites"] = [one | {"name": f"site {number}"} for number in range(74)]
