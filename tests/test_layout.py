@@ -37,6 +37,7 @@ FLOORS = {  # of each package, the lowest first: a folder imports from itself an
         "core/data",
         "core/privacy/questions",
         "core/privacy",
+        "core/steps/distributions",
         "core/steps/scores",
         "core/steps",
         "core/gaussian",

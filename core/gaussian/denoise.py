@@ -19,7 +19,7 @@ from cohortmix.core.gaussian.shrinkage import (
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.questions.class_moment import ClassMoment
 from cohortmix.core.privacy.questions.coordinates import DIAGONAL, OFF_DIAGONAL
-from cohortmix.core.steps.simplex import class_masses
+from cohortmix.core.steps.distributions.simplex import class_masses
 
 FEWEST = 10  # directions: some that do not stand out from noise still say more than others
 CLASS_RADIUS = (

@@ -35,8 +35,8 @@ from cohortmix.core.privacy.questions.class_moment import ClassMoment
 from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.vault import Vault
+from cohortmix.core.steps.distributions.simplex import class_masses
 from cohortmix.core.steps.plan import Plan
-from cohortmix.core.steps.simplex import class_masses
 
 SUM_STEPS, MOMENT_STEPS = 1 << 20, 1 << 12  # of the lattice, for a level of 1: in sums and in moments
 DIVISOR = 1 << 14  # lattice steps of an entry of a direction

@@ -40,6 +40,7 @@ class Pool:
     shape : (F,) distribution over the fine cells within each merged bin.
     fitted : the model that records are drawn from; None where it is still to be fitted to the centroids' pair
         tables.
+    left_over : (C, G, G) what the measured pair tables have beyond the centroids'; None where it is not known.
     """
 
     masses: NDArray[np.float64]
@@ -52,6 +53,7 @@ class Pool:
     groups: Groups
     shape: NDArray[np.float64]
     fitted: Fitted | None = None
+    left_over: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, schema: Schema, common: Common, centroids: Mapping[str, SiteCentroids]) -> Pool:
@@ -68,6 +70,7 @@ class Pool:
             groups=common.groups,
             shape=shape_within(common.margins, common.groups),
             fitted=parts[0].model if len(parts) == 1 else None,
+            left_over=parts[0].left_over if len(parts) == 1 else None,
         )
 
     @property
@@ -94,6 +97,8 @@ class Pool:
         paired = patients * self.paired[:, None]
         pairs = _second_moments(patients, z)
         pairs[:, features, features] = _second_moments(paired, self.means)
+        if self.left_over is not None:
+            pairs[:, features, features] += self.left_over
         diagonal = np.arange(z.shape[1])
         pairs[:, diagonal, diagonal] = _shares(patients).T @ z
         known = np.stack([np.bincount(self.site, by_centroid, sites) for by_centroid in paired.T]) > 0

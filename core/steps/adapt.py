@@ -16,8 +16,8 @@ import numpy as np
 from jax.experimental import enable_x64
 from numpy.typing import ArrayLike
 
+from cohortmix.core.steps.distributions.simplex import Array, simplex
 from cohortmix.core.steps.kernel import BATCH, kernel_ridge
-from cohortmix.core.steps.simplex import Array, simplex
 from cohortmix.core.steps.support import Support, require_pair, require_size
 
 PROJECT_EVERY = 5  # Adam steps of one compiled call; after each call the points are projected, outside of JAX

@@ -32,9 +32,9 @@ from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.centroids import Common
+from cohortmix.core.steps.distributions.simplex import Array
 from cohortmix.core.steps.plan import Plan, noise_of
 from cohortmix.core.steps.scores import functions as scores
-from cohortmix.core.steps.simplex import Array
 
 UNIT = 1 << 20  # lattice steps per patient of answer A
 FINE = 0.7  # weight of a fine cell beside its coarse bin of weight 1: classes differ between bins more than within

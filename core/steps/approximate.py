@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from cohortmix.core.data.encoding import blocks_of
+from cohortmix.core.steps.distributions.simplex import Array
 from cohortmix.core.steps.plan import l_min
-from cohortmix.core.steps.simplex import Array
 
 STEPS = 1200  # of Adam, unless the fit is within the noise sooner, or still far above it
 MORE_STEPS = 2400  # of a fit that is far above the noise

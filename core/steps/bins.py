@@ -16,10 +16,10 @@ from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.schema import Category
 from cohortmix.core.steps.anonymize import weight_of
 from cohortmix.core.steps.centroids import Margins
-from cohortmix.core.steps.simplex import Array
+from cohortmix.core.steps.distributions.simplex import Array
 
 BIN_OF_SCORES = 1 / 10  # share of the patients in a bin of tables that follow from scores: they say no finer
-LARGEST_GROUP = 1 / 32  # share of the patients up to which cells are merged, however low the noise
+LARGEST_GROUP = 1 / 64  # share of the patients up to which cells are merged, however low the noise
 MAX_GROUPS = 2000  # most bins of all columns together
 MAX_PAIRS = (
     48_000_000  # most numbers of answer B: at 11 bytes each 528 MB; a ledger stores up to 537 MB per answer

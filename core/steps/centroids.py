@@ -9,7 +9,7 @@ import numpy as np
 
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.privacy.questions.coordinates import Coordinate
-from cohortmix.core.steps.simplex import Array
+from cohortmix.core.steps.distributions.simplex import Array
 
 if TYPE_CHECKING:
     from cohortmix.core.steps.scores.couplings import Fitted  # which brings in JAX
@@ -68,6 +68,8 @@ class SiteCentroids:
     support_points : (S, G) kernel inducing points; S may be 0.
     support_labels : (S, C) their soft labels.
     model : of scores, from which records are drawn; None where the mixture was fitted to measured pair tables.
+    left_over : (C, G, G) what these tables have beyond the mixture's; records follow it where it is at hand, since
+        it does not travel.
     """
 
     masses: Array
@@ -78,3 +80,4 @@ class SiteCentroids:
     support_points: Array
     support_labels: Array
     model: Fitted | None = None
+    left_over: Array | None = None

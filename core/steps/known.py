@@ -17,7 +17,7 @@ import numpy as np
 
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.steps.anonymize import FINE, ClassSums, weight_of
-from cohortmix.core.steps.simplex import Array, class_masses
+from cohortmix.core.steps.distributions.simplex import Array, class_masses
 
 CLEAR = 4.0  # standard deviations: among 1,000 clean features, 0.03 on average are taken for ones with gaps
 FEWEST = 0.01  # share that is known at least, so that what is divided by it stays finite

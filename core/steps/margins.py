@@ -16,12 +16,18 @@ from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.schema import Category
 from cohortmix.core.steps.anonymize import ClassSums, weight_of
 from cohortmix.core.steps.centroids import Margins
-from cohortmix.core.steps.log_density import Shares, fit
-from cohortmix.core.steps.simplex import Array, class_masses
-from cohortmix.core.steps.smooth import smooth, standing_out
+from cohortmix.core.steps.distributions.log_density import Shares, fit
+from cohortmix.core.steps.distributions.simplex import Array, class_masses
+from cohortmix.core.steps.distributions.smooth import smooth, standing_out
 
 ONE_THREAD = ThreadpoolController()  # matrices so small are slower on several threads
-TAU = (0.05, 0.15, 0.4, 1.0, 2.5)  # how far a class's log density may be from its prior, over a range of ranks of 1
+TAU = (
+    0.05,
+    0.15,
+    0.4,
+    1.0,
+    2.5,
+)  # how far a class's log density may be from its prior
 RUN = 1 / 64  # share of the patients in a run of cells of a number, of which a class has one factor
 VALUE = 1 / 256  # share of a value of a category that has a factor by itself
 NEAREST = 1e-4  # ranks between two runs, at least

@@ -24,12 +24,13 @@ from cohortmix.core.steps.adapt import adapt
 from cohortmix.core.steps.anonymize import Measured
 from cohortmix.core.steps.approximate import Mixture, Moments
 from cohortmix.core.steps.centroids import Common, SiteCentroids
+from cohortmix.core.steps.distributions.simplex import Array, class_masses
 from cohortmix.core.steps.known import available_cases, known_pairs, known_shares, least_known
+from cohortmix.core.steps.left_over import left_over
 from cohortmix.core.steps.plan import RARE, TARGETS, Plan, components, fits_of
 from cohortmix.core.steps.scores import functions
 from cohortmix.core.steps.scores import model as scores
 from cohortmix.core.steps.scores.couplings import Fitted
-from cohortmix.core.steps.simplex import Array, class_masses
 from cohortmix.core.steps.support import Support, choose_support
 
 MARGINS = 4  # how much more precisely a mixture is fitted to margins than to pair tables that follow from scores
@@ -121,6 +122,10 @@ def approximate_and_adapt(
         target, model = moments(plan, common, answer_a, answer_b, np.flatnonzero(~rare)), None
         fits = fits_of(k)
     fitted = approximate.fit(target, k=k, fits=fits, seed=int(rng.integers(2**31)))
+    beyond = None
+    if model is None:
+        beyond = np.zeros((len(rare), *target.pairs.shape[1:]))
+        beyond[~rare] = left_over(target, fitted)
     mixture = _with_rare(fitted, by_class, rare)
     support = _adapt(plan, common, mixture, rng)
     return SiteCentroids(
@@ -132,6 +137,7 @@ def approximate_and_adapt(
         support_points=support.points,
         support_labels=support.labels,
         model=model,
+        left_over=beyond,
     )
 
 

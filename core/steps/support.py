@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.cluster import KMeans
 
+from cohortmix.core.steps.distributions.simplex import Array
 from cohortmix.core.steps.kernel import ridge_predict
-from cohortmix.core.steps.simplex import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,8 +39,8 @@ from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.bins import choose_groups
 from cohortmix.core.steps.centroids import Common, SiteCentroids
+from cohortmix.core.steps.distributions.simplex import simplex
 from cohortmix.core.steps.plan import Plan
-from cohortmix.core.steps.simplex import simplex
 from cohortmix.core.synthesis import Release
 
 Array = NDArray[np.float64]

@@ -30,8 +30,8 @@ from cohortmix.core.release.pool import Pool
 from cohortmix.core.release.records import draw
 from cohortmix.core.steps import anonymize
 from cohortmix.core.steps.centroids import Common, SiteCentroids
+from cohortmix.core.steps.distributions.simplex import simplex
 from cohortmix.core.steps.margins import project
-from cohortmix.core.steps.simplex import simplex
 
 Array = NDArray[np.float64]
 LEAST = 1e-3  # eigenvalue of a covariance, of numbers in [-1, 1]

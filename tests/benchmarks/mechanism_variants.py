@@ -30,9 +30,9 @@ from cohortmix.core.release.target_tables import TargetTables
 from cohortmix.core.steps import adapt, bins, margins, pipeline, plan
 from cohortmix.core.steps.bins import choose_groups
 from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
+from cohortmix.core.steps.distributions.simplex import simplex
 from cohortmix.core.steps.kernel import kernel_ridge
 from cohortmix.core.steps.plan import Plan
-from cohortmix.core.steps.simplex import simplex
 
 
 @dataclass(frozen=True, eq=False)

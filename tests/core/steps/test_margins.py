@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from cohortmix.core.steps.anonymize import read_sums
 from cohortmix.core.steps.centroids import Margins
+from cohortmix.core.steps.distributions.simplex import simplex
 from cohortmix.core.steps.margins import project
-from cohortmix.core.steps.simplex import simplex
 
 
 def true_margins() -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cohortmix.core.steps.simplex import class_masses, simplex
+from cohortmix.core.steps.distributions.simplex import class_masses, simplex
 
 
 def project_one_by_one(x: NDArray[np.float64], floor: float) -> NDArray[np.float64]:

@@ -18,8 +18,8 @@ from scipy.stats import norm
 
 from cohortmix.core.data.encoding import Cells
 from cohortmix.core.data.schema import Category
-from cohortmix.core.steps.log_density import Shares, fit
-from cohortmix.core.steps.simplex import Array, simplex
+from cohortmix.core.steps.distributions.log_density import Shares, fit
+from cohortmix.core.steps.distributions.simplex import Array, simplex
 
 HEAVY = 4.0  # standard deviations above which a value of a category is taken as it was counted
 ROUGHNESS = tuple(10.0**k for k in range(5, -2, -1))  # precisions of a second difference of the log density
@@ -139,7 +139,7 @@ def _falling(p: Array, counted: Array, covariance: Array, length: Array) -> Arra
 
 
 def _rate(near: float, far: float) -> float:
-    """u > 0 of exp(near u) + exp(-far u) = 2, for the same mass within `near` and `far`; 0 if it takes no less near."""
+    """u > 0 of exp(near u) + exp(-far u) = 2: the same mass is within both lengths; 0 where it does not fall."""
     if far <= near * (1 + 1e-6) or near <= 0:
         return 0.0
     lowest = log(far / near) / (far + near)

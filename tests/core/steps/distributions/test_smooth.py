@@ -11,9 +11,9 @@ from scipy.stats import norm
 
 from cohortmix.core.data.encoding import Cells
 from cohortmix.core.data.schema import Category, Number
-from cohortmix.core.steps.log_density import Shares
-from cohortmix.core.steps.simplex import simplex
-from cohortmix.core.steps.smooth import _rate, smooth
+from cohortmix.core.steps.distributions.log_density import Shares
+from cohortmix.core.steps.distributions.simplex import simplex
+from cohortmix.core.steps.distributions.smooth import _rate, smooth
 
 AGE = Cells.of("age", Number(type="number", min=0, max=100, missing=True))
 DOSE = Cells.of("dose", Number(type="number", min=0, max=1000, transform="log1p"))
@@ -35,7 +35,7 @@ def distribution(cells: Cells, seed: int = 0) -> NDArray[np.float64]:
 
 
 def noised(truth: NDArray[np.float64], cells: Cells, std: float, seed: int) -> NDArray[np.float64]:
-    """Shares as an answer gives them: coarse bins and fine cells measured side by side, the least squares of both."""
+    """Shares as an answer gives them: the least squares of coarse bins and fine cells."""
     rng = np.random.default_rng(seed)
     if cells.coarse is None:
         return truth + std * rng.standard_normal(cells.size)
