@@ -174,7 +174,7 @@ def still(x: Any, points: Any, labels: Any, depth: int) -> Any:
     return kernel_ridge(x, jax.lax.stop_gradient(points), labels, depth)
 
 
-def plain(counts: NDArray[np.float64], cells: Cells, std: float) -> NDArray[np.float64]:
+def plain(counts: NDArray[np.float64], cells: Cells, std: float, weight: float) -> NDArray[np.float64]:
     """The nearest distribution to the noised counts."""
     return simplex(counts)
 

@@ -25,13 +25,13 @@ from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.noise import MIN_SIGMA
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.steps.anonymize import sum_query
-from cohortmix.core.steps.bins import choose_groups
+from cohortmix.core.steps.bins import LARGEST_GROUP, OF_A_VALUE, choose_groups
 from cohortmix.core.steps.centroids import Margins
 
 WIDE = Encoding.of(
     Schema.from_yaml(
-        f"name: t\ntarget: y\ncolumns:\n  code: {{type: category, values: {[f'C{k}' for k in range(500)]}}}\n"
-        "  n: {type: number, min: 0, max: 1, knots: 512, missing: true}\n  y: {type: category, values: [a, b]}\n"
+        f"name: t\ntarget: y\ncolumns:\n  code: {{type: category, values: {[f'C{k}' for k in range(1000)]}}}\n"
+        "  n: {type: number, min: 0, max: 1, knots: 1000, missing: true}\n  y: {type: category, values: [a, b]}\n"
     )
 )
 
@@ -49,9 +49,10 @@ def test_the_bound_is_near_what_can_happen() -> None:
     """Every second cell as heavy as a merged bin has to be, and values as light as one may be."""
     cells = np.zeros((1, sum(WIDE.sizes)))
     code, number = blocks_of(WIDE.sizes)
-    cells[0, code.start : code.start + 127] = 1 / 128
-    cells[0, code.stop - 2 : code.stop] = 1 / 256
-    cells[0, number.start : number.start + 62] = np.tile([1e-9, 1 / 31 - 1e-9], 31)
+    value, bins = LARGEST_GROUP / OF_A_VALUE, round(1 / LARGEST_GROUP) - 1
+    cells[0, code.start : code.start + round(1 / value) - 1] = value
+    cells[0, code.stop - 2 : code.stop] = value / 2
+    cells[0, number.start : number.start + 2 * bins] = np.tile([1e-9, 1 / bins - 1e-9], bins)
     sizes = choose_groups(WIDE, Margins(cells=cells, masses=np.ones(1), s_a=1.0), 0.0).sizes
     assert sizes[0] > MOST_OF_CATEGORY - 3
     assert sizes[1] > MOST_OF_NUMBER - 6

@@ -12,7 +12,9 @@ import pytest
 from cohorts import AGE, BATCH, DOSE, ENCODING, SCHEMA, SEX, counts, estimate
 
 from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.groups import Groups
+from cohortmix.core.data.schema import Category, Schema
 from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.anonymize import (
@@ -24,6 +26,7 @@ from cohortmix.core.steps.anonymize import (
     noise_a,
     read_sums,
     sum_query,
+    weight_of,
 )
 from cohortmix.core.steps.centroids import Common, Margins
 from cohortmix.core.steps.plan import Plan, noise_b
@@ -119,3 +122,31 @@ def test_estimates_are_unbiased_and_as_noisy_as_they_say() -> None:
     assert 0.8 < ratio[:, AGE].mean() < 1  # below: the coarse bins know something of their cells
     assert masses.std(axis=0) == pytest.approx(np.full(2, found[0].masses_std), rel=0.2)
     assert found[0].masses_std == pytest.approx(s_a / sqrt(3 / 4), rel=1e-6)
+
+
+# Columns of many codes
+
+
+def category(size: int) -> Cells:
+    return Cells.of("code", Category(type="category", values=tuple(f"c{i}" for i in range(size))))
+
+
+def test_a_column_of_many_codes_weighs_more_up_to_a_limit() -> None:
+    assert [weight_of(category(size)) for size in (2, 16)] == [1, 1]
+    assert weight_of(category(128)) == pytest.approx(2)
+    assert weight_of(category(734)) == weight_of(category(5000)) == 3
+    assert [weight_of(feature) for feature in ENCODING.features] == [FINE, 1, FINE]
+
+
+def test_its_counts_are_read_with_less_noise_and_the_question_knows_its_weight() -> None:
+    schema = Schema(name="codes", target="y", columns={"y": category(2).column, "code": category(128).column})
+    encoding = Encoding.of(schema)
+    question = sum_query(encoding)
+    assert question.blocks[0].weight == 2 * UNIT
+    truth, rng = np.append(np.arange(128.0), 8128.0), np.random.default_rng(0)
+    asked = np.concatenate([2 * truth[:-1], truth[-1:] * question.label_weight / UNIT])
+    found = [
+        read_sums(encoding, np.tile(asked, 2) + 10 * rng.standard_normal(258), 10.0).cells for _ in range(100)
+    ]
+    np.testing.assert_allclose(np.mean(found, axis=0), np.tile(truth[:-1], (2, 1)), atol=3)
+    assert np.std(found, axis=0).mean() == pytest.approx(5, rel=0.05)

@@ -86,3 +86,20 @@ def test_clear_margins_leave_their_prior() -> None:
     prior = margins_of(true_margins()[::-1])
     clear = project(read_sums(ENCODING, estimate(counts()), 1e-9), ENCODING, N, prior).cells
     np.testing.assert_allclose(clear[:, SEX], true_margins()[:, SEX], atol=1e-6)
+
+
+def test_noise_adds_nothing_to_a_class_where_nobody_is() -> None:
+    """The upper half of a number is empty, of which a prior knows; what is counted there is noise."""
+    truth = true_margins()
+    values = ENCODING.features[0].size - 1
+    truth[:, AGE.start + values // 2 : AGE.start + values] = 0
+    truth[:, AGE] /= truth[:, AGE].sum(axis=1, keepdims=True)
+    pooled, by_class, raw = [], [], []
+    for seed in range(10):
+        sums = read_sums(ENCODING, estimate(truth * 500, 20.0, seed), 20.0)
+        empty = slice(AGE.start + values // 2, AGE.start + values)
+        pooled.append(project(sums, ENCODING, 1000).pooled[empty].sum())
+        by_class.append(project(sums, ENCODING, 1000, margins_of(truth)).cells[:, empty].sum(axis=1))
+        raw.append(simplex(sums.cells[:, AGE] / 500)[:, values // 2 : values].sum(axis=1))
+    assert np.max(by_class) < 1e-9
+    assert np.mean(pooled) < np.mean(raw) / 3

@@ -1,0 +1,63 @@
+"""Log density: exact without noise, its base under noise alone, and never anything where the base has nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cohortmix.core.steps.distributions.log_density import Shares, fit
+
+CELLS = 12
+BASE = np.full(CELLS, 1 / CELLS)
+TILTED = np.exp(np.linspace(-2, 2, CELLS)) / np.exp(np.linspace(-2, 2, CELLS)).sum()
+PRIOR = [np.eye(CELLS) / tau**2 for tau in (0.05, 0.3, 1.0, 3.0)]
+RUNS = np.eye(CELLS)
+
+
+def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    return float(np.abs(a - b).sum() / 2)
+
+
+def seen(truth: NDArray[np.float64], std: float, seed: int) -> Shares:
+    return Shares.of(truth + std * np.random.default_rng(seed).standard_normal(CELLS), std)
+
+
+def test_clear_shares_are_found_and_noise_leaves_the_base() -> None:
+    np.testing.assert_allclose(fit(seen(TILTED, 1e-6, 0), BASE, RUNS, PRIOR), TILTED, atol=1e-4)
+    hidden = [distance(fit(seen(BASE, 0.1, seed), BASE, RUNS, PRIOR), BASE) for seed in range(20)]
+    counted = [distance(seen(BASE, 0.1, seed).x, BASE) for seed in range(20)]
+    assert np.mean(hidden) < 0.2 * np.mean(counted)
+
+
+def test_it_is_a_distribution_and_nothing_where_the_base_has_nothing() -> None:
+    base = np.where(np.arange(CELLS) < 3, 0, BASE)
+    found = fit(seen(BASE, 0.02, 1), base, RUNS, PRIOR)
+    assert found.sum() == pytest.approx(1)
+    assert (found >= 0).all()
+    assert (found[:3] == 0).all()
+    assert (found[3:] > 0).all()
+
+
+def test_a_difference_is_a_factor() -> None:
+    """Where hardly anybody is, the same noise adds hardly anything; with an additive filter it adds as much."""
+    base = np.append(np.full(CELLS - 1, (1 - 1e-4) / (CELLS - 1)), 1e-4)
+    last = [fit(seen(base, 0.03, seed), base, RUNS, PRIOR)[-1] for seed in range(30)]
+    assert np.mean(last) < 1e-3
+    assert np.mean(np.maximum([seen(base, 0.03, seed).x[-1] for seed in range(30)], 0)) > 1e-2
+
+
+def test_runs_move_together() -> None:
+    runs = np.repeat(np.eye(3), CELLS // 3, axis=1)
+    found = fit(seen(TILTED, 1e-4, 0), BASE, runs, [np.eye(3) / tau**2 for tau in (0.3, 3.0)])
+    for run in runs:
+        assert np.ptp(found[run == 1]) < 1e-12
+        assert found[run == 1].sum() == pytest.approx(TILTED[run == 1].sum(), abs=1e-2)
+
+
+def test_coarse_bins_say_more_of_a_sum_than_its_cells() -> None:
+    coarse = np.repeat(np.arange(3), CELLS // 3).tolist()
+    both, alone = Shares.of(BASE, 0.01, coarse, 0.7).covariance, Shares.of(BASE, 0.01, None, 0.7).covariance
+    first = np.arange(CELLS) < CELLS // 3
+    assert first @ both @ first < 0.01**2 < first @ alone @ first
+    assert np.diag(alone) == pytest.approx((0.01 / 0.7) ** 2)
