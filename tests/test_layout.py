@@ -38,6 +38,7 @@ FLOORS = {  # of each package, the lowest first: a folder imports from itself an
         "core/privacy/questions",
         "core/privacy",
         "core/steps/scores",
+        "core/steps/products",
         "core/steps",
         "core/gaussian",
         "core/release",

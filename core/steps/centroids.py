@@ -9,6 +9,7 @@ import numpy as np
 
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.privacy.questions.coordinates import Coordinate
+from cohortmix.core.steps.products.means import SignMeans
 from cohortmix.core.steps.simplex import Array
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class SiteCentroids:
     support_points : (S, G) kernel inducing points; S may be 0.
     support_labels : (S, C) their soft labels.
     model : of scores, from which records are drawn; None where the mixture was fitted to measured pair tables.
+    products : what was measured beyond pairs; None where nothing was.
     """
 
     masses: Array
@@ -78,3 +80,4 @@ class SiteCentroids:
     support_points: Array
     support_labels: Array
     model: Fitted | None = None
+    products: SignMeans | None = None

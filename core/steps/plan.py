@@ -12,6 +12,8 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.joint import Terms
 from cohortmix.core.privacy.questions.class_marginals import ClassMarginals
 from cohortmix.core.privacy.questions.pair_tables import PairTables
+from cohortmix.core.privacy.questions.sign_products import SignProducts
+from cohortmix.core.steps.products.signs import most_subsets
 from cohortmix.core.steps.scores.functions import noise_of_correlations, usual_number
 
 SUPPORT = 50  # kernel inducing points
@@ -22,6 +24,9 @@ FEW_COMPONENTS = 80  # of a fit to pair tables: from there on they say more than
 MOST_NOISE = 0.09  # of a correlation of two scores, above which tables, or margins alone, say more
 CURVED_NOISE = 0.01  # of a correlation, up to which numbers have a second score, which about doubles it
 SCORE_SHARE = Fraction(2, 5)  # of the budget for answer A, where answer B is about scores
+PRODUCT_SHARE = Fraction(5, 100)  # of the budget for answer C, where it is asked
+PRODUCT_NOISE = 0.065  # most noise of the mean of a product of signs over all patients, in one class twice as much
+MOST_PRODUCTS = 4096
 PRECISION = 1.2e-4  # share of the patients to which tables that follow from scores are fitted
 CROWDED_SHARE = 0.4  # part of the budget for answer A at a site with room for just ROOM components per class
 SIGMA_MAX = 0.2  # largest noise of a pair cell, as a share of a component's mass (sigma_max of Algorithm 2)
@@ -45,6 +50,7 @@ class Plan:
     surplus : variance of the noise, as a multiple of what mu2 asks for: 1, and more in a joint study, where the
         noise of sites that may conspire is added on top (`surplus_of`).
     scores : whether answer B is about scores, or about tables; None for what public facts say (`by_scores`).
+    products : what answer C is about, chosen from answer A; None for nothing, as always in a study.
     """
 
     schema: Schema
@@ -55,6 +61,7 @@ class Plan:
     support: int = SUPPORT
     surplus: Fraction = Fraction(1)
     scores: bool | None = None
+    products: SignProducts | None = None
 
     @property
     def by_scores(self) -> bool:
@@ -85,7 +92,11 @@ class Plan:
     @property
     def s_b(self) -> float:
         """Standard deviation of a pair cell, in patients; of tables from scores, what they are fitted to."""
-        return self.patients * PRECISION if self.by_scores else self._noise_b(self.share_of_sums)
+        return (
+            self.patients * PRECISION
+            if self.by_scores
+            else self._noise_b(self.share_of_sums + self.share_of_products)
+        )
 
     @property
     def crowding(self) -> float:
@@ -117,7 +128,29 @@ class Plan:
     @property
     def mu2_moments(self) -> Fraction:
         """Cost of answer B."""
-        return self.mu2 - self.mu2_sums
+        return self.mu2 - self.mu2_sums - self.mu2_products
+
+    @property
+    def share_of_products(self) -> Fraction:
+        """Part of mu2 for answer C; it is taken from B's."""
+        return PRODUCT_SHARE if self.products is not None else Fraction(0)
+
+    @property
+    def mu2_products(self) -> Fraction:
+        """Cost of answer C."""
+        return self.mu2 * self.share_of_products
+
+    @property
+    def most_products(self) -> int:
+        """The most products of signs that can be asked about, none where answer B is not about tables.
+
+        2 sqrt(T) / mu is the noise of the sums of T products, in patients.
+        """
+        if self.by_scores or not self.fits_mixture:
+            return 0
+        mu = sqrt(self.mu2 * PRODUCT_SHARE / self.surplus)
+        most = int((PRODUCT_NOISE * mu * self.patients / 2) ** 2)
+        return min(most, most_subsets(len(self.schema.features)), MOST_PRODUCTS)
 
     def _noise_b(self, share: Fraction) -> float:
         """Standard deviation of a pair cell, in patients, if answer A has this share of the budget."""

@@ -67,7 +67,7 @@ FAULTS = (
     Fault(
         "mu of a release without the kappa of its answers",
         "core/synthesis.py",
-        "resolved = budget.resolve(vault.patients, most_kappa(schema, chosen))",
+        "resolved = budget.resolve(vault.patients, most_kappa(schema, chosen, products))",
         "resolved = budget.resolve(vault.patients)",
         (f"{DIMENSIONS}::test_a_receipt_costs_what_was_asked_for_and_hardly_less",),
     ),
