@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import sqrt
+from math import ceil, floor, sqrt
 
 import numpy as np
 
@@ -24,9 +24,12 @@ FEW_COMPONENTS = 80  # of a fit to pair tables: from there on they say more than
 MOST_NOISE = 0.09  # of a correlation of two scores, above which tables, or margins alone, say more
 CURVED_NOISE = 0.01  # of a correlation, up to which numbers have a second score, which about doubles it
 SCORE_SHARE = Fraction(2, 5)  # of the budget for answer A, where answer B is about scores
-PRODUCT_SHARE = Fraction(5, 100)  # of the budget for answer C, where it is asked
-PRODUCT_NOISE = 0.065  # most noise of the mean of a product of signs over all patients, in one class twice as much
-MOST_PRODUCTS = 4096
+PRODUCT_SHARE = Fraction(5, 100)  # of the budget for answer C, at most
+PRODUCT_NOISE = Fraction(
+    65, 1000
+)  # most noise of a mean product over all patients; in half of them it is twice that
+ENOUGH_NOISE = Fraction(5, 100)  # down to which the noise of products is bought; a parity stands out ten times
+MOST_PRODUCTS = 4096  # of one answer; they are counted one by one
 PRECISION = 1.2e-4  # share of the patients to which tables that follow from scores are fitted
 CROWDED_SHARE = 0.4  # part of the budget for answer A at a site with room for just ROOM components per class
 SIGMA_MAX = 0.2  # largest noise of a pair cell, as a share of a component's mass (sigma_max of Algorithm 2)
@@ -132,8 +135,14 @@ class Plan:
 
     @property
     def share_of_products(self) -> Fraction:
-        """Part of mu2 for answer C; it is taken from B's."""
-        return PRODUCT_SHARE if self.products is not None else Fraction(0)
+        """Part of mu2 for answer C, which is taken from B's: what ENOUGH_NOISE costs, and PRODUCT_SHARE at most.
+
+        4 T / mu^2 is the variance of the noise of the sums of T products, in patients^2.
+        """
+        if self.products is None:
+            return Fraction(0)
+        effective = self.mu2 / self.surplus * (ENOUGH_NOISE * self.patients) ** 2
+        return min(PRODUCT_SHARE, Fraction(ceil(10_000 * 4 * len(self.products.subsets) / effective), 10_000))
 
     @property
     def mu2_products(self) -> Fraction:
@@ -142,14 +151,10 @@ class Plan:
 
     @property
     def most_products(self) -> int:
-        """The most products of signs that can be asked about, none where answer B is not about tables.
-
-        2 sqrt(T) / mu is the noise of the sums of T products, in patients.
-        """
+        """The most products of signs that can be asked about; none where answer B is not about tables."""
         if self.by_scores or not self.fits_mixture:
             return 0
-        mu = sqrt(self.mu2 * PRODUCT_SHARE / self.surplus)
-        most = int((PRODUCT_NOISE * mu * self.patients / 2) ** 2)
+        most = floor(self.mu2 * PRODUCT_SHARE / self.surplus * (PRODUCT_NOISE * self.patients) ** 2 / 4)
         return min(most, most_subsets(len(self.schema.features)), MOST_PRODUCTS)
 
     def _noise_b(self, share: Fraction) -> float:
