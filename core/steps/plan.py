@@ -24,11 +24,8 @@ FEW_COMPONENTS = 80  # of a fit to pair tables: from there on they say more than
 MOST_NOISE = 0.09  # of a correlation of two scores, above which tables, or margins alone, say more
 CURVED_NOISE = 0.01  # of a correlation, up to which numbers have a second score, which about doubles it
 SCORE_SHARE = Fraction(2, 5)  # of the budget for answer A, where answer B is about scores
-PRODUCT_SHARE = Fraction(5, 100)  # of the budget for answer C, at most
-PRODUCT_NOISE = Fraction(
-    65, 1000
-)  # most noise of a mean product over all patients; in half of them it is twice that
-ENOUGH_NOISE = Fraction(5, 100)  # down to which the noise of products is bought; a parity stands out ten times
+PRODUCT_SHARES = Fraction(1, 100), Fraction(5, 100)  # of the budget for answer C, if it is asked
+PRODUCT_NOISE = Fraction(65, 1000)  # of a mean product over all patients, at most
 MOST_PRODUCTS = 4096  # of one answer; they are counted one by one
 PRECISION = 1.2e-4  # share of the patients to which tables that follow from scores are fitted
 CROWDED_SHARE = 0.4  # part of the budget for answer A at a site with room for just ROOM components per class
@@ -135,14 +132,14 @@ class Plan:
 
     @property
     def share_of_products(self) -> Fraction:
-        """Part of mu2 for answer C, which is taken from B's: what ENOUGH_NOISE costs, and PRODUCT_SHARE at most.
+        """Part of mu2 for answer C, which is taken from B's: what PRODUCT_NOISE costs, within PRODUCT_SHARES.
 
-        4 T / mu^2 is the variance of the noise of the sums of T products, in patients^2.
+        Few tables have anything that pairs do not say, so the question has to be cheap where it finds nothing.
         """
         if self.products is None:
             return Fraction(0)
-        effective = self.mu2 / self.surplus * (ENOUGH_NOISE * self.patients) ** 2
-        return min(PRODUCT_SHARE, Fraction(ceil(10_000 * 4 * len(self.products.subsets) / effective), 10_000))
+        needed = len(self.products.subsets) / self._products_of_whole_budget
+        return max(PRODUCT_SHARES[0], Fraction(ceil(needed * 10_000), 10_000))
 
     @property
     def mu2_products(self) -> Fraction:
@@ -154,8 +151,13 @@ class Plan:
         """The most products of signs that can be asked about; none where answer B is not about tables."""
         if self.by_scores or not self.fits_mixture:
             return 0
-        most = floor(self.mu2 * PRODUCT_SHARE / self.surplus * (PRODUCT_NOISE * self.patients) ** 2 / 4)
+        most = floor(PRODUCT_SHARES[1] * self._products_of_whole_budget)
         return min(most, most_subsets(len(self.schema.features)), MOST_PRODUCTS)
+
+    @property
+    def _products_of_whole_budget(self) -> Fraction:
+        """T of 2 sqrt(T) / mu = PRODUCT_NOISE N, on the left the noise of the sums of T products, in patients."""
+        return self.mu2 / self.surplus * (PRODUCT_NOISE * self.patients) ** 2 / 4
 
     def _noise_b(self, share: Fraction) -> float:
         """Standard deviation of a pair cell, in patients, if answer A has this share of the budget."""

@@ -28,7 +28,7 @@ def patients(order: int, n: int, seed: int, numbers: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     high = rng.integers(0, 2, (n, FEATURES))
     value: NDArray[np.float64] = (50 * high + 50 * rng.random(high.shape)).round(2)
-    texts = np.where(high == 1, "b", "a")
+    texts: NDArray[np.str_] = np.array(["a", "b"])[high]
     columns = {f"x{j}": value[:, j] if j < numbers else texts[:, j] for j in range(FEATURES)}
     ill = high[:, :order].sum(axis=1) % 2 == 1
     return pd.DataFrame(columns | {"outcome": np.where(ill, "ill", "well")})

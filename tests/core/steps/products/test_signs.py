@@ -16,7 +16,7 @@ from cohortmix.core import Schema
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.privacy.questions.sign_products import SignProducts
-from cohortmix.core.steps.plan import ENOUGH_NOISE, PRODUCT_NOISE, PRODUCT_SHARE, Plan
+from cohortmix.core.steps.plan import PRODUCT_NOISE, PRODUCT_SHARES, Plan
 from cohortmix.core.steps.products.means import read
 from cohortmix.core.steps.products.signs import choose, most_subsets
 
@@ -102,22 +102,26 @@ def test_the_noise_of_a_mean_is_no_more_than_stated() -> None:
     assert of_parity(1_000).most_products < 84
     for n in (2_000, 5_000, 9_000):
         plan = of_parity(n)
-        mu2 = plan.mu2 * PRODUCT_SHARE
+        mu2 = plan.mu2 * PRODUCT_SHARES[1]
         below, above = (4 * (plan.most_products + more) / (mu2 * n**2) for more in (0, 1))
         assert below <= PRODUCT_NOISE**2 < above
 
 
-def test_what_products_cost_is_taken_from_pairs_and_is_no_more_than_they_need() -> None:
-    plan = of_parity(10_000)
+@pytest.mark.parametrize("patients", [4_900, 8_000, 100_000])
+def test_what_products_cost_is_taken_from_pairs_and_is_little_more_than_they_need(patients: int) -> None:
     asked = SignProducts(((-1, 1),) * FEATURES, tuple(combinations(range(FEATURES), 3)))
-    for n, share in ((10_000, None), (3_000, PRODUCT_SHARE)):
-        paid = replace(plan, patients=n, products=asked)
-        assert paid.mu2_sums + paid.mu2_moments + paid.mu2_products == paid.mu2
-        assert paid.mu2_sums == replace(paid, products=None).mu2_sums
-        assert paid.s_b > replace(paid, products=None).s_b
-        assert share is None or paid.share_of_products == share
-    noise2 = 4 * 84 / ((plan.mu2 * replace(plan, products=asked).share_of_products) * 10_000**2)
-    assert 0.99 * ENOUGH_NOISE**2 < noise2 <= ENOUGH_NOISE**2
+    plan = replace(of_parity(patients), products=asked)
+    without = replace(plan, products=None)
+    assert without.most_products >= 84
+    assert plan.mu2_sums + plan.mu2_moments + plan.mu2_products == plan.mu2
+    assert without.mu2_products == 0
+    assert plan.mu2_sums == without.mu2_sums
+    assert plan.s_b == pytest.approx(without.s_b * float(without.mu2_moments / plan.mu2_moments) ** 0.5)
+    least, most = PRODUCT_SHARES
+    assert least <= plan.share_of_products <= most
+    noise2 = 4 * 84 / (plan.mu2_products * patients**2)
+    assert noise2 <= PRODUCT_NOISE**2
+    assert noise2 > 0.98 * PRODUCT_NOISE**2 or plan.share_of_products == least
 
 
 def test_nothing_is_asked_where_answer_b_is_not_about_tables() -> None:
