@@ -72,6 +72,13 @@ FAULTS = (
         (f"{DIMENSIONS}::test_a_receipt_costs_what_was_asked_for_and_hardly_less",),
     ),
     Fault(
+        "kappa of a release without its products of signs",
+        "core/dimensions.py",
+        "numbers(encoding) + products * encoding.label.size",
+        "numbers(encoding)",
+        (f"{DIMENSIONS}::test_products_of_signs_count_in_each_class",),
+    ),
+    Fault(
         "mu of a study rounded down, but not to what its receipts will say",
         "server/commands/draft.py",
         "while mu > step and most and Total(Fraction(mu) ** 2, Fraction(kappa)).epsilon(delta) > most:",
