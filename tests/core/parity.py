@@ -29,7 +29,7 @@ def patients(order: int, n: int, seed: int, numbers: int = 0) -> pd.DataFrame:
     high = rng.integers(0, 2, (n, FEATURES))
     value: NDArray[np.float64] = (50 * high + 50 * rng.random(high.shape)).round(2)
     texts: NDArray[np.str_] = np.array(["a", "b"])[high]
-    columns = {f"x{j}": value[:, j] if j < numbers else texts[:, j] for j in range(FEATURES)}
+    columns = {f"x{j}": (value if j < numbers else texts)[:, j] for j in range(FEATURES)}
     ill = high[:, :order].sum(axis=1) % 2 == 1
     return pd.DataFrame(columns | {"outcome": np.where(ill, "ill", "well")})
 
@@ -38,7 +38,7 @@ def area(records: pd.DataFrame, truth: pd.DataFrame) -> float:
     """Area under the ROC curve, on real patients, of boosted trees that have seen synthetic ones."""
     model = LGBMClassifier(n_estimators=100, n_jobs=1, verbose=-1)
     model.fit(_numbers(records), records["outcome"] == "ill")
-    return float(roc_auc_score(truth["outcome"] == "ill", model.predict_proba(_numbers(truth))[:, 1]))
+    return float(roc_auc_score(truth["outcome"] == "ill", np.asarray(model.predict_proba(_numbers(truth)))[:, 1]))
 
 
 def _numbers(records: pd.DataFrame) -> pd.DataFrame:

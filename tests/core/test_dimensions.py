@@ -107,8 +107,8 @@ def test_with_a_group_for_each_cell_the_bound_is_what_is_asked() -> None:
 
 def test_products_of_signs_count_in_each_class() -> None:
     encoding = Encoding.of(SCHEMA)
-    more = most_kappa(SCHEMA, "cells", 7) - most_kappa(SCHEMA)
-    assert more == pytest.approx(gdp.kappa(7 * encoding.label.size, MIN_SIGMA))
+    numbers = of_cells(encoding) + 7 * encoding.label.size
+    assert most_kappa(SCHEMA, "cells", 7) == gdp.kappa(numbers, MIN_SIGMA) > most_kappa(SCHEMA)
 
 
 def test_the_bound_of_the_gaussian_variant_covers_its_answers() -> None:
