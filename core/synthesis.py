@@ -188,6 +188,7 @@ def synthesize(
     max_unreadable: float = MOST_UNREADABLE,
     checked: Checked | None = None,
     accept_degraded: bool = False,
+    high_order: bool = True,
 ) -> Release:
     """A private synthetic version of one table.
 
@@ -205,6 +206,8 @@ def synthesize(
     max_unreadable : the largest share of a column's values that may be no number, or no date.
     checked : what `core.utility.check.check` found in this table, if the caller has checked it already.
     accept_degraded : permits a release of class centroids alone, where there are too few patients for a mixture.
+    high_order : whether products of three to five features are measured, where schema, N and mu leave little noise
+        on them (`Plan.most_products`).
 
     Returns
     -------
@@ -230,6 +233,7 @@ def synthesize(
     _require_arguments(schema, budget, noise, alpha, support, variant)
     require_share("max_unreadable", max_unreadable)
     require_truth("accept_degraded", accept_degraded)
+    require_truth("high_order", high_order)
     if checked is not None:
         require_kind("checked", checked, Checked, "leave it out")
     schema.require_confirmed()
@@ -244,7 +248,8 @@ def synthesize(
     mu2 = _mu2(budget.resolve(vault.patients))
     plan = Plan(schema, mu2, vault.patients, alpha=alpha, support=support, scores=scores)
     chosen = variant or ("gaussian" if gaussian.suits(plan) else "scores" if plan.by_scores else "cells")
-    resolved = budget.resolve(vault.patients, most_kappa(schema, chosen))
+    products = plan.most_products if high_order and chosen == "cells" else 0
+    resolved = budget.resolve(vault.patients, most_kappa(schema, chosen, products))
     meter.limit = _mu2(resolved)
     plan = replace(plan, mu2=meter.limit, scores=chosen == "scores")
     if chosen != "gaussian":
@@ -253,7 +258,7 @@ def synthesize(
             require_groups(schema)
     else:
         _require_known(schema, checked, max_unreadable)
-    common, site = _gaussians(vault, plan) if chosen == "gaussian" else _cells(vault, plan)
+    common, site = _gaussians(vault, plan) if chosen == "gaussian" else _cells(vault, plan, high_order)
     return Release(
         schema=schema,
         common=common,
@@ -296,9 +301,11 @@ def _require_known(schema: Schema, checked: Checked, most: float) -> None:
             )
 
 
-def _cells(vault: Vault, plan: Plan) -> tuple[Common, SiteCentroids]:
+def _cells(vault: Vault, plan: Plan, high_order: bool) -> tuple[Common, SiteCentroids]:
     own = pipeline.class_sums(vault, plan)
     common = pipeline.common([plan], [own], pairs=plan.fits_mixture)
+    if high_order:
+        plan = pipeline.with_products(plan, common, own)
     return common, pipeline.centroids(vault, plan, common, own, _seed(own))
 
 

@@ -39,6 +39,7 @@ FLOORS = {  # of each package, the lowest first: a folder imports from itself an
         "core/privacy",
         "core/steps/distributions",
         "core/steps/scores",
+        "core/steps/products",
         "core/steps",
         "core/gaussian",
         "core/release",

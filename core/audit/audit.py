@@ -62,7 +62,7 @@ WHOLE = (
 )
 """The neighbours on which all three steps run; on the others, the vault alone answers the same questions."""
 ASKED: Mapping[Variant, tuple[str, ...]] = {
-    "cells": ("sum", "second moment"),
+    "cells": ("sum", "second moment", "sign products"),
     "scores": ("sum", "score moment"),
     "gaussian": ("level sum", "level sum", "class second moment"),
 }

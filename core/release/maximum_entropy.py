@@ -6,6 +6,9 @@ the distribution that has the mixture's pair tables and adds nothing else (Jayne
 
     p(x | c) proportional to exp(sum_j b_c[x_j] + sum_{i<j} theta_c[x_i, x_j]).
 
+Where products of three features or more were measured as well, those that this model does not have get terms of
+their own (`high_order`), and all is learned on.
+
 Gibbs chains run on while b and theta climb to where the chains have the wanted tables (Younes 1989; Tieleman
 2008). The site of a record is one more feature, which never changes. Only released values enter.
 
@@ -14,7 +17,7 @@ Symbols: C classes, S sites, D features, G their merged bins and then one entry 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -24,7 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import blocks_of, one_hot
+from cohortmix.core.release.high_order import Aim, Terms, standing_out
 from cohortmix.core.release.target_tables import Array, NewtonTarget, TargetTables
+from cohortmix.core.steps.products.means import SignMeans
 from cohortmix.core.steps.scores.couplings import Fitted
 
 Codes: TypeAlias = NDArray[np.int32]
@@ -47,11 +52,13 @@ class MaximumEntropy:
     sizes : as in `TargetTables`.
     b : (C, G) logits of each bin.
     theta : (C, G, G) couplings of two bins, symmetric, zero within a feature.
+    terms : of products of signs; None where pairs say it all.
     """
 
     sizes: tuple[int, ...]
     b: jax.Array
     theta: jax.Array
+    terms: Terms | None = None
 
     @classmethod
     def of(cls, fitted: Fitted, sizes: tuple[int, ...]) -> MaximumEntropy:
@@ -70,11 +77,14 @@ class MaximumEntropy:
         rows_of_class = [order[label[order] == c] for c in range(len(self.b))]
         settled = self._settled(start, rows_of_class, key)
         out = settled.copy()
-        for rows, b, theta in zip(rows_of_class, np.asarray(self.b), np.asarray(self.theta), strict=True):
+        for c, (rows, b, theta) in enumerate(
+            zip(rows_of_class, np.asarray(self.b), np.asarray(self.theta), strict=True)
+        ):
+            terms = None if self.terms is None else self.terms.of_class(c)
             for first in range(0, len(rows), EVEN):
                 part = rows[first : first + EVEN]
                 codes = np.column_stack([settled[part], start[part, -1]])
-                out[part] = _even_sweep(codes, b, theta, self.sizes, rng)
+                out[part] = _even_sweep(codes, b, theta, self.sizes, rng, terms)
         return out
 
     def _settled(self, start: Codes, rows_of_class: list[NDArray[np.int64]], key: jax.Array) -> Codes:
@@ -84,13 +94,15 @@ class MaximumEntropy:
             key, key_of_part = jax.random.split(key)
             parts = [rows[first : first + chains] for rows in rows_of_class]
             x = _chains([start[part] for part in parts], chains, self.sizes)
-            codes = np.asarray(_settle(x, self.b, self.theta, key_of_part, self.sizes))
+            codes = np.asarray(_settle(x, self.b, self.theta, self.terms, key_of_part, self.sizes))
             for c, part in enumerate(parts):
                 out[part] = codes[c, : len(part)]
         return out
 
 
-def fit(tables: TargetTables, start: Codes, label: NDArray[np.int64], seed: int) -> MaximumEntropy:
+def fit(
+    tables: TargetTables, start: Codes, label: NDArray[np.int64], seed: int, products: SignMeans | None = None
+) -> MaximumEntropy:
     """The model that has these tables, as nearly as their noise makes it worth while.
 
     Parameters
@@ -99,6 +111,7 @@ def fit(tables: TargetTables, start: Codes, label: NDArray[np.int64], seed: int)
     start : (n, D + 1) merged bins and site of the records whose chains run on, for example drawn from a mixture.
     label : (n,) their classes.
     seed : of the chains.
+    products : measured beside the tables, at the only site.
 
     Notes
     -----
@@ -109,10 +122,13 @@ def fit(tables: TargetTables, start: Codes, label: NDArray[np.int64], seed: int)
     rows_of_class = [rng.permutation(np.flatnonzero(label == c)) for c in range(classes)]
     x = _chains([start[rows] for rows in rows_of_class], CHAINS // classes, tables.sizes)
     steps = STEP * np.maximum(0.5 * (1 + np.cos(np.pi * np.arange(SWEEPS) / SWEEPS)), 0.05)
-    b, theta = _learn(
-        x, jax.random.key(seed), NewtonTarget.of(tables), jnp.asarray(steps, jnp.float32), tables.sizes
-    )
-    return MaximumEntropy(sizes=tables.sizes, b=b, theta=theta)
+    target, falling = NewtonTarget.of(tables), jnp.asarray(steps, jnp.float32)
+    last = _learn(x, jax.random.key(seed), target, falling, tables.sizes)
+    aim = None if products is None else standing_out(products, last.x, tables.sizes, tables.known[:, 0])
+    if aim is None:
+        return MaximumEntropy(sizes=tables.sizes, b=last.b, theta=last.shared + last.by_class)
+    last, terms = _learn_on(last, target, aim, falling, tables.sizes)
+    return MaximumEntropy(sizes=tables.sizes, b=last.b, theta=last.shared + last.by_class, terms=terms)
 
 
 class _State(NamedTuple):
@@ -126,60 +142,104 @@ class _State(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="sizes")
-def _learn(
-    x: jax.Array, key: jax.Array, target: NewtonTarget, steps: jax.Array, sizes: tuple[int, ...]
-) -> tuple[jax.Array, jax.Array]:
-    """b and theta after one sweep of the chains `x` (C, M, G) for each step."""
-
-    def learn(state: _State, step: jax.Array) -> tuple[_State, None]:
-        key, sweep_key = jax.random.split(state.key)
-        x = _sweep(state.x, state.b, state.shared + state.by_class, sweep_key, sizes)
-        off = target.pairs - _pairs(x, target.known)
-        pooled = jnp.einsum("c,cgh->gh", target.share, off)
-        shared = (state.shared + step * pooled / target.shared_curvature) / (1 + step * target.shared_decay)
-        by_class = (state.by_class + step * off / target.curvature) / (1 + step * target.decay)
-        b = state.b + step * (target.margins - x.mean(axis=1)) / jnp.maximum(target.margins, FLOOR)
-        return _State(x, b, shared, by_class, key), None
-
+def _learn(x: jax.Array, key: jax.Array, target: NewtonTarget, steps: jax.Array, sizes: tuple[int, ...]) -> _State:
+    """b and theta of pairs after one sweep of the chains `x` (C, M, G) for each step."""
     zero = jnp.zeros_like(target.pairs)
     start = _State(x, jnp.log(target.margins), zero[0], zero, key)
-    last, _ = jax.lax.scan(learn, start, steps)
-    return last.b, last.shared + last.by_class
+    last, _ = jax.lax.scan(lambda state, step: (_step(state, step, target, sizes), None), start, steps)
+    return last
 
 
 @partial(jax.jit, static_argnames="sizes")
-def _settle(x: jax.Array, b: jax.Array, theta: jax.Array, key: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+def _learn_on(
+    state: _State, target: NewtonTarget, aim: Aim, steps: jax.Array, sizes: tuple[int, ...]
+) -> tuple[_State, Terms]:
+    """b and theta, learned on together with the terms of an aim."""
+
+    def learn(learned: tuple[_State, Terms], step: jax.Array) -> tuple[tuple[_State, Terms], None]:
+        state = _step(learned[0], step, target, sizes, learned[1])
+        weights = aim.climbed(learned[1].weights, state.x, step, sizes)
+        return (state, replace(learned[1], weights=weights)), None
+
+    learned, _ = jax.lax.scan(learn, (state, aim.terms), steps)
+    return learned
+
+
+def _step(
+    state: _State, step: jax.Array, target: NewtonTarget, sizes: tuple[int, ...], terms: Terms | None = None
+) -> _State:
+    """One sweep, and a step of b and theta towards the tables."""
+    key, sweep_key = jax.random.split(state.key)
+    x = _sweep(state.x, state.b, state.shared + state.by_class, sweep_key, sizes, terms)
+    off = target.pairs - _pairs(x, target.known)
+    pooled = jnp.einsum("c,cgh->gh", target.share, off)
+    shared = (state.shared + step * pooled / target.shared_curvature) / (1 + step * target.shared_decay)
+    by_class = (state.by_class + step * off / target.curvature) / (1 + step * target.decay)
+    b = state.b + step * (target.margins - x.mean(axis=1)) / jnp.maximum(target.margins, FLOOR)
+    return _State(x, b, shared, by_class, key)
+
+
+@partial(jax.jit, static_argnames="sizes")
+def _settle(
+    x: jax.Array, b: jax.Array, theta: jax.Array, terms: Terms | None, key: jax.Array, sizes: tuple[int, ...]
+) -> jax.Array:
     """Merged bins (C, M, D) after BURN_IN sweeps."""
-    x = jax.lax.fori_loop(0, BURN_IN, lambda i, x: _sweep(x, b, theta, jax.random.fold_in(key, i), sizes), x)
+    x = jax.lax.fori_loop(
+        0, BURN_IN, lambda i, x: _sweep(x, b, theta, jax.random.fold_in(key, i), sizes, terms), x
+    )
     return jnp.stack([x[..., block].argmax(axis=-1) for block in blocks_of(sizes)[:-1]], axis=-1)
 
 
-def _sweep(x: jax.Array, b: jax.Array, theta: jax.Array, key: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+def _sweep(
+    x: jax.Array,
+    b: jax.Array,
+    theta: jax.Array,
+    key: jax.Array,
+    sizes: tuple[int, ...],
+    terms: Terms | None = None,
+) -> jax.Array:
     """Every feature but the last, which is the site, drawn anew given all the others."""
     blocks = blocks_of(sizes)[:-1]
     uniform = jax.random.uniform(key, (len(blocks), *x.shape[:2]))
-    for block, u in zip(blocks, uniform, strict=True):
+    signs = [] if terms is None else terms.read(x, sizes)
+    for j, (block, u) in enumerate(zip(blocks, uniform, strict=True)):
         logits = x @ theta[:, :, block] + b[:, None, block]
+        if terms is not None:
+            logits += terms.logits(signs, j, block)
         ends = jnp.cumsum(jnp.exp(logits - logits.max(axis=-1, keepdims=True)), axis=-1)
         drawn = (ends[..., :-1] < u[..., None] * ends[..., -1:]).sum(axis=-1)
         x = x.at[..., block].set(jax.nn.one_hot(drawn, logits.shape[-1], dtype=x.dtype))
+        if terms is not None:
+            signs[j] = terms.signs[block][drawn]
     return x
 
 
-def _even_sweep(codes: Codes, b: Array, theta: Array, sizes: tuple[int, ...], rng: np.random.Generator) -> Codes:
+def _even_sweep(
+    codes: Codes,
+    b: Array,
+    theta: Array,
+    sizes: tuple[int, ...],
+    rng: np.random.Generator,
+    terms: Terms | None = None,
+) -> Codes:
     """One sweep of the records (n, D + 1) of a class, to merged bins (n, D).
 
     Records that expect similar values share out the uniform numbers: each is distributed as if drawn by itself,
     and a bin holds nearly as many records as it should, also among records that are alike.
     """
     x, weyl = one_hot(codes, sizes), GOLDEN * np.arange(len(codes))
-    for block in blocks_of(sizes)[:-1]:
+    signs = [] if terms is None else terms.read(x, sizes)
+    for j, block in enumerate(blocks_of(sizes)[:-1]):
         logits = x @ theta[:, block] + b[block]
+        if terms is not None:
+            logits += terms.logits(signs, j, block)
         ends = np.cumsum(np.exp(logits - logits.max(axis=1, keepdims=True)), axis=1)
         u, expected = np.empty(len(x)), ends.sum(axis=1) / ends[:, -1]
         u[np.lexsort((rng.random(len(x)), expected))] = (rng.random() + weyl) % 1  # equal records in random order
         drawn = (ends[:, :-1] < u[:, None] * ends[:, -1:]).sum(axis=1)
         x[:, block] = one_hot(drawn[:, None], (ends.shape[1],))
+        if terms is not None:
+            signs[j] = terms.signs[block][drawn]
     return np.stack([x[:, block].argmax(axis=1) for block in blocks_of(sizes)[:-1]], axis=1).astype(np.int32)
 
 

@@ -2,7 +2,7 @@
 
 Which records: those of the mixture, a centroid by its mass, a class from its label, a bin from each histogram.
 Where fitted mixtures are among the centroids, these records are the start of Gibbs sweeps of the maximum-entropy
-model (`maximum_entropy`), which has the mixture's pair tables and nothing of higher order.
+model (`maximum_entropy`), which has the mixture's pair tables and nothing of higher order but what was measured.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.release.maximum_entropy import CHAINS, MaximumEntropy, fit
 from cohortmix.core.release.target_tables import TargetTables
 from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
+from cohortmix.core.steps.products.means import SignMeans
 from cohortmix.core.steps.scores.couplings import Fitted
 
 
@@ -41,6 +42,7 @@ class Pool:
     fitted : the model that records are drawn from; None where it is still to be fitted to the centroids' pair
         tables.
     left_over : (C, G, G) what the measured pair tables have beyond the centroids'; None where it is not known.
+    products : what was measured beyond pairs, where there is one site; else None.
     """
 
     masses: NDArray[np.float64]
@@ -54,6 +56,7 @@ class Pool:
     shape: NDArray[np.float64]
     fitted: Fitted | None = None
     left_over: NDArray[np.float64] | None = None
+    products: SignMeans | None = None
 
     @classmethod
     def of(cls, schema: Schema, common: Common, centroids: Mapping[str, SiteCentroids]) -> Pool:
@@ -71,6 +74,7 @@ class Pool:
             shape=shape_within(common.margins, common.groups),
             fitted=parts[0].model if len(parts) == 1 else None,
             left_over=parts[0].left_over if len(parts) == 1 else None,
+            products=parts[0].products if len(parts) == 1 else None,
         )
 
     @property
@@ -115,7 +119,7 @@ class Pool:
         rng = np.random.default_rng(0)
         classes = self.labels.shape[1]
         label, start = self._start([CHAINS // classes] * classes, rng)
-        return fit(self.tables(), start, label, seed=0)
+        return fit(self.tables(), start, label, seed=0, products=self.products)
 
     def _start(
         self, counts: Sequence[int] | NDArray[np.int64], rng: np.random.Generator

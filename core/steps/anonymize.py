@@ -8,6 +8,11 @@ answer A  the class-conditional one-way marginals: patients of each class in eac
 answer B  the class-conditional pair tables: patients of each class in each pair of merged bins of two features. Of
           many columns and few patients it is the second moment of scores instead (`core/steps/scores`).
 
+Where the noise permits, one table is asked a third one:
+
+answer C  class-conditional products of the signs of three to five features, which no table of pairs shows
+          (`core/steps/products`).
+
 Symbols: D features, C classes, F fine cells and G merged bins of all features side by side, n patients,
 s_A and s_B the standard deviations of one cell of A and of one cell of a pair table of B, in patients.
 """
@@ -30,6 +35,7 @@ from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
+from cohortmix.core.privacy.questions.sign_products import SignProducts
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.centroids import Common
 from cohortmix.core.steps.distributions.simplex import Array
@@ -154,6 +160,17 @@ def answer_b(vault: Vault, plan: Plan, common: Common, terms: Terms = ALONE) -> 
     answers A), N, the terms.
     """
     return vault.answer(pair_query(plan, common), plan.mu2_moments, terms)
+
+
+def answer_c(vault: Vault, plan: Plan, question: SignProducts) -> Answer:
+    """The class-conditional sums of products of signs, through the vault.
+
+    Guarantee
+    ---------
+    test_sensitivity_of_sign_products. mu-GDP for the replacement of one patient, mu^2 = the answer's mu2 <= that
+    of the plan. Public: the schema, the plan, the question (it comes from answer A), N.
+    """
+    return vault.answer(question, plan.mu2_products)
 
 
 def add_answers(answers: Sequence[Measured]) -> tuple[Array, float]:

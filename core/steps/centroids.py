@@ -10,6 +10,7 @@ import numpy as np
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.privacy.questions.coordinates import Coordinate
 from cohortmix.core.steps.distributions.simplex import Array
+from cohortmix.core.steps.products.means import SignMeans
 
 if TYPE_CHECKING:
     from cohortmix.core.steps.scores.couplings import Fitted  # which brings in JAX
@@ -70,6 +71,7 @@ class SiteCentroids:
     model : of scores, from which records are drawn; None where the mixture was fitted to measured pair tables.
     left_over : (C, G, G) what these tables have beyond the mixture's; records follow it where it is at hand, since
         it does not travel.
+    products : what was measured beyond pairs; None where nothing was.
     """
 
     masses: Array
@@ -81,3 +83,4 @@ class SiteCentroids:
     support_labels: Array
     model: Fitted | None = None
     left_over: Array | None = None
+    products: SignMeans | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isqrt, sqrt
 
 import numpy as np
@@ -28,6 +29,7 @@ from cohortmix.core.steps.distributions.simplex import Array, class_masses
 from cohortmix.core.steps.known import available_cases, known_pairs, known_shares, least_known
 from cohortmix.core.steps.left_over import left_over
 from cohortmix.core.steps.plan import RARE, TARGETS, Plan, components, fits_of
+from cohortmix.core.steps.products import means, signs
 from cohortmix.core.steps.scores import functions
 from cohortmix.core.steps.scores import model as scores
 from cohortmix.core.steps.scores.couplings import Fitted
@@ -78,12 +80,25 @@ def common(
     )
 
 
+def with_products(plan: Plan, common: Common, answer_a: Measured) -> Plan:
+    """The plan of one table with what answer C is about, if anything: public arithmetic on answer A."""
+    encoding, margins = Encoding.of(plan.schema), common.margins
+    _, known = _sums(encoding, answer_a.estimate, answer_a.std, plan.patients)
+    joint = common.groups.sums(margins.cells) * (margins.masses / margins.masses.sum())[:, None]
+    asked = signs.choose(encoding, common.groups, joint, (known == 1).all(axis=0), plan.most_products)
+    return replace(plan, products=asked)
+
+
 def centroids(vault: Vault, plan: Plan, common: Common, answer_a: Answer, seed: bytes) -> SiteCentroids:
-    """Round 2 at a site: answer B, then the mixture and the inducing points."""
+    """Round 2 at a site: answers B and C, then the mixture and the inducing points."""
     if not plan.fits_mixture:
         return class_centroids(plan, common, answer_a)
     answer_b = anonymize.answer_b(vault, plan, common)
-    return approximate_and_adapt(plan, common, answer_a, answer_b, seed)
+    if plan.products is None:
+        return approximate_and_adapt(plan, common, answer_a, answer_b, seed)
+    answer_c = anonymize.answer_c(vault, plan, plan.products)
+    measured = means.read(plan.products, common.groups, answer_c, common.margins.masses)
+    return replace(approximate_and_adapt(plan, common, answer_a, answer_b, seed), products=measured)
 
 
 def class_centroids(plan: Plan, common: Common, answer_a: Measured) -> SiteCentroids:

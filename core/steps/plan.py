@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import sqrt
+from math import ceil, floor, sqrt
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.joint import Terms
 from cohortmix.core.privacy.questions.class_marginals import ClassMarginals
 from cohortmix.core.privacy.questions.pair_tables import PairTables
+from cohortmix.core.privacy.questions.sign_products import SignProducts
+from cohortmix.core.steps.products.signs import most_subsets
 from cohortmix.core.steps.scores.functions import noise_of_correlations, usual_number
 
 SUPPORT = 50  # kernel inducing points
@@ -22,6 +24,9 @@ FEW_COMPONENTS = 80  # of a fit to pair tables: from there on they say more than
 MOST_NOISE = 0.09  # of a correlation of two scores, above which tables, or margins alone, say more
 CURVED_NOISE = 0.01  # of a correlation, up to which numbers have a second score, which about doubles it
 SCORE_SHARE = Fraction(2, 5)  # of the budget for answer A, where answer B is about scores
+PRODUCT_SHARES = Fraction(1, 100), Fraction(5, 100)  # of the budget for answer C, if it is asked
+PRODUCT_NOISE = Fraction(65, 1000)  # of a mean product over all patients, at most
+MOST_PRODUCTS = 4096  # of one answer; they are counted one by one
 PRECISION = 1.2e-4  # share of the patients to which tables that follow from scores are fitted
 CROWDED_SHARE = 0.4  # part of the budget for answer A at a site with room for just ROOM components per class
 SIGMA_MAX = 0.2  # largest noise of a pair cell, as a share of a component's mass (sigma_max of Algorithm 2)
@@ -46,6 +51,7 @@ class Plan:
     surplus : variance of the noise, as a multiple of what mu2 asks for: 1, and more in a joint study, where the
         noise of sites that may conspire is added on top (`surplus_of`).
     scores : whether answer B is about scores, or about tables; None for what public facts say (`by_scores`).
+    products : what answer C is about, chosen from answer A; None for nothing, as always in a study.
     """
 
     schema: Schema
@@ -56,6 +62,7 @@ class Plan:
     support: int = SUPPORT
     surplus: Fraction = Fraction(1)
     scores: bool | None = None
+    products: SignProducts | None = None
 
     @property
     def by_scores(self) -> bool:
@@ -86,7 +93,11 @@ class Plan:
     @property
     def s_b(self) -> float:
         """Standard deviation of a pair cell, in patients; of tables from scores, what they are fitted to."""
-        return self.patients * PRECISION if self.by_scores else self._noise_b(self.share_of_sums)
+        return (
+            self.patients * PRECISION
+            if self.by_scores
+            else self._noise_b(self.share_of_sums + self.share_of_products)
+        )
 
     @property
     def crowding(self) -> float:
@@ -118,7 +129,36 @@ class Plan:
     @property
     def mu2_moments(self) -> Fraction:
         """Cost of answer B."""
-        return self.mu2 - self.mu2_sums
+        return self.mu2 - self.mu2_sums - self.mu2_products
+
+    @property
+    def share_of_products(self) -> Fraction:
+        """Part of mu2 for answer C, which is taken from B's: what PRODUCT_NOISE costs, within PRODUCT_SHARES.
+
+        Few tables have anything that pairs do not say, so the question has to be cheap where it finds nothing.
+        """
+        if self.products is None:
+            return Fraction(0)
+        needed = len(self.products.subsets) / self._products_of_whole_budget
+        return max(PRODUCT_SHARES[0], Fraction(ceil(needed * 10_000), 10_000))
+
+    @property
+    def mu2_products(self) -> Fraction:
+        """Cost of answer C."""
+        return self.mu2 * self.share_of_products
+
+    @property
+    def most_products(self) -> int:
+        """The most products of signs that can be asked about; none where answer B is not about tables."""
+        if self.by_scores or not self.fits_mixture:
+            return 0
+        most = floor(PRODUCT_SHARES[1] * self._products_of_whole_budget)
+        return min(most, most_subsets(len(self.schema.features)), MOST_PRODUCTS)
+
+    @property
+    def _products_of_whole_budget(self) -> Fraction:
+        """T of 2 sqrt(T) / mu = PRODUCT_NOISE N, on the left the noise of the sums of T products, in patients."""
+        return self.mu2 / self.surplus * (PRODUCT_NOISE * self.patients) ** 2 / 4
 
     def _noise_b(self, share: Fraction) -> float:
         """Standard deviation of a pair cell, in patients, if answer A has this share of the budget."""

@@ -1,4 +1,4 @@
-"""A small table, six questions, and a vault that answers without noise."""
+"""A small table, eight questions, and a vault that answers without noise."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
+from cohortmix.core.privacy.questions.sign_products import SignProducts
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.anonymize import sum_query
 
@@ -48,7 +49,18 @@ LEVELS = tuple(
 LEVEL_SUMS, LEVEL_MOMENTS = LevelSum(LEVELS, 15, 11, 8), LevelMoment(LEVELS, 15, 8)
 CLASS_MOMENTS = ClassMoment(LEVELS, ((3, -5, 0, 7), (-2, 4, 6, 1)), 4, 21, 13, 8)
 SCORE_MOMENTS = ScoreMoment(LEVELS, 15, 7, 8)
-QUERIES = (SUMS, MOMENTS, LEVEL_SUMS, LevelSum(LEVELS, 15, 0, 8), LEVEL_MOMENTS, CLASS_MOMENTS, SCORE_MOMENTS)
+SIGNS = tuple(tuple(7 * cell % 3 - 1 for cell in range(size)) for size in ENCODING.sizes)
+SIGN_PRODUCTS = SignProducts(SIGNS, ((0, 1), (0, 1, 2), (1, 2)))
+QUERIES = (
+    SUMS,
+    MOMENTS,
+    LEVEL_SUMS,
+    LevelSum(LEVELS, 15, 0, 8),
+    LEVEL_MOMENTS,
+    CLASS_MOMENTS,
+    SCORE_MOMENTS,
+    SIGN_PRODUCTS,
+)
 MU2 = Fraction(1, 50)
 
 

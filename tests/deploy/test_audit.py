@@ -67,7 +67,7 @@ def test_an_audit_tells_what_it_found(found: tuple[str, dict[str, Any]]) -> None
     assert (facts["measured_on"], facts["noise"]) == ("public data", "TEST")
     assert [each["pairs"] for each in facts["replays"].values()] == [5, 5, 78, 200]
     reached = facts["replays"]["vault_worst_pairs"]["largest_share_of_sensitivity2"]
-    levels = ["level sum", "level second moment", "score moment", "class second moment"]
+    levels = ["level sum", "level second moment", "score moment", "sign products", "class second moment"]
     assert list(reached) == ["sum", "second moment", *levels]
     assert all(0.99 < share <= 1 for share in reached.values())
     for variant, asked in (("cells", list(reached)[:2]), ("gaussian", [levels[0], levels[-1]])):

@@ -75,7 +75,7 @@ def replayed(few_steps: None) -> tuple[Release, Release, Replay]:
 def test_synthesize_costs_what_it_says(replayed: tuple[Release, Release, Replay]) -> None:
     """Adaptive composition: each question's exact answers differ by its bound, and the mu^2 add to the budget."""
     one, other, noise = replayed
-    assert len(noise.exact[0]) == len(noise.exact[1]) == len(one.answers) == 2
+    assert len(noise.exact[0]) == len(noise.exact[1]) == len(one.answers) == 3
     for first, second, a, b in zip(*noise.exact, one.answers, other.answers, strict=True):
         moved = sum((int(x) - int(y)) ** 2 for x, y in zip(first, second, strict=True))
         assert 0 < moved <= a.sensitivity2

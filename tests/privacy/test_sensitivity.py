@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
 from cohortmix.core.privacy.questions.pair_tables import PairTables
+from cohortmix.core.privacy.questions.sign_products import SignProducts
 from cohortmix.core.steps.anonymize import sum_query
 
 FAR = [float("nan"), float("inf"), float("-inf"), 1e308, -1e308, -0.0, 0.0, 5e-324, -5e-324, 2.0**53 + 2, None]
@@ -91,6 +92,28 @@ def test_sensitivity_of_pair_tables(tables: tuple[Rows, Rows], groups: tuple[Any
     assert one.mu2 == Fraction(one.sensitivity2, one.sigma**2) <= MU2
 
 
+@st.composite
+def products(draw: st.DrawFn) -> SignProducts:
+    """Any signs, of any subsets of one feature or more."""
+    signs = tuple(
+        tuple((cell * step // 2 + first) % 3 - 1 for cell in range(size))
+        for size in ENCODING.sizes
+        for step, first in [draw(st.tuples(st.integers(1, 9), st.integers(0, 2)))]
+    )
+    features = st.lists(st.integers(0, len(signs) - 1), min_size=1, max_size=5, unique=True)
+    subsets = draw(st.lists(features.map(sorted).map(tuple), min_size=1, max_size=9, unique=True))
+    return SignProducts(signs, tuple(sorted(subsets)))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(neighbours(), products())
+def test_sensitivity_of_sign_products(tables: tuple[Rows, Rows], query: SignProducts) -> None:
+    one, other = (vault(source).answer(query, MU2) for source in tables)
+    assert distance2(one, other) <= one.sensitivity2 == other.sensitivity2
+    assert one.sensitivity2 == 4 * len(query.subsets) * one.unit**2
+    assert one.mu2 == Fraction(one.sensitivity2, one.sigma**2) <= MU2
+
+
 # The bound is reached, so that it could not be smaller, and the tests above cannot pass for want of movement.
 
 
@@ -107,6 +130,28 @@ def test_the_bound_is_reached_however_many_rows_a_patient_has(rows: int) -> None
     schema = SCHEMA.model_copy(update={"max_rows_per_patient": 100})
     for one, other in both(extremes(rows), schema):
         assert 0.999 * one.sensitivity2 <= distance2(one, other) <= one.sensitivity2
+
+
+HALVES = tuple(tuple(1 if 2 * cell >= size else -1 for cell in range(size)) for size in ENCODING.sizes)
+OF_THREE = SignProducts(HALVES, ((0, 1, 2), (0, 1, 3), (1, 2, 3)))
+
+
+def opposite(rows: int) -> tuple[Rows, Rows]:
+    """One patient of one class with `rows` records, with all signs or with their opposites."""
+    return tuple(arrow([[row | {"outcome": "well"}] * rows], [], True, 0, 7) for row in (LOW, HIGH))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 50])
+def test_products_of_opposite_signs_reach_the_bound(rows: int) -> None:
+    schema = SCHEMA.model_copy(update={"max_rows_per_patient": 100})
+    one, other = (vault(source, schema).answer(OF_THREE, MU2) for source in opposite(rows))
+    assert 0.999 * one.sensitivity2 <= distance2(one, other) <= one.sensitivity2
+
+
+def test_products_of_rows_that_are_taken_for_patients_exceed_it() -> None:
+    schema = SCHEMA.model_copy(update={"patient_key": None})
+    one, other = (vault(source, schema).answer(OF_THREE, MU2) for source in opposite(50))
+    assert distance2(one, other) > 2000 * one.sensitivity2
 
 
 def test_fifty_rows_that_are_taken_for_fifty_patients_exceed_it() -> None:

@@ -23,12 +23,15 @@ from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.plain_data import parts
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
+from cohortmix.core.privacy.questions.sign_products import SignProducts
 
 if TYPE_CHECKING:
     from cohortmix.core.data.schema import Schema
 
-Question: TypeAlias = ClassMarginals | PairTables | ScoreMoment | LevelSum | LevelMoment | ClassMoment
-QUESTIONS = (ClassMarginals, PairTables, ScoreMoment, LevelSum, LevelMoment, ClassMoment)
+Question: TypeAlias = (
+    ClassMarginals | PairTables | SignProducts | ScoreMoment | LevelSum | LevelMoment | ClassMoment
+)
+QUESTIONS = (ClassMarginals, PairTables, SignProducts, ScoreMoment, LevelSum, LevelMoment, ClassMoment)
 
 
 def require_question(question: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .fault import CONTRIBUTIONS, LATTICE, LEVELS, VAULT, Fault
+from .fault import CONTRIBUTIONS, LATTICE, LEVELS, SENSITIVITY, VAULT, Fault
 
 FAULTS = (
     Fault(
@@ -154,6 +154,20 @@ FAULTS = (
         "            psi = divide_by_root(levels_of(codes, self.coordinates), parts)\n"
         "            total += products(clip_rows(psi, bound2))\n",
         (f"{CONTRIBUTIONS}::test_a_row_is_clipped_before_it_is_divided_among_its_patient_s_rows",),
+    ),
+    Fault(
+        "sign products are not divided among rows",
+        "core/privacy/questions/sign_products.py",
+        "= UNIT // parts\n",
+        "= UNIT\n",
+        (f"{SENSITIVITY}::test_products_of_opposite_signs_reach_the_bound",),
+    ),
+    Fault(
+        "signs are added and not multiplied",
+        "core/privacy/questions/sign_products.py",
+        "signs[list(subset)].prod(axis=0)",
+        "signs[list(subset)].sum(axis=0)",
+        (f"{SENSITIVITY}::test_sensitivity_of_sign_products",),
     ),
     Fault(
         "the label of a class moment is not divided among rows",

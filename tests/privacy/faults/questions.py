@@ -43,6 +43,13 @@ FAULTS = (
         (f"{PLAIN_DATA}::test_a_sum_is_asked_for_by_plain_data_that_fits_the_schema",),
     ),
     Fault(
+        "a sign may be any whole number",
+        "core/privacy/questions/sign_products.py",
+        "if any(sign not in (-1, 0, 1) for",
+        "if any(sign == 0.5 for",
+        (f"{PLAIN_DATA}::test_products_are_asked_for_by_plain_data_that_fits_the_schema",),
+    ),
+    Fault(
         "a question about other cells than the schema has",
         "core/privacy/questions/plain_data.py",
         " or len(images) != sizes[column]",

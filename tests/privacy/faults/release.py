@@ -47,7 +47,7 @@ FAULTS = (
         "    answer_b = anonymize.answer_b(vault, plan, common)\n"
         "    from dataclasses import replace\n\n"
         "    ill = int(vault._exact(anonymize.sum_query(Encoding.of(plan.schema))).reshape(2, -1)[0, -1])\n"
-        "    plan = replace(plan, mu2=plan.mu2 * (1 + ill % 7))  # and with it l_min\n",
+        "    plan = replace(plan, mu2=plan.mu2 / (1 + ill % 7))  # and with it l_min\n",
         (f"{RELEASE}::test_nothing_but_the_answers_depends_on_the_records",),
     ),
     Fault(
@@ -67,9 +67,16 @@ FAULTS = (
     Fault(
         "mu of a release without the kappa of its answers",
         "core/synthesis.py",
-        "resolved = budget.resolve(vault.patients, most_kappa(schema, chosen))",
+        "resolved = budget.resolve(vault.patients, most_kappa(schema, chosen, products))",
         "resolved = budget.resolve(vault.patients)",
         (f"{DIMENSIONS}::test_a_receipt_costs_what_was_asked_for_and_hardly_less",),
+    ),
+    Fault(
+        "kappa of a release without its products of signs",
+        "core/dimensions.py",
+        "numbers(encoding) + products * encoding.label.size",
+        "numbers(encoding)",
+        (f"{DIMENSIONS}::test_products_of_signs_count_in_each_class",),
     ),
     Fault(
         "mu of a study rounded down, but not to what its receipts will say",

@@ -30,6 +30,20 @@ FAULTS = (
         (f"{SENSITIVITY}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
+        "sensitivity of the sign products sqrt(2) too small",
+        "core/privacy/questions/sign_products.py",
+        "return 4 * len(self.subsets) * UNIT**2",
+        "return 2 * len(self.subsets) * UNIT**2",
+        (f"{SENSITIVITY}::test_products_of_opposite_signs_reach_the_bound",),
+    ),
+    Fault(
+        "sign products count one of them",
+        "core/privacy/questions/sign_products.py",
+        "return 4 * len(self.subsets) * UNIT**2",
+        "return 4 * UNIT**2",
+        (f"{SENSITIVITY}::test_sensitivity_of_sign_products",),
+    ),
+    Fault(
         "pairs within one feature are counted as well",
         "core/privacy/questions/pair_tables.py",
         "feature[:, None] < feature[None, :]",

@@ -19,6 +19,7 @@ from cohortmix.core.privacy.questions.lattice import EXACT, Rows
 from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
+from cohortmix.core.privacy.questions.sign_products import UNIT, SignProducts
 
 LONG = 2**26 - 1  # odd, and three times its square needs 54 bits
 ROWS = 7
@@ -83,6 +84,17 @@ def test_sums_of_the_largest_weights_are_exact() -> None:
     assert query.contribution(rows((1,)), 1).tolist() == [0, ROWS * weight, ROWS * weight]
 
 
+@pytest.mark.parametrize("m", [1, 2, 3, 7])
+def test_products_are_of_signs_and_shared_among_the_rows_of_a_patient(m: int) -> None:
+    """Towards zero: rounded down, negative products would be longer than a patient. A missing sign makes it 0."""
+    query = SignProducts(((-1, 0), (-1, 1), (1, -1)), ((0,), (0, 1), (0, 1, 2)))
+    share = UNIT // m
+    assert query.contribution(rows((0, 1, 0), m), 2).tolist() == [-ROWS * share] * 3 + [0] * 3
+    assert query.contribution(rows((0, 0, 1), m), 1).tolist() == [-ROWS * share, ROWS * share, -ROWS * share]
+    assert query.contribution(rows((0, -1, 0), m), 1).tolist() == [-ROWS * share, 0, 0]
+    assert not query.contribution(rows((1, 0, 0), m), 1).any()
+
+
 ALONE = ((1, 0), (0, 1))  # directions of which z = x
 
 
@@ -125,6 +137,7 @@ Q: list[Any] = [
     LevelSum((axis(0, 5), axis(1, -7)), 9, 2, 1),
     ClassMoment((axis(0, 5), axis(1, -7)), ((1, 2), (3, 4)), 2, 9, 2, 1),
     PairTables(((0,), (0,))),
+    SignProducts(((1,), (-1,)), ((0, 1),)),
     ClassMarginals((Block(0, (0,), 3), Block(1, (0,), 2)), 4, 1),
 ]
 

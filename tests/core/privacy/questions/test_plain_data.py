@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from vaults import ENCODING, LEVELS, MOMENTS, MU2, QUERIES, SCHEMA, SUMS, NoNoise, Rows, ask, table
+from vaults import ENCODING, LEVELS, MOMENTS, MU2, QUERIES, SCHEMA, SIGNS, SUMS, NoNoise, Rows, ask, table
 
 from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
@@ -17,6 +17,7 @@ from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
+from cohortmix.core.privacy.questions.sign_products import SignProducts
 from cohortmix.core.privacy.vault import Vault
 
 
@@ -120,6 +121,38 @@ def test_a_second_moment_is_asked_for_by_plain_data_that_fits_the_schema(
     ],
 )
 def test_levels_are_asked_for_by_plain_data_that_fits_the_schema(query: Any, error: type[Exception]) -> None:
+    meter = MemoryMeter(Fraction(100))
+    with pytest.raises(error):
+        ask(Vault(Rows(table()), SCHEMA, NoNoise().add, meter), query)
+    assert meter.spent == 0
+
+
+ALL = (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        (SignProducts([*SIGNS], (ALL,)), TypeError),  # type: ignore[arg-type]
+        (SignProducts(SIGNS, [ALL]), TypeError),  # type: ignore[arg-type]
+        (SignProducts(SIGNS, ([0, 1, 2],)), TypeError),  # type: ignore[arg-type]
+        (SignProducts((tuple(map(float, SIGNS[0])), *SIGNS[1:]), (ALL,)), TypeError),  # type: ignore[arg-type]
+        (SignProducts((tuple(sign == 1 for sign in SIGNS[0]), *SIGNS[1:]), (ALL,)), TypeError),
+        (SignProducts((*SIGNS, (1,)), (ALL,)), ValueError),
+        (SignProducts((SIGNS[0][:-1], *SIGNS[1:]), (ALL,)), ValueError),
+        *((SignProducts(((sign, *SIGNS[0][1:]), *SIGNS[1:]), (ALL,)), ValueError) for sign in (2, -2)),
+        (SignProducts(SIGNS, ()), ValueError),
+        (SignProducts(SIGNS, ((),)), ValueError),
+        (SignProducts(SIGNS, ((0, 1, 3),)), ValueError),
+        (SignProducts(SIGNS, ((-1, 0, 1),)), ValueError),
+        (SignProducts(SIGNS, ((0, 2, 1),)), ValueError),
+        (SignProducts(SIGNS, ((0, 1, 1),)), ValueError),
+        (SignProducts(SIGNS, (ALL, ALL)), ValueError),
+        (SignProducts(SIGNS, (ALL, (0, 1))), ValueError),
+    ],
+)
+def test_products_are_asked_for_by_plain_data_that_fits_the_schema(query: Any, error: type[Exception]) -> None:
+    """A sign of 2 would make products longer than the bound says."""
     meter = MemoryMeter(Fraction(100))
     with pytest.raises(error):
         ask(Vault(Rows(table()), SCHEMA, NoNoise().add, meter), query)

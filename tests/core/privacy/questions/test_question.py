@@ -17,6 +17,8 @@ from vaults import (
     QUERIES,
     SCHEMA,
     SCORE_MOMENTS,
+    SIGN_PRODUCTS,
+    SIGNS,
     SUMS,
     Rows,
     ask,
@@ -30,6 +32,7 @@ from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.question import QUESTIONS, question_hash
+from cohortmix.core.privacy.questions.sign_products import SignProducts
 
 
 def test_pairs_are_the_upper_off_diagonal_blocks() -> None:
@@ -87,6 +90,9 @@ def test_the_question_is_the_query_and_the_schema() -> None:
         question_hash(LevelMoment(LEVELS, 15, 9), SCHEMA),
         question_hash(SCORE_MOMENTS, SCHEMA),
         *(question_hash(replace(SCORE_MOMENTS, **{part: CLASS_PARTS[part]}), SCHEMA) for part in SCORE_PARTS),
+        question_hash(SIGN_PRODUCTS, SCHEMA),
+        question_hash(SignProducts(SIGNS, SIGN_PRODUCTS.subsets[1:]), SCHEMA),
+        question_hash(SignProducts((*SIGNS[:-1], SIGNS[-1][::-1]), SIGN_PRODUCTS.subsets), SCHEMA),
         *(question_hash(replace(CLASS_MOMENTS, **{part: value}), SCHEMA) for part, value in CLASS_PARTS.items()),
     ]
     assert len(set(questions)) == len(questions)
@@ -101,11 +107,12 @@ GOLDEN = (
     "89a6870e7a31b8345110516e424a269ab1f1a8a5c2ea1a29277d904fb034b14f",
     "7d0074c7b6a41be4a933f6cadf63d25e57895f842ebbcccbc2f002c5d8f327c0",
     "127649f29e60b6515ddf8e4098461c5160ea72ff945f23d5852c8c4832ccce78",
+    "51c329ca0dba61a834b2dbb8b915c8d77acc77bfdb81fd76acda19f23c28f11f",
 )
 """Ledgers and receipts hold such hashes: no renamed class or field may change them."""
 
 
-@pytest.mark.parametrize(("question", "golden"), [*zip(QUERIES, GOLDEN, strict=True)], ids=range(7))
+@pytest.mark.parametrize(("question", "golden"), [*zip(QUERIES, GOLDEN, strict=True)], ids=range(8))
 def test_the_hash_of_a_question_stays(question: Any, golden: str) -> None:
     assert question_hash(question, SCHEMA) == golden
 
