@@ -68,7 +68,8 @@ def common(
     smallest = sqrt(s_b / patients) if s_b > 0 else s_a / patients
     by_scores = [plan.by_scores for plan in plans]
     if any(by_scores):
-        smallest = max(smallest, bins.BIN_OF_SCORES)
+        noise = s_a * sqrt(encoding.label.size) / patients
+        smallest = max(smallest, float(np.clip(bins.CLEAR_OF_SCORES * noise, *bins.BIN_OF_SCORES)))
     most = bins.most_groups_together(encoding, numbers) if pairs else sum(encoding.sizes)
     curved = all(plan.curved for plan, scored in zip(plans, by_scores, strict=True) if scored)
     return Common(
