@@ -18,10 +18,7 @@ from cohortmix.core.steps.anonymize import weight_of
 from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.distributions.simplex import Array
 
-BIN_OF_SCORES = (
-    1 / 30,
-    1 / 10,
-)  # least share of the patients in a bin where tables follow from scores, within these:
+BIN_OF_SCORES = (1 / 30, 1 / 10)  # least and largest share that a bin must hold where tables follow from scores
 CLEAR_OF_SCORES = 10.0  # standard deviations of the noise of its own count
 LARGEST_GROUP = 1 / 64  # share of the patients up to which cells are merged, however low the noise
 MAX_GROUPS = 2000  # most bins of all columns together
