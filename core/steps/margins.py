@@ -21,13 +21,7 @@ from cohortmix.core.steps.distributions.simplex import Array, class_masses
 from cohortmix.core.steps.distributions.smooth import smooth, standing_out
 
 ONE_THREAD = ThreadpoolController()  # matrices so small are slower on several threads
-TAU = (
-    0.05,
-    0.15,
-    0.4,
-    1.0,
-    2.5,
-)  # how far a class's log density may be from its prior
+TAU = (0.05, 0.15, 0.4, 1.0, 2.5)  # how far a class's log density may be from its prior
 RUN = 1 / 64  # share of the patients in a run of cells of a number, of which a class has one factor
 VALUE = 1 / 256  # share of a value of a category that has a factor by itself
 NEAREST = 1e-4  # ranks between two runs, at least
@@ -35,7 +29,6 @@ CLEAR = 8.0  # standard deviations by which a class's cell differs that is taken
 RIDGE = 0.02  # precision of a factor itself, beside those of differences of neighbours
 
 
-@ONE_THREAD.wrap(limits=1, user_api="blas")
 def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins | None = None) -> Margins:
     """Class-conditional distributions of every feature near the sums.
 
@@ -45,18 +38,22 @@ def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins |
     patients : n, of all classes together.
     prior : what each class is shrunk towards, such as the same class at all sites; by default, all classes pooled.
     """
-    masses, noise = class_masses(sums.masses, patients), sums.s_a * sqrt(len(sums.cells)) / patients
-    out = np.empty_like(sums.cells)
-    for feature, block in zip(encoding.features, encoding.blocks, strict=True):
-        fine = weight_of(feature)
-        pooled = None
-        if prior is None:
-            pooled = smooth(sums.cells[:, block].sum(axis=0) / patients, feature, noise, fine)
-        for c, mass in enumerate(masses):
-            base = prior.cells[c, block] if pooled is None else pooled
-            shares = Shares.of(sums.cells[c, block] / mass, sums.s_a / mass, feature.coarse, fine)
-            out[c, block] = _class_of(shares, base, feature)
+    masses, out = class_masses(sums.masses, patients), np.empty_like(sums.cells)
+    with ONE_THREAD.limit(limits=1, user_api="blas"):
+        for feature, block in zip(encoding.features, encoding.blocks, strict=True):
+            bases = _pooled(sums, block, feature, patients) if prior is None else prior.cells[:, block]
+            for c, (mass, base) in enumerate(zip(masses, bases, strict=True)):
+                cells = sums.cells[c, block] / mass
+                shares = Shares.of(cells, sums.s_a / mass, feature.coarse, weight_of(feature))
+                out[c, block] = _class_of(shares, base, feature)
     return Margins(cells=out, masses=masses, s_a=sums.s_a)
+
+
+def _pooled(sums: ClassSums, block: slice, feature: Cells, patients: int) -> Array:
+    """(C, m) the same distribution for each class: that of all of them together."""
+    noise = sums.s_a * sqrt(len(sums.cells)) / patients
+    pooled = smooth(sums.cells[:, block].sum(axis=0) / patients, feature, noise, weight_of(feature))
+    return np.tile(pooled, (len(sums.cells), 1))
 
 
 def _class_of(shares: Shares, base: Array, feature: Cells) -> Array:

@@ -22,7 +22,7 @@ def tables(lift: float) -> NDArray[np.float64]:
     pairs = np.outer(INDEPENDENT.means[0], INDEPENDENT.means[0]) * APART
     pairs[:2, 2:4] += lift * np.array([[1, -1], [-1, 1]])
     pairs[2:4, :2] = pairs[:2, 2:4].T
-    return pairs[None] * PATIENTS
+    return np.asarray(pairs[None] * PATIENTS)
 
 
 def moments(pairs: NDArray[np.float64], s_b: float, known: NDArray[np.float64] | None = None) -> Moments:
