@@ -138,6 +138,39 @@ def support2() -> Loaded:
     return table, _schema("support2"), np.full(len(table), "support2")
 
 
+def wdbc() -> Loaded:
+    """Breast cancer, Wisconsin: 30 measures of cell nuclei in an image; a row is a patient."""
+    table = pd.read_parquet(DATA / "breast_cancer_wdbc/breast_cancer_wdbc.parquet")
+    table = table.rename(columns=lambda name: name.replace(" ", "_"))
+    table["diagnosis"] = np.where(table["benign"] == 1, "benign", "malignant")
+    return table, _schema("wdbc"), np.full(len(table), "wdbc")
+
+
+def metabric() -> Loaded:
+    """METABRIC, breast cancer: dead within five years; who was censored before is left out."""
+    table = pd.read_parquet(DATA / "metabric/metabric.parquet")
+    table = table.rename(columns={f"x{position}": name for position, name in enumerate(METABRIC)})
+    table = table.astype({name: np.int64 for name in METABRIC[4:8]})
+    table = _by_then(table, "duration", "event", FIVE_YEARS, "dead")
+    return table, _schema("metabric"), np.full(len(table), "metabric")
+
+
+def gbsg2() -> Loaded:
+    """GBSG2, breast cancer: recurrence or death within three years; who was censored before is left out."""
+    table = pd.read_parquet(DATA / "gbsg2/gbsg2.parquet")
+    table = _by_then(table, "time", "cens", THREE_YEARS, "recurrence")
+    return table, _schema("gbsg2"), np.full(len(table), "gbsg2")
+
+
+def _by_then(table: pd.DataFrame, time: str, event: str, horizon: float, name: str) -> pd.DataFrame:
+    """Survival as a class: those whose fate at the horizon is known, and whether the event came until then."""
+    came = (table[event] == 1) & (table[time] <= horizon)
+    known = (table[time] > horizon) | came
+    return table.assign(**{name: np.where(came, "yes", "no")})[known].reset_index(drop=True)
+
+
+METABRIC = ("MKI67", "EGFR", "PGR", "ERBB2", "hormone", "radio", "chemo", "ER", "age")  # in the order of its columns
+FIVE_YEARS, THREE_YEARS = 60.0, 3 * 365.25  # in months, and in days
 SPECIALTIES = {  # Strack et al. 2014, Table 3; the others are "other"
     "InternalMedicine": "internal",
     "Cardiology": "cardiology",
@@ -182,6 +215,9 @@ LOADERS: dict[str, Callable[[], Loaded]] = {
     "diabetes130": diabetes130,
     "physionet2019": physionet2019,
     "support2": support2,
+    "wdbc": wdbc,
+    "metabric": metabric,
+    "gbsg2": gbsg2,
 }
 
 
