@@ -150,7 +150,7 @@ def metabric() -> Loaded:
     """METABRIC, breast cancer: dead within five years; who was censored before is left out."""
     table = pd.read_parquet(DATA / "metabric/metabric.parquet")
     table = table.rename(columns={f"x{position}": name for position, name in enumerate(METABRIC)})
-    table = table.astype({name: np.int64 for name in METABRIC[4:8]})
+    table = table.astype(dict.fromkeys(METABRIC[4:8], np.int64))
     table = _by_then(table, "duration", "event", FIVE_YEARS, "dead")
     return table, _schema("metabric"), np.full(len(table), "metabric")
 
@@ -169,7 +169,17 @@ def _by_then(table: pd.DataFrame, time: str, event: str, horizon: float, name: s
     return table.assign(**{name: np.where(came, "yes", "no")})[known].reset_index(drop=True)
 
 
-METABRIC = ("MKI67", "EGFR", "PGR", "ERBB2", "hormone", "radio", "chemo", "ER", "age")  # in the order of its columns
+METABRIC = (
+    "MKI67",
+    "EGFR",
+    "PGR",
+    "ERBB2",
+    "hormone",
+    "radio",
+    "chemo",
+    "ER",
+    "age",
+)  # in the order of its columns
 FIVE_YEARS, THREE_YEARS = 60.0, 3 * 365.25  # in months, and in days
 SPECIALTIES = {  # Strack et al. 2014, Table 3; the others are "other"
     "InternalMedicine": "internal",

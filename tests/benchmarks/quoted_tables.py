@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from cell_runs import PUBLISHED_DELTA, WITHOUT_BUDGET
 from joint_tables import JOINT, joint_table
 from markdown_tables import DOCUMENT, README, Part, heading, markdown, mean_of, spread
+from peer_terms import PEERS
 from public_data import LOADERS, SPLITS
 from result_cells import Cell, Facts
-from synthesizers import PEERS
 
 SCRIPT = "bench_utility.py"
 IN_README = Part(README, "benchmarks", SCRIPT)
