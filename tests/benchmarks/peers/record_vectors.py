@@ -105,7 +105,7 @@ def drawn(weights: Array, rng: np.random.Generator) -> Codes:
 
 
 def gaussian_mu(epsilon: float, delta: float) -> float:
-    """The mu of Gaussian differential privacy whose curve has (epsilon, delta) (Dong, Roth, Su 2022, Cor. 2.13)."""
+    """The mu of Gaussian differential privacy whose curve has (epsilon, delta): Dong, Roth, Su 2022, Cor. 2.13."""
     from scipy.stats import norm
 
     low, high = 1e-6, 100.0
