@@ -38,7 +38,8 @@ def main() -> int:
         return 0
     cells = listed(wanted) if wanted.quoted else grid(wanted)
     command = f"python tests/benchmarks/bench_utility.py {shlex.join(sys.argv[1:])}"
-    succeeded = wanted.table or run(cells, command, wanted.again, wanted.jobs)
+    alone = any(cell.method not in PEERS for cell in cells)  # the memory of a peer is that of its own process
+    succeeded = wanted.table or run(cells, command, wanted.again, wanted.jobs, alone=alone)
     rows = {cell.row for cell in cells}
     print(markdown({cell: facts for cell, facts in read().items() if cell.row in rows}))
     return 0 if succeeded else 1

@@ -5,6 +5,7 @@ Each imports its package where it runs, since no environment holds them all.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import combinations
 from math import sqrt
 from typing import Any, TypeAlias
@@ -73,11 +74,11 @@ def mst_mbi(table: pd.DataFrame, domain: Domain, epsilon: float, delta: float, s
     data = mbi.Dataset({name: table[name].to_numpy() for name in space.attributes}, space)
     columns: list[Clique] = [(name,) for name in space.attributes]
     measured = _measured(mbi, data, columns, rho / 3, rng)
-    first = mbi.estimation.mirror_descent(space, measured, known_total=len(table), iters=ITERATIONS)
+    fit = partial(mbi.estimation.MirrorDescent().estimate, known_total=len(table), iters=ITERATIONS)
+    first = fit(space, measured)
     tree = _tree(data, first, list(space.attributes), rho / 3, rng)
     measured += _measured(mbi, data, tree, rho / 3, rng)
-    model = mbi.estimation.mirror_descent(space, measured, known_total=len(table), iters=ITERATIONS)
-    made = model.synthetic_data(len(table))
+    made = fit(space, measured).synthetic_data(len(table))
     return pd.DataFrame({name: np.asarray(made.to_dict()[name]) for name in space.attributes})
 
 
