@@ -29,7 +29,7 @@ lint: $(READY) .typing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=.typing $(BIN)/mypy $(foreach p,$(PACKAGES),-p cohortmix.$(p))
-	MYPYPATH=.typing:tests/benchmarks $(BIN)/mypy tests/*.py examples docs/figures.py
+	MYPYPATH=.typing:tests/benchmarks:tests/benchmarks/peers $(BIN)/mypy tests/*.py examples docs/figures.py
 	for folder in $(TESTS); do MYPYPATH=$(BESIDE) $(BIN)/mypy $$folder || exit 1; done
 
 # Is every planted fault caught, does the guarantee hold, and what does the published method leak?
