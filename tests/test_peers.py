@@ -184,6 +184,15 @@ def test_who_is_first_and_where_this_project_stands() -> None:
     assert "| epsilon 1, among those for a record replaced | 1 of 1 |" in table
 
 
+def test_the_tally_does_not_count_where_floors_alone_compete() -> None:
+    stored: dict[Cell, Facts] = {
+        Cell("heart", "one", name, 5.0, 0): facts(area) for name, area in (("ours", 0.8), ("label-star", 0.7))
+    }
+    table = wins_table(stored)
+    assert "among all" not in table
+    assert "**this project .800**, 1 of 2" in table
+
+
 def test_what_is_not_run_has_no_winner() -> None:
     stored: dict[Cell, Facts] = {Cell("heart", "one", "mst", 1.0, 0): facts(0.9)}
     assert race(stored, "heart", 1.0, MEASURES[0]).words() == ""

@@ -73,6 +73,11 @@ class Race:
         """Whether this project and somebody else have run."""
         return len(self.places) > 1 and self.place_of(OURS) > 0
 
+    @property
+    def with_peers(self) -> bool:
+        """Whether it is held against more than floors."""
+        return self.decided and any(name in PEERS for name, _ in self.places)
+
     def place_of(self, method: str) -> int:
         """Counted from 1; 0 if it has no figure. Who has the same figure as shown shares a place."""
         figures = dict(self.places)
@@ -124,7 +129,7 @@ def race(stored: Mapping[Cell, Facts], data: str, epsilon: float, measure: Measu
 
 
 def wins_table(stored: Mapping[Cell, Facts]) -> str:
-    """How often this project is first, and then every race."""
+    """How often this project is first where a peer has run, and then every race."""
     races = {
         (data, epsilon, measure): race(stored, data, epsilon, measure)
         for data in TABLES
@@ -155,5 +160,5 @@ def _tally(races: Mapping[tuple[str, float, Measure], Race]) -> list[str]:
 
 
 def _share(races: list[Race], alike: bool) -> str:
-    held = [other for race in races if (other := race.alike() if alike else race).decided]
+    held = [other for race in races if (other := race.alike() if alike else race).with_peers]
     return f"{sum(race.place_of(OURS) == 1 for race in held)} of {len(held)}" if held else ""
