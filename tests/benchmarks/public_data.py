@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from diabetes_codes import SPECIALTIES, disease
 from numpy.typing import NDArray
 
 from cohortmix.core.data.schema import Schema
@@ -114,7 +115,7 @@ def diabetes130() -> Loaded:
     """
     table = pd.read_parquet(DATA / "diabetes130/diabetes130.parquet")
     for position in (1, 2, 3):
-        table[f"diag_{position}"] = table[f"diag_{position}"].map(_disease)
+        table[f"diag_{position}"] = table[f"diag_{position}"].map(disease)
     table["discharge"] = np.where(table["discharge_disposition_id"] == 1, "home", "other")
     source = table["admission_source_id"]
     table["source"] = np.select([source == 7, source.isin([1, 2, 3])], ["emergency", "referral"], "other")
@@ -181,38 +182,6 @@ METABRIC = (
     "age",
 )  # in the order of its columns
 FIVE_YEARS, THREE_YEARS = 60.0, 3 * 365.25  # in months, and in days
-SPECIALTIES = {  # Strack et al. 2014, Table 3; the others are "other"
-    "InternalMedicine": "internal",
-    "Cardiology": "cardiology",
-    "Surgery-General": "surgery",
-    "Surgery-Cardiovascular": "surgery",
-    "Surgery-Cardiovascular/Thoracic": "surgery",
-    "Surgery-Neuro": "surgery",
-    "Surgery-Vascular": "surgery",
-    "Family/GeneralPractice": "general practice",
-}
-DISEASES = {  # Strack et al. 2014, Table 2: chapters of ICD-9
-    "circulatory": [(390, 459), (785, 785)],
-    "respiratory": [(460, 519), (786, 786)],
-    "digestive": [(520, 579), (787, 787)],
-    "diabetes": [(250, 250)],
-    "injury": [(800, 999)],
-    "musculoskeletal": [(710, 739)],
-    "genitourinary": [(580, 629), (788, 788)],
-    "neoplasms": [(140, 239)],
-}
-
-
-def _disease(code: str) -> str | None:
-    """The group of an ICD-9 code; a code with a letter is one of the others."""
-    if code == "?":
-        return None
-    chapter = int(float(code)) if code[0].isdigit() else 0
-    return next(
-        (name for name, spans in DISEASES.items() if any(first <= chapter <= last for first, last in spans)),
-        "other",
-    )
-
 
 LOADERS: dict[str, Callable[[], Loaded]] = {
     "adult": adult,

@@ -1,7 +1,7 @@
 """Two federated adversarial networks, rebuilt small from their papers with DP-SGD at each site.
 
 - FL-GAN (Xin, Yang, Geng, Chen, Wang, Huang 2020, Private FL-GAN), serial: generator and critic go from site to
-site.
+  site.
 - AsynDGAN (Chang et al. 2020): one generator at the centre, a discriminator at each site; made records go out, and
   their gradients come back.
 
