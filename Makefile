@@ -4,13 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PEERS := .venv-peers
+# Packages that do not go together have an environment each: tests/benchmarks/peers/NAME.txt is that of .venv-NAME.
+MORE_PEERS := privsyn mbi synthcity opacus
 RIVALS := .venv-federated
 DOCS := .venv-docs
 PACKAGES := core protocol client server deploy
 # Tests import the helpers that lie beside them by their bare names. Folders are checked one by one, since mypy takes
 # one conftest.py at a time.
 TESTS := $(sort $(dir $(wildcard tests/*/*.py)))
-BESIDE := .typing$(subst $() ,,$(TESTS:%/=:%))
+BESIDE := .typing$(subst $() ,,$(TESTS:%/=:%)):tests/benchmarks/peers
 export OMP_NUM_THREADS ?= 2
 export FLWR_TELEMETRY_ENABLED = 0
 export RAY_USAGE_STATS_ENABLED = 0
@@ -27,7 +29,7 @@ lint: $(READY) .typing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=.typing $(BIN)/mypy $(foreach p,$(PACKAGES),-p cohortmix.$(p))
-	MYPYPATH=.typing:tests/benchmarks $(BIN)/mypy tests/*.py examples docs/figures.py
+	MYPYPATH=.typing:tests/benchmarks:tests/benchmarks/peers $(BIN)/mypy tests/*.py examples docs/figures.py
 	for folder in $(TESTS); do MYPYPATH=$(BESIDE) $(BIN)/mypy $$folder || exit 1; done
 
 # Is every planted fault caught, does the guarantee hold, and what does the published method leak?
@@ -45,8 +47,8 @@ bench-utility: $(READY)
 bench-ablation: $(READY)
 	$(BIN)/python tests/benchmarks/bench_ablation.py
 
-# The utility of synthesizers of others, in an environment of their own; AIM alone takes an hour.
-bench-peers: $(READY) $(PEERS)/ready
+# The utility of synthesizers of others, in environments of their own; a run has 30 minutes of CPU, and AIM takes them.
+bench-peers: $(READY) $(PEERS)/ready $(MORE_PEERS:%=.venv-%/ready)
 	$(BIN)/python tests/benchmarks/bench_utility.py --quoted peers
 
 # Federated synthesizers of others, from checkouts of their repositories: make bench-federated FLAIM=DIR HETERO=DIR
@@ -63,6 +65,11 @@ bench-tables: $(READY)
 $(PEERS)/ready: tests/benchmarks/peers/requirements.txt
 	python3.11 -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --no-deps -r $<
+	touch $@
+
+$(MORE_PEERS:%=.venv-%/ready): .venv-%/ready: tests/benchmarks/peers/%.txt
+	python3.11 -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --no-deps -r $<
 	touch $@
 
 $(RIVALS)/ready: tests/benchmarks/peers/federated.txt
@@ -94,7 +101,7 @@ proto: $(READY) .typing
 	$(BIN)/python -m grpc_tools.protoc -I .typing --python_out=.typing --pyi_out=.typing cohortmix/protocol/site.proto
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(RIVALS) $(DOCS) .typing build *.egg-info
+	rm -rf $(VENV) $(PEERS) $(MORE_PEERS:%=.venv-%) $(RIVALS) $(DOCS) .typing build *.egg-info
 
 $(READY): requirements.lock pyproject.toml deploy/package/__init__.py
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \

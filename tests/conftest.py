@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-FOLDERS = ("benchmarks", "core", "client", "deploy", "docs", "federation", "privacy", "protocol", "server")
+FOLDERS = (
+    "benchmarks",
+    "benchmarks/peers",
+    "core",
+    "client",
+    "deploy",
+    "docs",
+    "federation",
+    "privacy",
+    "protocol",
+    "server",
+)
 # A module beside the tests that is none itself, as `core/vaults.py`, is imported by its bare name.
 sys.path[:0] = [str(Path(__file__).parent / folder) for folder in FOLDERS]
 pytest.register_assert_rewrite(

@@ -2,7 +2,8 @@
 
     python tests/benchmarks/bench_utility.py [--data D ...] [--setting S ...] [--method M ...] [--epsilon E ...]
         [--splits N] [--own-delta] [--real-noise] [--again] [--jobs N] [--table]
-    python tests/benchmarks/bench_utility.py --quoted ours | peers [--data D ...] [--method M ...] [--splits N]
+    python tests/benchmarks/bench_utility.py --quoted ours | peers [--data D ...] [--method M ...] [--epsilon E
+        ...] [--splits N]
     python tests/benchmarks/bench_utility.py --write
 
 Five fixed splits with the keyed test source, and with `--real-noise` the first split with the real one. Every
@@ -18,12 +19,13 @@ import sys
 import quoted_tables
 from cell_runs import WITHOUT_BUDGET, run
 from markdown_tables import markdown
+from peer_terms import FEDERATED, PEERS
 from public_data import LOADERS, SPLITS
 from result_cells import Cell, read
 from site_settings import SETTINGS, SINGLE
-from synthesizers import BETWEEN, METHODS, ONE_SITE, PEERS
+from synthesizers import BETWEEN, METHODS, ONE_SITE
 
-NAMED = (*PEERS, *BETWEEN)  # what is computed only if it is named
+NAMED = (*PEERS, *FEDERATED, *BETWEEN)  # what is computed only if it is named
 QUICK = ["own", *(name for name in METHODS if name not in NAMED)]
 
 
@@ -36,7 +38,8 @@ def main() -> int:
         return 0
     cells = listed(wanted) if wanted.quoted else grid(wanted)
     command = f"python tests/benchmarks/bench_utility.py {shlex.join(sys.argv[1:])}"
-    succeeded = wanted.table or run(cells, command, wanted.again, wanted.jobs)
+    alone = any(cell.method not in PEERS for cell in cells)  # the memory of a peer is that of its own process
+    succeeded = wanted.table or run(cells, command, wanted.again, wanted.jobs, alone=alone)
     rows = {cell.row for cell in cells}
     print(markdown({cell: facts for cell, facts in read().items() if cell.row in rows}))
     return 0 if succeeded else 1
@@ -48,7 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", choices=LOADERS, default=list(LOADERS))
     parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=["one"])
     parser.add_argument("--method", nargs="+", choices=["own", *METHODS], default=None)
-    parser.add_argument("--epsilon", nargs="+", type=float, default=[1.0])
+    parser.add_argument("--epsilon", nargs="+", type=float, default=None, help="1 if nothing is quoted")
     parser.add_argument("--splits", type=int, default=SPLITS, help="how many of the five")
     parser.add_argument("--own-delta", action="store_true", help="the product's delta in place of 1/N")
     parser.add_argument("--real-noise", action="store_true", help="the real source, on the first split")
@@ -68,6 +71,7 @@ def listed(wanted: argparse.Namespace) -> list[Cell]:
         if cell.data in wanted.data
         and cell.split < wanted.splits
         and cell.method in (wanted.method or [cell.method])
+        and (wanted.epsilon is None or cell.epsilon in (None, *wanted.epsilon))
     ]
 
 
@@ -78,10 +82,10 @@ def grid(wanted: argparse.Namespace) -> list[Cell]:
         for data in wanted.data:
             for setting in wanted.setting:
                 for method in wanted.method or QUICK:
-                    if method in ({"own"} if setting in SINGLE else ONE_SITE):
+                    if method in ({"own", *FEDERATED} if setting in SINGLE else ONE_SITE):
                         continue
                     without = method in WITHOUT_BUDGET
-                    for epsilon in [None] if without else wanted.epsilon:
+                    for epsilon in [None] if without else wanted.epsilon or [1.0]:
                         delta, noise = wanted.own_delta and not without, wanted.real_noise and not without
                         cells.append(Cell(data, setting, method, epsilon, split, delta, noise))
     return list(dict.fromkeys(cells))

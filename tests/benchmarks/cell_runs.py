@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+from peer_synthesizers import PeerFailedError
 from public_data import Dataset, load, patients_of
 from result_cells import Cell, Facts, read, write
 from scoring import Figures, score_condensed, score_records, score_sites_alone
@@ -54,7 +55,10 @@ def compute(cell: Cell, command: str, again: bool = False) -> list[str]:
         return [store(cell, {"figures": score_sites_alone(table, site, data)}, sizes, None, command)]
     budget = None if cell.epsilon is None else resolved(cell, max(sizes))
     task = Task(data, table, site, budget, None if cell.real_noise else cell.split)
-    made, cost = measured(lambda: METHODS[cell.method](task))
+    try:
+        made, cost = measured(lambda: METHODS[cell.method](task))
+    except PeerFailedError as error:  # a figure as well: what cannot be run is shown, not left out
+        return [store(cell, {"figures": {}, "failed": str(error)}, sizes, budget, command)]
     cost |= made.cost
     stored, lines = read(), []
     for name in made.records:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peer_terms import FEDERATED, PEERS
 from result_cells import Cell, Facts
 from synthesizers import METHODS
 
@@ -31,10 +32,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {  # heading: where it stands in a cell
 }
 NOTES = {
     "published": " (no valid guarantee)",
-    "mst": " (a record added or removed)",
-    "aim": " (a record added or removed)",
-    "dpgan": " (a record added or removed; conditions by exact frequencies, which it does not count)",
-    "pategan": " (a record added or removed)",
+    **{name: f" ({peer.note})" for name, peer in {**PEERS, **FEDERATED}.items()},
 }
 
 
@@ -128,6 +126,7 @@ def _names(row: Cell, facts: Sequence[Facts]) -> list[str]:
     epsilon = "" if row.epsilon is None else f"{row.epsilon:g}"
     delta = "" if row.epsilon is None else "own" if row.own_delta else "1/N"
     method = row.method + NOTES.get(row.method, "") + (", real noise" if row.real_noise else "")
+    method += "".join(f": {stored['failed']}".replace("|", "/") for stored in facts if "failed" in stored)
     return [row.data, row.setting, epsilon, delta, method, str(len(facts))]
 
 

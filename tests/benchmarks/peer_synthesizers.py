@@ -1,4 +1,4 @@
-"""Synthesizers of others, run as they are in an environment of their own (`peers/`), on the same public cells.
+"""Peers (`peer_terms.py`), each run in the environment that it needs (`peers/`), all on the same public cells.
 
 `bench_utility.py --quoted peers` (`make bench-peers`) measures them.
 
@@ -8,6 +8,9 @@ Their preprocessing would look at the records; so they are given codes that foll
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from peer_terms import FEDERATED, LIMIT, PEERS, Peer
 
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.rows import rows_of_cells
@@ -23,23 +27,75 @@ from cohortmix.core.data.schema import Category, Schema
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.budget import ResolvedBudget
 
-SCRIPT = Path(__file__).parent / "peers" / "synthesize.py"
-PYTHON = Path(__file__).parents[2] / ".venv-peers/bin/python"
+FOLDER, ROOT = Path(__file__).parent / "peers", Path(__file__).parents[2]
 BINS = 32  # of a number, each of several public cells: with more, AIM leaves pairs of columns out
+LONGEST = 200  # characters of an error that are stored
+
+
+class PeerFailedError(Exception):
+    """A peer that raised or was stopped; the text is stored in place of figures."""
 
 
 def synthesize(
-    method: str, table: pd.DataFrame, schema: Schema, budget: ResolvedBudget, seed: int
+    method: str,
+    table: pd.DataFrame,
+    schema: Schema,
+    budget: ResolvedBudget,
+    seed: int,
+    site: NDArray[np.str_] | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Records of the schema, and what they cost: seconds, CPU seconds and peak GB of the other process."""
-    if not PYTHON.exists():
-        raise FileNotFoundError(f"expected the peers' environment at {PYTHON}; run `make bench-peers` first")
+    """Records of the schema, and what they cost: seconds, CPU seconds and peak GB of the other process.
+
+    Raises
+    ------
+    PeerFailedError
+        If the peer raises, or takes longer than LIMIT.
+    """
+    peer = {**PEERS, **FEDERATED}[method]
+    python = ROOT / peer.environment / "bin/python"
+    if not python.exists():
+        raise FileNotFoundError(f"expected an environment {peer.environment}; run `make bench-peers` first")
+    epsilon, delta = peer.budget(budget.epsilon, budget.delta)
     with TemporaryDirectory() as name:
         folder = Path(name)
         files = hand_over(folder, table, schema)
-        command = [str(PYTHON), str(SCRIPT), method, *files, str(budget.epsilon), str(budget.delta), str(seed)]
-        subprocess.run(command, check=True)
-        return take_back(folder, schema, seed)
+        if site is not None:
+            np.save(folder / "sites.npy", np.unique(site, return_inverse=True)[1])
+        script = str(FOLDER / peer.script)
+        _run([str(python), script, peer.method, *files, str(epsilon), str(delta), str(seed), str(LIMIT)], folder)
+        records, cost = take_back(folder, schema, seed)
+        traffic = folder / "traffic.json"
+        return records, {**cost, **(json.loads(traffic.read_text()) if traffic.exists() else {}), **_terms(peer)}
+
+
+def _terms(peer: Peer) -> dict[str, str]:
+    return {"neighbours": peer.note}
+
+
+def _run(command: list[str], folder: Path) -> None:
+    # Sets of names have an order by chance, on which some choices depend; the limit is one of a single thread.
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONPATH", None)  # of this project's environment, which is another one's
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=3 * LIMIT
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PeerFailedError(f"stopped after {3 * LIMIT:,} seconds") from error
+    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        raise PeerFailedError(f"stopped: {_reason(done.returncode)}")
+    if done.returncode:
+        raise PeerFailedError(_short(done.stderr))
+
+
+def _reason(status: int) -> str:
+    return f"more than {LIMIT:,} CPU seconds" if status == -signal.SIGXCPU else "more memory than there is"
+
+
+def _short(text: str) -> str:
+    """The last line of an error stream, without the places of one machine."""
+    *_, last = text.strip().splitlines() or ["no word"]
+    return re.sub(r"(?<![\w.])/[\w./+-]+/", "", last)[:LONGEST]
 
 
 def hand_over(folder: Path, table: pd.DataFrame, schema: Schema) -> list[str]:
@@ -81,10 +137,14 @@ def _codes(
 
 def _domain(schema: Schema, bins: dict[str, NDArray[np.int64]]) -> dict[str, dict[str, Any]]:
     columns = {
-        name: {"size": int(coarse.max()) + 1, "ordered": not isinstance(schema.columns[name], Category)}
+        name: {
+            "size": int(coarse.max()) + 1,
+            "ordered": not isinstance(schema.columns[name], Category),
+            "missing": bool(schema.columns[name].missing),
+        }
         for name, coarse in bins.items()
     }
-    return {**columns, schema.target: {"size": len(schema.classes), "ordered": False}}
+    return {**columns, schema.target: {"size": len(schema.classes), "ordered": False, "missing": False}}
 
 
 def _bins(cells: Cells) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from diabetes_codes import SPECIALTIES, disease
 from numpy.typing import NDArray
 
 from cohortmix.core.data.schema import Schema
@@ -114,7 +115,7 @@ def diabetes130() -> Loaded:
     """
     table = pd.read_parquet(DATA / "diabetes130/diabetes130.parquet")
     for position in (1, 2, 3):
-        table[f"diag_{position}"] = table[f"diag_{position}"].map(_disease)
+        table[f"diag_{position}"] = table[f"diag_{position}"].map(disease)
     table["discharge"] = np.where(table["discharge_disposition_id"] == 1, "home", "other")
     source = table["admission_source_id"]
     table["source"] = np.select([source == 7, source.isin([1, 2, 3])], ["emergency", "referral"], "other")
@@ -138,38 +139,49 @@ def support2() -> Loaded:
     return table, _schema("support2"), np.full(len(table), "support2")
 
 
-SPECIALTIES = {  # Strack et al. 2014, Table 3; the others are "other"
-    "InternalMedicine": "internal",
-    "Cardiology": "cardiology",
-    "Surgery-General": "surgery",
-    "Surgery-Cardiovascular": "surgery",
-    "Surgery-Cardiovascular/Thoracic": "surgery",
-    "Surgery-Neuro": "surgery",
-    "Surgery-Vascular": "surgery",
-    "Family/GeneralPractice": "general practice",
-}
-DISEASES = {  # Strack et al. 2014, Table 2: chapters of ICD-9
-    "circulatory": [(390, 459), (785, 785)],
-    "respiratory": [(460, 519), (786, 786)],
-    "digestive": [(520, 579), (787, 787)],
-    "diabetes": [(250, 250)],
-    "injury": [(800, 999)],
-    "musculoskeletal": [(710, 739)],
-    "genitourinary": [(580, 629), (788, 788)],
-    "neoplasms": [(140, 239)],
-}
+def wdbc() -> Loaded:
+    """Breast cancer, Wisconsin: 30 measures of cell nuclei in an image; a row is a patient."""
+    table = pd.read_parquet(DATA / "breast_cancer_wdbc/breast_cancer_wdbc.parquet")
+    table = table.rename(columns=lambda name: name.replace(" ", "_"))
+    table["diagnosis"] = np.where(table["benign"] == 1, "benign", "malignant")
+    return table, _schema("wdbc"), np.full(len(table), "wdbc")
 
 
-def _disease(code: str) -> str | None:
-    """The group of an ICD-9 code; a code with a letter is one of the others."""
-    if code == "?":
-        return None
-    chapter = int(float(code)) if code[0].isdigit() else 0
-    return next(
-        (name for name, spans in DISEASES.items() if any(first <= chapter <= last for first, last in spans)),
-        "other",
-    )
+def metabric() -> Loaded:
+    """METABRIC, breast cancer: dead within five years; who was censored before is left out."""
+    table = pd.read_parquet(DATA / "metabric/metabric.parquet")
+    table = table.rename(columns={f"x{position}": name for position, name in enumerate(METABRIC)})
+    table = table.astype(dict.fromkeys(METABRIC[4:8], np.int64))
+    table = _by_then(table, "duration", "event", FIVE_YEARS, "dead")
+    return table, _schema("metabric"), np.full(len(table), "metabric")
 
+
+def gbsg2() -> Loaded:
+    """GBSG2, breast cancer: recurrence or death within three years; who was censored before is left out."""
+    table = pd.read_parquet(DATA / "gbsg2/gbsg2.parquet")
+    table = _by_then(table, "time", "cens", THREE_YEARS, "recurrence")
+    return table, _schema("gbsg2"), np.full(len(table), "gbsg2")
+
+
+def _by_then(table: pd.DataFrame, time: str, event: str, horizon: float, name: str) -> pd.DataFrame:
+    """Survival as a class: those whose fate at the horizon is known, and whether the event came until then."""
+    came = (table[event] == 1) & (table[time] <= horizon)
+    known = (table[time] > horizon) | came
+    return table.assign(**{name: np.where(came, "yes", "no")})[known].reset_index(drop=True)
+
+
+METABRIC = (
+    "MKI67",
+    "EGFR",
+    "PGR",
+    "ERBB2",
+    "hormone",
+    "radio",
+    "chemo",
+    "ER",
+    "age",
+)  # in the order of its columns
+FIVE_YEARS, THREE_YEARS = 60.0, 3 * 365.25  # in months, and in days
 
 LOADERS: dict[str, Callable[[], Loaded]] = {
     "adult": adult,
@@ -182,6 +194,9 @@ LOADERS: dict[str, Callable[[], Loaded]] = {
     "diabetes130": diabetes130,
     "physionet2019": physionet2019,
     "support2": support2,
+    "wdbc": wdbc,
+    "metabric": metabric,
+    "gbsg2": gbsg2,
 }
 
 

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from cell_runs import PUBLISHED_DELTA, WITHOUT_BUDGET
 from joint_tables import JOINT, joint_table
 from markdown_tables import DOCUMENT, README, Part, heading, markdown, mean_of, spread
+from peer_tables import NETWORKS, PEER, network_cell, network_table, peer_table
+from peer_terms import FEDERATED
 from public_data import LOADERS, SPLITS
 from result_cells import Cell, Facts
-from synthesizers import PEERS
+from win_tables import WINS, wins_table
+from win_tables import cells as cells_of_wins
 
 SCRIPT = "bench_utility.py"
 IN_README = Part(README, "benchmarks", SCRIPT)
@@ -59,16 +62,16 @@ class Block:
     real_noise: bool = True
 
     def cells(self, method: str) -> Iterator[Cell]:
-        """Of all splits; of the slow peers, of one."""
+        """Of all splits."""
         without = method in WITHOUT_BUDGET
-        for split in range(1 if method in PEERS else SPLITS):
+        for split in range(SPLITS):
             own = self.own_delta and not without
             yield Cell(self.data, self.setting, method, None if without else self.epsilon, split, own)
 
     def facts(self, method: str, stored: Mapping[Cell, Facts]) -> list[Facts]:
         """What is stored of a method, or of the run with the real source."""
         cells = [self.real_run] if method == "real noise" else self.cells(method)
-        return [stored[cell] for cell in cells if cell in stored]
+        return [stored[cell] for cell in cells if cell in stored and "failed" not in stored[cell]]
 
     @property
     def real_run(self) -> Cell:
@@ -84,7 +87,7 @@ class Block:
 
 ALL = (*OURS, "real", *FLOORS, "noised-steps", "published")
 BLOCKS = (
-    Block("UCI Adult, one site", "adult", "one", (*ALL, *PEERS)),
+    Block("UCI Adult, one site", "adult", "one", ALL),
     Block("— at our own delta", "adult", "one", OURS, own_delta=True),
     Block("— epsilon 0.2", "adult", "one", OURS, 0.2, real_noise=False),
     Block("— epsilon 10", "adult", "one", OURS, 10.0, real_noise=False),
@@ -95,10 +98,10 @@ BLOCKS = (
     Block("Stroke trial, 8 networks", "stroke", "natural", (*OURS, "real", "own", *FLOORS), own_delta=True),
     Block("— epsilon 0.2", "stroke", "natural", OURS, 0.2, own_delta=True, real_noise=False),
     Block("— epsilon 10", "stroke", "natural", OURS, 10.0, own_delta=True, real_noise=False),
-    Block("Stroke trial, all patients at one site", "stroke", "one", (*ALL, *PEERS)),
+    Block("Stroke trial, all patients at one site", "stroke", "one", ALL),
     Block("UCI heart, 4 hospitals", "heart", "natural", (*OURS, "real", "own", *FLOORS)),
     Block("— epsilon 10", "heart", "natural", OURS, 10.0, real_noise=False),
-    Block("UCI heart, all patients at one site", "heart", "one", (*ALL, "mst", "aim", "dpgan")),
+    Block("UCI heart, all patients at one site", "heart", "one", ALL),
     # ClustMix as published would fit 354 to 1,415 clusters to 213,605 records: it was stopped after ten minutes.
     Block("Credit card fraud, one site", "creditcard", "one"),
     Block("ISOLET, vowels, one site", "isolet", "one", ALL),
@@ -119,17 +122,12 @@ README_ROWS = (  # one for each data set: at one site, where peers can be compar
 
 
 def cells(peers: bool) -> list[Cell]:
-    """All that the quoted table needs, the first split of each block first; the slow peers by themselves."""
-    listed = [
-        cell
-        for block in BLOCKS
-        for method in block.methods
-        if (method in PEERS) == peers
-        for cell in block.cells(method)
-    ]
-    if not peers:
-        listed += [block.real_run for block in BLOCKS if block.real_noise]
-    return sorted(listed, key=lambda cell: cell.split)
+    """All that the quoted tables need, the first split of each block first; the slow peers by themselves."""
+    if peers:
+        return [*cells_of_wins(peers=True), *map(network_cell, FEDERATED)]
+    listed = [cell for block in BLOCKS for method in block.methods for cell in block.cells(method)]
+    listed += [block.real_run for block in BLOCKS if block.real_noise]
+    return sorted(dict.fromkeys([*listed, *cells_of_wins(peers=False)]), key=lambda cell: cell.split)
 
 
 def parts(stored: Mapping[Cell, Facts]) -> dict[Part, str]:
@@ -139,6 +137,9 @@ def parts(stored: Mapping[Cell, Facts]) -> dict[Part, str]:
         IN_README: readme_table(stored),
         QUOTED: quoted_table(stored),
         JOINT: joint_table(stored),
+        WINS: wins_table(stored),
+        PEER: peer_table(stored),
+        NETWORKS: network_table(stored),
         EVERYTHING: markdown(everything),
     }
 

@@ -90,6 +90,15 @@ TARGETS: dict[str, Mapping[str, tuple[str, ...]]] = {
         "diabetes=1": (),
         "alb>=3": (),
     },
+    "wdbc": {
+        "diagnosis": (),
+        "mean_radius>=15": ("mean_perimeter", "mean_area", "worst_radius", "worst_perimeter", "worst_area"),
+        "mean_texture>=20": ("worst_texture",),
+        "mean_smoothness>=0.1": ("worst_smoothness",),
+        "mean_symmetry>=0.18": ("worst_symmetry",),
+    },
+    "metabric": {"dead": (), "ER=1": (), "age>=60": (), "hormone=1": (), "chemo=1": ()},
+    "gbsg2": {"recurrence": (), "horTh=yes": (), "age>=55": ("menostat",), "progrec>=20": (), "tgrade=III": ()},
 }
 
 

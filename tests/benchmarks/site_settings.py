@@ -33,6 +33,9 @@ FEATURE = {  # by which sites are skewed: age where there is one
     "diabetes130": "age",
     "physionet2019": "Age",
     "support2": "age",
+    "wdbc": "mean_radius",
+    "metabric": "age",
+    "gbsg2": "age",
 }
 BANDS = 8  # of the feature's range
 

@@ -17,6 +17,7 @@ import pandas as pd
 import peer_synthesizers
 from clustmix_as_published import ClustMix, mix, numbers, ranges
 from numpy.typing import NDArray
+from peer_terms import FEDERATED, PEERS
 from public_data import Dataset
 from scoring import SCORERS
 
@@ -36,7 +37,6 @@ from cohortmix.deploy.simulation.simulation import simulate
 from cohortmix.protocol.study import JointNoise
 from cohortmix.server.publish.pool import draw, support
 
-PEERS = ("mst", "aim", "dpgan", "pategan")
 BETWEEN = ("on-cells", "on-groups", "no-noise")  # between the real records and ours; none is private
 MANY, LEAST = 4, 24_000  # times as many rows, of the same release, and never fewer than so many
 MOST = 100_000_000  # values of a table; four times the digits would not fit into memory
@@ -222,11 +222,14 @@ def _in_units(x: NDArray[np.float64], labels: NDArray[np.int64], schema: Schema)
 
 
 def peer(name: str) -> Method:
-    """A synthesizer of others; see `peer_synthesizers`."""
+    """A synthesizer of others, or one written here from a paper; see `peer_terms`."""
 
     def make(task: Task) -> Made:
         assert task.budget is not None
-        made, cost = peer_synthesizers.synthesize(name, task.table, task.data.schema, task.budget, task.seed or 0)
+        site = task.site if name in FEDERATED else None
+        made, cost = peer_synthesizers.synthesize(
+            name, task.table, task.data.schema, task.budget, task.seed or 0, site
+        )
         return Made({name: made}, cost=cost)
 
     return make
@@ -247,7 +250,7 @@ METHODS: Mapping[str, Method] = {
     "on-cells": on_cells,
     "on-groups": on_groups,
     "no-noise": no_noise,
-    **{name: peer(name) for name in PEERS},
+    **{name: peer(name) for name in (*PEERS, *FEDERATED)},
 }
 RELEASE = {f"{name}-more": name for name in ("ours", "joint", "joint-third")}  # both are drawn from one release
 ONE_SITE = ("published", "noised-steps", *BETWEEN, *PEERS)  # what knows one site only
