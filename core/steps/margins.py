@@ -21,7 +21,7 @@ from cohortmix.core.steps.distributions.simplex import Array, class_masses
 from cohortmix.core.steps.distributions.smooth import smooth, standing_out
 
 ONE_THREAD = ThreadpoolController()  # matrices so small are slower on several threads
-TAU = (0.05, 0.15, 0.4, 1.0, 2.5)  # how far a class's log density may be from its prior
+TAU = (2.5, 1.0, 0.4, 0.15, 0.05)  # how far a class's log density may be from its prior
 RUN = 1 / 64  # share of the patients in a run of cells of a number, of which a class has one factor
 VALUE = 1 / 256  # share of a value of a category that has a factor by itself
 NEAREST = 1e-4  # ranks between two runs, at least
@@ -60,7 +60,7 @@ def _class_of(shares: Shares, base: Array, feature: Cells) -> Array:
     """The distribution (m,) of one class."""
     runs, differences = _runs(base, feature)
     found = fit(shares, base, runs, [differences / tau**2 for tau in TAU])
-    return standing_out(found, shares.x, CLEAR * np.sqrt(np.diag(shares.covariance)))
+    return standing_out(found, shares.x, CLEAR * shares.std)
 
 
 def _runs(base: Array, feature: Cells) -> tuple[Array, Array]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 LEAST_STD = 1e-8  # of a share, so that a precision is finite
+FARTHEST = 30.0  # from the base, in any entry of f where a fit starts
 STEPS = 30  # of Newton's method for one tau
 LONGEST = 3.0  # of one of these steps, in any entry of f
 DAMPED = 12  # tries of one step, each more damped than the one before
@@ -59,6 +60,11 @@ class Shares(NamedTuple):
         """(m, m) of the noise."""
         return np.asarray(np.linalg.inv(self.root.T @ self.root))
 
+    @property
+    def std(self) -> Array:
+        """(m,) standard deviations of the noise."""
+        return np.asarray(np.sqrt(np.diag(self.covariance)))
+
 
 def fit(shares: Shares, base: Array, runs: Array, prior: Sequence[Array]) -> Array:
     """The distribution (m,) of the largest evidence.
@@ -67,11 +73,13 @@ def fit(shares: Shares, base: Array, runs: Array, prior: Sequence[Array]) -> Arr
     ----------
     base : (m,) not negative; where it is 0, so is what is found.
     runs : (k, m) A, by how much each entry of f counts in each cell.
-    prior : (k, k) Q / tau^2 for each tau, positive definite, the smallest tau first.
+    prior : (k, k) Q / tau^2 for each tau, positive definite, the largest tau first: the first fit starts near
+        what was counted, each other one where the one before it ended. From the base, a fit could stay where it has
+        next to nothing.
     """
     live = base > 0
     within = _Fit(Shares(shares.x[live], shares.root[:, live]), np.log(base[live]), runs[:, live])
-    f, best, found, worse = np.zeros(len(runs)), -np.inf, base[live] / base.sum(), 0
+    f, best, found, worse = within.near(shares.std[live]), -np.inf, base[live] / base.sum(), 0
     for precision in prior:
         f, p, evidence = within.climbed(f, precision)
         worse = 0 if evidence > best else worse + 1
@@ -90,6 +98,12 @@ class _Fit(NamedTuple):
     shares: Shares
     log_base: Array
     runs: Array
+
+    def near(self, std: Array) -> Array:
+        """(k,) f of what was counted, and of the noise where that is less, as far as runs can say it."""
+        ratio = np.log(np.maximum(self.shares.x, std)) - self.log_base
+        f = np.linalg.lstsq(self.runs.T, ratio - ratio.mean(), rcond=None)[0]
+        return np.asarray(np.clip(f, -FARTHEST, FARTHEST))
 
     def climbed(self, f: Array, precision: Array) -> tuple[Array, Array, float]:
         """f, p and the evidence at the nearest maximum, by Newton's method with damping (Levenberg 1944)."""

@@ -2,7 +2,7 @@
 
 Of a number or date the log density is smooth, as smooth as its counts say (`log_density`; second differences:
 Good, Gaskins 1971), but for atoms, values that many patients share. Beyond the last cells that stand out from the
-noise its tails fall exponentially. Whatever still stands out from all this is taken as it was counted.
+noise its tails fall by a power. Whatever still stands out from all this is taken as it was counted.
 
 The values of a category have no order; those that do not stand out from the noise are shrunk together.
 """
@@ -26,14 +26,19 @@ HEAVY = 4.0  # standard deviations above which a value of a category is taken as
 LIGHTEST = 1e-2  # of the means of the exponential distributions of the prior of the others, in standard deviations
 EXPONENTIALS = 10  # of these
 EM_STEPS = 100  # by which their weights are found
-ROUGHNESS = tuple(10.0**k for k in range(5, -2, -1))  # precisions of a second difference of the log density
+ROUGHNESS = tuple(10.0**k for k in range(-1, 6))  # precisions of a second difference of the log density
 RIDGE = 1e-3  # precision of the log density itself, so that a constant slope costs something
 ATOM = 3.0  # standard deviations by which a cell stands out from a smooth density
 ATOM_SPREAD = 25.0  # variance of the log of an atom's mass beforehand
 PEAK = 3.5  # standard deviations by which a cell stands out from those beside it
+SHORTEST = 1e-3  # of a cell, as a share of the average one
 SIDE = 2  # of these on either side
 MOST = 1e3  # times as wide as these together that a cell is taken for, at most
 ROUNDS = 4  # in which atoms are looked for; among those of a round none is less than half of the largest
+TAIL = 6.0  # exponent of the power by which a tail falls (Pareto): between a normal and a log-normal one
+FASTEST = (
+    0.002  # of a tail's length, within which what is before it is at least: an atom has no length
+)
 REACH = 3.0  # standard deviations of a tail's own noise, below which its shape is not known
 CLEAR = 4.0  # standard deviations by which a cell differs that is taken as it was counted
 
@@ -75,10 +80,14 @@ def standing_out(p: Array, counted: Array, noise: Array) -> Array:
 
 
 def _with_atoms(shares: Shares, base: Array, std: Array) -> Array:
-    """A smooth density and atoms; an atom's cell has a term of its own beside that of the density."""
+    """A smooth density and atoms; an atom's cell has a term of its own beside that of the density.
+
+    A cell of one point, such as an exact zero, has no length: it is an atom, and counts as a short cell.
+    """
     m = len(base)
     bend = np.diff(np.eye(m), 2, axis=0)
-    atom = _peaks(shares.x, base, std)
+    atom = _peaks(shares.x, base, std) | (base < SHORTEST / m)
+    base = np.maximum(base, SHORTEST / m)
     for _ in range(ROUNDS):
         runs = np.concatenate([np.eye(m), np.eye(m)[atom]])
         p = fit(shares, base, runs, [_precision(roughness * bend.T @ bend, atom) for roughness in ROUGHNESS])
@@ -114,7 +123,7 @@ def _precision(bending: Array, atom: NDArray[np.bool_]) -> Array:
 
 
 def _falling(p: Array, counted: Array, covariance: Array, length: Array) -> Array:
-    """`p` (m,), with tails that fall exponentially where together they are within the reach of their noise.
+    """`p` (m,), with tails that fall by a power where together they are within the reach of their noise.
 
     A tail keeps its mass T. How fast it falls is what the cells before it say: where T is the mass of a length l
     before the cut and of a length L beyond it, exp(l u) + exp(-L u) = 2 for a rate of u.
@@ -134,17 +143,19 @@ def _falling(p: Array, counted: Array, covariance: Array, length: Array) -> Arra
             continue
         last = int(np.searchsorted(before, mass))
         part = 1 - (before[last] - mass) / out[body[last]]
-        near = float(length[body[:last]].sum()) + part * float(length[body[last]])
         ends = np.concatenate([[0.0], np.cumsum(length[tail])])
+        near = float(length[body[:last]].sum()) + part * float(length[body[last]])
+        near = max(near, FASTEST * float(ends[-1]))
         rate = _rate(near, float(ends[-1]))
-        shape = -np.diff(np.exp(-rate * ends)) if rate else length[tail]
+        scale = log(2) / max(rate, 1e-300) / (1 - 2 ** (-1 / TAIL))  # within ln 2 / rate before the cut is as much
+        shape = -np.diff((1 + ends / scale) ** -TAIL) if rate else length[tail]
         out[tail] = mass * shape / shape.sum()
     return out
 
 
 def _rate(near: float, far: float) -> float:
     """u > 0 of exp(near u) + exp(-far u) = 2: the same mass is within both lengths; 0 where it does not fall."""
-    if far <= near * (1 + 1e-6) or near <= 0:
+    if far <= near * (1 + 1e-6):
         return 0.0
     lowest = log(far / near) / (far + near)
     return float(brentq(lambda u: exp(near * u) + exp(-far * u) - 2, lowest, 1.0001 * log(2) / near))

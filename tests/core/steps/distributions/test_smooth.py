@@ -140,3 +140,15 @@ def test_codes_keep_their_heads() -> None:
         far.append(distance(smooth(counts, cells, std), truth))
         level.append(distance(simplex(np.where(light, counts[light].mean(), counts)), truth))
     assert (np.array(far) < level).all()
+
+
+def test_an_exact_zero_that_most_have_hides_nothing_of_the_others() -> None:
+    """A coma score: 70 % have 0, some a few other values. The cell of an exact zero has no length."""
+    cells = Cells.of("scoma", Number(type="number", min=0, max=100))
+    middle = np.array([sum(cells.interval(code)) / 2 for code in range(cells.size)])
+    truth = np.zeros(cells.size)
+    for value, share in ((0, 0.7), (26, 0.08), (44, 0.07), (61, 0.06), (94, 0.05), (100, 0.04)):
+        truth[np.abs(middle - value).argmin()] += share
+    found = np.array([smooth(noised(truth, cells, 0.01, seed), cells, 0.01, 0.7) for seed in range(10)])
+    assert found[:, 0] == pytest.approx(0.7, abs=0.05)
+    assert found.mean(axis=0) @ middle == pytest.approx(truth @ middle, rel=0.15)
