@@ -74,8 +74,8 @@ def fit(shares: Shares, base: Array, runs: Array, prior: Sequence[Array]) -> Arr
     base : (m,) not negative; where it is 0, so is what is found.
     runs : (k, m) A, by how much each entry of f counts in each cell.
     prior : (k, k) Q / tau^2 for each tau, positive definite, the largest tau first: the first fit starts near
-        what was counted, each other one where the one before it ended. From the base, a fit could stay where it has
-        next to nothing.
+        what was counted, each other one where the one before it ended. From the base, a fit could stay where that
+        has next to nothing.
     """
     live = base > 0
     within = _Fit(Shares(shares.x[live], shares.root[:, live]), np.log(base[live]), runs[:, live])

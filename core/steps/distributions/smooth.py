@@ -36,9 +36,7 @@ SIDE = 2  # of these on either side
 MOST = 1e3  # times as wide as these together that a cell is taken for, at most
 ROUNDS = 4  # in which atoms are looked for; among those of a round none is less than half of the largest
 TAIL = 6.0  # exponent of the power by which a tail falls (Pareto): between a normal and a log-normal one
-FASTEST = (
-    0.002  # of a tail's length, within which what is before it is at least: an atom has no length
-)
+FASTEST = 0.002  # of a tail's length, within which what is before it is at least: an atom has no length
 REACH = 3.0  # standard deviations of a tail's own noise, below which its shape is not known
 CLEAR = 4.0  # standard deviations by which a cell differs that is taken as it was counted
 
