@@ -81,7 +81,7 @@ def test_a_sum_beyond_what_patients_can_give_is_noticed_on_either_side(joint: Co
 
 
 @pytest.mark.parametrize(
-    ("largest", "mu"), [(300, 0.7), (4_500, 1.0)], ids=["scores of all, tables of the rest", "the other way"]
+    ("largest", "mu"), [(300, 0.7), (4_500, 2.0)], ids=["scores of all, tables of the rest", "the other way"]
 )
 def test_what_is_asked_does_not_change_where_a_site_is_missing(
     largest: int, mu: float, tmp_path: Path, few_steps: None
@@ -127,7 +127,7 @@ def test_sites_are_asked_about_scores_if_all_of_them_can_be(each: tuple[Consorti
     kinds = {name: set(centroids.kind) for name, centroids in result.centroids.items()}
     assert kinds == {"ITAL": {"mixture"}, "NORW": {"mixture"}}
     assert result.refusals == ()
-    assert np.mean(correlations(draw(result, 20_000))) > 0.15, "some of it, though mixtures have few steps here"
+    assert np.mean(correlations(draw(result, 20_000))) > 0.1, "some of it, though mixtures have few steps here"
 
 
 def test_a_site_takes_no_scores_that_do_not_fit(each: tuple[Consortium, StudyResult]) -> None:
