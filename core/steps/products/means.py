@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.privacy.questions.sign_products import SignProducts
+from cohortmix.core.steps.scores.moments import Answered
 
 Array = NDArray[np.float64]
-
-
-class Answered(Protocol):
-    """A noised answer to the question about products."""
-
-    @property
-    def estimate(self) -> Array:
-        """(d,) in patients."""
-
-    @property
-    def std(self) -> float:
-        """Standard deviation of the noise of each of them."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

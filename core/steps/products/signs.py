@@ -20,9 +20,7 @@ from cohortmix.core.privacy.questions.sign_products import SignProducts
 Array = NDArray[np.float64]
 
 SIZES = (3, 4, 5)  # features of a product; of two, the pair tables know it
-COMMON = (
-    0.1  # least share of the patients with either sign: products of a rare side are nearly those of the others
-)
+COMMON = 0.1  # least share of the patients with either sign: a product with a rare side is nearly that without it
 
 
 def most_subsets(features: int) -> int:
