@@ -56,16 +56,17 @@ def sentence(plan: Plan, delta: float, kappa: float) -> str:
 def remedies(plan: Plan, delta: float, kappa: float) -> str:
     """What would make room for a mixture, in words; each of these ways alone is enough.
 
-    The patients that a mixture needs grow as sqrt(D(D-1)) / mu with D columns beside the target (`Plan.crowding`).
+    The patients that a mixture needs fall with mu (`Plan.shortage`); with D columns beside the target, those that
+    one of pair tables needs grow as sqrt(D(D-1)) (`Plan.crowding`).
     """
     columns, crowding = len(plan.schema.features), plan.crowding
     if columns < 2:
         return "a mixture needs two columns beside the target"
-    ways = [f"epsilon {_enough_epsilon(sqrt(plan.mu2) * crowding, delta, kappa):g} would do"]
+    ways = [f"epsilon {_enough_epsilon(sqrt(plan.mu2) * plan.shortage, delta, kappa):g} would do"]
     enough = [d for d in range(2, columns) if crowding * sqrt(d * (d - 1) / (columns * (columns - 1))) <= 1]
     if enough:
         ways.append(f"{enough[-1]} columns beside the target instead of {columns}")
-    ways.append(f"{ceil(plan.patients * crowding):,} patients")
+    ways.append(f"{ceil(plan.patients * plan.shortage):,} patients")
     return ", or ".join(ways)
 
 

@@ -253,7 +253,7 @@ def synthesize(
     meter.limit = _mu2(resolved)
     plan = replace(plan, mu2=meter.limit, scores=chosen == "scores")
     if chosen != "gaussian":
-        require_mixture(plan, resolved.delta, most_kappa(schema), accept_degraded)
+        require_mixture(replace(plan, scores=scores), resolved.delta, most_kappa(schema), accept_degraded)
         if plan.fits_mixture:
             require_groups(schema)
     else:

@@ -28,9 +28,10 @@ def pick(
     count = np.bincount(rows, minlength=len(weights))
     place = np.empty(len(rows))
     place[order] = np.arange(len(rows)) - (np.cumsum(count) - count)[rows[order]]
-    ends = np.cumsum(weights, axis=1)
-    u = (place + rng.random(len(rows))) / count[rows] * ends[rows, -1]
-    return np.asarray(np.minimum((ends[rows] <= u[:, None]).sum(axis=1), weights.shape[1] - 1))
+    u = (place + rng.random(len(rows))) / count[rows]
+    ends, size = np.cumsum(weights, axis=1), weights.shape[1]
+    ends = ends / np.maximum(ends[:, -1:], np.finfo(np.float64).tiny) + np.arange(len(weights))[:, None]
+    return np.asarray(np.minimum(np.searchsorted(ends.ravel(), rows + u, side="right") - rows * size, size - 1))
 
 
 def draw_groups(

@@ -24,11 +24,16 @@ from cohortmix.core.gaussian.levels import Array, Levels
 from cohortmix.core.steps.adapt import adapt
 from cohortmix.core.steps.centroids import SiteCentroids
 from cohortmix.core.steps.plan import TARGETS, Plan
+from cohortmix.core.steps.scores.functions import usual_number
 from cohortmix.core.steps.support import choose_support
 
 WIDE = 20  # features from which on the variant is considered
 MOSTLY = 0.75  # share of the features that have to be numbers or dates
 CROWDED = 0.45  # share of the patients that a merged bin would have to hold, for its pairs to stand out from noise
+DROWNED = (
+    0.08  # noise of the length of a mean, in units of the values' length, above which class centroids say more
+)
+WIDEST = 100  # numbers of which scores are asked, where there is a choice: those of more take minutes to fit
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -91,13 +96,19 @@ class ClassGaussians:
 def suits(plan: Plan) -> bool:
     """Whether a table is synthesized by this variant; follows from the schema, N and mu alone.
 
-    It is wide and mostly numbers; and either it is numbers throughout, or has too few patients for pairs of cells.
+    It is wide and mostly numbers, and has patients enough for a mean, but not for scores (`Plan.by_scores`); and
+    either it is numbers throughout, or has too few patients for pairs of cells as well. Of very many numbers no
+    scores are asked.
     """
     features = Encoding.of(plan.schema).features
     numbers = sum(not isinstance(cells.column, Category) for cells in features)
     if len(features) < WIDE or numbers < MOSTLY * len(features):
         return False
+    if sqrt(usual_number(plan.schema) / plan.mu2) / plan.patients > DROWNED:
+        return False
     plain = numbers == len(features) and all(cells.missing < 0 for cells in features)
+    if plan.by_scores and not (plain and len(features) > WIDEST):
+        return False
     return plain or sqrt(plan.s_b / plan.patients) > CROWDED
 
 

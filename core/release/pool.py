@@ -23,6 +23,8 @@ from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
 from cohortmix.core.steps.products.means import SignMeans
 from cohortmix.core.steps.scores.couplings import Fitted
 
+NOBODY = 1e-12  # share of a merged bin, up to which it is empty
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pool:
@@ -38,7 +40,7 @@ class Pool:
     sites : names.
     noise_std : (S,) noise of a pair cell at a site with a mixture, else of a cell of answer A; sd, in patients.
     groups : the common merged bins.
-    shape : (F,) distribution over the fine cells within each merged bin.
+    shape : (C, F) distribution over the fine cells within each merged bin, of each class.
     fitted : the model that records are drawn from; None where it is still to be fitted to the centroids' pair
         tables.
     left_over : (C, G, G) what the measured pair tables have beyond the centroids'; None where it is not known.
@@ -135,15 +137,15 @@ class Pool:
 
 
 def shape_within(margins: Margins, groups: Groups) -> NDArray[np.float64]:
-    """Distribution over fine cells given the merged bin (F,), of all classes together.
+    """Distribution over fine cells given the merged bin (C, F): the class's; where it has nobody, that of all."""
+    even = groups.membership @ (1 / groups.membership.sum(axis=0))
+    return _within(margins.cells, groups, _within(margins.pooled, groups, even))
 
-    A class's own shape would carry the noise of answer A into the classes' difference, which is what a
-    classifier learns: it measured worse on every benchmark.
-    """
-    member = groups.membership
-    even = member @ (1 / member.sum(axis=0))
-    total = groups.sums(margins.pooled) @ member.T
-    return np.asarray(np.where(total > 1e-12, margins.pooled / np.maximum(total, 1e-12), even))
+
+def _within(cells: NDArray[np.float64], groups: Groups, otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shares (..., F) of the cells in their merged bin; of an empty bin, `otherwise`."""
+    total = groups.sums(cells) @ groups.membership.T
+    return np.asarray(np.where(total > NOBODY, cells / np.maximum(total, NOBODY), otherwise))
 
 
 def _shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Records: rows of the original table, drawn from a pool.
 
-A record is a merged bin of each feature and a class, drawn from the pool; then a fine cell from the shape within
-each bin, and a value from the cell (`core.data.rows`).
+A record is a merged bin of each feature and a class, drawn from the pool; then a fine cell from the class's shape
+within each bin, and a value from the cell (`core.data.rows`).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def draw(pool: Pool, schema: Schema, rows: int, seed: int) -> pd.DataFrame:
     site, label, groups = pool.draw(rows, rng)
     codes: dict[str, NDArray[np.int32]] = {}
     for j, (cells, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True)):
-        merged = np.asarray(pool.groups.of_cells[j])
-        inside = pool.shape[block] * (merged == np.arange(merged.max() + 1)[:, None])
-        codes[cells.name] = pick(inside, groups[:, j], rng).astype(np.int32)
+        merged, bins = np.asarray(pool.groups.of_cells[j]), pool.sizes[j]
+        inside = pool.shape[:, None, block] * (merged == np.arange(bins)[:, None])  # (C, bins, cells)
+        codes[cells.name] = pick(inside.reshape(-1, cells.size), label * bins + groups[:, j], rng).astype(np.int32)
     frame = rows_of_cells(codes, label, schema, rng)
     frame[SITE] = pd.Series(np.asarray(pool.sites, dtype=object)[site], dtype="string")
     return frame

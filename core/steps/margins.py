@@ -1,5 +1,7 @@
 """Margins: distributions near answer A, each class as far from its prior as its counts say and noise permits.
 
+Where answer B is about scores, the class means of the scores count as well (`scores/class_means.py`).
+
 Released values only. A class differs from its prior by a factor for each run of cells, a Gaussian process on the
 ranks of a number, independent for the values of a category (`log_density`). Where the prior has nothing, noise
 adds nothing; what stands out all the same is taken as it was counted.
@@ -7,6 +9,7 @@ adds nothing; what stands out all the same is taken as it was counted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 
 import numpy as np
@@ -19,6 +22,7 @@ from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.distributions.log_density import Shares, fit
 from cohortmix.core.steps.distributions.simplex import Array, class_masses
 from cohortmix.core.steps.distributions.smooth import smooth, standing_out
+from cohortmix.core.steps.scores.class_means import ClassMeans
 
 ONE_THREAD = ThreadpoolController()  # matrices so small are slower on several threads
 TAU = (2.5, 1.0, 0.4, 0.15, 0.05)  # how far a class's log density may be from its prior
@@ -26,10 +30,17 @@ RUN = 1 / 64  # share of the patients in a run of cells of a number, of which a 
 VALUE = 1 / 256  # share of a value of a category that has a factor by itself
 NEAREST = 1e-4  # ranks between two runs, at least
 CLEAR = 8.0  # standard deviations by which a class's cell differs that is taken as it was counted
+RAKINGS = 3  # by which the classes together become what all of them are
 RIDGE = 0.02  # precision of a factor itself, beside those of differences of neighbours
 
 
-def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins | None = None) -> Margins:
+def project(
+    sums: ClassSums,
+    encoding: Encoding,
+    patients: int,
+    prior: Margins | None = None,
+    means: Sequence[ClassMeans] | None = None,
+) -> Margins:
     """Class-conditional distributions of every feature near the sums.
 
     Parameters
@@ -37,16 +48,34 @@ def project(sums: ClassSums, encoding: Encoding, patients: int, prior: Margins |
     sums : answer A, read.
     patients : n, of all classes together.
     prior : what each class is shrunk towards, such as the same class at all sites; by default, all classes pooled.
+    means : of the scores of each feature, where they were measured as well.
     """
     masses, out = class_masses(sums.masses, patients), np.empty_like(sums.cells)
     with ONE_THREAD.limit(limits=1, user_api="blas"):
-        for feature, block in zip(encoding.features, encoding.blocks, strict=True):
+        for j, (feature, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True)):
             bases = _pooled(sums, block, feature, patients) if prior is None else prior.cells[:, block]
             for c, (mass, base) in enumerate(zip(masses, bases, strict=True)):
                 cells = sums.cells[c, block] / mass
                 shares = Shares.of(cells, sums.s_a / mass, feature.coarse, weight_of(feature))
+                if means is not None:
+                    shares = shares.with_means(means[j].functions, means[j].means[c], means[j].std[c])
                 out[c, block] = _class_of(shares, base, feature)
     return Margins(cells=out, masses=masses, s_a=sums.s_a)
+
+
+def raked(margins: Margins, pooled: Array, encoding: Encoding) -> Margins:
+    """Margins near these, whose classes together have the pooled distributions (F,) (Deming, Stephan 1940).
+
+    What is known of all patients is not moved by what is measured of the differences between classes.
+    """
+    cells, share = margins.cells, margins.masses / margins.masses.sum()
+    for _ in range(RAKINGS):
+        together = share @ cells
+        cells = cells * np.divide(pooled, together, out=np.ones_like(pooled), where=together > 0)
+        cells = np.concatenate(
+            [cells[:, block] / cells[:, block].sum(axis=1, keepdims=True) for block in encoding.blocks], axis=1
+        )
+    return Margins(cells=cells, masses=margins.masses, s_a=margins.s_a)
 
 
 def _pooled(sums: ClassSums, block: slice, feature: Cells, patients: int) -> Array:

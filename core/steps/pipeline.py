@@ -24,7 +24,7 @@ from cohortmix.core.steps import anonymize, approximate, bins, margins
 from cohortmix.core.steps.adapt import adapt
 from cohortmix.core.steps.anonymize import Measured
 from cohortmix.core.steps.approximate import Mixture, Moments
-from cohortmix.core.steps.centroids import Common, SiteCentroids
+from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
 from cohortmix.core.steps.distributions.simplex import Array, class_masses
 from cohortmix.core.steps.known import available_cases, known_pairs, known_shares, least_known
 from cohortmix.core.steps.left_over import left_over
@@ -32,10 +32,14 @@ from cohortmix.core.steps.plan import RARE, TARGETS, Plan, components, fits_of
 from cohortmix.core.steps.products import means, signs
 from cohortmix.core.steps.scores import functions
 from cohortmix.core.steps.scores import model as scores
+from cohortmix.core.steps.scores.class_means import class_means
 from cohortmix.core.steps.scores.couplings import Fitted
+from cohortmix.core.steps.scores.moments import ScoreMoments
+from cohortmix.core.steps.scores.moments import read as read_scores
 from cohortmix.core.steps.support import Support, choose_support
 
 MARGINS = 4  # how much more precisely a mixture is fitted to margins than to pair tables that follow from scores
+ONE_SUM = 1.01  # times a site's own noise, below which the noise of all sites together is that of one
 RARE_SHARE = 0.1  # a class of this share takes part in the mixture, however few its patients are
 
 
@@ -202,11 +206,11 @@ def moments(
 
 def _of_scores(plan: Plan, common: Common, answer_a: Measured, answer_b: Measured) -> tuple[Moments, Fitted]:
     """Where answer B is about scores: their model, and its pair tables as what the mixture is fitted to."""
-    encoding, groups = Encoding.of(plan.schema), common.groups
-    sums, _ = _sums(encoding, answer_a.estimate, answer_a.std, plan.patients)
-    own = margins.project(sums, encoding, plan.patients, common.margins)
-    counted = groups.sums(own.cells)
-    model = scores.model_of(common.scores, groups, common.margins.pooled, counted, own.masses, answer_b)
+    groups, question = common.groups, functions.question(common.scores)
+    sums, _ = _sums(Encoding.of(plan.schema), answer_a.estimate, answer_a.std, plan.patients)
+    found = read_scores(question, answer_b, class_masses(sums.masses, plan.patients))
+    own = _margins_of_both(plan, common, sums, found)
+    model = scores.model_of(common.scores, groups, own.cells, own.masses, found)
     pairs = model.tables * own.masses[:, None, None]
     by_bin = np.diagonal(pairs, axis1=1, axis2=2).copy()
     feature = np.repeat(np.arange(len(groups)), groups.sizes)
@@ -218,6 +222,17 @@ def _of_scores(plan: Plan, common: Common, answer_a: Measured, answer_b: Measure
         masses=own.masses,
         sizes=groups.sizes,
     ), model
+
+
+def _margins_of_both(plan: Plan, common: Common, sums: anonymize.ClassSums, found: ScoreMoments) -> Margins:
+    """Of each class, from answer A and the class means of the scores; of all classes together, from answer A."""
+    encoding, masses = Encoding.of(plan.schema), class_masses(sums.masses, plan.patients)
+    means = class_means(common.scores, found, masses / masses.sum(), encoding.sizes)
+    # What all sites together say of a class is news to a site; where it is all of them, it would be said twice.
+    alone = common.margins.s_a < sums.s_a * ONE_SUM
+    prior = None if alone else common.margins
+    counted = common.margins if alone else margins.project(sums, encoding, plan.patients, prior)
+    return margins.raked(margins.project(sums, encoding, plan.patients, prior, means), counted.pooled, encoding)
 
 
 def _sums(encoding: Encoding, estimate: Array, s_a: float, patients: int) -> tuple[anonymize.ClassSums, Array]:

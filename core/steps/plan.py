@@ -21,9 +21,11 @@ TARGETS = 10_000  # records drawn from the mixture, from which the inducing poin
 ROOM = 2  # components of l_min patients per class that a site needs room for, to be asked for answer B
 MANY_COLUMNS = 16  # from which answer B may be a moment of scores; fewer have tables that say more
 FEW_COMPONENTS = 150  # of a fit to pair tables: from there on they say more than scores do
-MOST_NOISE = 0.09  # of a correlation of two scores, above which tables, or margins alone, say more
+MOST_NOISE = 0.09  # of a correlation of two scores, above which tables say more
+MOST_NOISE_ALONE = 0.3  # where there is no room for tables, above which margins alone say more
 CURVED_NOISE = 0.01  # of a correlation, up to which numbers have a second score, which about doubles it
 SCORE_SHARE = Fraction(2, 5)  # of the budget for answer A, where answer B is about scores
+NOISY_SHARE = Fraction(4, 5)  # the same, where their noise is above MOST_NOISE: B then finds what is strong alone
 PRODUCT_SHARES = Fraction(1, 100), Fraction(5, 100)  # of the budget for answer C, if it is asked
 PRODUCT_NOISE = Fraction(65, 1000)  # of a mean product over all patients, at most
 MOST_PRODUCTS = 4096  # of one answer; they are counted one by one
@@ -71,8 +73,10 @@ class Plan:
         The noise of a correlation grows with the number of scores, that of one read off tables with the number of
         bins as well: many columns and few patients are better described by scores.
         """
-        if self.scores is not None:
-            return self.scores and len(self.schema.features) > 1
+        if self.scores is not None or len(self.schema.features) < 2:
+            return bool(self.scores) and len(self.schema.features) > 1
+        if self.crowding > 1:
+            return self.shortage <= 1
         return (
             len(self.schema.features) >= MANY_COLUMNS
             and self.score_noise <= MOST_NOISE
@@ -81,7 +85,10 @@ class Plan:
 
     @property
     def score_noise(self) -> float:
-        """Standard deviation of the noise of a correlation of two scores, before the number of scores is known."""
+        """Standard deviation of the noise of a correlation of two scores, before the number of scores is known.
+
+        Where answer A has SCORE_SHARE of the budget.
+        """
         mu = sqrt(self.mu2 * (1 - max(self.share, SCORE_SHARE)) / self.surplus)
         return noise_of_correlations(usual_number(self.schema), mu, self.patients)
 
@@ -101,12 +108,18 @@ class Plan:
 
     @property
     def crowding(self) -> float:
-        """Patients that ROOM components per class need, as a share of those that the site has."""
+        """Patients that ROOM components per class need, as a share of those that the site has: room for tables."""
         return ROOM * len(self.schema.classes) * l_min(self._noise_b(self.share)) / self.patients
 
     @property
+    def shortage(self) -> float:
+        """Patients times mu that pairs of columns need, by tables or by scores, as a multiple of what there is."""
+        by_scores = self.score_noise / MOST_NOISE_ALONE
+        return self.crowding if self.scores is False else min(self.crowding, by_scores)
+
+    @property
     def fits_mixture(self) -> bool:
-        """False where there is no room for ROOM components per class: the whole budget then goes to A.
+        """False where there is no room for ROOM components per class, nor for scores: A then gets all of mu2.
 
         With fewer, a mixture says hardly more than class centroids do, and those are less noisy without B. Room is
         judged at the study's share; what A takes beyond it leaves room for somewhat fewer components.
@@ -117,7 +130,7 @@ class Plan:
     def share_of_sums(self) -> Fraction:
         """Part of mu2 for answer A, where there is room for B: the fewer B's components, the more A has to say."""
         if self.by_scores:
-            return max(self.share, SCORE_SHARE)
+            return max(self.share, SCORE_SHARE if self.score_noise <= MOST_NOISE else NOISY_SHARE)
         more = Fraction(round(100 * CROWDED_SHARE * self.crowding), 100) if self.fits_mixture else Fraction(0)
         return max(self.share, more)
 

@@ -59,7 +59,7 @@ from cohortmix.protocol.steps import (
 FOUR = names(4)
 ME, PEERS = FOUR[0], FOUR[1:]
 KEY, COORDINATOR = key_of(ME), key_of("coordinator")
-ONE_ROUND, TWO_ROUNDS = "0.05", "4"  # mu; at the first one 400 patients are too few for pairs
+ONE_ROUND, TWO_ROUNDS = "0.01", "4"  # mu; at the first one 400 patients are too few for pairs
 
 
 @cache

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cohortmix.core import Budget, Schema, synthesize
 from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.reduced import DegradedError
 from cohortmix.core.release.lost import Lost
 from cohortmix.core.release.lost_in_words import paragraph
 from cohortmix.core.synthesis import Release
@@ -164,10 +165,14 @@ WIDE = [f"x{number}" for number in range(300)]
 def test_three_hundred_numbers_of_a_hundred_patients_are_noise_and_said_to_be() -> None:
     rng = np.random.default_rng(0)
     table = pd.DataFrame(rng.normal(50, 10, (100, 300)), columns=WIDE).assign(y=rng.choice(["a", "b"], 100))
-    found, _ = sound(table, schema_of(**dict.fromkeys(WIDE, NUMBER)), mu=1.0)
-    assert found.variant == "gaussian"
+    schema = schema_of(**dict.fromkeys(WIDE, NUMBER))
+    found, _ = sound(table, schema, mu=1.0, variant="gaussian")
     assert found.lost == Lost(target="y", pairs="too noisy", classes_in_noise=("a", "b"))
     assert "take no association between columns" in paragraph(found.lost)
+    with pytest.raises(DegradedError, match="N = 100 is too small for pairs of columns"):
+        synthesize(table, schema, Budget.from_mu(1.0), noise=KeyedNoise(1))
+    found, _ = sound(table, schema, mu=1.0, accept_degraded=True)
+    assert (found.variant, found.lost.pairs) == ("cells", "not measured")
 
 
 def test_three_hundred_categories_of_a_hundred_patients_are_noise_and_said_to_be() -> None:
@@ -193,7 +198,7 @@ def test_what_is_lost_is_told_by_released_values_alone() -> None:
     schema = schema_of(**beside(same=NUMBER))
     tables = table_of(same=7), table_of(same=np.arange(N) / 4).assign(y="a")
     told = [
-        synthesize(table, schema, Budget.from_mu(0.1), noise=Blind(1), accept_degraded=True).lost
+        synthesize(table, schema, Budget.from_mu(0.02), noise=Blind(1), accept_degraded=True).lost
         for table in tables
     ]
     assert told[0] == told[1]

@@ -36,7 +36,7 @@ from cohortmix.server.joint_coordinator import JointCoordinator
 
 FIVE = {"ITAL": 120, "NORW": 90, "ROMA": 60, "UK": 60, "tiny": 1}  # patients; one of the sites has a single one
 ONE_OUT = JointNoise(conspirators=1, tolerated_dropouts=1)  # of five sites: T = 4, and four share the noise
-ONE_ROUND, TWO_ROUNDS = 0.16, 0.8  # mu; at the first one 331 patients are too few for pairs
+ONE_ROUND, TWO_ROUNDS = 0.03, 0.8  # mu; at the first one 331 patients are too few for pairs
 KINDS = (RESERVED, PAID, ANSWERED, COMMITTED, TAKEN)
 SCHEMA = Schema.from_yaml(
     """

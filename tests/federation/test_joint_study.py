@@ -220,7 +220,7 @@ def test_a_patient_at_two_sites_takes_twice_the_noise(tmp_path: Path) -> None:
 
 
 def test_a_plan_too_small_for_pairs_has_one_round(tmp_path: Path) -> None:
-    """331 patients at mu 0.16; judged by the noise of all five sites, of which four would be enough."""
+    """331 patients at mu 0.03; judged by the noise of all five sites, of which four would be enough."""
     consortium = joint_consortium(tmp_path / "study")
     with coordinating(consortium) as coordinator:
         plan = coordinator._whole
@@ -241,7 +241,7 @@ def test_room_for_pairs_is_judged_by_the_noise_that_is_added(whole: Consortium) 
     """A mu at which 331 patients would have room in one place, and have none with the noise of five sites."""
     with coordinating(whole) as coordinator:
         plan = coordinator._whole
-        enough = Fraction(plan.mu2 * Fraction(round(10**6 * plan.crowding**2), 10**6))  # just room
+        enough = Fraction(plan.mu2 * Fraction(round(10**6 * plan.shortage**2), 10**6))  # just room
         assert plan.surplus == Fraction(5, 4)
         assert not replace(plan, mu2=enough * 9 / 10).fits_mixture
         assert replace(plan, mu2=enough * 9 / 10, surplus=Fraction(1)).fits_mixture

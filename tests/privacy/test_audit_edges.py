@@ -43,12 +43,12 @@ def test_a_table_with_one_feature_is_audited_too(few_steps: None) -> None:
 
 
 def test_a_wide_table_of_numbers_is_never_released_as_cells(few_steps: None) -> None:
-    rng = np.random.default_rng(2)
+    rng, patients = np.random.default_rng(2), 300  # too few for scores, enough for means
     columns = {f"x{at}": {"type": "number", "min": -3, "max": 3, "knots": 4} for at in range(24)}
     label = {"type": "category", "values": ["ill", "well"]}
     wide = Schema.model_validate({"name": "wide", "target": "y", "columns": {**columns, "y": label}})
-    frame = {name: rng.normal(0, 1, 60) for name in columns} | {"y": rng.choice(["ill", "well"], 60)}
-    many = Cohort.of(TableSource(pa.table(frame)), wide, most=60)
+    frame = {name: rng.normal(0, 1, patients) for name in columns} | {"y": rng.choice(["ill", "well"], patients)}
+    many = Cohort.of(TableSource(pa.table(frame)), wide, most=patients)
     found = audit(many, NOISE, random_pairs=3, whole=("outlier far from everything",), runs=100)
     assert found.violations == ()
     assert list(found.whole) == ["gaussian"]

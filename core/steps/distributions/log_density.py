@@ -55,6 +55,20 @@ class Shares(NamedTuple):
         bins = np.asarray(coarse) == np.arange(max(coarse) + 1)[:, None]
         return cls(x, np.concatenate([fine * np.eye(len(x)), bins.astype(np.float64)]) / std)
 
+    def with_means(self, functions: Array, means: Array, std: Array) -> Shares:
+        """The least squares of these shares and of the means of k functions on the cells.
+
+        Parameters
+        ----------
+        functions : (k, m).
+        means, std : (k,) measured with errors of these standard deviations, independent of all others.
+        """
+        added = functions / np.maximum(std, LEAST_STD)[:, None]
+        off = means / np.maximum(std, LEAST_STD) - added @ self.x
+        covariance = self.covariance
+        gain = covariance @ added.T @ np.linalg.inv(added @ covariance @ added.T + np.eye(len(off)))
+        return Shares(self.x + gain @ off, np.concatenate([self.root, added]))
+
     @property
     def covariance(self) -> Array:
         """(m, m) of the noise."""

@@ -9,32 +9,27 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.privacy.questions.coordinates import Coordinate
-from cohortmix.core.steps.scores.class_margins import class_margins
 from cohortmix.core.steps.scores.couplings import Fitted, fit
-from cohortmix.core.steps.scores.functions import UNIT, question
-from cohortmix.core.steps.scores.moments import Answered, read
+from cohortmix.core.steps.scores.functions import UNIT
+from cohortmix.core.steps.scores.moments import ScoreMoments
 
 Array = NDArray[np.float64]
 
 
 def model_of(
-    scores: Sequence[Coordinate], groups: Groups, pooled: Array, counted: Array, masses: Array, answer: Answered
+    scores: Sequence[Coordinate], groups: Groups, cells: Array, masses: Array, moments: ScoreMoments
 ) -> Fitted:
     """The maximum-entropy model of both answers.
 
     Parameters
     ----------
-    pooled : (F,) released distributions on the fine cells, which say what a score is in a merged bin on average.
-    counted : (C, G) distributions of each class on the merged bins, from answer A.
+    cells : (C, F) distributions of each class on the fine cells, from both answers.
     masses : (C,) patients of each class.
-    answer : of the question about these scores.
+    moments : of these scores.
     """
-    columns = np.array([score.column for score in scores])
-    values = _values(scores, groups, pooled)
-    moments = read(question(scores), answer, masses)
-    margins = class_margins(counted, masses, values, groups.blocks, columns, moments)
-    share = masses / masses.sum()
-    return fit(margins, share, values, groups.sizes, columns, moments.second, moments.second_std)
+    columns, share = np.array([score.column for score in scores]), masses / masses.sum()
+    values = _values(scores, groups, share @ cells)
+    return fit(groups.sums(cells), share, values, groups.sizes, columns, moments.second, moments.second_std)
 
 
 def _values(scores: Sequence[Coordinate], groups: Groups, pooled: Array) -> Array:

@@ -18,8 +18,6 @@ from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 Array = NDArray[np.float64]
 
 LEAST_KEPT = 0.05  # of the scores' variance after clipping; less would be noise
-SCALES = 12  # of the normal distributions of which the prior of a difference is a mixture
-ROUNDS = 100  # of EM, by which the prior is learned
 
 
 class Answered(Protocol):
@@ -77,20 +75,3 @@ def read(question: ScoreMoment, answer: Answered, masses: Array) -> ScoreMoments
         means=by_class / (masses[:, None] * sqrt(kept)),
         means_std=answer.std * off / (weight * masses * sqrt(kept)),
     )
-
-
-def posterior_mean(observed: Array, std: float) -> Array:
-    """What observed numbers (k,) with noise of this standard deviation are expected to be without it.
-
-    The prior is a scale mixture of normal distributions around 0, learned from all of them by EM (Stephens 2017):
-    many differences that are next to nothing, and a few large ones that are left as they are.
-    """
-    scales = np.concatenate([[0.0], np.geomspace(std / 4, max(1.0, std), SCALES)]) ** 2
-    total = scales + std**2
-    likelihood = np.exp(-0.5 * observed[:, None] ** 2 / total) / np.sqrt(total) + 1e-300
-    weight = np.full(len(scales), 1 / len(scales))
-    for _ in range(ROUNDS):
-        share = likelihood * weight
-        share /= share.sum(axis=1, keepdims=True)
-        weight = share.mean(axis=0)
-    return np.asarray((share * (scales / total)).sum(axis=1) * observed)

@@ -216,7 +216,8 @@ def test_marginals_are_those_of_the_pool() -> None:
             continue
         column = SCHEMA.features.index(name)
         of = np.asarray(drawn_from.groups.of_cells[column])
-        expected = rows * (weights @ drawn_from.means[:, block])[of] * drawn_from.shape[fine]
+        groups_of_class = (weights[:, None] * drawn_from.labels).T @ drawn_from.means[:, block]  # (C, bins)
+        expected = rows * (groups_of_class[:, of] * drawn_from.shape[:, fine]).sum(axis=0)
         seen = np.bincount(features[:, column], minlength=len(of))
         assert expected.sum() == pytest.approx(rows)
         assert chisquare(seen, expected * seen.sum() / expected.sum()).pvalue > LEVEL, name
@@ -284,10 +285,37 @@ def test_the_shape_within_a_group_is_that_of_the_margins() -> None:
     shared = common(2)
     shape = shape_within(shared.margins, shared.groups)
     np.testing.assert_allclose(shared.groups.sums(shape), 1)
-    pooled = shared.margins.pooled
-    for of, block in zip(shared.groups, blocks_of(SIZES), strict=True):
-        inside = np.asarray(of) == 0
-        np.testing.assert_allclose(shape[block][inside], pooled[block][inside] / pooled[block][inside].sum())
+    for own, cells in zip(shape, shared.margins.cells, strict=True):
+        for of, block in zip(shared.groups, blocks_of(SIZES), strict=True):
+            inside = np.asarray(of) == 0
+            np.testing.assert_allclose(own[block][inside], cells[block][inside] / cells[block][inside].sum())
+
+
+def test_a_group_that_a_class_has_nobody_in_has_the_shape_of_all_classes() -> None:
+    shared, column = common(2), SCHEMA.features.index("age")
+    cells, block = shared.margins.cells.copy(), blocks_of(SIZES)[column]
+    group = np.flatnonzero(np.asarray(shared.groups.of_cells[column]) == 0) + block.start
+    cells[0, group] = 0
+    margins = Margins(cells=cells, masses=shared.margins.masses, s_a=1.0)
+    shape, pooled = shape_within(margins, shared.groups), margins.pooled[group]
+    np.testing.assert_allclose(shape[0, group], pooled / pooled.sum())
+    np.testing.assert_allclose(shape[1, group], cells[1, group] / cells[1, group].sum())
+
+
+def test_within_a_group_a_record_has_the_cells_of_its_class() -> None:
+    """The lower half of every group for one class, the upper half for another; never the other half."""
+    shared, column = common(2), SCHEMA.features.index("age")
+    of, block = np.asarray(shared.groups.of_cells[column]), blocks_of(SIZES)[column]
+    lower = np.concatenate([np.arange(n) < n / 2 for n in np.bincount(of)])
+    cells = shared.margins.cells.copy()
+    cells[0, block], cells[1, block] = lower / lower.sum(), ~lower / (~lower).sum()
+    margins = Margins(cells=cells, masses=shared.margins.masses, s_a=1.0)
+    pool = Pool.of(SCHEMA, Common(shared.groups, margins), {"north": site(shared.groups, 4, seed=1)})
+    features, label = codes(draw(pool, SCHEMA, 2_000, 3))
+    several = np.bincount(of)[of[features[:, column]]] > 1
+    assert lower[features[several & (label == 0), column]].all()
+    assert not lower[features[several & (label == 1), column]].any()
+    assert (several & (label == 0)).sum() > 100 < (several & (label == 1)).sum()
 
 
 def test_a_group_without_mass_is_drawn_evenly() -> None:
@@ -296,8 +324,8 @@ def test_a_group_without_mass_is_drawn_evenly() -> None:
     block = blocks_of(SIZES)[SCHEMA.features.index("age")]
     cells[:, block] = 0
     of = np.asarray(shared.groups.of_cells[SCHEMA.features.index("age")])
-    shape = shape_within(Margins(cells=cells, masses=shared.margins.masses, s_a=1.0), shared.groups)[block]
-    np.testing.assert_allclose(shape, 1 / np.bincount(of)[of])
+    shape = shape_within(Margins(cells=cells, masses=shared.margins.masses, s_a=1.0), shared.groups)[:, block]
+    np.testing.assert_allclose(shape, np.tile(1 / np.bincount(of)[of], (len(cells), 1)))
 
 
 def test_a_number_has_the_decimals_that_its_schema_declares() -> None:

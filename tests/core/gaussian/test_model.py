@@ -277,7 +277,11 @@ def test_the_variant_follows_from_the_schema_the_patients_and_the_budget() -> No
     assert suits(plan(many, 3000))
     assert not suits(plan(many, 1_000_000))  # cells have room
     assert not suits(plan(many, 3000, mu=100.0))
-    assert suits(plan(some({f"n{at}": known for at in range(30)}), 1_000_000))  # numbers throughout
+    assert not suits(plan(many, 300))  # drowned: class centroids say more
+    thirty = some({f"n{at}": known for at in range(30)})
+    assert suits(plan(thirty, 1_000_000))  # numbers throughout
+    assert not suits(plan(thirty, 3000))  # scores have room
+    assert suits(plan(some({f"n{at}": known for at in range(300)}), 30_000))  # of too many columns
     assert not suits(plan(some({f"n{at}": known for at in range(19)}), 300))  # not wide
     assert not suits(plan(some({f"c{at}": category for at in range(300)}), 3000))
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from cohortmix.core.steps.anonymize import read_sums
 from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.distributions.simplex import simplex
-from cohortmix.core.steps.margins import project
+from cohortmix.core.steps.margins import project, raked
+from cohortmix.core.steps.scores.class_means import ClassMeans
 
 
 def true_margins() -> NDArray[np.float64]:
@@ -103,3 +104,37 @@ def test_noise_adds_nothing_to_a_class_where_nobody_is() -> None:
         raw.append(simplex(sums.cells[:, AGE] / 500)[:, values // 2 : values].sum(axis=1))
     assert np.max(by_class) < 1e-9
     assert np.mean(pooled) < np.mean(raw) / 3
+
+
+def test_class_means_bring_the_classes_nearer_to_the_truth() -> None:
+    """Two functions of age that nearly agree, as those of a column of few values do, do no harm either."""
+    values = np.linspace(-1, 1, AGE.stop - AGE.start)
+    functions = np.stack([values, values + 1e-3 * values**2])
+    truth = true_margins()
+    none = [
+        ClassMeans(np.zeros((0, cells.size)), np.zeros((2, 0)), np.zeros((2, 0))) for cells in ENCODING.features
+    ]
+    off = np.zeros((2, 2))  # without and with them: of the distribution, and of the mean
+    for seed in range(10):
+        rng, sums = np.random.default_rng(seed), read_sums(ENCODING, estimate(counts(), 200.0, seed), 200.0)
+        std = np.full((2, 2), 0.01)
+        measured = truth[:, AGE] @ functions.T + std * rng.standard_normal((2, 2))
+        means = [ClassMeans(functions, measured, std), *none[1:]]
+        for row, found in enumerate((project(sums, ENCODING, N), project(sums, ENCODING, N, means=means))):
+            off[row, 0] += sum(_variation(found.cells[c, AGE], truth[c, AGE]) for c in range(2))
+            off[row, 1] += np.abs((found.cells - truth)[:, AGE] @ values).sum()
+    assert off[1, 0] < off[0, 0]
+    assert off[1, 1] < 0.3 * off[0, 1]
+
+
+def test_raked_classes_together_are_what_all_of_them_are() -> None:
+    truth = true_margins()
+    pooled, tilted = margins_of(truth).pooled, truth * np.linspace(1, 1.5, truth.shape[1])
+    tilted = np.concatenate(
+        [tilted[:, block] / tilted[:, block].sum(axis=1, keepdims=True) for block in ENCODING.blocks], axis=1
+    )
+    out = raked(margins_of(tilted), pooled, ENCODING)
+    np.testing.assert_allclose(out.pooled, pooled, atol=1e-3)
+    assert np.abs(margins_of(tilted).pooled - pooled).max() > 1e-2
+    for block in ENCODING.blocks:
+        np.testing.assert_allclose(out.cells[:, block].sum(axis=1), 1)

@@ -64,7 +64,7 @@ class Hospital:
     def __post_init__(self) -> None:
         self.meter = MemoryMeter(self.mu2)
         self.vault = Vault(TableSource(self.table), SCHEMA, KeyedNoise(self.seed).add, self.meter)
-        self.plan = Plan(SCHEMA, self.mu2, self.vault.patients, support=10)
+        self.plan = Plan(SCHEMA, self.mu2, self.vault.patients, support=10, scores=False)
         self.own: Answer = pipeline.class_sums(self.vault, self.plan)
 
     def finish(self, common: Common, seed: bytes = b"seed") -> SiteCentroids:
@@ -88,7 +88,7 @@ def cells(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
 @pytest.mark.parametrize("mu2", [Fraction(1, 100), Fraction(4), Fraction(1, 3)])
 @pytest.mark.parametrize("patients", [50, 10**4])
 def test_the_parts_of_a_plan_make_its_budget(mu2: Fraction, patients: int) -> None:
-    plan = Plan(SCHEMA, mu2, patients)
+    plan = Plan(SCHEMA, mu2, patients, scores=False)
     assert plan.mu2_sums + plan.mu2_moments == mu2
     assert plan.mu2_sums == (mu2 * plan.share_of_sums if plan.fits_mixture else mu2)
     assert plan.s_b == pytest.approx(sqrt(6 / float(mu2 * (1 - plan.share_of_sums))))
@@ -97,20 +97,24 @@ def test_the_parts_of_a_plan_make_its_budget(mu2: Fraction, patients: int) -> No
 @pytest.mark.parametrize("share", [Fraction(15, 100), Fraction(3, 10), Fraction(9, 10)])
 def test_answer_a_has_more_of_the_budget_where_b_has_hardly_room(share: Fraction) -> None:
     """The study's share with plenty of room, two fifths at the least room, and never less than the study says."""
-    least = next(n for n in range(1, 10**4) if Plan(SCHEMA, Fraction(1), n, share).fits_mixture)
+    least = next(n for n in range(1, 10**4) if Plan(SCHEMA, Fraction(1), n, share, scores=False).fits_mixture)
     sizes = [least, 2 * least, 20 * least]
-    plans = [Plan(SCHEMA, Fraction(1), n, share) for n in sizes]
+    plans = [Plan(SCHEMA, Fraction(1), n, share, scores=False) for n in sizes]
     shares = [plan.share_of_sums for plan in plans]
     assert shares == [max(Fraction(4, 10), share), max(Fraction(2, 10), share), share]
     assert [plan.mu2_sums for plan in plans] == shares
-    assert Plan(SCHEMA, Fraction(1), least - 1, share).mu2_sums == 1
-    assert Plan(SCHEMA, Fraction(1), least - 1, share).share_of_sums == share  # of what it would need for room
+    assert Plan(SCHEMA, Fraction(1), least - 1, share, scores=False).mu2_sums == 1
+    assert (
+        Plan(SCHEMA, Fraction(1), least - 1, share, scores=False).share_of_sums == share
+    )  # of what it would need for room
 
 
 def test_a_mixture_needs_room_for_its_components() -> None:
     """Two of l_min patients for each of three classes; decided on public facts alone."""
-    least = next(n for n in range(1, 10**4) if Plan(SCHEMA, Fraction(1), n).fits_mixture)
-    assert least == np.ceil(2 * 3 * l_min(Plan(SCHEMA, Fraction(1), 1).s_b))  # with the study's share for A
+    least = next(n for n in range(1, 10**4) if Plan(SCHEMA, Fraction(1), n, scores=False).fits_mixture)
+    assert least == np.ceil(
+        2 * 3 * l_min(Plan(SCHEMA, Fraction(1), 1, scores=False).s_b)
+    )  # with the study's share for A
     columns = {name: SCHEMA.columns[name] for name in ("sex", "outcome")}
     assert not Plan(SCHEMA.model_copy(update={"columns": columns}), Fraction(10**9), 10**9).fits_mixture
 

@@ -60,7 +60,7 @@ def test_no_receipt_of_a_study_can_say_more_than_the_epsilon_that_was_asked_for(
 
 
 def test_a_study_of_class_centroids_alone_is_drafted_only_if_its_file_accepts_that(written: Written) -> None:
-    small = {"sites": ["norway.json"], "min_sites": 1, "epsilon": 0.2}
+    small = {"sites": ["norway.json"], "min_sites": 1, "epsilon": 0.03}
     with pytest.raises(DegradedError) as caught:
         drafted(written(**small))
     assert "1 of 1 sites will release one centroid per class, without pairs of columns: NORW" in str(caught.value)
@@ -68,7 +68,7 @@ def test_a_study_of_class_centroids_alone_is_drafted_only_if_its_file_accepts_th
     spec, schema = draft(written(**small, accept_degraded=True), "c" * 64, NOW)
     assert "accept_degraded" not in spec.plain(), "what is signed is as before"
     assert [site.name for site in reduced_sites(spec, schema)] == ["NORW"]
-    both, schema = draft(written(epsilon=0.2), "c" * 64, NOW)
+    both, schema = draft(written(epsilon=0.03), "c" * 64, NOW)
     assert [site.name for site in reduced_sites(both, schema)] == ["NORW"], "one of two is said, and goes on"
     said = notice(both, schema)
     assert said is not None

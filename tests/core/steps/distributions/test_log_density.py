@@ -61,3 +61,24 @@ def test_coarse_bins_say_more_of_a_sum_than_its_cells() -> None:
     first = np.arange(CELLS) < CELLS // 3
     assert first @ both @ first < 0.01**2 < first @ alone @ first
     assert np.diag(alone) == pytest.approx((0.01 / 0.7) ** 2)
+
+
+def test_means_of_functions_are_one_more_measurement() -> None:
+    """Weighted least squares of both, solved otherwise; all is known better than before."""
+    rng = np.random.default_rng(4)
+    shares, functions = seen(TILTED, 0.05, 2), rng.standard_normal((2, CELLS))
+    means, std = functions @ TILTED + np.array([1e-3, -2e-3]), np.array([1e-3, 2e-3])
+    both = shares.with_means(functions, means, std)
+    design = np.concatenate([shares.root, functions / std[:, None]])
+    expected = np.linalg.lstsq(design, np.append(shares.root @ shares.x, means / std), rcond=None)[0]
+    np.testing.assert_allclose(both.x, expected, atol=1e-9)
+    assert (both.std < shares.std).all()
+    np.testing.assert_allclose(functions @ both.x, means, atol=3 * std.max())
+    assert np.abs(functions @ shares.x - means).max() > 10 * std.max()
+
+
+def test_no_function_says_nothing() -> None:
+    shares = seen(TILTED, 0.05, 2)
+    both = shares.with_means(np.zeros((0, CELLS)), np.zeros(0), np.zeros(0))
+    np.testing.assert_array_equal(both.x, shares.x)
+    np.testing.assert_array_equal(both.root, shares.root)

@@ -14,8 +14,6 @@ from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.steps.plan import Plan
-from cohortmix.core.steps.scores.class_margins import class_margins
-from cohortmix.core.steps.scores.moments import ScoreMoments, posterior_mean
 from cohortmix.core.synthesis import Release, synthesize
 
 N = 3_000
@@ -114,27 +112,3 @@ def test_what_is_asked_follows_from_the_first_answer_alone(release: Release) -> 
     assert isinstance(asked, ScoreMoment)
     assert not isinstance(asked, PairTables)
     assert {score.column for score in asked.coordinates} <= set(range(len(SCHEMA.features)))
-
-
-# --- parts
-
-
-def test_the_posterior_mean_keeps_what_stands_out_and_drops_what_does_not() -> None:
-    rng = np.random.default_rng(1)
-    true = np.where(np.arange(500) < 25, 1.0, 0.0)
-    observed = true + rng.normal(0, 0.1, 500)
-    shrunk = posterior_mean(observed, 0.1)
-    assert shrunk[:25].mean() == pytest.approx(1, abs=0.06)
-    assert np.abs(shrunk[25:]).mean() < 0.25 * np.abs(observed[25:]).mean()
-
-
-def test_class_margins_have_the_measured_means_and_sum_to_that_of_all() -> None:
-    values = np.linspace(-1.5, 1.5, 6)[:, None]
-    pooled, masses = np.full(6, 1 / 6), np.array([300.0, 700.0])
-    moments = ScoreMoments(
-        second=np.eye(1), second_std=0.01, means=np.array([[0.7], [-0.3]]), means_std=np.array([1e-4, 1e-4])
-    )
-    out = class_margins(np.stack([pooled, pooled]), masses, values, [slice(0, 6)], np.array([0]), moments)
-    np.testing.assert_allclose(out.sum(axis=1), 1)
-    np.testing.assert_allclose(masses @ out / masses.sum(), pooled, atol=5e-3)
-    np.testing.assert_allclose((out @ values)[:, 0], [0.7, -0.3], atol=0.03)
