@@ -5,6 +5,7 @@ What it measures stands in `tests/benchmarks/results`, and is quoted by docs/ben
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -314,3 +315,24 @@ def test_floors_learn_what_they_may(floor: Any) -> None:
     true = table.groupby("outcome")["age"].mean()
     assert gaps[0] == pytest.approx(true["ill"] - true["well"], abs=3)
     assert gaps[1] != pytest.approx(true["ill"] - true["well"], abs=3)
+
+
+def test_the_declared_target_is_not_below_label_histograms_on_any_table() -> None:
+    """By no more than two standard errors of the difference over the splits; nor is any other target, by far."""
+    stored, apart = result_cells.read(), {}
+    for cell, facts in stored.items():
+        floor = stored.get(replace(cell, method="label-star"))
+        if cell.method == "ours" and floor is not None:
+            apart.setdefault(cell.row, []).append([_trees(facts)[k] - _trees(floor)[k] for k in range(2)])
+    several = {row: np.array(off) for row, off in apart.items() if len(off) > 2}
+    assert len({row.data for row in several}) >= 5
+    for row, off in several.items():
+        declared, mean = off.mean(axis=0)
+        assert declared >= -2 * off[:, 0].std(ddof=1) / sqrt(len(off)), row
+        assert mean > 0, row
+
+
+def _trees(facts: Facts) -> tuple[float, float]:
+    """The declared target, and the mean over all."""
+    trees = facts["figures"]["trees"]
+    return next(iter(trees["targets"].values())), trees["mean"]
