@@ -319,7 +319,8 @@ def test_floors_learn_what_they_may(floor: Any) -> None:
 
 def test_the_declared_target_is_not_below_label_histograms_on_any_table() -> None:
     """By no more than two standard errors of the difference over the splits; nor is any other target, by far."""
-    stored, apart = result_cells.read(), {}
+    stored = result_cells.read()
+    apart: dict[Cell, list[list[float]]] = {}
     for cell, facts in stored.items():
         floor = stored.get(replace(cell, method="label-star"))
         if cell.method == "ours" and floor is not None:
