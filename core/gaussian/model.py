@@ -33,6 +33,7 @@ CROWDED = 0.45  # share of the patients that a merged bin would have to hold, fo
 DROWNED = (
     0.08  # noise of the length of a mean, in units of the values' length, above which class centroids say more
 )
+ROOMY = 0.5  # crowding below which a table of numbers throughout is not asked about scores
 WIDEST = 100  # numbers of which scores are asked, where there is a choice: those of more take minutes to fit
 
 
@@ -98,7 +99,7 @@ def suits(plan: Plan) -> bool:
 
     It is wide and mostly numbers, and has patients enough for a mean, but not for scores (`Plan.by_scores`); and
     either it is numbers throughout, or has too few patients for pairs of cells as well. Of very many numbers no
-    scores are asked.
+    scores are asked, nor where numbers throughout have room for pairs of cells.
     """
     features = Encoding.of(plan.schema).features
     numbers = sum(not isinstance(cells.column, Category) for cells in features)
@@ -107,7 +108,7 @@ def suits(plan: Plan) -> bool:
     if sqrt(usual_number(plan.schema) / plan.mu2) / plan.patients > DROWNED:
         return False
     plain = numbers == len(features) and all(cells.missing < 0 for cells in features)
-    if plan.by_scores and not (plain and len(features) > WIDEST):
+    if plan.by_scores and not (plain and (len(features) > WIDEST or plan.crowding < ROOMY)):
         return False
     return plain or sqrt(plan.s_b / plan.patients) > CROWDED
 
