@@ -126,7 +126,7 @@ class StudySpec(Wire):
         terms, alpha = self.terms, float(self.alpha)
         if self.joint is None:
             plan = Plan(schema, self.mu2, patients, self.share, alpha)
-            # Scores need few patients, and not too few: where the smallest and the largest site have them, all do.
+            # Where the smallest and the largest site are described by scores, so are all, for the same questions.
             sizes = [entry.patients for entry in self.sites]
             ends = (replace(plan, patients=end) for end in (min(sizes), max(sizes)))
             return replace(plan, scores=all(end.by_scores for end in ends))
