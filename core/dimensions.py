@@ -52,13 +52,14 @@ def of_gaussians(encoding: Encoding) -> int:
     return sum(question.dimension(classes) for question in questions)
 
 
-def most_kappa(schema: Schema, variant: str = "cells", products: int = 0) -> float:
+def most_kappa(schema: Schema, variant: str = "cells", products: int = 0, values: int = 0) -> float:
     """The largest kappa that a release of this schema can have: no lattice is coarser than MIN_SIGMA steps.
 
     Parameters
     ----------
     products : of signs that answer C is about at most (`Plan.most_products`).
+    values : that answer D counts at most (`point_masses.MOST_COUNTED`).
     """
     encoding = Encoding.of(schema)
     numbers = {"cells": of_cells, "scores": of_scores, "gaussian": of_gaussians}[variant]
-    return gdp.kappa(numbers(encoding) + products * encoding.label.size, MIN_SIGMA)
+    return gdp.kappa(numbers(encoding) + products * encoding.label.size + values, MIN_SIGMA)

@@ -42,6 +42,7 @@ from cohortmix.core.release.records import draw
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.core.steps.plan import SUPPORT, TARGETS, Plan
+from cohortmix.core.steps.point_masses import MOST_COUNTED
 from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, check
 
 Variant = Literal["cells", "scores", "gaussian"]
@@ -189,6 +190,7 @@ def synthesize(
     checked: Checked | None = None,
     accept_degraded: bool = False,
     high_order: bool = True,
+    point_masses: bool = True,
 ) -> Release:
     """A private synthetic version of one table.
 
@@ -208,6 +210,8 @@ def synthesize(
     accept_degraded : permits a release of class centroids alone, where there are too few patients for a mixture.
     high_order : whether products of three to five features are measured, where schema, N and mu leave little noise
         on them (`Plan.most_products`).
+    point_masses : whether cells that hold clearly more patients than those beside them are looked into for the
+        values that these patients share (`core.steps.point_masses`).
 
     Returns
     -------
@@ -232,8 +236,9 @@ def synthesize(
     """
     _require_arguments(schema, budget, noise, alpha, support, variant)
     require_share("max_unreadable", max_unreadable)
-    require_truth("accept_degraded", accept_degraded)
-    require_truth("high_order", high_order)
+    switches = {"accept_degraded": accept_degraded, "high_order": high_order, "point_masses": point_masses}
+    for name, switch in switches.items():
+        require_truth(name, switch)
     if checked is not None:
         require_kind("checked", checked, Checked, "leave it out")
     schema.require_confirmed()
@@ -248,8 +253,7 @@ def synthesize(
     mu2 = _mu2(budget.resolve(vault.patients))
     plan = Plan(schema, mu2, vault.patients, alpha=alpha, support=support, scores=scores)
     chosen = variant or ("gaussian" if gaussian.suits(plan) else "scores" if plan.by_scores else "cells")
-    products = plan.most_products if high_order and chosen == "cells" else 0
-    resolved = budget.resolve(vault.patients, most_kappa(schema, chosen, products))
+    resolved = budget.resolve(vault.patients, _most_kappa(plan, chosen, high_order, point_masses))
     meter.limit = _mu2(resolved)
     plan = replace(plan, mu2=meter.limit, scores=chosen == "scores")
     if chosen != "gaussian":
@@ -258,11 +262,11 @@ def synthesize(
             require_groups(schema)
     else:
         _require_known(schema, checked, max_unreadable)
-    common, site = _gaussians(vault, plan) if chosen == "gaussian" else _cells(vault, plan, high_order)
+    model = _gaussians(vault, plan) if chosen == "gaussian" else _cells(vault, plan, high_order, point_masses)
     return Release(
         schema=schema,
-        common=common,
-        site=site,
+        common=model[0],
+        site=model[1],
         answers=tuple(meter.answers.values()),
         budget=resolved,
         patients=vault.patients,
@@ -301,15 +305,26 @@ def _require_known(schema: Schema, checked: Checked, most: float) -> None:
             )
 
 
-def _cells(vault: Vault, plan: Plan, high_order: bool) -> tuple[Common, SiteCentroids]:
+def _most_kappa(plan: Plan, chosen: Variant, high_order: bool, point_masses: bool) -> float:
+    """Of all answers that the release can ask for."""
+    products = plan.most_products if high_order and chosen == "cells" else 0
+    values = MOST_COUNTED if point_masses and chosen != "gaussian" and plan.fits_mixture else 0
+    return most_kappa(plan.schema, chosen, products, values)
+
+
+def _cells(
+    vault: Vault, plan: Plan, high_order: bool, point_masses: bool
+) -> tuple[Common | ClassGaussians, SiteCentroids]:
     own = pipeline.class_sums(vault, plan)
     common = pipeline.common([plan], [own], pairs=plan.fits_mixture)
     if high_order:
         plan = pipeline.with_products(plan, common, own)
+    if point_masses:
+        plan = pipeline.with_looks(plan, common)
     return common, pipeline.centroids(vault, plan, common, own, _seed(own))
 
 
-def _gaussians(vault: Vault, plan: Plan) -> tuple[ClassGaussians, SiteCentroids]:
+def _gaussians(vault: Vault, plan: Plan) -> tuple[Common | ClassGaussians, SiteCentroids]:
     model, last = learn(vault, plan)
     return model, gaussian.centroids(model, plan, _seed(last))
 

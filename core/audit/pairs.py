@@ -23,8 +23,10 @@ from cohortmix.core.privacy.questions.coordinates import Coordinate
 from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
+from cohortmix.core.privacy.questions.question import Question
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.privacy.questions.sign_products import SignProducts
+from cohortmix.core.privacy.questions.value_counts import ValueCounts, Values
 from cohortmix.core.steps.anonymize import sum_query
 
 LEVEL = 1 << 14  # lattice steps from the centre of a feature to either end
@@ -52,29 +54,38 @@ def questions(schema: Schema, groups: Groups, mu: Fraction) -> Questions:
 
 
 def level_questions(schema: Schema, mu: Fraction) -> Questions:
-    """The five questions about signed numbers, at a fifth of mu^2 each: every feature is a number from -1 to 1.
+    """All other questions, at a sixth of mu^2 each; of signed numbers, every feature is one from -1 to 1.
 
     The radius is half of the largest norm, so that records at the ends are clipped, and the label of the sum has
     as much weight: the largest distances of two records, in one class and in two, are then the same. The label of
     the score moment has little: its bound is then reached by records with orthogonal levels, as that of level
     moments is. Directions are those of the features, each with half of the next one. Products are of three
-    neighbouring features, where there are so many, each with the sign -1 at its first value and else 1.
+    neighbouring features, where there are so many, each with the sign -1 at its first value and else 1. Values of
+    numbers are counted on either side of one edge.
     """
-    sizes = Encoding.of(schema).sizes
+    encoding = Encoding.of(schema)
+    sizes = encoding.sizes
     coordinates = tuple(Coordinate(column, _levels(size)) for column, size in enumerate(sizes))
     radius = isqrt(len(sizes) * LEVEL**2) // 2
     size = len(sizes)
     directions = tuple(tuple(2 * (at == k) + (at + 1 == k) for k in range(size)) for at in range(size))
     three = 3 if size >= 3 else 1  # an odd number, whose product is opposite at the opposite end
     signs = tuple((-1,) + (1,) * (cells - 1) for cells in sizes)
-    asked = (
+    halves = tuple(_halves(j, cells.edges) for j, cells in enumerate(encoding.features) if cells.edges)
+    asked: tuple[Question, ...] = (
         LevelSum(coordinates, radius, radius, LEVEL),
         LevelMoment(coordinates, radius, LEVEL),
         ScoreMoment(coordinates, radius, radius // 8, LEVEL),
         SignProducts(signs, tuple(tuple(range(at, at + three)) for at in range(size - three + 1))),
         ClassMoment(coordinates, directions, 2, radius, radius, LEVEL),
+        *([ValueCounts(halves)] if halves else []),
     )
-    return tuple((question, mu**2 / 5) for question in asked)
+    return tuple((question, mu**2 / 6) for question in asked)
+
+
+def _halves(column: int, edges: Sequence[float]) -> Values:
+    edge, over = edges[len(edges) // 2].as_integer_ratio()
+    return Values(column, (edge,), over, (0, 1))
 
 
 def names(asked: Questions) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.reading import ColumnReader, RecordReader
+from cohortmix.core.data.sampling import PointMass, with_points
 from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
 
 if TYPE_CHECKING:
@@ -64,24 +65,34 @@ class Cells:
         """Cell of each entry, shape (n,); see `ColumnReader.codes`."""
         return self.reader.codes(array)
 
-    def draw(self, codes: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.object_]:
-        """A value for each cell: uniform within an interval, whole where the column is; None for missing."""
+    def draw(
+        self, codes: NDArray[np.int32], rng: np.random.Generator, points: Sequence[PointMass] = ()
+    ) -> NDArray[np.object_]:
+        """A value for each cell: uniform within an interval, whole where the column is; None for missing.
+
+        Of a cell with point masses, these values for their shares of the cell.
+        """
         column = self.column
         out = np.full(len(codes), None, dtype=object)
         known = (codes >= 0) & (codes != self.missing)
         if isinstance(column, Category):
             out[known] = np.asarray(column.values, dtype=object)[codes[known]]
         else:
-            values = self._uniform(codes[known], rng)
+            values = with_points(self._uniform(codes[known], rng), codes[known], points, rng)
             out[known] = [date.fromordinal(int(day)) for day in values] if isinstance(column, Date) else values
         return out
 
     def interval(self, code: int) -> tuple[Any, Any]:
         """Smallest and largest value of a cell of a number or date column."""
-        low, high = (float(ends[0]) for ends in self._ends(np.array([code])))
+        low, high = self.ends(code)
         if isinstance(self.column, Date):
             return date.fromordinal(int(low)), date.fromordinal(int(high))
         return low, high
+
+    def ends(self, code: int) -> tuple[float, float]:
+        """The same, of a date as ordinals."""
+        low, high = self._ends(np.array([code]))
+        return float(low[0]), float(high[0])
 
     @property
     def widths(self) -> NDArray[np.float64]:

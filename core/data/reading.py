@@ -7,7 +7,8 @@ in which it is read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,15 @@ class RecordReader:
 
     features: tuple[ColumnReader, ...]
     label: ColumnReader
+
+    def on(self, grid: Iterable[tuple[int, tuple[float, ...]]]) -> RecordReader:
+        """The same with other edges of some features; ValueError for a category, which has none."""
+        features = list(self.features)
+        for column, edges in grid:
+            if features[column].column.type == "category":
+                raise ValueError(f"column {features[column].name!r} is a category: its values have no edges")
+            features[column] = replace(features[column], edges=edges)
+        return replace(self, features=tuple(features))
 
     @property
     def sizes(self) -> tuple[int, ...]:

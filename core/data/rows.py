@@ -6,7 +6,7 @@ declared values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil, floor
 from typing import Any
 
@@ -15,16 +15,27 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Cells, Encoding
+from cohortmix.core.data.sampling import PointMass
 from cohortmix.core.data.schema import Category, Column, Number, Schema
 
 
 def rows_of_cells(
-    codes: dict[str, NDArray[np.int32]], label: NDArray[np.int64], schema: Schema, rng: np.random.Generator
+    codes: dict[str, NDArray[np.int32]],
+    label: NDArray[np.int64],
+    schema: Schema,
+    rng: np.random.Generator,
+    points: Sequence[PointMass] = (),
 ) -> pd.DataFrame:
-    """Rows of the original table from the fine cells of each feature and the class; the schema's rules hold."""
+    """Rows of the original table from the fine cells of each feature and the class; the schema's rules hold.
+
+    Where there are point masses, these values have their shares of a cell.
+    """
     encoding = Encoding.of(schema)
     _pair_missing(codes, encoding)
-    columns = {cells.name: cells.draw(codes[cells.name], rng) for cells in encoding.features}
+    columns = {
+        cells.name: cells.draw(codes[cells.name], rng, [point for point in points if point.feature == cells.name])
+        for cells in encoding.features
+    }
     _put_in_order(columns, schema)
     columns[schema.target] = np.asarray(schema.classes, dtype=object)[label]
     return pd.DataFrame({name: _typed(columns[name], schema, name) for name in schema.columns})

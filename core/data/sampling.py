@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class PointMass(NamedTuple):
+    """A value that many of those have whose number lies in a fine cell: a share of them.
+
+    Of a date, the value is its ordinal.
+    """
+
+    feature: str
+    cell: int
+    value: float
+    share: float
 
 
 def systematic(weights: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -44,3 +56,20 @@ def draw_groups(
     blocks : where each feature's bins stand in the means.
     """
     return np.stack([pick(means[:, block], k, rng) for block in blocks], axis=1).astype(np.int32)
+
+
+def with_points(
+    values: NDArray[np.float64],
+    codes: NDArray[np.int32],
+    points: Sequence[PointMass],
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Values (n,) of one feature in their cells (n,), with its point masses in place of their shares of a cell."""
+    out = values.copy()
+    for cell in sorted({point.cell for point in points}):
+        inside, rows = [point for point in points if point.cell == cell], np.flatnonzero(codes == cell)
+        u = (rng.permutation(len(rows)) + rng.random(len(rows))) / max(1, len(rows))
+        which = np.searchsorted(np.cumsum([point.share for point in inside]), u, side="right")
+        hit = which < len(inside)
+        out[rows[hit]] = np.array([point.value for point in inside])[which[hit]]
+    return out

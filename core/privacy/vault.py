@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.patients import count_patients
-from cohortmix.core.data.reading import UNKNOWN
+from cohortmix.core.data.reading import UNKNOWN, RecordReader
 from cohortmix.core.data.values import patient_keys
 from cohortmix.core.privacy.joint import ALONE, Terms
 from cohortmix.core.privacy.meter import Answer, BudgetExceeded, Meter
 from cohortmix.core.privacy.noise import AddNoise
 from cohortmix.core.privacy.questions.lattice import Rows
 from cohortmix.core.privacy.questions.question import Question, question_hash, require_question
+from cohortmix.core.privacy.questions.value_counts import ValueCounts
 from cohortmix.core.privacy.scale import Scale, scale_of
 
 if TYPE_CHECKING:
@@ -81,17 +82,18 @@ class Vault:
         """
         require_question(question)
         question.check(self._reader.sizes)
+        reader = self._reader.on(question.grid) if isinstance(question, ValueCounts) else self._reader
         noise = scale_of(question, self._schema.cap, mu2, max(self.patients, terms.patients), terms)
-        return self._stored(question, noise, terms.sharers)
+        return self._stored(question, reader, noise, terms.sharers)
 
-    def _stored(self, question: Question, noise: Scale, sharers: int) -> Answer:
+    def _stored(self, question: Question, reader: RecordReader, noise: Scale, sharers: int) -> Answer:
         """Pay, compute, add noise, store, and only then read."""
         index, self._asked = self._asked, self._asked + 1
         asked = question_hash(question, self._schema)
         stored = self._meter.load(index)
         if stored is None:
             self._meter.debit(index, asked, noise.cost)
-            values = self._add_noise(self._exact(question) << noise.shift, noise.sigma, f"{asked}:{index}")
+            values = self._add_noise(self._exact(question, reader) << noise.shift, noise.sigma, f"{asked}:{index}")
             spare = self._spare(noise, len(values), f"{asked}:{index}:spare")
             facts = (noise.sigma, question.unit << noise.shift, noise.sensitivity2, noise.cost, asked, sharers)
             self._meter.store(index, Answer(values + spare, *facts, spare if noise.spare else None, noise.spare))
@@ -106,15 +108,15 @@ class Vault:
         nothing = np.zeros(size, dtype=np.int64)
         return self._add_noise(nothing, noise.spare, purpose) if noise.spare else nothing
 
-    def _exact(self, question: Question) -> NDArray[np.int64]:
+    def _exact(self, question: Question, reader: RecordReader) -> NDArray[np.int64]:
         """What the noise is added to, and nothing else may read."""
-        return question.contribution(self._rows(), self._reader.label.size)
+        return question.contribution(self._rows(reader), reader.label.size)
 
-    def _rows(self) -> Iterator[Rows]:
+    def _rows(self, reader: RecordReader) -> Iterator[Rows]:
         """The rows that count, a batch of the table at a time."""
         seen: Counter[str] = Counter()
         for batch in self._source.batches():
-            features, label = self._reader.codes(batch)
+            features, label = reader.codes(batch)
             parts = self._parts(batch, seen)
             keep = (label != UNKNOWN) & (parts > 0)
             yield features[keep], label[keep], parts[keep]

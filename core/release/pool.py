@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.groups import Groups
-from cohortmix.core.data.sampling import draw_groups, systematic
+from cohortmix.core.data.sampling import PointMass, draw_groups, systematic
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.release.maximum_entropy import CHAINS, MaximumEntropy, fit
 from cohortmix.core.release.target_tables import TargetTables
@@ -45,6 +45,7 @@ class Pool:
         tables.
     left_over : (C, G, G) what the measured pair tables have beyond the centroids'; None where it is not known.
     products : what was measured beyond pairs, where there is one site; else None.
+    points : values that many patients share, where there is one site.
     """
 
     masses: NDArray[np.float64]
@@ -59,6 +60,7 @@ class Pool:
     fitted: Fitted | None = None
     left_over: NDArray[np.float64] | None = None
     products: SignMeans | None = None
+    points: tuple[PointMass, ...] = ()
 
     @classmethod
     def of(cls, schema: Schema, common: Common, centroids: Mapping[str, SiteCentroids]) -> Pool:
@@ -77,6 +79,7 @@ class Pool:
             fitted=parts[0].model if len(parts) == 1 else None,
             left_over=parts[0].left_over if len(parts) == 1 else None,
             products=parts[0].products if len(parts) == 1 else None,
+            points=parts[0].points if len(parts) == 1 else (),
         )
 
     @property

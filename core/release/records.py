@@ -31,7 +31,7 @@ def draw(pool: Pool, schema: Schema, rows: int, seed: int) -> pd.DataFrame:
         merged, bins = np.asarray(pool.groups.of_cells[j]), pool.sizes[j]
         inside = pool.shape[:, None, block] * (merged == np.arange(bins)[:, None])  # (C, bins, cells)
         codes[cells.name] = pick(inside.reshape(-1, cells.size), label * bins + groups[:, j], rng).astype(np.int32)
-    frame = rows_of_cells(codes, label, schema, rng)
+    frame = rows_of_cells(codes, label, schema, rng, pool.points)
     frame[SITE] = pd.Series(np.asarray(pool.sites, dtype=object)[site], dtype="string")
     return frame
 

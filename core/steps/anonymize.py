@@ -13,6 +13,10 @@ Where the noise permits, one table is asked a third one:
 answer C  class-conditional products of the signs of three to five features, which no table of pairs shows
           (`core/steps/products`).
 
+Where a fine cell holds clearly more than those beside it, one table is asked a last one:
+
+answer D  how many patients have each value in that cell (`core/steps/point_masses.py`).
+
 Symbols: D features, C classes, F fine cells and G merged bins of all features side by side, n patients,
 s_A and s_B the standard deviations of one cell of A and of one cell of a pair table of B, in patients.
 """
@@ -37,6 +41,7 @@ from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.privacy.questions.sign_products import SignProducts
 from cohortmix.core.privacy.vault import Vault
+from cohortmix.core.steps import point_masses
 from cohortmix.core.steps.centroids import Common
 from cohortmix.core.steps.distributions.simplex import Array
 from cohortmix.core.steps.plan import Plan, noise_of
@@ -171,6 +176,17 @@ def answer_c(vault: Vault, plan: Plan, question: SignProducts) -> Answer:
     of the plan. Public: the schema, the plan, the question (it comes from answer A), N.
     """
     return vault.answer(question, plan.mu2_products)
+
+
+def answer_d(vault: Vault, plan: Plan) -> Answer:
+    """The counts of the values within the cells that the plan looks into, through the vault.
+
+    Guarantee
+    ---------
+    test_sensitivity_of_value_counts. mu-GDP for the replacement of one patient, mu^2 = the answer's mu2 <= that of
+    the plan. Public: the schema, the plan (its cells come from answer A), N.
+    """
+    return vault.answer(point_masses.question(plan.looks), plan.mu2_looks)
 
 
 def add_answers(answers: Sequence[Measured]) -> tuple[Array, float]:

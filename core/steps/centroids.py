@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cohortmix.core.data.groups import Groups
+from cohortmix.core.data.sampling import PointMass
 from cohortmix.core.privacy.questions.coordinates import Coordinate
 from cohortmix.core.steps.distributions.simplex import Array
 from cohortmix.core.steps.products.means import SignMeans
@@ -72,6 +73,7 @@ class SiteCentroids:
     left_over : (C, G, G) what these tables have beyond the mixture's; records follow it where it is at hand, since
         it does not travel.
     products : what was measured beyond pairs; None where nothing was.
+    points : values that many patients share, within the fine cells that were looked into.
     """
 
     masses: Array
@@ -84,3 +86,4 @@ class SiteCentroids:
     model: Fitted | None = None
     left_over: Array | None = None
     products: SignMeans | None = None
+    points: tuple[PointMass, ...] = ()

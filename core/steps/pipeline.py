@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Encoding, one_hot
-from cohortmix.core.data.sampling import draw_groups, systematic
+from cohortmix.core.data.sampling import PointMass, draw_groups, systematic
 from cohortmix.core.privacy.joint import ALONE, Terms
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.vault import Vault
-from cohortmix.core.steps import anonymize, approximate, bins, margins
+from cohortmix.core.steps import anonymize, approximate, bins, margins, point_masses
 from cohortmix.core.steps.adapt import adapt
 from cohortmix.core.steps.anonymize import Measured
 from cohortmix.core.steps.approximate import Mixture, Moments
@@ -30,6 +30,7 @@ from cohortmix.core.steps.known import available_cases, known_pairs, known_share
 from cohortmix.core.steps.left_over import left_over
 from cohortmix.core.steps.plan import RARE, TARGETS, Plan, components, fits_of
 from cohortmix.core.steps.products import means, signs
+from cohortmix.core.steps.products.means import SignMeans
 from cohortmix.core.steps.scores import functions
 from cohortmix.core.steps.scores import model as scores
 from cohortmix.core.steps.scores.class_means import class_means
@@ -94,16 +95,29 @@ def with_products(plan: Plan, common: Common, answer_a: Measured) -> Plan:
     return replace(plan, products=asked)
 
 
+def with_looks(plan: Plan, common: Common) -> Plan:
+    """The plan of one table with the cells that answer D is about, if any: public arithmetic on answer A."""
+    if not plan.fits_mixture:
+        return plan
+    looks, share = point_masses.choose(Encoding.of(plan.schema), common.margins, plan.patients, plan.mu2)
+    return replace(plan, looks=looks, share_of_looks=share)
+
+
 def centroids(vault: Vault, plan: Plan, common: Common, answer_a: Answer, seed: bytes) -> SiteCentroids:
-    """Round 2 at a site: answers B and C, then the mixture and the inducing points."""
+    """Round 2 at a site: answers B, C and D, then the mixture and the inducing points."""
     if not plan.fits_mixture:
         return class_centroids(plan, common, answer_a)
     answer_b = anonymize.answer_b(vault, plan, common)
-    if plan.products is None:
-        return approximate_and_adapt(plan, common, answer_a, answer_b, seed)
-    answer_c = anonymize.answer_c(vault, plan, plan.products)
-    measured = means.read(plan.products, common.groups, answer_c, common.margins.masses)
-    return replace(approximate_and_adapt(plan, common, answer_a, answer_b, seed), products=measured)
+    measured: SignMeans | None = None
+    points: tuple[PointMass, ...] = ()
+    if plan.products is not None:
+        answer_c = anonymize.answer_c(vault, plan, plan.products)
+        measured = means.read(plan.products, common.groups, answer_c, common.margins.masses)
+    if plan.looks:
+        answer_d = anonymize.answer_d(vault, plan)
+        points = point_masses.read(Encoding.of(plan.schema), plan.looks, answer_d, plan.patients)
+    site = approximate_and_adapt(plan, common, answer_a, answer_b, seed)
+    return replace(site, products=measured, points=points)
 
 
 def class_centroids(plan: Plan, common: Common, answer_a: Measured) -> SiteCentroids:

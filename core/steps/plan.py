@@ -13,6 +13,7 @@ from cohortmix.core.privacy.joint import Terms
 from cohortmix.core.privacy.questions.class_marginals import ClassMarginals
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.sign_products import SignProducts
+from cohortmix.core.steps.point_masses import Look
 from cohortmix.core.steps.products.signs import most_subsets
 from cohortmix.core.steps.scores.functions import noise_of_correlations, usual_number
 
@@ -54,6 +55,8 @@ class Plan:
         noise of sites that may conspire is added on top (`surplus_of`).
     scores : whether answer B is about scores, or about tables; None for what public facts say (`by_scores`).
     products : what answer C is about, chosen from answer A; None for nothing, as always in a study.
+    looks : the cells that answer D is about, chosen from answer A; none in a study.
+    share_of_looks : part of mu2 for answer D, which is taken from B's.
     """
 
     schema: Schema
@@ -65,6 +68,8 @@ class Plan:
     surplus: Fraction = Fraction(1)
     scores: bool | None = None
     products: SignProducts | None = None
+    looks: tuple[Look, ...] = ()
+    share_of_looks: Fraction = Fraction(0)
 
     @property
     def by_scores(self) -> bool:
@@ -103,7 +108,7 @@ class Plan:
         return (
             self.patients * PRECISION
             if self.by_scores
-            else self._noise_b(self.share_of_sums + self.share_of_products)
+            else self._noise_b(self.share_of_sums + self.share_of_products + self.share_of_looks)
         )
 
     @property
@@ -142,7 +147,7 @@ class Plan:
     @property
     def mu2_moments(self) -> Fraction:
         """Cost of answer B."""
-        return self.mu2 - self.mu2_sums - self.mu2_products
+        return self.mu2 - self.mu2_sums - self.mu2_products - self.mu2_looks
 
     @property
     def share_of_products(self) -> Fraction:
@@ -159,6 +164,11 @@ class Plan:
     def mu2_products(self) -> Fraction:
         """Cost of answer C."""
         return self.mu2 * self.share_of_products
+
+    @property
+    def mu2_looks(self) -> Fraction:
+        """Cost of answer D."""
+        return self.mu2 * self.share_of_looks
 
     @property
     def most_products(self) -> int:

@@ -112,6 +112,12 @@ def test_products_of_signs_count_in_each_class() -> None:
     assert most_kappa(SCHEMA, "cells", 7) == gdp.kappa(numbers, MIN_SIGMA) > most_kappa(SCHEMA)
 
 
+def test_counted_values_count_once_for_all_classes() -> None:
+    encoding = Encoding.of(SCHEMA)
+    numbers = of_cells(encoding) + 7 * encoding.label.size + 4000
+    assert most_kappa(SCHEMA, "cells", 7, 4000) == gdp.kappa(numbers, MIN_SIGMA) > most_kappa(SCHEMA, "cells", 7)
+
+
 def test_the_bound_of_the_gaussian_variant_covers_its_answers() -> None:
     table = pa.Table.from_batches([cohort(n=400)])
     release = synthesize(table, SCHEMA, Budget.from_mu(2.0), noise=KeyedNoise(1), support=5, variant="gaussian")

@@ -1,4 +1,4 @@
-"""A small table, eight questions, and a vault that answers without noise."""
+"""A small table, nine questions, and a vault that answers without noise."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.privacy.questions.sign_products import SignProducts
+from cohortmix.core.privacy.questions.value_counts import ValueCounts, Values
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.anonymize import sum_query
 
@@ -51,6 +52,9 @@ CLASS_MOMENTS = ClassMoment(LEVELS, ((3, -5, 0, 7), (-2, 4, 6, 1)), 4, 21, 13, 8
 SCORE_MOMENTS = ScoreMoment(LEVELS, 15, 7, 8)
 SIGNS = tuple(tuple(7 * cell % 3 - 1 for cell in range(size)) for size in ENCODING.sizes)
 SIGN_PRODUCTS = SignProducts(SIGNS, ((0, 1), (0, 1, 2), (1, 2)))
+VALUE_COUNTS = ValueCounts(
+    (Values(0, tuple(range(79, 121, 2)), 2, (-1, *range(20), 19)), Values(1, (0, 1, 9, 11), 4, (0, 1, -1, 2, -1)))
+)
 QUERIES = (
     SUMS,
     MOMENTS,
@@ -60,6 +64,7 @@ QUERIES = (
     CLASS_MOMENTS,
     SCORE_MOMENTS,
     SIGN_PRODUCTS,
+    VALUE_COUNTS,
 )
 MU2 = Fraction(1, 50)
 

@@ -84,6 +84,7 @@ def test_an_audit_of_the_mechanism_finds_no_violation(audited: Audit) -> None:
 def test_replays_come_up_to_the_declared_sensitivity_of_every_question(audited: Audit) -> None:
     cells = ["sum", "second moment"]
     levels = ["level sum", "level second moment", "score moment", "sign products", "class second moment"]
+    levels += ["value counts"]
     for replays, asked in (
         (audited.whole["cells"], [*cells, "sign products"]),
         (audited.named, cells + levels),
@@ -91,7 +92,7 @@ def test_replays_come_up_to_the_declared_sensitivity_of_every_question(audited: 
     ):
         assert list(replays.shares) == asked
         assert all(0.5 <= share <= 1 for share in replays.shares.values())  # one half: a product in another class
-    assert list(audited.whole["gaussian"].shares) == [levels[0], levels[-1]]
+    assert list(audited.whole["gaussian"].shares) == [levels[0], "class second moment"]
     assert len(audited.whole["gaussian"].reached) == 3
     assert all(share > 0.995 for share in audited.named.shares.values())
 
@@ -144,7 +145,7 @@ def test_the_statistic_of_real_noise_has_its_law(tables: dict[str, pa.Table], co
 # Planted faults.
 
 
-@pytest.mark.parametrize("question", range(7))
+@pytest.mark.parametrize("question", range(8))
 def test_a_sensitivity_declared_too_small_is_caught(
     question: int, tables: dict[str, pa.Table], cohort: Cohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:

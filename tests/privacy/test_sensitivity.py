@@ -6,6 +6,7 @@ answer itself states, `Answer.sensitivity2`; the names of these tests are those 
 
 from __future__ import annotations
 
+from datetime import date
 from fractions import Fraction
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.sign_products import SignProducts
+from cohortmix.core.privacy.questions.value_counts import ValueCounts, Values
 from cohortmix.core.steps.anonymize import sum_query
 
 FAR = [float("nan"), float("inf"), float("-inf"), 1e308, -1e308, -0.0, 0.0, 5e-324, -5e-324, 2.0**53 + 2, None]
@@ -92,6 +94,14 @@ def test_sensitivity_of_pair_tables(tables: tuple[Rows, Rows], groups: tuple[Any
     assert one.mu2 == Fraction(one.sensitivity2, one.sigma**2) <= MU2
 
 
+ORDERED = {
+    at: date(1993, 1, 1).toordinal() if cells.name == "day" else 0
+    for at, cells in enumerate(ENCODING.features)
+    if cells.edges is not None
+}
+"""Numbers and dates, which can be read on other edges, and a value between those of LOW and HIGH."""
+
+
 @st.composite
 def products(draw: st.DrawFn) -> SignProducts:
     """Any signs, of any subsets of one feature or more."""
@@ -114,6 +124,29 @@ def test_sensitivity_of_sign_products(tables: tuple[Rows, Rows], query: SignProd
     assert one.mu2 == Fraction(one.sensitivity2, one.sigma**2) <= MU2
 
 
+@st.composite
+def value_counts(draw: st.DrawFn) -> ValueCounts:
+    """Any edges, of any columns that have some, and any slots."""
+    found = []
+    for column in draw(st.lists(st.sampled_from([*ORDERED]), min_size=1, max_size=5, unique=True)):
+        edges = sorted(
+            draw(st.sets(st.integers(-100, 100 * 10 ** draw(st.integers(0, 5))), min_size=1, max_size=9))
+        )
+        slots = draw(st.lists(st.integers(-1, 5), min_size=len(edges) + 1, max_size=len(edges) + 1))
+        slots[draw(st.integers(0, len(edges)))] = 0
+        found.append(Values(column, tuple(edges), draw(st.integers(1, 1000)), tuple(slots)))
+    return ValueCounts(tuple(found))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(neighbours(), value_counts())
+def test_sensitivity_of_value_counts(tables: tuple[Rows, Rows], query: ValueCounts) -> None:
+    one, other = (vault(source).answer(query, MU2) for source in tables)
+    assert distance2(one, other) <= one.sensitivity2 == other.sensitivity2
+    assert one.sensitivity2 == 2 * len(query.values) * one.unit**2
+    assert one.mu2 == Fraction(one.sensitivity2, one.sigma**2) <= MU2
+
+
 # The bound is reached, so that it could not be smaller, and the tests above cannot pass for want of movement.
 
 
@@ -130,6 +163,14 @@ def test_the_bound_is_reached_however_many_rows_a_patient_has(rows: int) -> None
     schema = SCHEMA.model_copy(update={"max_rows_per_patient": 100})
     for one, other in both(extremes(rows), schema):
         assert 0.999 * one.sensitivity2 <= distance2(one, other) <= one.sensitivity2
+
+
+@pytest.mark.parametrize("rows", [1, 3, 50])
+def test_values_at_opposite_ends_reach_the_bound(rows: int) -> None:
+    schema = SCHEMA.model_copy(update={"max_rows_per_patient": 100})
+    wide = ValueCounts(tuple(Values(column, (2 * days + 1,), 2, (0, 1)) for column, days in ORDERED.items()))
+    one, other = (vault(source, schema).answer(wide, MU2) for source in opposite(rows))
+    assert 0.999 * one.sensitivity2 <= distance2(one, other) <= one.sensitivity2
 
 
 HALVES = tuple(tuple(1 if 2 * cell >= size else -1 for cell in range(size)) for size in ENCODING.sizes)

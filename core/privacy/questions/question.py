@@ -8,6 +8,7 @@ Each question is a frozen dataclass: public data, never a function, and of exact
 - `largest` : the most that one patient can add to an entry, in absolute value, in lattice steps;
 - `unit` : lattice steps of 1;
 - `dimension(classes)` : how many numbers the answer has;
+- `grid` : of `ValueCounts` alone, edges on which some features are read in place of the schema's;
 - `contribution(rows, classes)` : what the noise is added to, the exact sum over the rows that count, (dimension,).
 """
 
@@ -24,14 +25,17 @@ from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.plain_data import parts
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.privacy.questions.sign_products import SignProducts
+from cohortmix.core.privacy.questions.value_counts import ValueCounts
 
 if TYPE_CHECKING:
     from cohortmix.core.data.schema import Schema
 
 Question: TypeAlias = (
-    ClassMarginals | PairTables | SignProducts | ScoreMoment | LevelSum | LevelMoment | ClassMoment
+    ClassMarginals | PairTables | SignProducts | ValueCounts | ScoreMoment | LevelSum | LevelMoment | ClassMoment
 )
-QUESTIONS = (ClassMarginals, PairTables, SignProducts, ScoreMoment, LevelSum, LevelMoment, ClassMoment)
+QUESTIONS = (
+    ClassMarginals, PairTables, SignProducts, ValueCounts, ScoreMoment, LevelSum, LevelMoment, ClassMoment,
+)  # fmt: skip
 
 
 def require_question(question: object) -> None:

@@ -84,7 +84,7 @@ def _with_atoms(shares: Shares, base: Array, std: Array) -> Array:
     """
     m = len(base)
     bend = np.diff(np.eye(m), 2, axis=0)
-    atom = _peaks(shares.x, base, std) | (base < SHORTEST / m)
+    atom = peaks(shares.x, base, std) | (base < SHORTEST / m)
     base = np.maximum(base, SHORTEST / m)
     for _ in range(ROUNDS):
         runs = np.concatenate([np.eye(m), np.eye(m)[atom]])
@@ -96,7 +96,7 @@ def _with_atoms(shares: Shares, base: Array, std: Array) -> Array:
     return p
 
 
-def _peaks(x: Array, width: Array, std: Array) -> NDArray[np.bool_]:
+def peaks(x: Array, width: Array, std: Array) -> NDArray[np.bool_]:
     """(m,) cells that hold clearly more than the two before and the two after them say; at an end, one side."""
     pad = np.zeros(SIDE)
     mass, length = (np.concatenate([pad, values, pad]) for values in (x, width))

@@ -24,6 +24,7 @@ from vaults import (
     SCHEMA,
     SIGN_PRODUCTS,
     SUMS,
+    VALUE_COUNTS,
     NoNoise,
     Rows,
     ask,
@@ -61,6 +62,16 @@ def clipped(x: list[int], radius: int) -> list[int]:
     return x if norm2 <= radius**2 else [int(Fraction(each * radius, length)) for each in x]
 
 
+def one_hot_values(age: int | None, dose: float) -> NDArray[np.float64]:
+    """Ages of 40 to 58 one by one, those from 59 on together; doses below 0, of 0 to 1/4, and of 9/4 to 11/4."""
+    out = np.zeros(23)
+    if age is not None and age >= 40:
+        out[min(age - 40, 19)] = 1
+    within = dose < 0, 0 <= dose < 1 / 4, 9 / 4 <= dose < 11 / 4
+    out[20:] = within
+    return out
+
+
 def by_hand(data: pa.Table) -> list[NDArray[np.float64]]:
     """All answers, record by record in Python; weights 1/m of the sums, and the square root for the moments."""
     rows = data.to_pylist()
@@ -71,6 +82,7 @@ def by_hand(data: pa.Table) -> list[NDArray[np.float64]]:
     of_class = np.zeros((2, CLASS_MOMENTS.width, CLASS_MOMENTS.width))
     by_class = np.zeros((2, len(LEVELS)))
     signed = np.zeros((2, len(SIGN_PRODUCTS.subsets)))
+    counted = np.zeros(20 + 3)
     (batch,) = data.combine_chunks().to_batches()
     for row, codes in zip(rows, ENCODING.feature_codes(batch), strict=True):
         if row["pid"] is None or row["outcome"] == "unknown":
@@ -102,6 +114,7 @@ def by_hand(data: pa.Table) -> list[NDArray[np.float64]]:
         signs = [each[code] if code >= 0 else 0 for each, code in zip(SIGN_PRODUCTS.signs, codes, strict=True)]
         share = SIGN_PRODUCTS.unit // m / SIGN_PRODUCTS.unit
         signed[label] += [share * prod(signs[j] for j in subset) for subset in SIGN_PRODUCTS.subsets]
+        counted += share * one_hot_values(row["age"], row["dose"])
     squares *= np.where(np.eye(len(LEVELS), dtype=bool), 1, OFF_DIAGONAL / DIAGONAL)
     of_class *= np.where(np.eye(CLASS_MOMENTS.width, dtype=bool), 1, OFF_DIAGONAL / DIAGONAL)
     upper = np.triu_indices(len(LEVELS))
@@ -114,6 +127,7 @@ def by_hand(data: pa.Table) -> list[NDArray[np.float64]]:
         np.concatenate([each[np.triu_indices(CLASS_MOMENTS.width)] for each in of_class]) / 8**2,
         np.concatenate([squares[upper], by_class.ravel() * OFF_DIAGONAL / DIAGONAL]) / 8**2,
         signed.ravel(),
+        counted,
     ]
 
 
@@ -226,6 +240,7 @@ def test_the_cost_is_the_square_of_sensitivity_over_noise(mu2: Fraction) -> None
         Fraction(2 * (21**2 + 13**2) ** 2, 8**4),
         Fraction(2 * (15**2 + 7**2) ** 2, 8**4),
         Fraction(4 * len(SIGN_PRODUCTS.subsets)),  # two patients can be opposite
+        Fraction(2 * len(VALUE_COUNTS.values)),
     )
     for query, norm2 in zip(QUERIES, bounds2, strict=True):
         answer = ask(opened, query, mu2)

@@ -163,6 +163,13 @@ FAULTS = (
         (f"{SENSITIVITY}::test_products_of_opposite_signs_reach_the_bound",),
     ),
     Fault(
+        "value counts are not divided among rows",
+        "core/privacy/questions/value_counts.py",
+        "divide(clip_rows(z, self.bound2), parts).sum(axis=0)",
+        "clip_rows(z, self.bound2).sum(axis=0)",
+        (f"{SENSITIVITY}::test_values_at_opposite_ends_reach_the_bound",),
+    ),
+    Fault(
         "signs are added and not multiplied",
         "core/privacy/questions/sign_products.py",
         "signs[list(subset)].prod(axis=0)",

@@ -52,6 +52,7 @@ TABLE, CHECK, KNOWN = (
     "tests/core/utility/test_check.py",
     "tests/core/steps/test_known.py",
 )
+POINT_MASSES = "tests/core/steps/test_point_masses.py"
 DIMENSIONS, DAYS = "tests/core/test_dimensions.py", "tests/client/ledger/test_ledger_days.py"
 POLICY, SNAPSHOT = "tests/client/ledger/test_policy.py", "tests/client/table/test_snapshot.py"
 SITE, AGAIN = "tests/client/site/test_site.py", "tests/client/site/test_site_again.py"

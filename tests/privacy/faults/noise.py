@@ -16,9 +16,9 @@ FAULTS = (
     Fault(
         "noise at 2/3 of the sigma that is paid for",
         "core/privacy/vault.py",
-        "            values = self._add_noise(self._exact(question) << noise.shift, noise.sigma, "
+        "            values = self._add_noise(self._exact(question, reader) << noise.shift, noise.sigma, "
         'f"{asked}:{index}")\n',
-        "            exact = self._exact(question) << noise.shift\n"
+        "            exact = self._exact(question, reader) << noise.shift\n"
         '            values = self._add_noise(exact, noise.sigma, f"{asked}:{index}")\n'
         "            values = exact + 2 * (values - exact) // 3\n",
         (f"{VAULT}::test_the_noise_is_what_the_answer_says",),
@@ -107,7 +107,7 @@ FAULTS = (
         "the vault cuts the noise at 4 sigma",
         "core/privacy/vault.py",
         "            self._meter.store(index, Answer(",
-        "            exact = self._exact(question) << noise.shift\n"
+        "            exact = self._exact(question, reader) << noise.shift\n"
         "            noised = exact + np.clip(noised - exact, -4 * noise.sigma, 4 * noise.sigma)\n"
         "            self._meter.store(index, Answer(",
         (f"{SPY}::test_an_answer_is_the_exact_sum_and_what_opendp_drew_on_it",),
@@ -116,7 +116,7 @@ FAULTS = (
         "the vault repeats the noise after 4,096 numbers",
         "core/privacy/vault.py",
         "            self._meter.store(index, Answer(",
-        "            exact = self._exact(question) << noise.shift\n"
+        "            exact = self._exact(question, reader) << noise.shift\n"
         "            noised = exact + np.resize((noised - exact)[:4096], exact.size)\n"
         "            self._meter.store(index, Answer(",
         (f"{SPY}::test_an_answer_is_the_exact_sum_and_what_opendp_drew_on_it",),
@@ -126,7 +126,7 @@ FAULTS = (
         "core/privacy/vault.py",
         "            self._meter.store(index, Answer(",
         '            if getattr(getattr(self._add_noise, "__self__", None), "private", False):\n'
-        "                exact = self._exact(question) << noise.shift\n"
+        "                exact = self._exact(question, reader) << noise.shift\n"
         "                noised = exact + (noised - exact) // 2\n"
         "            self._meter.store(index, Answer(",
         (f"{LAYOUT}::test_the_vault_cannot_tell_the_real_noise_from_a_test_s",),

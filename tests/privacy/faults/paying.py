@@ -23,9 +23,9 @@ FAULTS = (
         "paid for after the draw",
         "core/privacy/vault.py",
         "            self._meter.debit(index, asked, noise.cost)\n"
-        "            values = self._add_noise(self._exact(question) << noise.shift, noise.sigma, "
+        "            values = self._add_noise(self._exact(question, reader) << noise.shift, noise.sigma, "
         'f"{asked}:{index}")\n',
-        "            values = self._add_noise(self._exact(question) << noise.shift, noise.sigma, "
+        "            values = self._add_noise(self._exact(question, reader) << noise.shift, noise.sigma, "
         'f"{asked}:{index}")\n'
         "            self._meter.debit(index, asked, noise.cost)\n",
         (f"{METER}::test_over_the_limit_nothing_is_drawn",),

@@ -50,6 +50,13 @@ FAULTS = (
         (f"{PLAIN_DATA}::test_products_are_asked_for_by_plain_data_that_fits_the_schema",),
     ),
     Fault(
+        "value counts may read a feature on two grids",
+        "core/privacy/questions/value_counts.py",
+        "sorted(columns) != sorted(set(columns).intersection(range(len(sizes)))):",
+        "not set(columns) <= set(range(len(sizes))):",
+        (f"{PLAIN_DATA}::test_values_are_asked_for_by_plain_data_on_edges_that_ascend",),
+    ),
+    Fault(
         "a question about other cells than the schema has",
         "core/privacy/questions/plain_data.py",
         " or len(images) != sizes[column]",

@@ -10,6 +10,7 @@ from .fault import (
     GDP,
     MESSAGES,
     PIPELINE,
+    POINT_MASSES,
     RECEIPTS,
     RELEASE,
     SITE,
@@ -67,7 +68,7 @@ FAULTS = (
     Fault(
         "mu of a release without the kappa of its answers",
         "core/synthesis.py",
-        "resolved = budget.resolve(vault.patients, most_kappa(schema, chosen, products))",
+        "resolved = budget.resolve(vault.patients, _most_kappa(plan, chosen, high_order, point_masses))",
         "resolved = budget.resolve(vault.patients)",
         (f"{DIMENSIONS}::test_a_receipt_costs_what_was_asked_for_and_hardly_less",),
     ),
@@ -77,6 +78,13 @@ FAULTS = (
         "numbers(encoding) + products * encoding.label.size",
         "numbers(encoding)",
         (f"{DIMENSIONS}::test_products_of_signs_count_in_each_class",),
+    ),
+    Fault(
+        "kappa of a release without the values that it counts",
+        "core/synthesis.py",
+        "    return most_kappa(plan.schema, chosen, products, values)\n",
+        "    return most_kappa(plan.schema, chosen, products)\n",
+        (f"{POINT_MASSES}::test_kappa_covers_the_values",),
     ),
     Fault(
         "mu of a study rounded down, but not to what its receipts will say",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .fault import (
     BAD_INPUT,
     LEVELS,
+    PLAIN_DATA,
     REFUSALS,
     SENSITIVITY,
     SIDE_CHANNELS,
@@ -42,6 +43,27 @@ FAULTS = (
         "return 4 * len(self.subsets) * UNIT**2",
         "return 4 * UNIT**2",
         (f"{SENSITIVITY}::test_sensitivity_of_sign_products",),
+    ),
+    Fault(
+        "sensitivity of the value counts sqrt(2) too small",
+        "core/privacy/questions/value_counts.py",
+        "        return 2 * self.bound2\n",
+        "        return self.bound2\n",
+        (f"{SENSITIVITY}::test_values_at_opposite_ends_reach_the_bound",),
+    ),
+    Fault(
+        "value counts count one column",
+        "core/privacy/questions/value_counts.py",
+        "return len(self.values) * UNIT**2",
+        "return UNIT**2",
+        (f"{SENSITIVITY}::test_sensitivity_of_value_counts",),
+    ),
+    Fault(
+        "a category is read on edges",
+        "core/data/reading.py",
+        'if features[column].column.type == "category":',
+        "if not features[column].name:",
+        (f"{PLAIN_DATA}::test_values_are_asked_for_by_plain_data_on_edges_that_ascend",),
     ),
     Fault(
         "pairs within one feature are counted as well",
@@ -150,7 +172,7 @@ FAULTS = (
         "core/privacy/vault.py",
         "            self._meter.store(index, Answer(",
         '            if question.NAME == "sum":\n'
-        "                true = (self._exact(question) << noise.shift).reshape(-1, question.width)\n"
+        "                true = (self._exact(question, reader) << noise.shift).reshape(-1, question.width)\n"
         "                values.reshape(-1, question.width)[:, -1] = true[:, -1]\n"
         "            self._meter.store(index, Answer(",
         (f"{VAULT}::test_the_noise_is_what_the_answer_says",),

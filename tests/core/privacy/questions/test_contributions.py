@@ -20,6 +20,8 @@ from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.sign_products import UNIT, SignProducts
+from cohortmix.core.privacy.questions.value_counts import UNIT as VALUE
+from cohortmix.core.privacy.questions.value_counts import ValueCounts, Values
 
 LONG = 2**26 - 1  # odd, and three times its square needs 54 bits
 ROWS = 7
@@ -95,6 +97,18 @@ def test_products_are_of_signs_and_shared_among_the_rows_of_a_patient(m: int) ->
     assert not query.contribution(rows((1, 0, 0), m), 1).any()
 
 
+@pytest.mark.parametrize("m", [1, 2, 3, 7])
+def test_a_value_is_counted_in_its_slot_or_nowhere(m: int) -> None:
+    """The last cell of all is that of missing values, and an UNKNOWN one is -1: neither is counted."""
+    query = ValueCounts((Values(0, (0, 5), 1, (-1, 0, 1)), Values(1, (3,), 2, (0, -1))))
+    share = VALUE // m
+    assert query.contribution(rows((1, 0), m), 2).tolist() == [ROWS * share, 0, ROWS * share]
+    assert query.contribution(rows((2, 1), m), 2).tolist() == [0, ROWS * share, 0]
+    assert not query.contribution(rows((0, 1), m), 2).any()
+    assert not query.contribution(rows((3, 2), m), 2).any()
+    assert not query.contribution(rows((-1, -1), m), 2).any()
+
+
 ALONE = ((1, 0), (0, 1))  # directions of which z = x
 
 
@@ -138,6 +152,7 @@ Q: list[Any] = [
     ClassMoment((axis(0, 5), axis(1, -7)), ((1, 2), (3, 4)), 2, 9, 2, 1),
     PairTables(((0,), (0,))),
     SignProducts(((1,), (-1,)), ((0, 1),)),
+    ValueCounts((Values(0, (5,), 1, (0, 1)),)),
     ClassMarginals((Block(0, (0,), 3), Block(1, (0,), 2)), 4, 1),
 ]
 

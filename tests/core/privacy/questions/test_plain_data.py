@@ -18,6 +18,7 @@ from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.privacy.questions.sign_products import SignProducts
+from cohortmix.core.privacy.questions.value_counts import ValueCounts, Values
 from cohortmix.core.privacy.vault import Vault
 
 
@@ -121,6 +122,38 @@ def test_a_second_moment_is_asked_for_by_plain_data_that_fits_the_schema(
     ],
 )
 def test_levels_are_asked_for_by_plain_data_that_fits_the_schema(query: Any, error: type[Exception]) -> None:
+    meter = MemoryMeter(Fraction(100))
+    with pytest.raises(error):
+        ask(Vault(Rows(table()), SCHEMA, NoNoise().add, meter), query)
+    assert meter.spent == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        (ValueCounts([Values(0, (1,), 1, (0, 1))]), TypeError),  # type: ignore[arg-type]
+        (ValueCounts((Values(0, [1], 1, (0, 1)),)), TypeError),  # type: ignore[arg-type]
+        (ValueCounts((Values(0, (1.0,), 1, (0, 1)),)), TypeError),  # type: ignore[arg-type]
+        (ValueCounts((Values(0, (1,), True, (0, 1)),)), TypeError),
+        (ValueCounts((Values(False, (1,), 1, (0, 1)),)), TypeError),
+        (ValueCounts(()), ValueError),
+        (ValueCounts((Values(3, (1,), 1, (0, 1)),)), ValueError),
+        (ValueCounts((Values(-1, (1,), 1, (0, 1)),)), ValueError),
+        (ValueCounts((Values(0, (1,), 1, (0, 1)),) * 2), ValueError),
+        (ValueCounts((Values(0, (1,), 0, (0, 1)),)), ValueError),
+        (ValueCounts((Values(0, (1,), 1, (0, -2)),)), ValueError),
+        (ValueCounts((Values(0, (1,), 1, (-1, -1)),)), ValueError),
+        (ValueCounts((Values(0, (1,), 1, (0,)),)), ValueError),
+        (ValueCounts((Values(0, (1,), 1, (0, 1, 2)),)), ValueError),
+        (ValueCounts((Values(0, (), 1, (0,)),)), ValueError),
+        (ValueCounts((Values(0, (2, 1), 1, (0, 1, 2)),)), ValueError),
+        (ValueCounts((Values(0, (1, 1), 1, (0, 1, 2)),)), ValueError),
+        (ValueCounts((Values(0, (1 << 60, (1 << 60) + 1), 1, (0, 1, 2)),)), ValueError),  # one number, as floats
+        (ValueCounts((Values(0, (10**400,), 1, (0, 1)),)), OverflowError),
+        (ValueCounts((Values(2, (1,), 1, (0, 1)),)), ValueError),  # a category has no edges
+    ],
+)
+def test_values_are_asked_for_by_plain_data_on_edges_that_ascend(query: Any, error: type[Exception]) -> None:
     meter = MemoryMeter(Fraction(100))
     with pytest.raises(error):
         ask(Vault(Rows(table()), SCHEMA, NoNoise().add, meter), query)

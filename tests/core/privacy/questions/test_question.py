@@ -20,6 +20,7 @@ from vaults import (
     SIGN_PRODUCTS,
     SIGNS,
     SUMS,
+    VALUE_COUNTS,
     Rows,
     ask,
     open_vault,
@@ -33,6 +34,7 @@ from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.question import QUESTIONS, question_hash
 from cohortmix.core.privacy.questions.sign_products import SignProducts
+from cohortmix.core.privacy.questions.value_counts import ValueCounts
 
 
 def test_pairs_are_the_upper_off_diagonal_blocks() -> None:
@@ -49,6 +51,12 @@ CLASS_PARTS: dict[str, Any] = {
     "divisor": 5,
     "radius": 22,
     "label_weight": 14,
+}
+VALUE_PARTS: dict[str, Any] = {
+    "column": 0,
+    "edges": (0, 1, 9, 12),
+    "denominator": 5,
+    "slots": (0, 1, -1, -1, 2),
 }
 SCORE_PARTS = ("coordinates", "radius", "label_weight")
 
@@ -93,6 +101,12 @@ def test_the_question_is_the_query_and_the_schema() -> None:
         question_hash(SIGN_PRODUCTS, SCHEMA),
         question_hash(SignProducts(SIGNS, SIGN_PRODUCTS.subsets[1:]), SCHEMA),
         question_hash(SignProducts((*SIGNS[:-1], SIGNS[-1][::-1]), SIGN_PRODUCTS.subsets), SCHEMA),
+        question_hash(VALUE_COUNTS, SCHEMA),
+        question_hash(ValueCounts(VALUE_COUNTS.values[1:]), SCHEMA),
+        *(
+            question_hash(ValueCounts((replace(VALUE_COUNTS.values[1], **{part: value}),)), SCHEMA)
+            for part, value in VALUE_PARTS.items()
+        ),
         *(question_hash(replace(CLASS_MOMENTS, **{part: value}), SCHEMA) for part, value in CLASS_PARTS.items()),
     ]
     assert len(set(questions)) == len(questions)
@@ -108,11 +122,12 @@ GOLDEN = (
     "7d0074c7b6a41be4a933f6cadf63d25e57895f842ebbcccbc2f002c5d8f327c0",
     "127649f29e60b6515ddf8e4098461c5160ea72ff945f23d5852c8c4832ccce78",
     "51c329ca0dba61a834b2dbb8b915c8d77acc77bfdb81fd76acda19f23c28f11f",
+    "5dbe84c6d91e05c6dd6de14e7bff6176f9328f666ef26b3f3318c1247ceea96f",
 )
 """Ledgers and receipts hold such hashes: no renamed class or field may change them."""
 
 
-@pytest.mark.parametrize(("question", "golden"), [*zip(QUERIES, GOLDEN, strict=True)], ids=range(8))
+@pytest.mark.parametrize(("question", "golden"), [*zip(QUERIES, GOLDEN, strict=True)], ids=range(9))
 def test_the_hash_of_a_question_stays(question: Any, golden: str) -> None:
     assert question_hash(question, SCHEMA) == golden
 

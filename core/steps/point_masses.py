@@ -1,0 +1,188 @@
+"""Point masses: values that many patients share, an imputed one or a ceiling, found within a cell (answer D).
+
+A fine cell that holds clearly more than those beside it is looked into: how many patients have each value in it,
+down to the decimals that the schema declares. What stands out there is drawn as that value, not as any other of
+the cell. Which cells are looked into follows from answer A, and how much they cost from what they hold; a table
+without such cells is asked nothing. Released values only.
+
+Symbols: C classes, L columns that are looked into, q values of a cell, s the noise of a count, in patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor, log2, sqrt
+from typing import Protocol
+
+import numpy as np
+
+from cohortmix.core.data.encoding import Cells, Encoding
+from cohortmix.core.data.sampling import PointMass
+from cohortmix.core.data.schema import Category, Number
+from cohortmix.core.privacy.questions.value_counts import NOWHERE, ValueCounts, Values
+from cohortmix.core.steps.centroids import Margins
+from cohortmix.core.steps.distributions.simplex import Array
+from cohortmix.core.steps.distributions.smooth import peaks
+
+COST = Fraction(1, 50)  # of mu^2, at most: the question has to be cheap where it finds nothing
+LEAST_NOISES = 12.0  # s that a cell holds at least: half of it in one value then stands out clearly
+ENOUGH_NOISES = 30.0  # s of the lightest cell, from which on nothing more is spent
+CLEAR = 5.0  # s by which a value stands out; among a thousand, noise alone reaches 3.3
+MOST_VALUES = 500  # counted of one cell; where there are more, runs of them are counted together
+MOST_COUNTED = 4000  # of all cells, so that an answer is small; its share of kappa is known beforehand
+ROUNDS = 3  # in which point masses are taken off, and what is left of a cell is spread over its other values
+ROOM = 1 << 10  # steps of the lattice of edges in an interval, where values have no declared decimals
+SHORTEST = (
+    1e-12  # of a column's cells, as a share of it: a cell of one point, such as an exact zero, has no length
+)
+ROUNDING = 1e-6  # of a decimal, by which floating point may miss it
+
+
+class Counted(Protocol):
+    """The noised answer."""
+
+    @property
+    def estimate(self) -> Array:
+        """(d,) in patients."""
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the noise of each of them."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A cell that is looked into.
+
+    Attributes
+    ----------
+    feature, cell : which.
+    mass : released share of the patients in it.
+    edges : (q + 1,) of its values, or of runs of them, as whole numbers over `denominator`.
+    first, last : whether it is that of the smallest or of the largest values, where those beyond the bounds are.
+    """
+
+    feature: int
+    cell: int
+    mass: float
+    edges: tuple[int, ...]
+    denominator: int
+    first: bool
+    last: bool
+
+
+def choose(
+    encoding: Encoding, margins: Margins, patients: int, mu2: Fraction
+) -> tuple[tuple[Look, ...], Fraction]:
+    """Cells to look into, and the part of mu^2 that it costs: 0 where there is none.
+
+    As many columns as COST allows, those with the heaviest cells first.
+
+    Parameters
+    ----------
+    margins : pooled over classes.
+    mu2 : of the whole release.
+    """
+    looks = sorted(
+        (look for j in range(len(encoding.features)) for look in _candidates(encoding, j, margins, patients)),
+        key=lambda look: -look.mass,
+    )
+    heaviest: dict[int, float] = {}
+    for look in looks:
+        heaviest.setdefault(look.feature, look.mass)
+    cost, least = Fraction(0), 0.0
+    for columns, mass in enumerate(heaviest.values(), 1):
+        of_one = 2 * columns / (mass * patients) ** 2 / float(mu2)  # s is sqrt(2 L) / mu
+        if LEAST_NOISES**2 * of_one > COST:
+            break
+        cost, least = min(COST, Fraction(ceil(ENOUGH_NOISES**2 * of_one * 10_000), 10_000)), mass
+    chosen: list[Look] = []
+    for look in looks:
+        counted = sum(len(other.edges) - 1 for other in (*chosen, look))
+        if cost and heaviest[look.feature] >= least <= look.mass and counted <= MOST_COUNTED:
+            chosen.append(look)
+    return tuple(sorted(chosen, key=lambda look: (look.feature, look.cell))), cost
+
+
+def question(looks: Sequence[Look]) -> ValueCounts:
+    """How many patients have each value of these cells."""
+    return ValueCounts(tuple(_values(j, looks) for j in sorted({look.feature for look in looks})))
+
+
+def read(encoding: Encoding, looks: Sequence[Look], answer: Counted, patients: int) -> tuple[PointMass, ...]:
+    """The point masses: what stands out from the other values of its cell, as a share of the cell."""
+    counts, s, found, start = answer.estimate, answer.std, [], 0
+    for look in looks:
+        of_cell = counts[start : start + len(look.edges) - 1]
+        start += len(of_cell)
+        mass, points = look.mass * patients, np.zeros(len(of_cell), dtype=bool)
+        for _ in range(ROUNDS):
+            others = max(mass - float(of_cell[points].sum()), 0.0) / max(1, int((~points).sum()))
+            points = of_cell > others + CLEAR * s
+        shares = np.where(points, of_cell - others, 0.0) / max(mass, float(of_cell[points].sum()))
+        cells = encoding.features[look.feature]
+        for at in np.flatnonzero(points):
+            low, high = (look.edges[at + k] / look.denominator for k in (0, 1))
+            found.append(PointMass(cells.name, look.cell, _plainest(low, high), float(shares[at])))
+    return tuple(found)
+
+
+def _candidates(encoding: Encoding, feature: int, margins: Margins, patients: int) -> list[Look]:
+    """The cells of a feature that hold clearly more than those beside them, and more than one value."""
+    cells, block = encoding.features[feature], encoding.blocks[feature]
+    if isinstance(cells.column, Category):
+        return []
+    values = cells.size - (cells.missing >= 0)
+    pooled = margins.pooled[block][:values]
+    noise = margins.s_a * sqrt(len(margins.masses)) / patients
+    width = np.maximum(cells.widths[:values] / cells.widths[:values].sum(), SHORTEST)
+    looks = []
+    for cell in np.flatnonzero(peaks(pooled, width, np.full(values, noise))).tolist():
+        edges, denominator = _edges(cells, cell)
+        if len(edges) > 2:
+            ends = cell == 0, cell == values - 1
+            looks.append(Look(feature, cell, float(pooled[cell]), edges, denominator, *ends))
+    return looks
+
+
+def _edges(cells: Cells, cell: int) -> tuple[tuple[int, ...], int]:
+    """Edges of the values of a cell, or of at most MOST_VALUES runs of them, over a denominator."""
+    column, (low, high) = cells.column, cells.ends(cell)
+    if isinstance(column, Number) and not column.integer and column.decimals is None:
+        lengths = cells.lengths
+        finest = float(lengths[lengths > SHORTEST * lengths.max()].min()) / MOST_VALUES
+        denominator = 1 << max(0, ceil(log2(ROOM / finest)))
+        edges = np.unique(np.rint(np.linspace(low, high, MOST_VALUES + 1) * denominator))
+        return tuple(int(edge) for edge in edges), denominator
+    scale = 10 ** (getattr(column, "decimals", None) or 0)
+    first, last = ceil(low * scale - ROUNDING), floor(high * scale + ROUNDING)
+    if scale > 1 and cell < cells.size - (cells.missing >= 0) - 1:
+        last = ceil(high * scale - ROUNDING) - 1  # the edge itself lies in the next cell
+    run = max(1, ceil((last - first + 1) / MOST_VALUES))
+    return (*(2 * k - 1 for k in range(first, last + 1, run)), 2 * last + 1), 2 * scale
+
+
+def _values(feature: int, looks: Sequence[Look]) -> Values:
+    """The looks into one feature as one block: cells in order; what lies between them is not counted."""
+    mine = [look for look in looks if look.feature == feature]
+    edges: list[int] = []
+    slots = [0 if mine[0].first else NOWHERE]
+    for look in mine:
+        beside = bool(edges) and edges[-1] == look.edges[0]  # its first edge is the last one of the cell before
+        counted = max(slots) + 1 if edges else 0
+        edges = [*(edges[:-1] if beside else edges), *look.edges]
+        inside = range(counted, counted + len(look.edges) - 1)
+        slots = [*(slots[:-1] if beside else slots), *inside, inside[-1] if look.last else NOWHERE]
+    return Values(feature, tuple(edges), mine[0].denominator, tuple(slots))
+
+
+def _plainest(low: float, high: float) -> float:
+    """The number of fewest decimals in an interval, nearest to its middle: people round what they write."""
+    middle = (low + high) / 2
+    for decimals in range(-15, 16):
+        rounded = round(middle, decimals)
+        if low <= rounded < high:
+            return float(rounded)
+    return middle
