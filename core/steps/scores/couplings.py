@@ -6,7 +6,11 @@ scores over all classes, the one of largest entropy (Jaynes 1957):
 Gibbs chains run on while b and lambda climb to where the chains have what was released (Younes 1989; Tieleman
 2008). Classes share their couplings: a class's own would be mostly noise.
 
-Symbols: C classes, D columns, G merged bins, K scores, M chains of a class.
+Columns of about as many bins and scores are laid out alike and drawn by one loop (`layout`), so that what has to
+be compiled does not grow with their number.
+
+Symbols: C classes, D columns, G merged bins, K scores, M chains of a class; n columns that are laid out alike, each
+of m bins and k scores.
 """
 
 from __future__ import annotations
@@ -20,18 +24,18 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortmix.core.data.encoding import blocks_of
+from cohortmix.core.steps.scores.layout import Alike, Layout
 
 Array = NDArray[np.float64]
 
-CHAINS = 16_384  # of all classes together
+CHAINS = 8192  # of all classes together
 SWEEPS = 300  # while b and lambda are learned, one for each step
 STEP = 0.1  # of a Newton step, since couplings are moved one by one as if independent; falls to a twentieth
 SETTLED = 150  # further sweeps and steps of b alone: chains that run behind lambda have margins which it has not
-KEPT = 24  # further sweeps, over which the pair tables are averaged
+KEPT = 48  # further sweeps, over which the pair tables are averaged
 PRIOR = 0.3  # standard deviation of a coupling beforehand
 FLOOR = 1e-3  # share of a bin, below which b moves more slowly
-LEAST = 1e-9  # share of a bin
+LEAST = 1e-9  # of a product of variances, which is a divisor
 
 
 class Fitted(NamedTuple):
@@ -50,7 +54,13 @@ class Fitted(NamedTuple):
 
 
 def fit(
-    margins: Array, share: Array, values: Array, sizes: tuple[int, ...], columns: Array, second: Array, std: float
+    margins: Array,
+    share: Array,
+    values: Array,
+    sizes: tuple[int, ...],
+    columns: NDArray[np.int64],
+    second: Array,
+    std: float,
 ) -> Fitted:
     """The model of these margins and moments.
 
@@ -64,124 +74,154 @@ def fit(
     second : (K, K) released mean products, of which those within a column are not used.
     std : of their noise.
     """
+    layout = Layout.of(sizes, columns)
     apart = columns[:, None] != columns[None, :]
     variance = share @ margins @ values**2
     product = np.outer(variance, variance)
     damped = np.maximum(product, std / 2)
-    falling = STEP * np.maximum(0.5 * (1 + np.cos(np.pi * np.arange(SWEEPS) / SWEEPS)), 0.05)
-    single = partial(jnp.asarray, dtype=jnp.float32)
     target = _Target(
-        margins=single(np.maximum(margins, LEAST)),
-        share=single(share),
-        second=single(np.where(apart, second, 0)),
-        curvature=single(np.where(apart, damped, np.inf)),
-        decay=single((std / PRIOR) ** 2 / np.maximum(product * damped, LEAST)),
+        share=jnp.asarray(share, jnp.float32),
+        second=layout.of_pairs(np.where(apart, second, 0), 0.0),
+        curvature=layout.of_pairs(np.where(apart, damped, np.inf), np.inf),
+        decay=layout.of_pairs((std / PRIOR) ** 2 / np.maximum(product * damped, LEAST), 0.0),
     )
-    b, coupling, tables = _fitted(
-        target,
-        single(
-            np.stack([np.append(falling, np.zeros(SETTLED)), np.append(falling, np.full(SETTLED, STEP / 2))], 1)
-        ),
-        tuple(single(values[block][:, columns == j]) for j, block in enumerate(blocks_of(sizes))),
-        sizes=sizes,
-        scores=tuple(tuple(np.flatnonzero(columns == j).tolist()) for j in range(len(sizes))),
-        chains=max(1, CHAINS // len(margins)),
-    )
-    theta = values @ np.asarray(coupling, np.float64) @ values.T
-    return Fitted(np.asarray(b, np.float64), theta, np.asarray(tables, np.float64))
+    alike = tuple(Alike.of(kind, margins, values) for kind in layout.kinds)
+    state = _fitted(target, alike, _schedule(), chains=max(1, CHAINS // len(margins)))
+    coupling = np.asarray(state.coupling, np.float64)[layout.row][:, layout.row]
+    b = np.concatenate([np.asarray(each, np.float64).reshape(-1, len(margins)) for each in state.kept_b])
+    tables = np.asarray(state.tables, np.float64) / KEPT
+    return Fitted(b[layout.bin].T, values @ coupling @ values.T, tables[:, layout.bin][:, :, layout.bin])
 
 
 class _Target(NamedTuple):
     """What the model shall have, and how a Newton step gets there; the curvature is infinite within a column."""
 
-    margins: jax.Array  # (C, G)
     share: jax.Array  # (C,)
     second: jax.Array  # (K, K)
     curvature: jax.Array  # (K, K), about the variance of a product of two scores
     decay: jax.Array  # (K, K), how far the prior draws a coupling back, as in `release/target_tables.py`
 
 
-class _Column(NamedTuple):
-    """One column: its bins among all G, its scores among all K, and what these are in its bins (m_j, K_j)."""
-
-    block: slice
-    own: NDArray[np.int64]
-    values: jax.Array
-
-
 class _State(NamedTuple):
-    """Of the learning: the chains one-hot (C, M, G), b (C, G), lambda (K, K), and the key of the next sweep."""
+    """Of learning: scores of the chains (K, C M), b (n, m, C) of columns alike, lambda (K, K); what is kept."""
 
-    x: jax.Array
-    b: jax.Array
+    phi: jax.Array
+    b: tuple[jax.Array, ...]
     coupling: jax.Array
+    kept_b: tuple[jax.Array, ...]  # the average of b over its last steps (Polyak 1990)
+    tables: jax.Array  # (C, G, G), summed over KEPT sweeps
     key: jax.Array
 
 
-@partial(jax.jit, static_argnames=("sizes", "scores", "chains"))
-def _fitted(
-    target: _Target,
-    steps: jax.Array,
-    values: tuple[jax.Array, ...],
-    *,
-    sizes: tuple[int, ...],
-    scores: tuple[tuple[int, ...], ...],
-    chains: int,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+class _Step(NamedTuple):
+    """Of one sweep: sizes of the steps that follow, the weight of b in what is kept, whether tables are added."""
+
+    coupling: jax.Array
+    b: jax.Array
+    weight: jax.Array
+    counted: jax.Array
+
+
+def _schedule() -> _Step:
+    """Learn both, then b alone, then keep: arrays of one entry for each sweep."""
+    falling = STEP * np.maximum(0.5 * (1 + np.cos(np.pi * np.arange(SWEEPS) / SWEEPS)), 0.05)
+    averaged = SETTLED // 2
+    start, kept = np.zeros(1), np.zeros(KEPT)
+    return _Step(
+        coupling=jnp.asarray(np.concatenate([start, falling, np.zeros(SETTLED), kept]), jnp.float32),
+        b=jnp.asarray(np.concatenate([start, falling, np.full(SETTLED, STEP / 2), kept]), jnp.float32),
+        weight=jnp.asarray(
+            np.concatenate([np.zeros(1 + SWEEPS + SETTLED - averaged), np.full(averaged, 1 / averaged), kept]),
+            jnp.float32,
+        ),
+        counted=jnp.asarray(np.concatenate([np.zeros(1 + SWEEPS + SETTLED), kept + 1]) > 0),
+    )
+
+
+@partial(jax.jit, static_argnames="chains")
+def _fitted(target: _Target, alike: tuple[Alike, ...], steps: _Step, *, chains: int) -> _State:
     """b, lambda, and the pair tables of the fitted model, from its chains."""
-    columns = [
-        _Column(block, np.array(own, dtype=np.int64), value)
-        for block, own, value in zip(blocks_of(sizes), scores, values, strict=True)
-    ]
-    first, key, last = jax.random.split(jax.random.key(0), 3)
-    b, nothing = jnp.log(target.margins), jnp.zeros_like(target.second)
-    x = jnp.zeros((len(b), chains, sum(sizes)), dtype=jnp.float32)
-    start = _State(_sweep(x, b, nothing, first, columns), b, nothing, key)
-
-    def learn(state: _State, step: jax.Array) -> tuple[_State, jax.Array]:
-        state = _learn(state, step, target, columns)
-        return state, state.b
-
-    learned, path = jax.lax.scan(learn, start, steps)
-    b, coupling = path[-SETTLED // 2 :].mean(axis=0), learned.coupling  # the average of its noise (Polyak 1990)
-
-    def keep(kept: tuple[jax.Array, jax.Array], key: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
-        x = _sweep(kept[0], b, coupling, key, columns)
-        return (x, kept[1] + jnp.swapaxes(x, 1, 2) @ x / chains), None
-
-    none = jnp.zeros((len(b), sum(sizes), sum(sizes)))
-    (_, total), _ = jax.lax.scan(keep, (learned.x, none), jax.random.split(last, KEPT))
-    return b, coupling, total / KEPT
+    classes, bins = len(target.share), sum(each.logits.shape[0] * each.logits.shape[1] for each in alike)
+    b = tuple(each.logits for each in alike)
+    start = _State(
+        phi=jnp.zeros((len(target.second), classes * chains)),
+        b=b,
+        coupling=jnp.zeros_like(target.second),
+        kept_b=tuple(jnp.zeros_like(each) for each in b),
+        tables=jnp.zeros((classes, bins, bins)),
+        key=jax.random.key(0),
+    )
+    return jax.lax.scan(lambda state, step: (_step(state, step, target, alike, chains), None), start, steps)[0]
 
 
-def _learn(state: _State, step: jax.Array, target: _Target, columns: Sequence[_Column]) -> _State:
-    """One sweep, and a step of lambda and one of b towards the target; `step` (2,)."""
+def _step(state: _State, step: _Step, target: _Target, alike: tuple[Alike, ...], chains: int) -> _State:
+    """One sweep, and a step of lambda and one of b towards the target, or the tables of the sweep."""
     key, own = jax.random.split(state.key)
-    x = _sweep(state.x, state.b, state.coupling, own, columns)
-    phi = _scores_of(x, len(target.second), columns)
-    off = target.second - jnp.einsum("c,cmk,cml->kl", target.share, phi, phi) / x.shape[1]
-    coupling = state.coupling + step[0] * jnp.where(jnp.isfinite(target.curvature), off / target.curvature, 0.0)
-    b = state.b + step[1] * (target.margins - x.mean(axis=1)) / jnp.maximum(target.margins, FLOOR)
-    return _State(x, b, coupling / (1 + step[0] * target.decay), key)
+    b = tuple(jnp.where(step.counted, kept, each) for kept, each in zip(state.kept_b, state.b, strict=True))
+    phi, codes = _sweep(state.phi, b, state.coupling, own, alike, chains)
+    weighted = phi * jnp.repeat(target.share / chains, chains)
+    off = target.second - weighted @ phi.T
+    coupling = state.coupling + step.coupling * off / target.curvature
+    moved = tuple(
+        logits
+        + step.b
+        * (each.margins - _one_hot(drawn, each.values.shape[1]).mean(axis=3))
+        / jnp.maximum(each.margins, FLOOR)
+        for logits, each, drawn in zip(b, alike, codes, strict=True)
+    )
+    kept = tuple(kept + step.weight * each for kept, each in zip(state.kept_b, moved, strict=True))
+    tables = jax.lax.cond(step.counted, lambda: state.tables + _pairs(codes, alike), lambda: state.tables)
+    return _State(phi, moved, coupling / (1 + step.coupling * target.decay), kept, tables, key)
 
 
 def _sweep(
-    x: jax.Array, b: jax.Array, coupling: jax.Array, key: jax.Array, columns: Sequence[_Column]
-) -> jax.Array:
-    """Every column drawn anew given all the others."""
-    uniform, phi = jax.random.uniform(key, (len(columns), *x.shape[:2])), _scores_of(x, len(coupling), columns)
-    for (block, own, values), u in zip(columns, uniform, strict=True):
-        logits = b[:, None, block] + (phi @ coupling[:, own]) @ values.T
-        ends = jnp.cumsum(jnp.exp(logits - logits.max(axis=-1, keepdims=True)), axis=-1)
-        drawn = (ends[..., :-1] < u[..., None] * ends[..., -1:]).sum(axis=-1)
-        x = x.at[..., block].set(jax.nn.one_hot(drawn, len(values), dtype=x.dtype))
-        phi = phi.at[..., own].set(values[drawn])
-    return x
+    phi: jax.Array,
+    b: tuple[jax.Array, ...],
+    coupling: jax.Array,
+    key: jax.Array,
+    alike: tuple[Alike, ...],
+    chains: int,
+) -> tuple[jax.Array, list[jax.Array]]:
+    """Every column drawn anew given all the others: the scores, and the bins (n, C, M) of columns alike."""
+    first, codes = 0, []
+    for at, (each, logits) in enumerate(zip(alike, b, strict=True)):
+        n, _, classes = logits.shape
+        uniform = jax.random.uniform(jax.random.fold_in(key, at), (n, classes, chains))
+        draw = partial(_draw, first=first, values=each.values, logits=logits, coupling=coupling, uniform=uniform)
+        phi, drawn = jax.lax.fori_loop(0, n, draw, (phi, jnp.zeros(uniform.shape, jnp.int32)))
+        codes.append(drawn)
+        first += n * each.values.shape[2]
+    return phi, codes
 
 
-def _scores_of(x: jax.Array, scores: int, columns: Sequence[_Column]) -> jax.Array:
-    """(C, M, K) the scores of chains."""
-    phi = jnp.zeros((*x.shape[:2], scores))
-    for block, own, values in columns:
-        phi = phi.at[..., own].set(x[..., block] @ values)
-    return phi
+def _draw(
+    i: jax.Array,
+    carry: tuple[jax.Array, jax.Array],
+    *,
+    first: int,
+    values: jax.Array,
+    logits: jax.Array,
+    coupling: jax.Array,
+    uniform: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Column i of those alike, whose scores begin at row `first` of phi."""
+    (phi, codes), (_, m, k) = carry, values.shape
+    field = jax.lax.dynamic_slice_in_dim(coupling, first + i * k, k) @ phi  # (k, C M)
+    odds = (values[i] @ field).reshape(m, *uniform.shape[1:]) + logits[i][:, :, None]
+    # A product with a triangle: XLA's own cumulative sums are slow on a processor.
+    ends = (jnp.tril(jnp.ones((m, m))) @ jnp.exp(odds - odds.max(axis=0)).reshape(m, -1)).reshape(odds.shape)
+    code = (ends[:-1] < uniform[i] * ends[-1:]).sum(axis=0)
+    phi = jax.lax.dynamic_update_slice_in_dim(phi, values[i].T[:, code.ravel()], first + i * k, 0)
+    return phi, codes.at[i].set(code)
+
+
+def _one_hot(codes: jax.Array, m: int) -> jax.Array:
+    """(n, m, C, M) of bins (n, C, M)."""
+    return (codes[:, None] == jnp.arange(m)[:, None, None]).astype(jnp.float32)
+
+
+def _pairs(codes: Sequence[jax.Array], alike: tuple[Alike, ...]) -> jax.Array:
+    """(C, G, G) pair tables of chains whose bins are given, (n, C, M) for columns alike."""
+    x = [_one_hot(drawn, each.values.shape[1]) for drawn, each in zip(codes, alike, strict=True)]
+    flat = jnp.concatenate([each.reshape(-1, *each.shape[2:]) for each in x])
+    return jnp.einsum("gcm,hcm->cgh", flat, flat) / flat.shape[2]
