@@ -9,8 +9,8 @@ Gibbs chains run on while b and lambda climb to where the chains have what was r
 Columns of about as many bins and scores are laid out alike and drawn by one loop (`layout`), so that what has to
 be compiled does not grow with their number.
 
-Symbols: C classes, D columns, G merged bins, K scores, M chains of a class; n columns that are laid out alike, each
-of m bins and k scores.
+Symbols: C classes, D columns, G merged bins, K scores, M chains of a class; n columns are laid out alike, each of
+m bins and k scores.
 """
 
 from __future__ import annotations
