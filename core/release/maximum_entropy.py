@@ -124,7 +124,11 @@ def fit(
     steps = STEP * np.maximum(0.5 * (1 + np.cos(np.pi * np.arange(SWEEPS) / SWEEPS)), 0.05)
     target, falling = NewtonTarget.of(tables), jnp.asarray(steps, jnp.float32)
     last = _learn(x, jax.random.key(seed), target, falling, tables.sizes)
-    aim = None if products is None else standing_out(products, last.x, tables.sizes, tables.known[:, 0])
+    aim = (
+        None
+        if products is None
+        else standing_out(products, jnp.swapaxes(last.x, 1, 2), tables.sizes, tables.known[:, 0])
+    )
     if aim is None:
         return MaximumEntropy(sizes=tables.sizes, b=last.b, theta=last.shared + last.by_class)
     last, terms = _learn_on(last, target, aim, falling, tables.sizes)
@@ -132,7 +136,7 @@ def fit(
 
 
 class _State(NamedTuple):
-    """Of the learning: the chains one-hot (C, M, G), b, the two parts of theta, and the key of the next sweep."""
+    """Of the learning: the chains one-hot (C, G, M), b, the two parts of theta, and the key of the next sweep."""
 
     x: jax.Array
     b: jax.Array
@@ -143,7 +147,7 @@ class _State(NamedTuple):
 
 @partial(jax.jit, static_argnames="sizes")
 def _learn(x: jax.Array, key: jax.Array, target: NewtonTarget, steps: jax.Array, sizes: tuple[int, ...]) -> _State:
-    """b and theta of pairs after one sweep of the chains `x` (C, M, G) for each step."""
+    """b and theta of pairs after one sweep of the chains `x` (C, G, M) for each step."""
     zero = jnp.zeros_like(target.pairs)
     start = _State(x, jnp.log(target.margins), zero[0], zero, key)
     last, _ = jax.lax.scan(lambda state, step: (_step(state, step, target, sizes), None), start, steps)
@@ -158,7 +162,7 @@ def _learn_on(
 
     def learn(learned: tuple[_State, Terms], step: jax.Array) -> tuple[tuple[_State, Terms], None]:
         state = _step(learned[0], step, target, sizes, learned[1])
-        weights = aim.climbed(learned[1].weights, state.x, step, sizes)
+        weights = aim.climbed(learned[1].weights, jnp.swapaxes(state.x, 1, 2), step, sizes)
         return (state, replace(learned[1], weights=weights)), None
 
     learned, _ = jax.lax.scan(learn, (state, aim.terms), steps)
@@ -175,7 +179,7 @@ def _step(
     pooled = jnp.einsum("c,cgh->gh", target.share, off)
     shared = (state.shared + step * pooled / target.shared_curvature) / (1 + step * target.shared_decay)
     by_class = (state.by_class + step * off / target.curvature) / (1 + step * target.decay)
-    b = state.b + step * (target.margins - x.mean(axis=1)) / jnp.maximum(target.margins, FLOOR)
+    b = state.b + step * (target.margins - x.mean(axis=2)) / jnp.maximum(target.margins, FLOOR)
     return _State(x, b, shared, by_class, key)
 
 
@@ -187,7 +191,7 @@ def _settle(
     x = jax.lax.fori_loop(
         0, BURN_IN, lambda i, x: _sweep(x, b, theta, jax.random.fold_in(key, i), sizes, terms), x
     )
-    return jnp.stack([x[..., block].argmax(axis=-1) for block in blocks_of(sizes)[:-1]], axis=-1)
+    return jnp.stack([x[:, block].argmax(axis=1) for block in blocks_of(sizes)[:-1]], axis=-1)
 
 
 def _sweep(
@@ -200,15 +204,18 @@ def _sweep(
 ) -> jax.Array:
     """Every feature but the last, which is the site, drawn anew given all the others."""
     blocks = blocks_of(sizes)[:-1]
-    uniform = jax.random.uniform(key, (len(blocks), *x.shape[:2]))
-    signs = [] if terms is None else terms.read(x, sizes)
+    uniform = jax.random.uniform(key, (len(blocks), len(x), 1, x.shape[2]))
+    signs = [] if terms is None else terms.read(jnp.swapaxes(x, 1, 2), sizes)
     for j, (block, u) in enumerate(zip(blocks, uniform, strict=True)):
-        logits = x @ theta[:, :, block] + b[:, None, block]
+        logits = theta[:, block] @ x + b[:, block, None]  # theta is symmetric
         if terms is not None:
-            logits += terms.logits(signs, j, block)
-        ends = jnp.cumsum(jnp.exp(logits - logits.max(axis=-1, keepdims=True)), axis=-1)
-        drawn = (ends[..., :-1] < u[..., None] * ends[..., -1:]).sum(axis=-1)
-        x = x.at[..., block].set(jax.nn.one_hot(drawn, logits.shape[-1], dtype=x.dtype))
+            pull = terms.logits(signs, j, block)
+            logits += jnp.swapaxes(pull, 1, 2) if np.ndim(pull) else pull
+        bins = logits.shape[1]
+        # A product with a triangle: XLA's own cumulative sums are slow on a processor.
+        ends = jnp.tril(jnp.ones((bins, bins))) @ jnp.exp(logits - logits.max(axis=1, keepdims=True))
+        drawn = (ends[:, :-1] < u * ends[:, -1:]).sum(axis=1)
+        x = x.at[:, block].set((drawn[:, None] == jnp.arange(bins)[:, None]).astype(x.dtype))
         if terms is not None:
             signs[j] = terms.signs[block][drawn]
     return x
@@ -245,15 +252,15 @@ def _even_sweep(
 
 def _pairs(x: jax.Array, known: jax.Array) -> jax.Array:
     """(C, G, G) pair tables of the chains; those of two features over the sites that are known."""
-    sites = known.shape[1]
-    counted = (x[..., -sites:] * known[:, None, :]).sum(axis=-1, keepdims=True)
-    pairs = jnp.swapaxes(x * counted, 1, 2) @ x / jnp.maximum(counted.sum(axis=1, keepdims=True), 1)
-    by_site = jnp.swapaxes(x[..., -sites:], 1, 2) @ x / x.shape[1]
+    sites, turned = known.shape[1], jnp.swapaxes(x, 1, 2)
+    counted = (x[:, -sites:] * known[:, :, None]).sum(axis=1, keepdims=True)
+    pairs = (x * counted) @ turned / jnp.maximum(counted.sum(axis=2, keepdims=True), 1)
+    by_site = x[:, -sites:] @ turned / x.shape[2]
     return pairs.at[:, -sites:].set(by_site).at[:, :, -sites:].set(jnp.swapaxes(by_site, 1, 2))
 
 
 def _chains(rows: list[Codes], chains: int, sizes: tuple[int, ...]) -> jax.Array:
-    """(C, M, G) one-hot: the rows of each class, as often as it takes; a class without rows, any."""
+    """(C, G, M) one-hot: the rows of each class, as often as it takes; a class without rows, any."""
     anything = np.zeros_like(rows[0], shape=(1, len(sizes)))
     full = [np.resize(codes if len(codes) else anything, (chains, len(sizes))) for codes in rows]
-    return jnp.asarray(np.stack([one_hot(codes, sizes) for codes in full]))
+    return jnp.asarray(np.stack([one_hot(codes, sizes).T for codes in full]))

@@ -23,7 +23,6 @@ from jax.example_libraries.optimizers import adam
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from cohortmix.core.data.encoding import blocks_of
 from cohortmix.core.steps.distributions.simplex import Array
 from cohortmix.core.steps.plan import l_min
 
@@ -31,6 +30,7 @@ STEPS = 1200  # of Adam, unless the fit is within the noise sooner, or still far
 MORE_STEPS = 2400  # of a fit that is far above the noise
 CHUNK = 50  # steps of one compiled call; between two of them it is decided which fits go on
 LEARNING_RATE = 0.1  # of logits; it falls to a twentieth
+FARTHEST = 80.0  # of a logit from the mean of its feature's, so that no exponential leaves single precision
 RECORDS = 4096  # of which a posterior is computed at once, to bound its memory
 ENOUGH, TOO_MUCH = 0.7, 1.2  # chi^2 per cell: stop below the first; above the second go on after STEPS
 
@@ -97,8 +97,7 @@ def fit(moments: Moments, *, k: int, fits: int, seed: int) -> Mixture:
     """
     target = _Target.of(moments)
     floor = min(l_min(moments.s_b) / moments.patients, 1 / k)
-    keys = jax.random.split(jax.random.key(seed), fits)
-    state = _INIT(jax.vmap(partial(_start, target, k))(keys))
+    state = _started(target, seed, k, fits)
     chi2 = np.full(fits, np.inf)
     for first in range(0, MORE_STEPS, CHUNK):
         active = chi2 > (ENOUGH if first < STEPS else TOO_MUCH)
@@ -106,7 +105,7 @@ def fit(moments: Moments, *, k: int, fits: int, seed: int) -> Mixture:
             break
         state, measured = _advance(state, jnp.asarray(active), first, jnp.float32(floor), target)
         chi2 = np.where(active, np.asarray(measured), chi2)
-    w, q, h = jax.vmap(partial(_shape, jnp.float32(floor), target.sizes))(_PARAMS(state))
+    w, q, h = _shaped(jnp.float32(floor), target.member, state)
     return Mixture(
         weights=np.asarray(w, np.float64).ravel() * moments.patients / fits,
         means=np.asarray(h, np.float64).reshape(fits * k, -1),
@@ -139,8 +138,8 @@ _INIT, _UPDATE, _PARAMS = adam(_rate)  # JAX's own: another order of the same op
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["pairs", "known", "cells", "margins", "margins_weight", "classes", "scale"],
-    meta_fields=["sizes"],
+    data_fields=["pairs", "known", "cells", "margins", "margins_weight", "classes", "scale", "member"],
+    meta_fields=[],
 )
 @dataclass(frozen=True)
 class _Target:
@@ -153,7 +152,7 @@ class _Target:
     margins_weight: jax.Array  # (G,)
     classes: jax.Array  # (C,) shares
     scale: jax.Array  # n / s_b
-    sizes: tuple[int, ...]
+    member: jax.Array  # (G, D), 1 where a bin is one of a feature
 
     @classmethod
     def of(cls, moments: Moments) -> _Target:
@@ -169,7 +168,7 @@ class _Target:
             margins_weight=single(moments.s_b / moments.margins_std),
             classes=single(moments.masses / moments.patients),
             scale=single(moments.patients / moments.s_b),
-            sizes=tuple(moments.sizes),
+            member=single(feature[:, None] == np.arange(len(moments.sizes))),
         )
 
 
@@ -183,25 +182,45 @@ def _start(target: _Target, k: int, key: jax.Array) -> Any:
     return jnp.zeros(k, jnp.float32), q + labels, jnp.log(pooled) + spread
 
 
-def _shape(floor: jax.Array, sizes: tuple[int, ...], logits: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _shape(floor: jax.Array, member: jax.Array, logits: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
     """w (K,) under the size constraint, q (K, C) and h (K, G)."""
     weight, label, mean = logits
     w = floor + (1 - floor * weight.shape[0]) * jax.nn.softmax(weight)
-    h = jnp.concatenate([jax.nn.softmax(mean[:, block], axis=1) for block in blocks_of(sizes)], axis=1)
-    return w, jax.nn.softmax(label, axis=1), h
+    centred = mean - jax.lax.stop_gradient((mean @ (member / member.sum(axis=0))) @ member.T)
+    odds = jnp.exp(jnp.clip(centred, -FARTHEST, FARTHEST))
+    return w, jax.nn.softmax(label, axis=1), odds / ((odds @ member) @ member.T)
 
 
 def _loss(logits: Any, floor: jax.Array, target: _Target) -> tuple[jax.Array, jax.Array]:
-    """Mean squared residual in units of the noise, of pairs and margins; and of the pairs alone, chi^2.
+    """Mean squared residual in units of the noise, of pairs and margins, by its slope; and of the pairs, chi^2.
 
-    A pair stands twice in a symmetric table, so the margins count twice as well.
+    A pair stands twice in a symmetric table, so the margins count twice as well. Of the pairs, the first number
+    has the gradient of the squares, not their value: that of sum_c <S_c, P_c>, P_c = sum_k w_k q_k(c) h_k h_k^T,
+    where S_c, the slope of the squares by P_c, is symmetric and held fast. That takes two products of matrices;
+    automatic differentiation of the squares would take three.
     """
-    w, q, h = _shape(floor, target.sizes, logits)
-    weighted = jnp.einsum("k,kc,kg->ckg", w * target.scale, q, h)
-    pairs = jnp.einsum("ckg,kh->cgh", weighted, h) * target.known - target.pairs
-    margins = (weighted.sum(axis=1) - target.margins) * target.margins_weight
-    squares = (pairs**2).sum()
-    return (squares + 2 * (margins**2).sum()) / target.cells, squares / target.cells
+    w, q, h = _shape(floor, target.member, logits)
+    share = jnp.einsum("k,kc->ck", w * target.scale, q)
+    fixed_share, fixed_h = jax.lax.stop_gradient((share, h))
+    pairs = jnp.einsum("ckg,kh->cgh", fixed_share[:, :, None] * fixed_h, fixed_h) * target.known - target.pairs
+    along = jnp.einsum("kg,cgh->ckh", fixed_h, pairs * target.known)  # h_k^T S_c, but for a factor
+    slope = 2 * ((share * (along * fixed_h).sum(axis=2)).sum() + 2 * (fixed_share[:, :, None] * along * h).sum())
+    margins = (jnp.einsum("ck,kg->cg", share, h) - target.margins) * target.margins_weight
+    return (slope + 2 * (margins**2).sum()) / target.cells, (pairs**2).sum() / target.cells
+
+
+@partial(jax.jit, static_argnames=("k", "fits"))
+def _started(target: _Target, seed: int, k: int, fits: int) -> Any:
+    """Adam's state of every fit."""
+    keys = jax.random.split(jax.random.key(seed), fits)
+    return _INIT(jax.vmap(partial(_start, target, k))(keys))
+
+
+@jax.jit
+def _shaped(floor: jax.Array, member: jax.Array, state: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """w (fits, K), q (fits, K, C) and h (fits, K, G)."""
+    shaped: tuple[jax.Array, jax.Array, jax.Array] = jax.vmap(partial(_shape, floor, member))(_PARAMS(state))
+    return shaped
 
 
 @jax.jit

@@ -33,13 +33,14 @@ def cohort(patients: int) -> Cohort:
 
 
 LEVELS = ["level sum", "level second moment", "score moment", "sign products", "class second moment"]
+AFTER = ["value counts"]  # asked last
 
 
 def test_a_table_with_one_feature_is_audited_too(few_steps: None) -> None:
     found = audit(cohort(60), NOISE, random_pairs=5, whole=("label flip",), runs=300)
     assert found.violations == ()
     assert list(found.whole["cells"].shares) == ["sum"]
-    assert list(found.named.shares) == ["sum", *LEVELS]
+    assert list(found.named.shares) == ["sum", *LEVELS, *AFTER]
 
 
 def test_a_wide_table_of_numbers_is_never_released_as_cells(few_steps: None) -> None:
@@ -52,7 +53,7 @@ def test_a_wide_table_of_numbers_is_never_released_as_cells(few_steps: None) -> 
     found = audit(many, NOISE, random_pairs=3, whole=("outlier far from everything",), runs=100)
     assert found.violations == ()
     assert list(found.whole) == ["gaussian"]
-    assert list(found.named.shares) == ["sum", "second moment", *LEVELS]
+    assert list(found.named.shares) == ["sum", "second moment", *LEVELS, *AFTER]
     assert list(found.whole["gaussian"].shares) == [LEVELS[0], LEVELS[1], LEVELS[-1]]
     assert len(found.whole["gaussian"].reached) == 5
 

@@ -9,7 +9,14 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortmix.core.privacy.questions.lattice import LIMIT, Rows, chunks, clip_rows, divide, weighted_one_hot
+from cohortmix.core.privacy.questions.lattice import (
+    LIMIT,
+    Rows,
+    chunks,
+    clip_rows,
+    divide,
+    one_hot_entries,
+)
 from cohortmix.core.privacy.questions.plain_data import require_least, require_maps, require_plain
 
 
@@ -88,12 +95,11 @@ class ClassMarginals:
 
     def contribution(self, rows: Iterable[Rows], classes: int) -> NDArray[np.int64]:
         """Per class, the sum of z / m over the rows, z clipped to B; (classes x width,)."""
-        total = np.zeros((classes, self.width), dtype=np.int64)
+        total = np.zeros(classes * self.width, dtype=np.int64)
         blocks = [(block.column, block.slots, block.weight) for block in self.blocks]
-        for codes, label, parts in chunks(rows, self.width):
-            z = weighted_one_hot(codes, self.width, blocks)
-            z[:, -1] = self.label_weight
-            z = divide(clip_rows(z, self.bound2), parts)
-            for c in range(classes):
-                total[c] += z[label == c].sum(axis=0)
-        return total.ravel()
+        for codes, label, parts in chunks(rows, len(blocks) + 1):
+            places, z = one_hot_entries(codes, blocks)
+            z = np.insert(z, len(blocks), self.label_weight, axis=1)
+            places = np.insert(places, len(blocks), self.width - 1, axis=1) + label[:, None] * self.width
+            np.add.at(total, places, divide(clip_rows(z, self.bound2), parts))
+        return total

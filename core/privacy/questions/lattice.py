@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import isqrt
 from typing import TypeAlias
 
@@ -31,15 +31,21 @@ def chunks(rows: Iterable[Rows], width: int, bound2: int = 1) -> Iterator[Rows]:
             yield codes[chunk], label[chunk], parts[chunk]
 
 
-def weighted_one_hot(codes: NDArray[np.int32], width: int, blocks: Iterable[Slots]) -> NDArray[np.int64]:
-    """Blocks side by side, each up to its highest slot, then zeros, (n, width); an UNKNOWN cell leaves zeros."""
-    out, start = np.zeros((len(codes), width), dtype=np.int64), 0
-    for column, slots, value in blocks:
+def one_hot_entries(
+    codes: NDArray[np.int32], blocks: Sequence[Slots]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """One-hot blocks side by side, each up to its highest slot: one entry of each, its place and value, (n, B).
+
+    All other entries are zero. An UNKNOWN cell, or one without a slot, has the value 0.
+    """
+    places, values = np.zeros((2, len(codes), len(blocks)), dtype=np.int64)
+    start = 0
+    for at, (column, slots, value) in enumerate(blocks):
         slot = np.asarray((*slots, UNKNOWN), dtype=np.int64)[codes[:, column]]  # UNKNOWN is -1, the last
-        rows = np.flatnonzero(slot >= 0)
-        out[rows, start + slot[rows]] = value
+        places[:, at] = start + np.maximum(slot, 0)
+        values[slot >= 0, at] = value
         start += max(slots) + 1
-    return out
+    return places, values
 
 
 def clip_rows(z: NDArray[np.int64], bound2: int) -> NDArray[np.int64]:
@@ -78,7 +84,8 @@ def divide(z: NDArray[np.int64], parts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def divide_by_root(z: NDArray[np.int64], parts: NDArray[np.int64]) -> NDArray[np.int64]:
     """z_r / sqrt(m_r), truncated towards zero; the factor is a multiple of 1 / MOMENT_UNIT, rounded down."""
-    root = np.array([isqrt(MOMENT_UNIT**2 // int(m)) for m in parts], dtype=np.int64)
+    m, at = np.unique(parts, return_inverse=True)
+    root = np.array([isqrt(MOMENT_UNIT**2 // int(each)) for each in m], dtype=np.int64)[at]
     return np.sign(z) * (np.abs(z) * root[:, None] // MOMENT_UNIT)
 
 

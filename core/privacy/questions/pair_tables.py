@@ -15,8 +15,8 @@ from cohortmix.core.privacy.questions.lattice import (
     chunks,
     clip_rows,
     divide_by_root,
+    one_hot_entries,
     products,
-    weighted_one_hot,
 )
 from cohortmix.core.privacy.questions.plain_data import require_least, require_maps, require_plain
 
@@ -82,8 +82,9 @@ class PairTables:
         total = np.zeros((classes, width, width), dtype=np.int64)
         blocks = [(feature, groups, MOMENT_UNIT) for feature, groups in enumerate(self.groups)]
         for codes, label, parts in chunks(rows, width, bound2):
-            psi = weighted_one_hot(codes, width, blocks)
-            psi = divide_by_root(clip_rows(psi, bound2), parts)
+            places, entries = one_hot_entries(codes, blocks)
+            psi = np.zeros((len(codes), width), dtype=np.int64)
+            np.put_along_axis(psi, places, divide_by_root(clip_rows(entries, bound2), parts), axis=1)
             for c in range(classes):
                 total[c] += products(psi[label == c])
         return total[:, self.pairs].ravel()

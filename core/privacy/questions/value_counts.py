@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortmix.core.privacy.questions.lattice import Rows, chunks, clip_rows, divide, weighted_one_hot
+from cohortmix.core.privacy.questions.lattice import Rows, chunks, clip_rows, divide, one_hot_entries
 from cohortmix.core.privacy.questions.plain_data import require_least, require_plain
 
 UNIT = 1 << 20  # lattice steps of a patient
@@ -95,7 +95,7 @@ class ValueCounts:
         blocks = [
             (each.column, (*each.slots, NOWHERE), UNIT) for each in self.values
         ]  # the last cell is `missing`
-        for codes, _, parts in chunks(rows, len(total)):
-            z = weighted_one_hot(codes, len(total), blocks)
-            total += divide(clip_rows(z, self.bound2), parts).sum(axis=0)
+        for codes, _, parts in chunks(rows, len(blocks)):
+            places, z = one_hot_entries(codes, blocks)
+            np.add.at(total, places, divide(clip_rows(z, self.bound2), parts))
         return total
