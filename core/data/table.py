@@ -223,10 +223,15 @@ def _from_pandas(series: pd.Series[Any]) -> tuple[pa.Array, bool]:
         raise InputError(
             f"column {str(series.name)!r} has the type {kind}, which cannot be read; make it numbers, days or text"
         ) from None
-    nothing = (None, pd.NA, pd.NaT)
-    texts = [
-        None if any(value is each for each in nothing) or _is_nan(value) else _text(value) for value in series
-    ]
+    values = series.to_numpy(dtype=object) if isinstance(kind, pd.StringDtype) else series
+    nothing, read = (None, pd.NA, pd.NaT), dict[str, str]()
+    texts: list[str | None] = []
+    for value in values:
+        if type(value) is str:  # most are, and few of them differ
+            text = read.get(value)
+            texts.append(read.setdefault(value, text_of(value)) if text is None else text)
+        else:
+            texts.append(None if any(value is each for each in nothing) or _is_nan(value) else _text(value))
     return pa.array(texts, type=pa.string()), _hides_merged(series)
 
 
@@ -236,7 +241,7 @@ def _hides_merged(series: pd.Series[Any]) -> bool:
 
     if isinstance(series.dtype, pd.CategoricalDtype | pd.ArrowDtype):  # Python's own floats would be wider
         return merges(pa.array(series))
-    return any(map(is_inexact, series))
+    return any(is_inexact(value) for value in series.to_numpy() if type(value) is not str)
 
 
 def _is_nan(value: object) -> bool:
