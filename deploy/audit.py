@@ -21,7 +21,7 @@ from cohortmix.core.audit.neighbours import Cohort
 from cohortmix.core.data.table import InputError, Source
 from cohortmix.core.privacy.noise import OpenDPNoise
 from cohortmix.protocol.local.outfile import Replace, require_free_file, write_file
-from cohortmix.protocol.local.progress import steps
+from cohortmix.protocol.local.progress import Quiet, steps
 from cohortmix.protocol.local.tables import print_rows
 from cohortmix.protocol.local.terminal import Terminal
 from cohortmix.protocol.local.textfile import read_schema
@@ -55,6 +55,7 @@ def audit(
     ] = RUNS,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the findings to this file.")] = None,
     replace: Replace = False,
+    quiet: Quiet = False,
 ) -> None:
     """Test the guarantee on a public table: replays on neighbours, and lower bounds on mu.
 

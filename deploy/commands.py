@@ -19,7 +19,7 @@ from cohortmix.core.privacy import joint as joint_terms
 from cohortmix.core.utility.check import MOST_UNREADABLE, MisfitError, check
 from cohortmix.deploy.simulation.split import TEST_FRACTION, Split
 from cohortmix.protocol.local.checked import MaxUnreadable, misfit, tell_checked
-from cohortmix.protocol.local.progress import step, steps
+from cohortmix.protocol.local.progress import Quiet, step, steps
 from cohortmix.protocol.local.tables import figure, print_rows
 from cohortmix.protocol.local.terminal import Terminal, say
 from cohortmix.protocol.local.textfile import read_schema
@@ -79,6 +79,7 @@ def simulate(
     seed: Annotated[
         int | None, typer.Option(help="Repeatable split and test noise instead of the real one: NOT PRIVATE.")
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Run a whole study on one machine: split a table into sites, federate, pool and publish."""
     _require_consistent(site_column, sites, skew, public_data, test_fraction)

@@ -24,7 +24,7 @@ from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.budget import Budget
 from cohortmix.deploy.simulation.split import TEST_FRACTION, held_out
 from cohortmix.deploy.tour_results import print_results
-from cohortmix.protocol.local.progress import steps
+from cohortmix.protocol.local.progress import Quiet, steps
 from cohortmix.protocol.local.terminal import Terminal, say
 from cohortmix.protocol.steps import STEPS as OF_SUM
 from cohortmix.protocol.study import JointNoise
@@ -98,6 +98,7 @@ def demo(
     seed: Annotated[
         int | None, typer.Option(help="Repeatable test noise instead of the real one: NOT PRIVATE.")
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Four steps on a real stroke trial, with noise of each site's own and with joint noise."""
     view = BY_HOSPITAL if hospitals else BY_NETWORK

@@ -22,7 +22,7 @@ from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget
 from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, MisfitError, check
 from cohortmix.protocol.local.checked import MaxUnreadable, misfit, summary, tell_checked
 from cohortmix.protocol.local.outfile import Replace, require_free_file, write_file
-from cohortmix.protocol.local.progress import step
+from cohortmix.protocol.local.progress import Quiet, step, steps
 from cohortmix.protocol.local.rows import Rows
 from cohortmix.protocol.local.tables import print_rows
 from cohortmix.protocol.local.terminal import Terminal, say
@@ -65,6 +65,7 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     replace: Replace = False,
     max_unreadable: MaxUnreadable = MOST_UNREADABLE,
+    quiet: Quiet = False,
 ) -> None:
     """Train on synthetic records, test on real ones. The figures are not private."""
     from cohortmix.core.utility.evaluate import evaluate as report_of  # brings in LightGBM
@@ -105,6 +106,7 @@ def synthesize(
     seed: Annotated[
         int | None, typer.Option(help="Repeatable test noise instead of the real one: NOT PRIVATE.")
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Make a private synthetic version of one table, without any server."""
     dictionary, budget = read_schema(schema), budget_of(epsilon, delta, loose_delta)
@@ -118,7 +120,9 @@ def synthesize(
             f"{MIN_PATIENTS - patients} more would do"
         )
     require_spendable(budget, patients)
-    with step("synthesizing"):
+    from cohortmix.core.steps.progress import observed  # not loaded for other commands
+
+    with steps() as report, observed(report):
         release = _release(
             source, dictionary, budget, seed, accept_degraded=accept_degraded, checked=checked, variant=variant
         )

@@ -9,17 +9,17 @@ the distribution that has the mixture's pair tables and adds nothing else (Jayne
 Where products of three features or more were measured as well, those that this model does not have get terms of
 their own (`high_order`), and all is learned on.
 
-Gibbs chains run on while b and theta climb to where the chains have the wanted tables (Younes 1989; Tieleman
-2008). The site of a record is one more feature, which never changes. Only released values enter.
+`learning` finds b and theta. Records are drawn by Gibbs sweeps. The site of a record is one more feature, which
+never changes. Only released values enter.
 
 Symbols: C classes, S sites, D features, G their merged bins and then one entry for each site, M chains of a class.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -27,19 +27,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import blocks_of, one_hot
-from cohortmix.core.release.high_order import Aim, Terms, standing_out
-from cohortmix.core.release.target_tables import Array, NewtonTarget, TargetTables
-from cohortmix.core.steps.products.means import SignMeans
+from cohortmix.core.release.high_order import Terms
+from cohortmix.core.release.target_tables import Array
+from cohortmix.core.steps.progress import report
 from cohortmix.core.steps.scores.couplings import Fitted
 
 Codes: TypeAlias = NDArray[np.int32]
 
 CHAINS = 16_384  # of all classes together: the more, the less of their own sampling error is learned
-SWEEPS = 200  # of all chains while b and theta are learned, one for each step
 BURN_IN = 15  # sweeps of a record that starts from the mixture, before the last one, which decides it
 EVEN = 131_072  # records of a class that share out the uniform numbers of the last sweep, to bound its memory
-STEP = 0.1  # of a Newton step, since coordinates are moved one by one as if independent; falls to a twentieth
-FLOOR = 1e-3  # share of the records in a bin, below which b moves more slowly
 GOLDEN = 0.6180339887498949  # its multiples, modulo 1, fill [0, 1] evenly (Weyl 1916)
 
 
@@ -90,97 +87,17 @@ class MaximumEntropy:
     def _settled(self, start: Codes, rows_of_class: list[NDArray[np.int64]], key: jax.Array) -> Codes:
         """Bins (n, D) after BURN_IN sweeps; in parts of as many records as there were chains, one compilation."""
         out, chains = start[:, :-1].copy(), CHAINS // len(self.b)
-        for first in range(0, max(map(len, rows_of_class)), chains):
+        most = max(map(len, rows_of_class))
+        for first in range(0, most, chains):
+            report("records", first, most)
             key, key_of_part = jax.random.split(key)
             parts = [rows[first : first + chains] for rows in rows_of_class]
-            x = _chains([start[part] for part in parts], chains, self.sizes)
+            x = chains_of([start[part] for part in parts], chains, self.sizes)
             codes = np.asarray(_settle(x, self.b, self.theta, self.terms, key_of_part, self.sizes))
             for c, part in enumerate(parts):
                 out[part] = codes[c, : len(part)]
+        report("records", most, most)
         return out
-
-
-def fit(
-    tables: TargetTables, start: Codes, label: NDArray[np.int64], seed: int, products: SignMeans | None = None
-) -> MaximumEntropy:
-    """The model that has these tables, as nearly as their noise makes it worth while.
-
-    Parameters
-    ----------
-    tables : from released centroids.
-    start : (n, D + 1) merged bins and site of the records whose chains run on, for example drawn from a mixture.
-    label : (n,) their classes.
-    seed : of the chains.
-    products : measured beside the tables, at the only site.
-
-    Notes
-    -----
-    Each step moves b and theta along each coordinate as Newton's method would, had the features been independent,
-    and theta shrinks by a Gaussian prior: what the classes share by SD_SHARED, a class's own part by SD_OWN.
-    """
-    classes, rng = len(tables.masses), np.random.default_rng(seed)
-    rows_of_class = [rng.permutation(np.flatnonzero(label == c)) for c in range(classes)]
-    x = _chains([start[rows] for rows in rows_of_class], CHAINS // classes, tables.sizes)
-    steps = STEP * np.maximum(0.5 * (1 + np.cos(np.pi * np.arange(SWEEPS) / SWEEPS)), 0.05)
-    target, falling = NewtonTarget.of(tables), jnp.asarray(steps, jnp.float32)
-    last = _learn(x, jax.random.key(seed), target, falling, tables.sizes)
-    aim = (
-        None
-        if products is None
-        else standing_out(products, jnp.swapaxes(last.x, 1, 2), tables.sizes, tables.known[:, 0])
-    )
-    if aim is None:
-        return MaximumEntropy(sizes=tables.sizes, b=last.b, theta=last.shared + last.by_class)
-    last, terms = _learn_on(last, target, aim, falling, tables.sizes)
-    return MaximumEntropy(sizes=tables.sizes, b=last.b, theta=last.shared + last.by_class, terms=terms)
-
-
-class _State(NamedTuple):
-    """Of the learning: the chains one-hot (C, G, M), b, the two parts of theta, and the key of the next sweep."""
-
-    x: jax.Array
-    b: jax.Array
-    shared: jax.Array
-    by_class: jax.Array
-    key: jax.Array
-
-
-@partial(jax.jit, static_argnames="sizes")
-def _learn(x: jax.Array, key: jax.Array, target: NewtonTarget, steps: jax.Array, sizes: tuple[int, ...]) -> _State:
-    """b and theta of pairs after one sweep of the chains `x` (C, G, M) for each step."""
-    zero = jnp.zeros_like(target.pairs)
-    start = _State(x, jnp.log(target.margins), zero[0], zero, key)
-    last, _ = jax.lax.scan(lambda state, step: (_step(state, step, target, sizes), None), start, steps)
-    return last
-
-
-@partial(jax.jit, static_argnames="sizes")
-def _learn_on(
-    state: _State, target: NewtonTarget, aim: Aim, steps: jax.Array, sizes: tuple[int, ...]
-) -> tuple[_State, Terms]:
-    """b and theta, learned on together with the terms of an aim."""
-
-    def learn(learned: tuple[_State, Terms], step: jax.Array) -> tuple[tuple[_State, Terms], None]:
-        state = _step(learned[0], step, target, sizes, learned[1])
-        weights = aim.climbed(learned[1].weights, jnp.swapaxes(state.x, 1, 2), step, sizes)
-        return (state, replace(learned[1], weights=weights)), None
-
-    learned, _ = jax.lax.scan(learn, (state, aim.terms), steps)
-    return learned
-
-
-def _step(
-    state: _State, step: jax.Array, target: NewtonTarget, sizes: tuple[int, ...], terms: Terms | None = None
-) -> _State:
-    """One sweep, and a step of b and theta towards the tables."""
-    key, sweep_key = jax.random.split(state.key)
-    x = _sweep(state.x, state.b, state.shared + state.by_class, sweep_key, sizes, terms)
-    off = target.pairs - _pairs(x, target.known)
-    pooled = jnp.einsum("c,cgh->gh", target.share, off)
-    shared = (state.shared + step * pooled / target.shared_curvature) / (1 + step * target.shared_decay)
-    by_class = (state.by_class + step * off / target.curvature) / (1 + step * target.decay)
-    b = state.b + step * (target.margins - x.mean(axis=2)) / jnp.maximum(target.margins, FLOOR)
-    return _State(x, b, shared, by_class, key)
 
 
 @partial(jax.jit, static_argnames="sizes")
@@ -188,13 +105,11 @@ def _settle(
     x: jax.Array, b: jax.Array, theta: jax.Array, terms: Terms | None, key: jax.Array, sizes: tuple[int, ...]
 ) -> jax.Array:
     """Merged bins (C, M, D) after BURN_IN sweeps."""
-    x = jax.lax.fori_loop(
-        0, BURN_IN, lambda i, x: _sweep(x, b, theta, jax.random.fold_in(key, i), sizes, terms), x
-    )
+    x = jax.lax.fori_loop(0, BURN_IN, lambda i, x: sweep(x, b, theta, jax.random.fold_in(key, i), sizes, terms), x)
     return jnp.stack([x[:, block].argmax(axis=1) for block in blocks_of(sizes)[:-1]], axis=-1)
 
 
-def _sweep(
+def sweep(
     x: jax.Array,
     b: jax.Array,
     theta: jax.Array,
@@ -250,16 +165,7 @@ def _even_sweep(
     return np.stack([x[:, block].argmax(axis=1) for block in blocks_of(sizes)[:-1]], axis=1).astype(np.int32)
 
 
-def _pairs(x: jax.Array, known: jax.Array) -> jax.Array:
-    """(C, G, G) pair tables of the chains; those of two features over the sites that are known."""
-    sites, turned = known.shape[1], jnp.swapaxes(x, 1, 2)
-    counted = (x[:, -sites:] * known[:, :, None]).sum(axis=1, keepdims=True)
-    pairs = (x * counted) @ turned / jnp.maximum(counted.sum(axis=2, keepdims=True), 1)
-    by_site = x[:, -sites:] @ turned / x.shape[2]
-    return pairs.at[:, -sites:].set(by_site).at[:, :, -sites:].set(jnp.swapaxes(by_site, 1, 2))
-
-
-def _chains(rows: list[Codes], chains: int, sizes: tuple[int, ...]) -> jax.Array:
+def chains_of(rows: list[Codes], chains: int, sizes: tuple[int, ...]) -> jax.Array:
     """(C, G, M) one-hot: the rows of each class, as often as it takes; a class without rows, any."""
     anything = np.zeros_like(rows[0], shape=(1, len(sizes)))
     full = [np.resize(codes if len(codes) else anything, (chains, len(sizes))) for codes in rows]

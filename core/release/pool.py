@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.sampling import PointMass, draw_groups, systematic
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.release.maximum_entropy import CHAINS, MaximumEntropy, fit
+from cohortmix.core.release.learning import fit
+from cohortmix.core.release.maximum_entropy import CHAINS, MaximumEntropy
 from cohortmix.core.release.target_tables import TargetTables
 from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
 from cohortmix.core.steps.products.means import SignMeans

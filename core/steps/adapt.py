@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from cohortmix.core.steps.distributions.simplex import Array, simplex
 from cohortmix.core.steps.kernel import BATCH, kernel_ridge
+from cohortmix.core.steps.progress import report
 from cohortmix.core.steps.support import Support, require_pair, require_size
 
 PROJECT_EVERY = 5  # Adam steps of one compiled call; after each call the points are projected, outside of JAX
@@ -168,6 +169,7 @@ def _descend(
         zero = jax.tree.map(jnp.zeros_like, value)
         state = _Adam(value, zero, zero, jnp.asarray(0.0))
         for first in range(0, len(rates), PROJECT_EVERY):
+            report("inducing points", first, len(rates))
             rate = rates[first : first + PROJECT_EVERY]
             rows = rng.integers(len(x_t), size=(len(rate), BATCH))
             state = _adam(state, start.points, x_t[rows], y_t[rows], rate, alpha, start.depth)
@@ -176,6 +178,7 @@ def _descend(
                 jnp.asarray(project_simplex_blocks(state.value.labels, classes)),
             )
             state = state._replace(value=projected)
+        report("inducing points", len(rates), len(rates))
         return Support(np.asarray(state.value.points), np.asarray(state.value.labels), start.depth)
 
 

@@ -25,6 +25,7 @@ from scipy.special import softmax
 
 from cohortmix.core.steps.distributions.simplex import Array
 from cohortmix.core.steps.plan import l_min
+from cohortmix.core.steps.progress import report
 
 STEPS = 1200  # of Adam, unless the fit is within the noise sooner, or still far above it
 MORE_STEPS = 2400  # of a fit that is far above the noise
@@ -103,8 +104,10 @@ def fit(moments: Moments, *, k: int, fits: int, seed: int) -> Mixture:
         active = chi2 > (ENOUGH if first < STEPS else TOO_MUCH)
         if not active.any():
             break
+        report("mixture", first, STEPS if first < STEPS else MORE_STEPS)
         state, measured = _advance(state, jnp.asarray(active), first, jnp.float32(floor), target)
         chi2 = np.where(active, np.asarray(measured), chi2)
+    report("mixture", MORE_STEPS, MORE_STEPS)
     w, q, h = _shaped(jnp.float32(floor), target.member, state)
     return Mixture(
         weights=np.asarray(w, np.float64).ravel() * moments.patients / fits,

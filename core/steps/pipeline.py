@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from math import isqrt, sqrt
 
 import numpy as np
@@ -31,6 +32,7 @@ from cohortmix.core.steps.left_over import left_over
 from cohortmix.core.steps.plan import RARE, TARGETS, Plan, components, fits_of
 from cohortmix.core.steps.products import means, signs
 from cohortmix.core.steps.products.means import SignMeans
+from cohortmix.core.steps.progress import report
 from cohortmix.core.steps.scores import functions
 from cohortmix.core.steps.scores import model as scores
 from cohortmix.core.steps.scores.class_means import class_means
@@ -46,7 +48,11 @@ RARE_SHARE = 0.1  # a class of this share takes part in the mixture, however few
 
 def class_sums(vault: Vault, plan: Plan, terms: Terms = ALONE) -> Answer:
     """Round 1 at a site: answer A; of a joint study, its part of the sum."""
-    return anonymize.answer_a(vault, Encoding.of(plan.schema), plan.mu2_sums, terms)
+    answers = 2 if plan.fits_mixture else 1
+    report("answers", 0, answers)
+    answer = anonymize.answer_a(vault, Encoding.of(plan.schema), plan.mu2_sums, terms)
+    report("answers", 1, answers)
+    return answer
 
 
 def pairs(vault: Vault, plan: Plan, common: Common, terms: Terms) -> Answer:
@@ -116,6 +122,7 @@ def centroids(vault: Vault, plan: Plan, common: Common, answer_a: Answer, seed: 
     if plan.looks:
         answer_d = anonymize.answer_d(vault, plan)
         points = point_masses.read(Encoding.of(plan.schema), plan.looks, answer_d, plan.patients)
+    report("answers", 2, 2)
     site = approximate_and_adapt(plan, common, answer_a, answer_b, seed)
     return replace(site, products=measured, points=points)
 
@@ -224,7 +231,7 @@ def _of_scores(plan: Plan, common: Common, answer_a: Measured, answer_b: Measure
     sums, _ = _sums(Encoding.of(plan.schema), answer_a.estimate, answer_a.std, plan.patients)
     found = read_scores(question, answer_b, class_masses(sums.masses, plan.patients))
     own = _margins_of_both(plan, common, sums, found)
-    model = scores.model_of(common.scores, groups, own.cells, own.masses, found)
+    model = scores.model_of(common.scores, groups, own.cells, own.masses, found, partial(report, "dependences"))
     pairs = model.tables * own.masses[:, None, None]
     by_bin = np.diagonal(pairs, axis1=1, axis2=2).copy()
     feature = np.repeat(np.arange(len(groups)), groups.sizes)

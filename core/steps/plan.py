@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +14,11 @@ from cohortmix.core.privacy.joint import Terms
 from cohortmix.core.privacy.questions.class_marginals import ClassMarginals
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.sign_products import SignProducts
-from cohortmix.core.steps.point_masses import Look
 from cohortmix.core.steps.products.signs import most_subsets
 from cohortmix.core.steps.scores.functions import noise_of_correlations, usual_number
+
+if TYPE_CHECKING:
+    from cohortmix.core.steps.point_masses import Look
 
 SUPPORT = 50  # kernel inducing points
 TARGETS = 10_000  # records drawn from the mixture, from which the inducing points learn

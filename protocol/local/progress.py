@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from time import monotonic
+from typing import Annotated
 
+import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cohortmix.protocol.local.terminal import Terminal, styled, visible
 
 MOST_LINES = 10  # of one part in a log, or some more
+
+_QUIET = ContextVar("quiet", default=False)
+
+
+def hush(quiet: bool) -> bool:
+    """From now on show no progress, or show it again."""
+    _QUIET.set(quiet)
+    return quiet
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", callback=hush, help="Show no progress.")]
+"""An option of commands that take a while."""
 
 
 @contextmanager
@@ -18,7 +33,9 @@ def step(text: str, console: Terminal | None = None) -> Iterator[None]:
     """Print that `text` is going on, and at its end, on a terminal, how long it took."""
     console = console or Terminal(stderr=True)
     start = monotonic()
-    if console.is_terminal:
+    if _QUIET.get():
+        yield
+    elif console.is_terminal:
         with console.status(styled(f"{text} ...")):
             yield
         console.print(styled("✓", "green"), text, styled(f"{monotonic() - start:.1f} s", "dim"))
@@ -31,6 +48,9 @@ def step(text: str, console: Terminal | None = None) -> Iterator[None]:
 def steps(console: Terminal | None = None) -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function to which work in several parts reports its progress: report(part, done, total)."""
     console = console or Terminal(stderr=True)
+    if _QUIET.get():
+        yield lambda part, done, total: None
+        return
     if not console.is_terminal:
 
         def tell(part: str, done: int, total: int) -> None:

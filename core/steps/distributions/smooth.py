@@ -9,13 +9,11 @@ The values of a category have no order; those that do not stand out from the noi
 
 from __future__ import annotations
 
-from math import exp, log, sqrt
+from math import exp, log, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import log_ndtr
-from scipy.stats import norm
 
 from cohortmix.core.data.encoding import Cells
 from cohortmix.core.data.schema import Category
@@ -39,6 +37,7 @@ TAIL = 6.0  # exponent of the power by which a tail falls (Pareto): between a no
 FASTEST = 0.002  # of a tail's length, within which what is before it is at least: an atom has no length
 REACH = 3.0  # standard deviations of a tail's own noise, below which its shape is not known
 CLEAR = 4.0  # standard deviations by which a cell differs that is taken as it was counted
+LOG_ROOT_2_PI = log(2 * pi) / 2
 
 
 def smooth(counts: Array, cells: Cells, std: float, fine: float = 1.0) -> Array:
@@ -155,6 +154,8 @@ def _rate(near: float, far: float) -> float:
     """u > 0 of exp(near u) + exp(-far u) = 2: the same mass is within both lengths; 0 where it does not fall."""
     if far <= near * (1 + 1e-6):
         return 0.0
+    from scipy.optimize import brentq  # here, since it takes a while
+
     lowest = log(far / near) / (far + near)
     return float(brentq(lambda u: exp(near * u) + exp(-far * u) - 2, lowest, 1.0001 * log(2) / near))
 
@@ -180,7 +181,7 @@ def _shrink_light(counts: Array, std: float) -> Array:
         share = evidence * weight
         share /= share.sum(axis=1, keepdims=True)
         weight = share.mean(axis=0)
-    posterior = (share * (z + np.exp(norm.logpdf(z) - log_ndtr(z)))).sum(axis=1)
+    posterior = (share * (z + np.exp(-(z**2) / 2 - LOG_ROOT_2_PI - log_ndtr(z)))).sum(axis=1)
     out = counts.copy()
     out[light] = posterior * total / posterior.sum()
     return out

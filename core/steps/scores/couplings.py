@@ -15,9 +15,9 @@ m bins and k scores.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,7 @@ SWEEPS = 300  # while b and lambda are learned, one for each step
 STEP = 0.1  # of a Newton step, since couplings are moved one by one as if independent; falls to a twentieth
 SETTLED = 150  # further sweeps and steps of b alone: chains that run behind lambda have margins which it has not
 KEPT = 48  # further sweeps, over which the pair tables are averaged
+AT_ONCE = 50  # sweeps of one compiled call; between two of them it is said how far the work is
 PRIOR = 0.3  # standard deviation of a coupling beforehand
 FLOOR = 1e-3  # share of a bin, below which b moves more slowly
 LEAST = 1e-9  # of a product of variances, which is a divisor
@@ -61,6 +62,7 @@ def fit(
     columns: NDArray[np.int64],
     second: Array,
     std: float,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Fitted:
     """The model of these margins and moments.
 
@@ -73,6 +75,7 @@ def fit(
     columns : (K,) which column each score is of.
     second : (K, K) released mean products, of which those within a column are not used.
     std : of their noise.
+    report : is told how many sweeps are done, and how many there are.
     """
     layout = Layout.of(sizes, columns)
     apart = columns[:, None] != columns[None, :]
@@ -86,7 +89,14 @@ def fit(
         decay=layout.of_pairs((std / PRIOR) ** 2 / np.maximum(product * damped, LEAST), 0.0),
     )
     alike = tuple(Alike.of(kind, margins, values) for kind in layout.kinds)
-    state = _fitted(target, alike, _schedule(), chains=max(1, CHAINS // len(margins)))
+    chains, steps = max(1, CHAINS // len(margins)), _schedule()
+    state, sweeps = _started(target, alike, chains), len(steps.b)
+    for first in range(0, sweeps, AT_ONCE):
+        report(first, sweeps)
+        part = _Step(*(jnp.asarray(each[first : first + AT_ONCE]) for each in steps))
+        state = _learned(state, target, alike, part, chains=chains)
+        state.key.block_until_ready()
+    report(sweeps, sweeps)
     coupling = np.asarray(state.coupling, np.float64)[layout.row][:, layout.row]
     b = np.concatenate([np.asarray(each, np.float64).reshape(-1, len(margins)) for each in state.kept_b])
     tables = np.asarray(state.tables, np.float64) / KEPT
@@ -114,36 +124,36 @@ class _State(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """Of one sweep: sizes of the steps that follow, the weight of b in what is kept, whether tables are added."""
+    """Of sweeps: sizes of the steps that follow, the weight of b in what is kept, whether tables are added."""
 
-    coupling: jax.Array
-    b: jax.Array
-    weight: jax.Array
-    counted: jax.Array
+    coupling: Any
+    b: Any
+    weight: Any
+    counted: Any
 
 
 def _schedule() -> _Step:
     """Learn both, then b alone, then keep: arrays of one entry for each sweep."""
     falling = STEP * np.maximum(0.5 * (1 + np.cos(np.pi * np.arange(SWEEPS) / SWEEPS)), 0.05)
     averaged = SETTLED // 2
-    start, kept = np.zeros(1), np.zeros(KEPT)
-    return _Step(
-        coupling=jnp.asarray(np.concatenate([start, falling, np.zeros(SETTLED), kept]), jnp.float32),
-        b=jnp.asarray(np.concatenate([start, falling, np.full(SETTLED, STEP / 2), kept]), jnp.float32),
-        weight=jnp.asarray(
-            np.concatenate([np.zeros(1 + SWEEPS + SETTLED - averaged), np.full(averaged, 1 / averaged), kept]),
-            jnp.float32,
+    kept = np.zeros(KEPT)
+    start = np.zeros(1 + -(1 + SWEEPS + SETTLED + KEPT) % AT_ONCE)  # as many as whole calls have, one or more
+    steps = _Step(
+        coupling=np.concatenate([start, falling, np.zeros(SETTLED), kept]),
+        b=np.concatenate([start, falling, np.full(SETTLED, STEP / 2), kept]),
+        weight=np.concatenate(
+            [start, np.zeros(SWEEPS + SETTLED - averaged), np.full(averaged, 1 / averaged), kept]
         ),
-        counted=jnp.asarray(np.concatenate([np.zeros(1 + SWEEPS + SETTLED), kept + 1]) > 0),
+        counted=np.concatenate([start, np.zeros(SWEEPS + SETTLED), kept + 1]) > 0,
     )
+    return _Step(*(each if each.dtype == bool else each.astype(np.float32) for each in steps))
 
 
-@partial(jax.jit, static_argnames="chains")
-def _fitted(target: _Target, alike: tuple[Alike, ...], steps: _Step, *, chains: int) -> _State:
-    """b, lambda, and the pair tables of the fitted model, from its chains."""
+def _started(target: _Target, alike: tuple[Alike, ...], chains: int) -> _State:
+    """Chains that are nowhere yet, b of the margins, no couplings."""
     classes, bins = len(target.share), sum(each.logits.shape[0] * each.logits.shape[1] for each in alike)
     b = tuple(each.logits for each in alike)
-    start = _State(
+    return _State(
         phi=jnp.zeros((len(target.second), classes * chains)),
         b=b,
         coupling=jnp.zeros_like(target.second),
@@ -151,7 +161,12 @@ def _fitted(target: _Target, alike: tuple[Alike, ...], steps: _Step, *, chains: 
         tables=jnp.zeros((classes, bins, bins)),
         key=jax.random.key(0),
     )
-    return jax.lax.scan(lambda state, step: (_step(state, step, target, alike, chains), None), start, steps)[0]
+
+
+@partial(jax.jit, static_argnames="chains")
+def _learned(state: _State, target: _Target, alike: tuple[Alike, ...], steps: _Step, *, chains: int) -> _State:
+    """The state after a sweep for each step."""
+    return jax.lax.scan(lambda state, step: (_step(state, step, target, alike, chains), None), state, steps)[0]
 
 
 def _step(state: _State, step: _Step, target: _Target, alike: tuple[Alike, ...], chains: int) -> _State:

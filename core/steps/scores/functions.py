@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.schema import Category, Schema
@@ -106,7 +106,7 @@ def _of_column(cells: Cells, share: Array, curved: bool, fewest: float) -> Itera
         known[cells.missing] = 0
     if known.sum() > FEWEST:
         rank = (np.cumsum(known) - known / 2) / known.sum()
-        normal = np.clip(norm.ppf(np.clip(rank, NOTHING, 1 - NOTHING)), -FARTHEST, FARTHEST)
+        normal = np.clip(ndtri(np.clip(rank, NOTHING, 1 - NOTHING)), -FARTHEST, FARTHEST)
         for function in (normal, (2 * rank - 1) ** 2)[: 1 + curved]:
             score = _standardized(function, known / known.sum()) / known.sum() ** 0.5
             if cells.missing >= 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,12 @@ Array = NDArray[np.float64]
 
 
 def model_of(
-    scores: Sequence[Coordinate], groups: Groups, cells: Array, masses: Array, moments: ScoreMoments
+    scores: Sequence[Coordinate],
+    groups: Groups,
+    cells: Array,
+    masses: Array,
+    moments: ScoreMoments,
+    report: Callable[[int, int], None],
 ) -> Fitted:
     """The maximum-entropy model of both answers.
 
@@ -26,10 +31,12 @@ def model_of(
     cells : (C, F) distributions of each class on the fine cells, from both answers.
     masses : (C,) patients of each class.
     moments : of these scores.
+    report : is told how many steps are done, and how many there are.
     """
     columns, share = np.array([score.column for score in scores]), masses / masses.sum()
     values = _values(scores, groups, share @ cells)
-    return fit(groups.sums(cells), share, values, groups.sizes, columns, moments.second, moments.second_std)
+    margins = groups.sums(cells)
+    return fit(margins, share, values, groups.sizes, columns, moments.second, moments.second_std, report)
 
 
 def _values(scores: Sequence[Coordinate], groups: Groups, pooled: Array) -> Array:

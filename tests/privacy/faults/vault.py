@@ -211,8 +211,8 @@ FAULTS = (
     Fault(
         "one record changes how a column reads",
         "core/data/table.py",
-        "or _is_nan(value) else _text(value) for",
-        "or _is_nan(value) else str(value) for",
+        "or _is_nan(value) else _text(value))",
+        "or _is_nan(value) else str(value))",
         (f"{BAD_INPUT}::test_a_column_that_changes_its_type_reads_the_same",),
     ),
     Fault(

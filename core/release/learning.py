@@ -1,0 +1,135 @@
+"""Learning: b, theta and the terms of the maximum-entropy model, from what was released.
+
+Gibbs chains run on while b and theta climb to where the chains have the wanted tables (Younes 1989; Tieleman
+2008); what they are on the average of the last sweeps is kept (Polyak 1990).
+
+Symbols: C classes, S sites, D features, G their merged bins and then one entry for each site, M chains of a class,
+T terms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortmix.core.release.high_order import Aim, standing_out
+from cohortmix.core.release.maximum_entropy import CHAINS, Codes, MaximumEntropy, chains_of, sweep
+from cohortmix.core.release.target_tables import NewtonTarget, TargetTables
+from cohortmix.core.steps.products.means import SignMeans
+from cohortmix.core.steps.progress import report
+
+SWEEPS = 120  # of all chains while b and theta are learned, one for each step
+AVERAGED = 40  # of them, the last ones, over which b and theta are averaged (Polyak 1990)
+AT_ONCE = 20  # of one compiled call; between two of them it is said how far the work is
+STEP = 0.1  # of a Newton step, since coordinates are moved one by one as if independent
+LEAST_STEP = 0.04  # to which it falls
+FLOOR = 1e-3  # share of the records in a bin, below which b moves more slowly
+
+
+def fit(
+    tables: TargetTables, start: Codes, label: NDArray[np.int64], seed: int, products: SignMeans | None = None
+) -> MaximumEntropy:
+    """The model that has these tables, as nearly as their noise makes it worth while.
+
+    Parameters
+    ----------
+    tables : from released centroids.
+    start : (n, D + 1) merged bins and site of the records whose chains run on, for example drawn from a mixture.
+    label : (n,) their classes.
+    seed : of the chains.
+    products : measured beside the tables, at the only site.
+
+    Notes
+    -----
+    Each step moves b and theta along each coordinate as Newton's method would, had the features been independent,
+    and theta shrinks by a Gaussian prior: what the classes share by SD_SHARED, a class's own part by SD_OWN.
+    """
+    classes, rng = len(tables.masses), np.random.default_rng(seed)
+    rows_of_class = [rng.permutation(np.flatnonzero(label == c)) for c in range(classes)]
+    x = chains_of([start[rows] for rows in rows_of_class], CHAINS // classes, tables.sizes)
+    target = NewtonTarget.of(tables)
+    zero = jnp.zeros_like(target.pairs)
+    first = _Parameters(jnp.log(target.margins), zero[0], zero, jnp.zeros((0, classes, 1)))
+    state = _run(_State(x, first, first, jax.random.key(seed)), target, None, tables.sizes)
+    aim = None
+    if products is not None:
+        aim = standing_out(products, jnp.swapaxes(state.x, 1, 2), tables.sizes, tables.known[:, 0])
+    if aim is not None:
+        more = state.kept._replace(weights=aim.terms.weights)
+        state = _run(state._replace(now=more), target, aim, tables.sizes)
+    b, shared, by_class, weights = state.kept
+    terms = None if aim is None else replace(aim.terms, weights=weights)
+    return MaximumEntropy(sizes=tables.sizes, b=b, theta=shared + by_class, terms=terms)
+
+
+class _Parameters(NamedTuple):
+    """b (C, G), the two parts of theta, and the weights of terms (T, C, 1), of which there may be none."""
+
+    b: jax.Array
+    shared: jax.Array
+    by_class: jax.Array
+    weights: jax.Array
+
+
+class _State(NamedTuple):
+    """The chains one-hot (C, G, M), and the parameters now and on the average of the last AVERAGED sweeps."""
+
+    x: jax.Array
+    now: _Parameters
+    kept: _Parameters
+    key: jax.Array
+
+
+def _run(state: _State, target: NewtonTarget, aim: Aim | None, sizes: tuple[int, ...]) -> _State:
+    """One sweep of the chains, and a step towards the target, SWEEPS times."""
+    falling = SWEEPS - AVERAGED
+    size = np.full(SWEEPS, LEAST_STEP)
+    size[:falling] = np.maximum(STEP * 0.5 * (1 + np.cos(np.pi * np.arange(falling) / falling)), LEAST_STEP)
+    steps = np.stack([size, (np.arange(SWEEPS) >= falling) / AVERAGED], axis=1)
+    state = state._replace(kept=jax.tree.map(jnp.zeros_like, state.now))
+    for first in range(0, SWEEPS, AT_ONCE):
+        report("dependences", first, SWEEPS)
+        state = _learn(state, target, aim, jnp.asarray(steps[first : first + AT_ONCE], jnp.float32), sizes)
+        state.key.block_until_ready()
+    report("dependences", SWEEPS, SWEEPS)
+    return state
+
+
+@partial(jax.jit, static_argnames="sizes")
+def _learn(
+    state: _State, target: NewtonTarget, aim: Aim | None, steps: jax.Array, sizes: tuple[int, ...]
+) -> _State:
+    """The state after a sweep for each step; `steps` (n, 2) are their sizes, and the weights in the average."""
+    return jax.lax.scan(lambda state, step: (_step(state, step, target, aim, sizes), None), state, steps)[0]
+
+
+def _step(state: _State, step: jax.Array, target: NewtonTarget, aim: Aim | None, sizes: tuple[int, ...]) -> _State:
+    """One sweep, and a step of b, theta and the terms towards what was released."""
+    now, (key, sweep_key), size = state.now, jax.random.split(state.key), step[0]
+    terms = None if aim is None else replace(aim.terms, weights=now.weights)
+    x = sweep(state.x, now.b, now.shared + now.by_class, sweep_key, sizes, terms)
+    off = target.pairs - _pairs(x, target.known)
+    pooled = jnp.einsum("c,cgh->gh", target.share, off)
+    now = _Parameters(
+        b=now.b + size * (target.margins - x.mean(axis=2)) / jnp.maximum(target.margins, FLOOR),
+        shared=(now.shared + size * pooled / target.shared_curvature) / (1 + size * target.shared_decay),
+        by_class=(now.by_class + size * off / target.curvature) / (1 + size * target.decay),
+        weights=now.weights if aim is None else aim.climbed(now.weights, jnp.swapaxes(x, 1, 2), size, sizes),
+    )
+    kept = jax.tree.map(lambda average, each: average + step[1] * each, state.kept, now)
+    return _State(x, now, kept, key)
+
+
+def _pairs(x: jax.Array, known: jax.Array) -> jax.Array:
+    """(C, G, G) pair tables of the chains; those of two features over the sites that are known."""
+    sites, turned = known.shape[1], jnp.swapaxes(x, 1, 2)
+    counted = (x[:, -sites:] * known[:, :, None]).sum(axis=1, keepdims=True)
+    pairs = (x * counted) @ turned / jnp.maximum(counted.sum(axis=2, keepdims=True), 1)
+    by_site = x[:, -sites:] @ turned / x.shape[2]
+    return pairs.at[:, -sites:].set(by_site).at[:, :, -sites:].set(jnp.swapaxes(by_site, 1, 2))
