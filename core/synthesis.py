@@ -320,7 +320,7 @@ def _cells(
     if high_order:
         plan = pipeline.with_products(plan, common, own)
     if point_masses:
-        plan = pipeline.with_looks(plan, common)
+        plan = pipeline.with_looks(plan, common, own)
     return common, pipeline.centroids(vault, plan, common, own, _seed(own))
 
 

@@ -101,11 +101,14 @@ def with_products(plan: Plan, common: Common, answer_a: Measured) -> Plan:
     return replace(plan, products=asked)
 
 
-def with_looks(plan: Plan, common: Common) -> Plan:
+def with_looks(plan: Plan, common: Common, answer_a: Measured) -> Plan:
     """The plan of one table with the cells that answer D is about, if any: public arithmetic on answer A."""
     if not plan.fits_mixture:
         return plan
-    looks, share = point_masses.choose(Encoding.of(plan.schema), common.margins, plan.patients, plan.mu2)
+    encoding, masses = Encoding.of(plan.schema), common.margins.masses
+    _, known = _sums(encoding, answer_a.estimate, answer_a.std, plan.patients)
+    everybody = masses @ known / masses.sum()
+    looks, share = point_masses.choose(encoding, common.margins, everybody, plan.patients, plan.mu2)
     return replace(plan, looks=looks, share_of_looks=share)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from math import ceil, floor, log2, sqrt
 from typing import Protocol
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.sampling import PointMass
-from cohortmix.core.data.schema import Category, Number
+from cohortmix.core.data.schema import Category, Date, Number
 from cohortmix.core.privacy.questions.value_counts import NOWHERE, ValueCounts, Values
 from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.distributions.simplex import Array
@@ -29,15 +30,14 @@ from cohortmix.core.steps.distributions.smooth import peaks
 COST = Fraction(1, 50)  # of mu^2, at most: the question has to be cheap where it finds nothing
 LEAST_NOISES = 12.0  # s that a cell holds at least: half of it in one value then stands out clearly
 ENOUGH_NOISES = 30.0  # s of the lightest cell, from which on nothing more is spent
-CLEAR = 5.0  # s by which a value stands out; among a thousand, noise alone reaches 3.3
-MOST_VALUES = 500  # counted of one cell; where there are more, runs of them are counted together
-MOST_COUNTED = 4000  # of all cells, so that an answer is small; its share of kappa is known beforehand
+CLEAR = 5.0  # s by which a value stands out; among a few thousand, noise alone reaches 3.6
+TIMES = 2.0  # what a run of values holds, in units of the runs beside it, if it is one value of them
+MOST_VALUES = 2000  # counted of one cell, of a column whose decimals are declared; of more, runs of them
+RUNS = 500  # in a cell of other columns
+MOST_COUNTED = 8000  # of all cells, so that an answer is small; its share of kappa is known beforehand
 ROUNDS = 3  # in which point masses are taken off, and what is left of a cell is spread over its other values
-ROOM = 1 << 10  # steps of the lattice of edges in an interval, where values have no declared decimals
-SHORTEST = (
-    1e-12  # of a column's cells, as a share of it: a cell of one point, such as an exact zero, has no length
-)
-ROUNDING = 1e-6  # of a decimal, by which floating point may miss it
+ROOM = 1 << 10  # steps of the lattice of edges in a run, where no decimals are declared
+SHORTEST = 1e-12  # of a cell, as a share of its column: a cell of one point, such as an exact zero, has no length
 
 
 class Counted(Protocol):
@@ -59,9 +59,10 @@ class Look:
     Attributes
     ----------
     feature, cell : which.
-    mass : released share of the patients in it.
+    mass : released share of the patients who are known to be in it.
     edges : (q + 1,) of its values, or of runs of them, as whole numbers over `denominator`.
     first, last : whether it is that of the smallest or of the largest values, where those beyond the bounds are.
+    single : whether there is one value between two edges, and not a run of them.
     """
 
     feature: int
@@ -69,12 +70,13 @@ class Look:
     mass: float
     edges: tuple[int, ...]
     denominator: int
-    first: bool
-    last: bool
+    first: bool = False
+    last: bool = False
+    single: bool = True
 
 
 def choose(
-    encoding: Encoding, margins: Margins, patients: int, mu2: Fraction
+    encoding: Encoding, margins: Margins, known: Array, patients: int, mu2: Fraction
 ) -> tuple[tuple[Look, ...], Fraction]:
     """Cells to look into, and the part of mu^2 that it costs: 0 where there is none.
 
@@ -82,11 +84,16 @@ def choose(
 
     Parameters
     ----------
-    margins : pooled over classes.
+    margins : pooled over classes, of all patients.
+    known : (D,) share of the patients of whom a feature is known, whom alone an answer counts.
     mu2 : of the whole release.
     """
     looks = sorted(
-        (look for j in range(len(encoding.features)) for look in _candidates(encoding, j, margins, patients)),
+        (
+            look
+            for j in range(len(encoding.features))
+            for look in _candidates(encoding, j, margins, known[j], patients)
+        ),
         key=lambda look: -look.mass,
     )
     heaviest: dict[int, float] = {}
@@ -112,56 +119,111 @@ def question(looks: Sequence[Look]) -> ValueCounts:
 
 
 def read(encoding: Encoding, looks: Sequence[Look], answer: Counted, patients: int) -> tuple[PointMass, ...]:
-    """The point masses: what stands out from the other values of its cell, as a share of the cell."""
+    """The point masses: what stands out from the other values of its cell, as a share of the cell.
+
+    A run of values is one of them only if it holds much more than the runs beside it: else it is a steep density.
+    """
     counts, s, found, start = answer.estimate, answer.std, [], 0
     for look in looks:
         of_cell = counts[start : start + len(look.edges) - 1]
         start += len(of_cell)
         mass, points = look.mass * patients, np.zeros(len(of_cell), dtype=bool)
+        beside = np.pad(of_cell, 1, constant_values=0.0)
+        alone = look.single | (of_cell > TIMES * np.maximum(beside[:-2], beside[2:]) + CLEAR * s)
         for _ in range(ROUNDS):
             others = max(mass - float(of_cell[points].sum()), 0.0) / max(1, int((~points).sum()))
-            points = of_cell > others + CLEAR * s
+            points = alone & (of_cell > others + CLEAR * s)
         shares = np.where(points, of_cell - others, 0.0) / max(mass, float(of_cell[points].sum()))
         cells = encoding.features[look.feature]
-        for at in np.flatnonzero(points):
-            low, high = (look.edges[at + k] / look.denominator for k in (0, 1))
-            found.append(PointMass(cells.name, look.cell, _plainest(low, high), float(shares[at])))
+        for at in np.flatnonzero(points).tolist():
+            value = _value(look, at, cells)
+            found.append(PointMass(cells.name, look.cell, value, float(shares[at])))
     return tuple(found)
 
 
-def _candidates(encoding: Encoding, feature: int, margins: Margins, patients: int) -> list[Look]:
-    """The cells of a feature that hold clearly more than those beside them, and more than one value."""
+def _candidates(encoding: Encoding, feature: int, margins: Margins, known: float, patients: int) -> list[Look]:
+    """The cells of a feature that hold clearly more than those beside them, and more than one value.
+
+    A cell of one value says nothing of the density beside it, and is left out of the comparison.
+    """
     cells, block = encoding.features[feature], encoding.blocks[feature]
     if isinstance(cells.column, Category):
         return []
-    values = cells.size - (cells.missing >= 0)
-    pooled = margins.pooled[block][:values]
-    noise = margins.s_a * sqrt(len(margins.masses)) / patients
-    width = np.maximum(cells.widths[:values] / cells.widths[:values].sum(), SHORTEST)
+    last = cells.size - (cells.missing >= 0) - 1
+    edges = {cell: found for cell in range(last + 1) if (found := _edges(cells, cell)) is not None}
+    if not edges:
+        return []
+    wide = np.array(list(edges))
+    pooled, width = margins.pooled[block][wide], cells.widths[wide]
+    noise = np.full(len(wide), margins.s_a * sqrt(len(margins.masses)) / patients)
     looks = []
-    for cell in np.flatnonzero(peaks(pooled, width, np.full(values, noise))).tolist():
-        edges, denominator = _edges(cells, cell)
-        if len(edges) > 2:
-            ends = cell == 0, cell == values - 1
-            looks.append(Look(feature, cell, float(pooled[cell]), edges, denominator, *ends))
-    return looks
+    for cell, mass in zip(wide, pooled, strict=True):
+        own, denominator, single = edges[int(cell)]
+        looks.append(
+            Look(feature, int(cell), float(mass) * known, own, denominator, cell == 0, cell == last, single)
+        )
+    return [look for look, peak in zip(looks, peaks(pooled, width / width.sum(), noise), strict=True) if peak]
 
 
-def _edges(cells: Cells, cell: int) -> tuple[tuple[int, ...], int]:
-    """Edges of the values of a cell, or of at most MOST_VALUES runs of them, over a denominator."""
+def _edges(cells: Cells, cell: int) -> tuple[tuple[int, ...], int, bool] | None:
+    """Edges of the values of a cell, or of runs of them, over a denominator; and whether each holds one value.
+
+    None for a cell of one value, or of values that floating point does not tell apart.
+    """
     column, (low, high) = cells.column, cells.ends(cell)
-    if isinstance(column, Number) and not column.integer and column.decimals is None:
-        lengths = cells.lengths
-        finest = float(lengths[lengths > SHORTEST * lengths.max()].min()) / MOST_VALUES
-        denominator = 1 << max(0, ceil(log2(ROOM / finest)))
-        edges = np.unique(np.rint(np.linspace(low, high, MOST_VALUES + 1) * denominator))
-        return tuple(int(edge) for edge in edges), denominator
-    scale = 10 ** (getattr(column, "decimals", None) or 0)
-    first, last = ceil(low * scale - ROUNDING), floor(high * scale + ROUNDING)
-    if scale > 1 and cell < cells.size - (cells.missing >= 0) - 1:
-        last = ceil(high * scale - ROUNDING) - 1  # the edge itself lies in the next cell
-    run = max(1, ceil((last - first + 1) / MOST_VALUES))
-    return (*(2 * k - 1 for k in range(first, last + 1, run)), 2 * last + 1), 2 * scale
+    try:
+        if isinstance(column, Number) and not column.integer and column.decimals is None:
+            lengths = cells.lengths
+            finest = float(lengths[lengths > SHORTEST * lengths.max()].min()) / RUNS
+            denominator = 1 << max(0, ceil(log2(ROOM / finest)))
+            inside = np.linspace(low, high, RUNS + 1).tolist()
+            edges, single = tuple(dict.fromkeys(_floor(edge, denominator) for edge in inside)), False
+        else:
+            scale = 10 ** (getattr(column, "decimals", None) or 0)
+            first, last = _first_and_last(cells, cell, low, high, scale)
+            run = max(1, ceil((last - first + 1) / MOST_VALUES))
+            if run > 1 and isinstance(column, Date):
+                return None  # no day of a run is plainer than another
+            edges, single = (*(2 * k - 1 for k in range(first, last + 1, run)), 2 * last + 1), run == 1
+            denominator = 2 * scale
+        told_apart = all(a / denominator < b / denominator for a, b in pairwise(edges))
+    except OverflowError:
+        return None
+    return (edges, denominator, single) if told_apart and len(edges) > 2 else None
+
+
+def _floor(edge: float, denominator: int) -> int:
+    """An edge on the lattice, not above the true one, on which a value can lie; but above zero where that is."""
+    step = floor(edge * denominator)
+    return step + (step == 0 and edge > 0)
+
+
+def _first_and_last(cells: Cells, cell: int, low: float, high: float, scale: int) -> tuple[int, int]:
+    """The values k / scale of a cell of a column with decimals, or of whole numbers and days."""
+    if scale == 1:
+        return round(low), round(high)
+    first, last = floor(low * scale), ceil(high * scale)
+    first += next(more for more in range(3) if (first + more) / scale >= low)
+    of_largest = cell == cells.size - (cells.missing >= 0) - 1
+    last -= next(
+        less for less in range(3) if (last - less) / scale < high or (of_largest and (last - less) / scale == high)
+    )
+    return first, last
+
+
+def _value(look: Look, at: int, cells: Cells) -> float:
+    """The value between two edges: the one that there is, the bound, or the one of fewest decimals."""
+    low, high = (look.edges[at + k] / look.denominator for k in (0, 1))
+    if look.last and at == len(look.edges) - 2 and not look.single:
+        return _largest(cells)
+    return _plainest(low, high)
+
+
+def _largest(cells: Cells) -> float:
+    """The largest value of a column."""
+    column, last = cells.column, cells.size - (cells.missing >= 0) - 1
+    high = cells.ends(last)[1]
+    return column.as_written(high, floor) if isinstance(column, Number) else high
 
 
 def _values(feature: int, looks: Sequence[Look]) -> Values:

@@ -100,6 +100,9 @@ class ClassMarginals:
         for codes, label, parts in chunks(rows, len(blocks) + 1):
             places, z = one_hot_entries(codes, blocks)
             z = np.insert(z, len(blocks), self.label_weight, axis=1)
-            places = np.insert(places, len(blocks), self.width - 1, axis=1) + label[:, None] * self.width
+            places = (
+                np.insert(places, len(blocks), self.width - 1, axis=1)
+                + label[:, None].astype(np.int64) * self.width
+            )
             np.add.at(total, places, divide(clip_rows(z, self.bound2), parts))
         return total

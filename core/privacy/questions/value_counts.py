@@ -56,7 +56,7 @@ class ValueCounts:
         require_least(1, "denominators", (each.denominator for each in self.values))
         require_least(NOWHERE, "slots", (slot for each in self.values for slot in each.slots))
         for each, (_, edges) in zip(self.values, self.grid, strict=True):
-            if len(each.slots) != len(edges) + 1 or not edges or max(each.slots) < 0:
+            if len(each.slots) != len(edges) + 1 or not edges or not 0 <= max(each.slots) < len(edges) + 1:
                 raise ValueError("expected a slot for each interval between edges and beyond, one of which counts")
             if any(not low < high for low, high in pairwise(edges)):
                 raise ValueError("expected edges that ascend")

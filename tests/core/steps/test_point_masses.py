@@ -22,6 +22,7 @@ from cohortmix.core.steps.point_masses import (
     LEAST_NOISES,
     MOST_COUNTED,
     MOST_VALUES,
+    RUNS,
     Look,
     choose,
     question,
@@ -127,18 +128,22 @@ def margins(**heavy: dict[int, float]) -> Margins:
     return Margins(cells=np.stack([np.concatenate(cells)] * 2), masses=np.array([3000.0, 4000.0]), s_a=10.0)
 
 
+def chosen(found: Margins, patients: int = N, encoding: Encoding = ENCODING) -> tuple[tuple[Look, ...], Fraction]:
+    return choose(encoding, found, np.ones(len(encoding.features)), patients, MU2)
+
+
 def test_only_cells_above_the_noise_are_looked_into_and_the_cost_is_what_they_need() -> None:
-    looks, cost = choose(ENCODING, margins(urine={40: 0.5}), N, MU2)
+    looks, cost = chosen(margins(urine={40: 0.5}), N)
     assert [(look.feature, look.cell) for look in looks] == [(2, 40)]
     assert looks[0].mass == pytest.approx(0.5)
     for share, cell in ((0.5, 40), (0.15, 41)):
-        _, cost = choose(ENCODING, margins(urine={cell: share}), N, MU2)
+        _, cost = chosen(margins(urine={cell: share}), N)
         s = np.sqrt(2 / float(cost * MU2))
         assert LEAST_NOISES * s < share * N
         assert cost == COST or share * N / s == pytest.approx(ENOUGH_NOISES, rel=0.02)
-    assert choose(ENCODING, margins(), N, MU2) == ((), Fraction(0))
-    assert choose(ENCODING, margins(urine={40: 0.5}), 300, MU2) == ((), Fraction(0))
-    assert choose(ENCODING, margins(age={40: 0.5}), N, MU2) == (
+    assert chosen(margins(), N) == ((), Fraction(0))
+    assert chosen(margins(urine={40: 0.5}), 300) == ((), Fraction(0))
+    assert chosen(margins(age={40: 0.5}), N) == (
         (),
         Fraction(0),
     )  # a cell of one value has nothing inside
@@ -146,10 +151,10 @@ def test_only_cells_above_the_noise_are_looked_into_and_the_cost_is_what_they_ne
 
 def test_more_columns_cost_more_and_the_lightest_are_left_out() -> None:
     both = margins(urine={40: 0.5}, saturation={70: 0.4})
-    looks, cost = choose(ENCODING, both, N, MU2)
+    looks, cost = chosen(both, N)
     assert {look.feature for look in looks} == {1, 2}
-    assert choose(ENCODING, margins(urine={40: 0.5}), N, MU2)[1] < cost <= COST
-    few = choose(ENCODING, margins(urine={40: 0.5}, saturation={70: 0.1}), 1500, MU2)[0]
+    assert chosen(margins(urine={40: 0.5}), N)[1] < cost <= COST
+    few = chosen(margins(urine={40: 0.5}, saturation={70: 0.1}), 1500)[0]
     assert {look.feature for look in few} == {2}
 
 
@@ -157,10 +162,10 @@ def test_no_more_values_are_counted_than_kappa_knows() -> None:
     heavy = margins(
         **{name: {50: 0.2, 70: 0.2, 90: 0.2} for name in ("bilirubin", "saturation", "urine", "lactate")}
     )
-    looks, _ = choose(ENCODING, heavy, 10**7, MU2)
+    looks, _ = chosen(heavy, 10**7)
     assert len({look.feature for look in looks}) == 4
     for look in looks:
-        assert 1 < len(look.edges) - 1 <= MOST_VALUES
+        assert 1 < len(look.edges) - 1 <= max(MOST_VALUES, RUNS)
     asked = question(looks)
     asked.check(ENCODING.sizes)
     assert asked.dimension(2) == sum(len(look.edges) - 1 for look in looks) <= MOST_COUNTED
@@ -171,7 +176,7 @@ def test_every_value_of_a_cell_has_a_slot_and_no_other_value_has_one(name: str) 
     feature = SCHEMA.features.index(name)
     cells = ENCODING.features[feature]
     for cell in (60, 90, cells.size - (cells.missing >= 0) - 1 - 2 * (name == "urine")):  # its last has one value
-        looks = choose(ENCODING, margins(**{name: {cell: 0.5}}), N, MU2)[0]
+        looks = chosen(margins(**{name: {cell: 0.5}}), N)[0]
         (values,) = question(looks).values
         (grid,) = question(looks).grid
         low, high = cells.ends(cell)
@@ -180,9 +185,9 @@ def test_every_value_of_a_cell_has_a_slot_and_no_other_value_has_one(name: str) 
         slots = np.array(values.slots)[np.searchsorted(grid[1], written, side="right")]
         in_cell = np.searchsorted(np.array(cells.edges), written, side="right") == cell
         assert ((slots >= 0) == in_cell).all()
-        run = -(-int(in_cell.sum()) // MOST_VALUES)
+        assert looks[0].single
         within = slots[in_cell & (written <= high)]
-        np.testing.assert_array_equal(within, np.arange(len(within)) // run)
+        np.testing.assert_array_equal(within, np.arange(len(within)))
 
 
 def test_cells_side_by_side_share_an_edge() -> None:
@@ -262,5 +267,5 @@ def test_points_have_their_shares_of_their_cell_alone() -> None:
 
 def test_edges_ascend_without_declared_decimals() -> None:
     for cell in range(5, ENCODING.features[3].size - 1, 7):
-        for look in choose(ENCODING, margins(lactate={cell: 0.5, cell + 1: 0.3}), 10**6, MU2)[0]:
+        for look in chosen(margins(lactate={cell: 0.5, cell + 1: 0.3}), 10**6)[0]:
             assert all(low < high for low, high in pairwise(look.edges))

@@ -143,6 +143,8 @@ def test_levels_are_asked_for_by_plain_data_that_fits_the_schema(query: Any, err
         (ValueCounts((Values(0, (1,), 0, (0, 1)),)), ValueError),
         (ValueCounts((Values(0, (1,), 1, (0, -2)),)), ValueError),
         (ValueCounts((Values(0, (1,), 1, (-1, -1)),)), ValueError),
+        (ValueCounts((Values(0, (1,), 1, (0, 2)),)), ValueError),  # more slots than intervals
+        (ValueCounts((Values(0, (1,), 1, (0, 2**40)),)), ValueError),
         (ValueCounts((Values(0, (1,), 1, (0,)),)), ValueError),
         (ValueCounts((Values(0, (1,), 1, (0, 1, 2)),)), ValueError),
         (ValueCounts((Values(0, (), 1, (0,)),)), ValueError),
