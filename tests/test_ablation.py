@@ -22,7 +22,7 @@ from result_cells import Cell, Facts, read
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.budget import Budget
-from cohortmix.core.release import learning, maximum_entropy, pool
+from cohortmix.core.release import learning, maximum_entropy
 from cohortmix.core.steps import adapt, approximate, pipeline, plan
 from cohortmix.core.synthesis import Release, synthesize
 
@@ -60,10 +60,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (plan, "LARGEST_FITS", 2),
         (approximate, "MORE_STEPS", approximate.CHUNK),
         (maximum_entropy, "CHAINS", 512),
-        (learning, "CHAINS", 512),
         (learning, "SWEEPS", 10),
         (learning, "AVERAGED", 4),
-        (pool, "CHAINS", 512),
         (pipeline, "TARGETS", 500),
         (pipeline, "adapt", partial(adapt.adapt, steps=10)),
     ):

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.release.high_order import Aim, standing_out
-from cohortmix.core.release.maximum_entropy import CHAINS, Codes, MaximumEntropy, chains_of, sweep
+from cohortmix.core.release.maximum_entropy import Codes, MaximumEntropy, chains_for, chains_of, sweep
 from cohortmix.core.release.target_tables import NewtonTarget, TargetTables
 from cohortmix.core.steps.products.means import SignMeans
 from cohortmix.core.steps.progress import report
@@ -52,7 +52,7 @@ def fit(
     """
     classes, rng = len(tables.masses), np.random.default_rng(seed)
     rows_of_class = [rng.permutation(np.flatnonzero(label == c)) for c in range(classes)]
-    x = chains_of([start[rows] for rows in rows_of_class], CHAINS // classes, tables.sizes)
+    x = chains_of([start[rows] for rows in rows_of_class], chains_for(classes, sum(tables.sizes)), tables.sizes)
     target = NewtonTarget.of(tables)
     zero = jnp.zeros_like(target.pairs)
     first = _Parameters(jnp.log(target.margins), zero[0], zero, jnp.zeros((0, classes, 1)))

@@ -17,7 +17,7 @@ Symbols: C classes, S sites, D features, G their merged bins and then one entry 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -35,7 +35,9 @@ from cohortmix.core.steps.scores.couplings import Fitted
 Codes: TypeAlias = NDArray[np.int32]
 
 CHAINS = 16_384  # of all classes together: the more, the less of their own sampling error is learned
-BURN_IN = 15  # sweeps of a record that starts from the mixture, before the last one, which decides it
+WIDE = 300  # merged bins from which on half as many do: a sweep's cost grows with the square of the bins
+BURN_IN = 10  # sweeps of a record that starts from the mixture, before the last one, which decides it
+PART = 8192  # records of a class that are swept at once
 EVEN = 131_072  # records of a class that share out the uniform numbers of the last sweep, to bound its memory
 GOLDEN = 0.6180339887498949  # its multiples, modulo 1, fill [0, 1] evenly (Weyl 1916)
 
@@ -85,18 +87,20 @@ class MaximumEntropy:
         return out
 
     def _settled(self, start: Codes, rows_of_class: list[NDArray[np.int64]], key: jax.Array) -> Codes:
-        """Bins (n, D) after BURN_IN sweeps; in parts of as many records as there were chains, one compilation."""
-        out, chains = start[:, :-1].copy(), CHAINS // len(self.b)
-        most = max(map(len, rows_of_class))
-        for first in range(0, most, chains):
-            report("records", first, most)
-            key, key_of_part = jax.random.split(key)
-            parts = [rows[first : first + chains] for rows in rows_of_class]
-            x = chains_of([start[part] for part in parts], chains, self.sizes)
-            codes = np.asarray(_settle(x, self.b, self.theta, self.terms, key_of_part, self.sizes))
-            for c, part in enumerate(parts):
-                out[part] = codes[c, : len(part)]
-        report("records", most, most)
+        """Bins (n, D) after BURN_IN sweeps; a class at a time, in parts of one size, so one compilation."""
+        out, done = start[:, :-1].copy(), 0
+        size = min(PART, 1 << (max(map(len, rows_of_class)) - 1).bit_length())
+        for c, rows in enumerate(rows_of_class):
+            only = slice(c, c + 1)
+            terms = None if self.terms is None else replace(self.terms, weights=self.terms.weights[:, only])
+            for first in range(0, len(rows), size):
+                report("records", done, len(out))
+                part, (key, own) = rows[first : first + size], jax.random.split(key)
+                x = chains_of([start[part]], size, self.sizes)
+                codes = _settle(x, self.b[only], self.theta[only], terms, own, self.sizes)
+                out[part] = np.asarray(codes)[0, : len(part)]
+                done += len(part)
+        report("records", len(out), len(out))
         return out
 
 
@@ -163,6 +167,11 @@ def _even_sweep(
         if terms is not None:
             signs[j] = terms.signs[block][drawn]
     return np.stack([x[:, block].argmax(axis=1) for block in blocks_of(sizes)[:-1]], axis=1).astype(np.int32)
+
+
+def chains_for(classes: int, bins: int) -> int:
+    """M, how many chains each class has."""
+    return CHAINS // (classes if bins <= WIDE else 2 * classes)
 
 
 def chains_of(rows: list[Codes], chains: int, sizes: tuple[int, ...]) -> jax.Array:

@@ -18,7 +18,7 @@ from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.sampling import PointMass, draw_groups, systematic
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.release.learning import fit
-from cohortmix.core.release.maximum_entropy import CHAINS, MaximumEntropy
+from cohortmix.core.release.maximum_entropy import MaximumEntropy, chains_for
 from cohortmix.core.release.target_tables import TargetTables
 from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
 from cohortmix.core.steps.products.means import SignMeans
@@ -124,7 +124,7 @@ class Pool:
             return MaximumEntropy.of(self.fitted, self.sizes)
         rng = np.random.default_rng(0)
         classes = self.labels.shape[1]
-        label, start = self._start([CHAINS // classes] * classes, rng)
+        label, start = self._start([chains_for(classes, sum(self.sizes))] * classes, rng)
         return fit(self.tables(), start, label, seed=0, products=self.products)
 
     def _start(

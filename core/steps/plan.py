@@ -38,7 +38,7 @@ CROWDED_SHARE = 0.4  # part of the budget for answer A at a site with room for j
 SIGMA_MAX = 0.2  # largest noise of a pair cell, as a share of a component's mass (sigma_max of Algorithm 2)
 RARE = 4  # a class with fewer patients than this many s_B, and a tenth of all, gets one centroid
 LARGEST_K = 300  # components of one fit: more cost time, and said nothing more on any benchmark
-CENTROIDS = 1000  # components of all fits of a site together, which are its released centroids
+CENTROIDS = 600  # components of all fits of a site together, which are its released centroids
 LARGEST_FITS = 20  # fits that are averaged, where components are few
 
 

@@ -132,7 +132,7 @@ def value_counts(draw: st.DrawFn) -> ValueCounts:
         edges = sorted(
             draw(st.sets(st.integers(-100, 100 * 10 ** draw(st.integers(0, 5))), min_size=1, max_size=9))
         )
-        slots = draw(st.lists(st.integers(-1, 5), min_size=len(edges) + 1, max_size=len(edges) + 1))
+        slots = draw(st.lists(st.integers(-1, len(edges)), min_size=len(edges) + 1, max_size=len(edges) + 1))
         slots[draw(st.integers(0, len(edges)))] = 0
         found.append(Values(column, tuple(edges), draw(st.integers(1, 1000)), tuple(slots)))
     return ValueCounts(tuple(found))

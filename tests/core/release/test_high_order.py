@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import one_hot
-from cohortmix.core.release import high_order, learning, maximum_entropy
+from cohortmix.core.release import high_order, maximum_entropy
 from cohortmix.core.release.high_order import Terms, standing_out
 from cohortmix.core.release.learning import fit
 from cohortmix.core.release.maximum_entropy import MaximumEntropy
@@ -151,7 +151,7 @@ def learned(products: SignMeans | None) -> MaximumEntropy:
 
 
 def test_what_was_measured_is_learned_and_pairs_and_margins_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learning, "CHAINS", 4096)
+    monkeypatch.setattr(maximum_entropy, "CHAINS", 4096)
     groups = drawn(learned(measured([0.5, 0, 0, 0, 0], 0.02)))
     assert product(groups, TRIPLE).mean() == pytest.approx(0.5, abs=0.04)
     assert abs(product(groups, ALL).mean()) < 0.04
@@ -161,7 +161,7 @@ def test_what_was_measured_is_learned_and_pairs_and_margins_stay(monkeypatch: py
 
 
 def test_where_nothing_stands_out_the_model_is_that_of_pairs_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learning, "CHAINS", 1024)
+    monkeypatch.setattr(maximum_entropy, "CHAINS", 1024)
     of_pairs, other = learned(None), learned(measured([0.05, -0.1, 0.1, 0, 0]))
     assert other.terms is None
     np.testing.assert_array_equal(of_pairs.b, other.b)
