@@ -68,7 +68,7 @@ def test_an_audit_tells_what_it_found(found: tuple[str, dict[str, Any]]) -> None
     assert [each["pairs"] for each in facts["replays"].values()] == [5, 5, 78, 200]
     reached = facts["replays"]["vault_worst_pairs"]["largest_share_of_sensitivity2"]
     levels = ["level sum", "level second moment", "score moment", "sign products", "class second moment"]
-    assert list(reached) == ["sum", "second moment", *levels]
+    assert list(reached) == ["sum", "second moment", *levels, "value counts"]
     assert all(0.99 < share <= 1 for share in reached.values())
     for variant, asked in (("cells", list(reached)[:2]), ("gaussian", [levels[0], levels[-1]])):
         assert list(facts["replays"][f"pipeline_{variant}"]["largest_share_of_sensitivity2"]) == asked
