@@ -84,6 +84,7 @@ def level_questions(schema: Schema, mu: Fraction) -> Questions:
 
 
 def _halves(column: int, edges: Sequence[float]) -> Values:
+    """What is below the middle edge of a number, and what is not."""
     edge, over = edges[len(edges) // 2].as_integer_ratio()
     return Values(column, (edge,), over, (0, 1))
 

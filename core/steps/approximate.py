@@ -104,10 +104,11 @@ def fit(moments: Moments, *, k: int, fits: int, seed: int) -> Mixture:
         active = chi2 > (ENOUGH if first < STEPS else TOO_MUCH)
         if not active.any():
             break
-        report("mixture", first, STEPS if first < STEPS else MORE_STEPS)
+        total = STEPS if first < STEPS else MORE_STEPS
+        report("mixture", first, total)
         state, measured = _advance(state, jnp.asarray(active), first, jnp.float32(floor), target)
         chi2 = np.where(active, np.asarray(measured), chi2)
-    report("mixture", MORE_STEPS, MORE_STEPS)
+    report("mixture", total, total)
     w, q, h = _shaped(jnp.float32(floor), target.member, state)
     return Mixture(
         weights=np.asarray(w, np.float64).ravel() * moments.patients / fits,

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, floor, log2, sqrt
-from typing import Protocol
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from cohortmix.core.privacy.questions.value_counts import NOWHERE, ValueCounts, 
 from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.distributions.simplex import Array
 from cohortmix.core.steps.distributions.smooth import peaks
+from cohortmix.core.steps.scores.moments import Answered
 
 COST = Fraction(1, 50)  # of mu^2, at most: the question has to be cheap where it finds nothing
 LEAST_NOISES = 12.0  # s that a cell holds at least: half of it in one value then stands out clearly
@@ -38,18 +38,6 @@ MOST_COUNTED = 8000  # of all cells, so that an answer is small; its share of ka
 ROUNDS = 3  # in which point masses are taken off, and what is left of a cell is spread over its other values
 ROOM = 1 << 10  # steps of the lattice of edges in a run, where no decimals are declared
 SHORTEST = 1e-12  # of a cell, as a share of its column: a cell of one point, such as an exact zero, has no length
-
-
-class Counted(Protocol):
-    """The noised answer."""
-
-    @property
-    def estimate(self) -> Array:
-        """(d,) in patients."""
-
-    @property
-    def std(self) -> float:
-        """Standard deviation of the noise of each of them."""
 
 
 @dataclass(frozen=True)
@@ -99,16 +87,17 @@ def choose(
     heaviest: dict[int, float] = {}
     for look in looks:
         heaviest.setdefault(look.feature, look.mass)
-    cost, least = Fraction(0), 0.0
-    for columns, mass in enumerate(heaviest.values(), 1):
+    cost, least, kept = Fraction(0), 0.0, set[int]()
+    for columns, (feature, mass) in enumerate(heaviest.items(), 1):
         of_one = 2 * columns / (mass * patients) ** 2 / float(mu2)  # s is sqrt(2 L) / mu
         if LEAST_NOISES**2 * of_one > COST:
             break
         cost, least = min(COST, Fraction(ceil(ENOUGH_NOISES**2 * of_one * 10_000), 10_000)), mass
+        kept.add(feature)
     chosen: list[Look] = []
     for look in looks:
         counted = sum(len(other.edges) - 1 for other in (*chosen, look))
-        if cost and heaviest[look.feature] >= least <= look.mass and counted <= MOST_COUNTED:
+        if look.feature in kept and look.mass >= least and counted <= MOST_COUNTED:
             chosen.append(look)
     return tuple(sorted(chosen, key=lambda look: (look.feature, look.cell))), cost
 
@@ -118,7 +107,7 @@ def question(looks: Sequence[Look]) -> ValueCounts:
     return ValueCounts(tuple(_values(j, looks) for j in sorted({look.feature for look in looks})))
 
 
-def read(encoding: Encoding, looks: Sequence[Look], answer: Counted, patients: int) -> tuple[PointMass, ...]:
+def read(encoding: Encoding, looks: Sequence[Look], answer: Answered, patients: int) -> tuple[PointMass, ...]:
     """The point masses: what stands out from the other values of its cell, as a share of the cell.
 
     A run of values is one of them only if it holds much more than the runs beside it: else it is a steep density.

@@ -158,6 +158,17 @@ def test_more_columns_cost_more_and_the_lightest_are_left_out() -> None:
     assert {look.feature for look in few} == {2}
 
 
+def test_what_the_page_says_of_seven_thousand_patients() -> None:
+    """One column shows a value that a fourteenth of them share, four columns values of a seventh (and of .13)."""
+    mu2 = Fraction(Budget.from_epsilon(1.0).resolve(N).mu) ** 2
+    four = ("bilirubin", "saturation", "urine", "lactate")
+    for names, least in ((four[:1], 1 / 14), (four, 0.13)):
+        for share, enough in ((least, True), (0.85 * least, False)):
+            heavy = margins(**{name: {70: share} for name in names})
+            looks, _ = choose(ENCODING, heavy, np.ones(len(ENCODING.features)), N, mu2)
+            assert ({look.feature for look in looks} == {SCHEMA.features.index(name) for name in names}) is enough
+
+
 def test_no_more_values_are_counted_than_kappa_knows() -> None:
     heavy = margins(
         **{name: {50: 0.2, 70: 0.2, 90: 0.2} for name in ("bilirubin", "saturation", "urine", "lactate")}
