@@ -27,8 +27,10 @@ from cohortmix.core.steps.progress import report
 SWEEPS = 120  # of all chains while b and theta are learned, one for each step
 AVERAGED = 40  # of them, the last ones, over which b and theta are averaged (Polyak 1990)
 AT_ONCE = 20  # of one compiled call; between two of them it is said how far the work is
-STEP = 0.1  # of a Newton step, since coordinates are moved one by one as if independent
-LEAST_STEP = 0.04  # to which it falls
+STEP = 1.0  # of the step to the least of a parabola along the direction of the step
+LEAST_STEP = 0.3  # to which it falls, so that chance moves less
+JUDGED = 4  # a chain in so many says how curved the likelihood is along the step
+OF_MARGINS = 0.2  # of a margin's error, how much its D - 1 tables move by: b moves as well
 FLOOR = 1e-3  # share of the records in a bin, below which b moves more slowly
 
 
@@ -47,8 +49,10 @@ def fit(
 
     Notes
     -----
-    Each step moves b and theta along each coordinate as Newton's method would, had the features been independent,
-    and theta shrinks by a Gaussian prior: what the classes share by SD_SHARED, a class's own part by SD_OWN.
+    Each step points along each coordinate as Newton's method would, had the features been independent, and is as
+    long as Newton's method has it along that direction (a line search; without it, parameters of many features
+    that go together overshoot by more at each step). Theta shrinks by a Gaussian prior: what the classes share by
+    SD_SHARED, a class's own part by SD_OWN.
     """
     classes, rng = len(tables.masses), np.random.default_rng(seed)
     rows_of_class = [rng.permutation(np.flatnonzero(label == c)) for c in range(classes)]
@@ -111,19 +115,41 @@ def _learn(
 
 def _step(state: _State, step: jax.Array, target: NewtonTarget, aim: Aim | None, sizes: tuple[int, ...]) -> _State:
     """One sweep, and a step of b, theta and the terms towards what was released."""
-    now, (key, sweep_key), size = state.now, jax.random.split(state.key), step[0]
+    now, (key, sweep_key) = state.now, jax.random.split(state.key)
     terms = None if aim is None else replace(aim.terms, weights=now.weights)
     x = sweep(state.x, now.b, now.shared + now.by_class, sweep_key, sizes, terms)
-    off = target.pairs - _pairs(x, target.known)
-    pooled = jnp.einsum("c,cgh->gh", target.share, off)
+    off_b = target.margins - x.mean(axis=2)
+    off = _beside_margins(target.pairs - _pairs(x, target.known), target.margins, sizes)
+    to_b, to_own = off_b / jnp.maximum(target.margins, FLOOR), off / target.curvature
+    to_shared = jnp.einsum("c,cgh->gh", target.share, off) / target.shared_curvature
+    to = to_shared + to_own
+    gain = (to_b * off_b).sum(axis=1) + 0.5 * (to * off).sum(axis=(1, 2))
+    size = step[0] * _length(x[:, :, ::JUDGED], to_b, to, gain, target.share)
     now = _Parameters(
-        b=now.b + size * (target.margins - x.mean(axis=2)) / jnp.maximum(target.margins, FLOOR),
-        shared=(now.shared + size * pooled / target.shared_curvature) / (1 + size * target.shared_decay),
-        by_class=(now.by_class + size * off / target.curvature) / (1 + size * target.decay),
+        b=now.b + size * to_b,
+        shared=(now.shared + size * to_shared) / (1 + size * target.shared_decay),
+        by_class=(now.by_class + size * to_own) / (1 + size * target.decay),
         weights=now.weights if aim is None else aim.climbed(now.weights, jnp.swapaxes(x, 1, 2), size, sizes),
     )
     kept = jax.tree.map(lambda average, each: average + step[1] * each, state.kept, now)
     return _State(x, now, kept, key)
+
+
+def _beside_margins(off: jax.Array, margins: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+    """What tables (C, G, G) are off, less most of what they are off for the sake of their margins (C, G)."""
+    feature = np.repeat(np.arange(len(sizes)), sizes)
+    member = jnp.asarray(feature[:, None] == np.arange(len(sizes)), off.dtype)
+    of_margins = (off @ member)[:, :, feature] * margins[:, None, :]
+    return off - (1 - OF_MARGINS) * (of_margins + jnp.swapaxes(of_margins, 1, 2))
+
+
+def _length(x: jax.Array, to_b: jax.Array, to: jax.Array, gain: jax.Array, share: jax.Array) -> jax.Array:
+    """How far it is along b (C, G) and theta (C, G, G) to the largest likelihood, to second order; at most 1.
+
+    `gain` (C,) is its slope, of each class; minus its curvature is the variance of the chains' energy along it.
+    """
+    energy = (x * (to_b[:, :, None] + 0.5 * (to @ x))).sum(axis=1)
+    return jnp.minimum((share @ gain) / jnp.maximum(share @ energy.var(axis=1), 1e-12), 1.0)
 
 
 def _pairs(x: jax.Array, known: jax.Array) -> jax.Array:

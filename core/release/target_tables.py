@@ -51,9 +51,9 @@ class TargetTables:
 class NewtonTarget:
     """The tables, and what a Newton step needs to know of each class and of all together.
 
-    The curvature of an entry is the product of its margins, not far below the noise; it is infinite within a
-    feature, where nothing moves. The decay says how far the prior draws theta back: noise^2 / (variance of the
-    prior * curvature^2).
+    The curvature of an entry is its share of the patients, as wanted or as of independent features, whichever is
+    more, and not far below the noise; it is infinite within a feature, where nothing moves. The decay says how far
+    the prior draws theta back: noise^2 / (variance of the prior * product of the margins * curvature).
     """
 
     pairs: jax.Array  # (C, G, G)
@@ -75,9 +75,11 @@ class NewtonTarget:
         share /= max(share.sum(), 1e-12)
         margins = np.maximum(tables.margins, 1e-9)
         product = margins[:, :, None] * margins[:, None, :]
-        pooled, pooled_std = np.einsum("c,cgh->gh", share, product), np.sqrt(((share * std) ** 2).sum())
-        curvature, decay = _newton(product, std[:, None, None], SD_OWN, apart & has[:, None, None])
-        shared_curvature, shared_decay = _newton(pooled, pooled_std, SD_SHARED, apart)
+        moved = np.maximum(product, tables.pairs)
+        pooled = partial(np.einsum, "c,cgh->gh", share)
+        pooled_std = np.sqrt(((share * std) ** 2).sum())
+        curvature, decay = _newton(product, moved, std[:, None, None], SD_OWN, apart & has[:, None, None])
+        shared_curvature, shared_decay = _newton(pooled(product), pooled(moved), pooled_std, SD_SHARED, apart)
         single = partial(jnp.asarray, dtype=jnp.float32)
         return cls(
             pairs=single(tables.pairs),
@@ -91,7 +93,7 @@ class NewtonTarget:
         )
 
 
-def _newton(product: Array, std: Any, sd: float, free: NDArray[np.bool_]) -> tuple[Array, Array]:
+def _newton(product: Array, moved: Array, std: Any, sd: float, free: NDArray[np.bool_]) -> tuple[Array, Array]:
     """Curvature and decay; where nothing is free to move, the curvature is infinite."""
-    damped = np.maximum(product, std / 2)
+    damped = np.maximum(moved, std / 2)
     return np.where(free, damped, np.inf), (std / sd) ** 2 / (product * damped)

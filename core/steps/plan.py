@@ -24,7 +24,7 @@ SUPPORT = 50  # kernel inducing points
 TARGETS = 10_000  # records drawn from the mixture, from which the inducing points learn
 ROOM = 2  # components of l_min patients per class that a site needs room for, to be asked for answer B
 MANY_COLUMNS = 16  # from which answer B may be a moment of scores; fewer have tables that say more
-FEW_COMPONENTS = 150  # of a fit to pair tables: from there on they say more than scores do
+FEW_COMPONENTS = 500  # that pair tables have room for: from there on they say more than scores do
 MOST_NOISE = 0.09  # of a correlation of two scores, above which tables say more
 MOST_NOISE_ALONE = 0.3  # where there is no room for tables, above which margins alone say more
 CURVED_NOISE = 0.01  # of a correlation, up to which numbers have a second score, which about doubles it
@@ -88,7 +88,7 @@ class Plan:
         return (
             len(self.schema.features) >= MANY_COLUMNS
             and self.score_noise <= MOST_NOISE
-            and components(self.patients, self._noise_b(self.share)) < FEW_COMPONENTS
+            and self.patients / l_min(self._noise_b(self.share)) < FEW_COMPONENTS
         )
 
     @property
