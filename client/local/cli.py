@@ -68,6 +68,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Train on synthetic records, test on real ones. The figures are not private."""
+    from cohortmix.core.steps.progress import observed  # not loaded for other commands
     from cohortmix.core.utility.evaluate import evaluate as report_of  # brings in LightGBM
 
     if more_targets and not target:
@@ -78,7 +79,7 @@ def evaluate(
     sample, _ = open_checked(synthetic, without_key(dictionary), max_unreadable, "synthetic")
     records, checked = open_checked(real, dictionary, max_unreadable, "real")
     tell_checked(checked)
-    with step("evaluating on real records"):
+    with steps() as progress, observed(progress):
         report = report_of(sample, records, dictionary, (*(target or ()), *(more_targets or ())))
     if json_file is not None:
         write_file(json_file, json.dumps(report, indent=2) + "\n", replace)
