@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortmix.client.local.draft import draft
+from cohortmix.client.local.draft import draft as draft_of
 from cohortmix.client.local.figures import print_figures
 from cohortmix.client.local.output import drawn, require_free, write_release
 from cohortmix.client.local.pair import require_pair
@@ -44,13 +44,10 @@ AcceptDegraded = Annotated[
 
 MAX_EPSILON, MIN_MU = 1e6, 1e-6  # beyond these, sums or noise would leave the 62 bits in which the vault is exact
 
-schema_commands = typer.Typer(help="The data dictionary of a table.")
 
-
-@schema_commands.command("draft")
-def schema_draft(data: DataFile) -> None:
+def draft(data: DataFile) -> None:
     """Print a first schema of a table, with gaps for a person to fill from the data dictionary."""
-    typer.echo(draft(open_all(data), name=data.name.partition(".")[0]), nl=False)  # a file in YAML, not a line
+    typer.echo(draft_of(open_all(data), name=data.name.partition(".")[0]), nl=False)  # a file in YAML, not a line
 
 
 def evaluate(
