@@ -1,20 +1,21 @@
 """cohortmix.core: pure computation; arrays and schemas in, arrays out; no files, no network."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cohortmix.core.data.schema import Schema
-from cohortmix.core.privacy.budget import Budget
-
 if TYPE_CHECKING:
+    from cohortmix.core.data.schema import Schema
+    from cohortmix.core.privacy.budget import Budget
     from cohortmix.core.synthesis import synthesize
 
 __all__ = ["Budget", "Schema", "synthesize"]
 
 
-def __getattr__(name: str) -> Any:
-    """The names of `__all__` that are loaded when they are first used."""
-    if name == "synthesize":
-        from cohortmix.core.synthesis import synthesize  # imported here: it brings in JAX
+_PLACES = {"Budget": "privacy.budget", "Schema": "data.schema", "synthesize": "synthesis"}
 
-        return synthesize
+
+def __getattr__(name: str) -> Any:
+    """The names of `__all__`, loaded when they are first used: the last one brings in JAX."""
+    if name in _PLACES:
+        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -52,7 +52,7 @@ FLOORS = {  # of each package, the lowest first: a folder imports from itself an
     "deploy": ("deploy/package", "deploy/demo", "deploy/meeting", "deploy/simulation", "deploy"),
 }
 BESIDE = {
-    "core/utility": {"core/data"},
+    "core/utility": {"core/data", "core/steps"},
     "client/local": {"client/table"},
 }  # what stands apart from the floors, and all that it may import
 ABOVE = {"core/utility": {"core", "core/audit"}}  # and who in its package may import it
@@ -170,6 +170,11 @@ def test_floors_of_a_package(package: str) -> None:
         below = BESIDE.get(folder) or set(floors[: floors.index(folder)])
         beside = {other for other, by in ABOVE.items() if folder in by}
         assert inside(package, tree) <= {folder} | below | beside, path
+
+
+def test_utility_takes_of_the_steps_only_who_is_told_of_progress() -> None:
+    found = set().union(*(targets(modules()[path]) for path in under("core/utility")))
+    assert {path for path in found if path.startswith("core/steps")} == {"core/steps/progress.py"}
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortmix.client.local.draft import draft
+from cohortmix.client.local.draft import draft as draft_of
 from cohortmix.client.local.figures import print_figures
 from cohortmix.client.local.output import drawn, require_free, write_release
 from cohortmix.client.local.pair import require_pair
@@ -44,13 +44,10 @@ AcceptDegraded = Annotated[
 
 MAX_EPSILON, MIN_MU = 1e6, 1e-6  # beyond these, sums or noise would leave the 62 bits in which the vault is exact
 
-schema_commands = typer.Typer(help="The data dictionary of a table.")
 
-
-@schema_commands.command("draft")
-def schema_draft(data: DataFile) -> None:
+def draft(data: DataFile) -> None:
     """Print a first schema of a table, with gaps for a person to fill from the data dictionary."""
-    typer.echo(draft(open_all(data), name=data.name.partition(".")[0]), nl=False)  # a file in YAML, not a line
+    typer.echo(draft_of(open_all(data), name=data.name.partition(".")[0]), nl=False)  # a file in YAML, not a line
 
 
 def evaluate(
@@ -68,6 +65,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Train on synthetic records, test on real ones. The figures are not private."""
+    from cohortmix.core.steps.progress import observed  # not loaded for other commands
     from cohortmix.core.utility.evaluate import evaluate as report_of  # brings in LightGBM
 
     if more_targets and not target:
@@ -78,7 +76,7 @@ def evaluate(
     sample, _ = open_checked(synthetic, without_key(dictionary), max_unreadable, "synthetic")
     records, checked = open_checked(real, dictionary, max_unreadable, "real")
     tell_checked(checked)
-    with step("evaluating on real records"):
+    with steps() as progress, observed(progress):
         report = report_of(sample, records, dictionary, (*(target or ()), *(more_targets or ())))
     if json_file is not None:
         write_file(json_file, json.dumps(report, indent=2) + "\n", replace)

@@ -26,6 +26,8 @@ def print_figures(report: Mapping[str, Any], places: int = 3) -> None:
         targets.add_row(target["target"], *(figure(target[key], places) for key in ("auc", "ceiling_auc")))
     console.print(targets)
     for target in report["targets"]:
+        if target["merged"]:
+            console.print(f"{target['target']}: its {target['merged']:,} rarest values are scored as one class")
         if target["reason"]:
             console.print(f"{target['target']}: {target['reason']}, so that a model has nothing to tell apart")
     tvd, count = report["tvd"], report["records"]

@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads `special` at its first use: it takes a while
 from numpy.typing import NDArray
-from scipy.special import betaincinv, ndtr, ndtri
 
 from cohortmix.core.audit.replay import Entry
 from cohortmix.core.privacy.noise_source import NoiseSource
@@ -120,7 +120,9 @@ def lower_bound(
 def attainable(mu: float, runs: int, confidence: float = CONFIDENCE) -> float:
     """The bound that `runs` draws a side give, at the median, for a mechanism that is exactly mu-GDP."""
     counted = 2 * (runs - runs // PLACING)
-    mean = clopper_pearson(round(counted * float(ndtr(-mu / 2))), counted, (1 - confidence) * SHARE_OF_MIDDLE)
+    mean = clopper_pearson(
+        round(counted * float(scipy.special.ndtr(-mu / 2))), counted, (1 - confidence) * SHARE_OF_MIDDLE
+    )
     return max(0.0, _mu(mean, mean))
 
 
@@ -170,7 +172,7 @@ def log_likelihood_ratios(
 
 def clopper_pearson(errors: int, runs: int, level: float) -> float:
     """Upper confidence bound on a probability, false with probability `level` at most."""
-    return 1.0 if errors >= runs else float(betaincinv(errors + 1, runs - errors, 1 - level))
+    return 1.0 if errors >= runs else float(scipy.special.betaincinv(errors + 1, runs - errors, 1 - level))
 
 
 def _noised(entry: Entry, at: NDArray[np.int64], count: int, noise: NoiseSource, which: str) -> NDArray[np.int64]:
@@ -202,4 +204,4 @@ def _errors(null: NDArray[np.float64], alternative: NDArray[np.float64], thresho
 
 def _mu(fpr: float, fnr: float) -> float:
     """mu of a test with these errors: Phi^-1(1 - FPR) - Phi^-1(FNR)."""
-    return float(-ndtri(fpr) - ndtri(fnr))
+    return float(-scipy.special.ndtri(fpr) - scipy.special.ndtri(fnr))

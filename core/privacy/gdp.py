@@ -8,7 +8,7 @@ is exact; it is not the central limit approximation that accountants of subsampl
 import math
 from collections.abc import Callable, Iterable
 
-from scipy.special import erfcx, erfinv, log_ndtr, ndtr, ndtri
+import scipy  # loads `special` and `optimize` at their first use: they take a while
 
 # Below this mu the two terms of Corollary 1 agree in so many digits that their ratio is integrated instead.
 _SMALL_MU = 1e-2
@@ -130,11 +130,11 @@ def mu_of(epsilon: float, delta: float) -> float:
     """
     _checked_epsilon(epsilon)
     log_delta = math.log(_checked_delta(delta))
-    z = float(ndtri(delta))
+    z = float(scipy.special.ndtri(delta))
     root = math.hypot(z, math.sqrt(2) * math.sqrt(epsilon))
     # Two lower bounds: delta_mu(epsilon) is at most delta_mu(0), and at most its first term.
     from_first_term = epsilon / ((root - z) / 2) if z < 0 else z + root
-    lower = max(2 * math.sqrt(2) * float(erfinv(delta)), from_first_term)
+    lower = max(2 * math.sqrt(2) * float(scipy.special.erfinv(delta)), from_first_term)
     upper = lower
     while _log_delta(upper, epsilon) < log_delta:
         upper *= 2
@@ -174,7 +174,7 @@ def trade_off(mu: float, alpha: float) -> float:
     No test of "this patient took part" against "another one did" with a share `alpha` of false alarms misses
     fewer of the members; for the discrete Gaussian, up to `kappa`.
     """
-    return float(ndtr(-ndtri(_checked_share(alpha)) - _checked_mu(mu)))
+    return float(scipy.special.ndtr(-scipy.special.ndtri(_checked_share(alpha)) - _checked_mu(mu)))
 
 
 def detection_rate(mu: float, false_alarms: float) -> float:
@@ -187,7 +187,7 @@ def detection_rate(mu: float, false_alarms: float) -> float:
     >>> round(detection_rate(0.268, 0.01), 4)
     0.0198
     """
-    return float(ndtr(ndtri(_checked_share(false_alarms)) + _checked_mu(mu)))
+    return float(scipy.special.ndtr(scipy.special.ndtri(_checked_share(false_alarms)) + _checked_mu(mu)))
 
 
 def advantage(mu: float) -> float:
@@ -231,7 +231,6 @@ def kappa(d: int, sigma: int) -> float:
 
 def _mu_near(epsilon: float, delta: float, kappa: float) -> float:
     """The largest mu that `epsilon_of` turns into this epsilon or a smaller one; 0 where there is none."""
-    from scipy.optimize import minimize_scalar
 
     def at(smaller: float) -> float:
         left = delta - (1 + math.exp(smaller)) * kappa
@@ -245,34 +244,34 @@ def _mu_near(epsilon: float, delta: float, kappa: float) -> float:
     if most <= 0:
         return 0.0
     # Beyond, e^epsilon kappa grows faster than delta_mu(epsilon) falls: a smaller epsilon permits more.
-    found = minimize_scalar(lambda smaller: -at(smaller), bounds=(0.0, min(epsilon, most)), method="bounded")
+    found = scipy.optimize.minimize_scalar(
+        lambda smaller: -at(smaller), bounds=(0.0, min(epsilon, most)), method="bounded"
+    )
     return -float(found.fun)
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:
     """Where `function` crosses zero between `low` and `high`, to the last digits of a float."""
-    from scipy.optimize import brentq  # here, since it takes a while
-
-    return float(brentq(function, low, high, xtol=1e-300, rtol=1e-14))
+    return float(scipy.optimize.brentq(function, low, high, xtol=1e-300, rtol=1e-14))
 
 
 def _log_delta(mu: float, epsilon: float) -> float:
     """log delta_mu(epsilon) for mu > 0; -inf where delta is below the smallest double."""
     t = epsilon / mu
-    log_first = float(log_ndtr(mu / 2 - t))
+    log_first = float(scipy.special.log_ndtr(mu / 2 - t))
     if log_first < -745.0:
         return -math.inf
     if mu < _SMALL_MU:
         # log of (first / second term) = integral of h(x) - x over [t - mu/2, t + mu/2]; Simpson's rule.
         log_ratio = mu * (_excess_hazard(t - mu / 2) + 4 * _excess_hazard(t) + _excess_hazard(t + mu / 2)) / 6
     else:
-        log_ratio = log_first - epsilon - float(log_ndtr(-mu / 2 - t))
+        log_ratio = log_first - epsilon - float(scipy.special.log_ndtr(-mu / 2 - t))
     return log_first + math.log(-math.expm1(-log_ratio))
 
 
 def _excess_hazard(x: float) -> float:
     """h(x) - x, with h = phi / (1 - Phi) the hazard of the standard normal; positive for every x."""
-    return math.sqrt(2 / math.pi) / float(erfcx(x / math.sqrt(2))) - x
+    return math.sqrt(2 / math.pi) / float(scipy.special.erfcx(x / math.sqrt(2))) - x
 
 
 def _log_delta_near(mu: float, epsilon: float, kappa: float) -> float:
@@ -288,8 +287,8 @@ def _log_delta_near(mu: float, epsilon: float, kappa: float) -> float:
 def _upper_epsilon(mu: float, delta: float, kappa: float) -> float:
     """Where to stop looking for epsilon: the right side of `epsilon_of` falls up to here, at least."""
     if kappa > 0:  # its derivative, e^epsilon (kappa - Phi(-epsilon/mu - mu/2)), vanishes here and only here
-        return mu * (-float(ndtri(kappa)) - mu / 2)
-    first_term_alone = mu * (mu / 2 - float(ndtri(delta)))
+        return mu * (-float(scipy.special.ndtri(kappa)) - mu / 2)
+    first_term_alone = mu * (mu / 2 - float(scipy.special.ndtri(delta)))
     return first_term_alone * (1 + 1e-9)  # a margin for rounding, where the second term adds too little
 
 

@@ -1,4 +1,4 @@
 """Exact figures on a person's own records: NOT PRIVATE, never sent.
 
-Imports `core.data` alone; no site's reply may reach it.
+Imports `core.data` and, of `core.steps`, `progress` alone; no site's reply may reach it.
 """

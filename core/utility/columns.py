@@ -99,6 +99,16 @@ def sparse_features(table: Table | Values, schema: Schema, without: Sequence[str
     return csr_matrix(hstack([csr_matrix(block) for block in blocks], format="csr"))  # LightGBM knows no csr_array
 
 
+def coded_features(table: Table | Values, schema: Schema, without: Sequence[str] = ()) -> pd.DataFrame:
+    """Numbers and days as they are, and each category as one column of its codes, of the type that says so.
+
+    LightGBM divides such a column by sets of values. A missing value is missing in either.
+    """
+    values = read(table, schema)
+    kept = [(values[name], column) for name, column in schema.columns.items() if name not in without]
+    return pd.DataFrame({f"{place}": _coded(*one) for place, one in enumerate(kept)})
+
+
 def patients(table: Table, schema: Schema) -> NDArray[np.int64] | None:
     """Number of the patient of each record, shape (n,); None where every record is a patient."""
     keys = _keys(source_of(table), schema)
@@ -136,6 +146,14 @@ def _block(values: NDArray[np.float64], column: Column) -> Any:
     rows = np.flatnonzero(~np.isnan(values))
     places = rows, values[rows].astype(np.int64)
     return coo_matrix((np.ones(len(rows)), places), shape=(len(values), len(column.values)))
+
+
+def _coded(values: NDArray[np.float64], column: Column) -> Any:
+    """One column as LightGBM takes it, shape (n,)."""
+    if not isinstance(column, Category):
+        return values
+    codes = np.where(np.isnan(values), -1, values).astype(np.int32)
+    return pd.Categorical.from_codes(codes, pd.RangeIndex(len(column.values)))
 
 
 def _as_numbers(array: pa.Array, column: Column) -> NDArray[np.float64]:

@@ -6,39 +6,22 @@ nothing that answers a coordinator may import this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from lightgbm import LGBMClassifier
 from numpy.typing import NDArray
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.utility.columns import Table, Values, feature_matrix, read, sparse_features
+from cohortmix.core.steps.progress import report
+from cohortmix.core.utility.columns import Table, Values, read
 from cohortmix.core.utility.marginals import Marginals
+from cohortmix.core.utility.models import Scorer, boosted_trees, form_of, probabilities
 from cohortmix.core.utility.target import Target
 
 FOLDS = 4  # of the cross-validation that gives the ceiling: each model learns from three quarters of the records
-
-Scorer: TypeAlias = Callable[[], Any]
-
-
-def boosted_trees() -> Any:
-    """LightGBM with 100 trees and defaults otherwise; the same data give the same model."""
-    return LGBMClassifier(n_estimators=100, n_jobs=1, deterministic=True, force_row_wise=True, verbosity=-1)
-
-
-def logistic() -> Any:
-    """Logistic regression on standardized columns, a missing number replaced by its mean."""
-    return make_pipeline(
-        SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression(max_iter=2000)
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +57,8 @@ def train_synthetic_test_real(
 
     Parameters
     ----------
-    target : as in `Target.parse`; the schema's own by default.
+    target : as in `Target.parse`; the schema's own by default. Of more than `target.MOST_CLASSES` classes those
+        that are rare among the real records are one.
     scorer : makes an untrained classifier with `fit` and `predict_proba`.
     without : columns that the classifier may not see, besides the target's own.
 
@@ -96,12 +80,13 @@ def score_real(
     without: Sequence[str] = (),
 ) -> Scored:
     """Real records, scored by a model of synthetic ones: what `train_synthetic_test_real` takes the AUC of."""
-    outcome = Target.parse(target or schema.target, schema)
-    synthetic, real, hidden = read(synthetic, schema), read(real, schema), (*without, outcome.name)
+    synthetic, real = read(synthetic, schema), read(real, schema)
+    outcome = _outcome(target, real, schema)
+    hidden = (*without, outcome.name)
     label, label_real = outcome.labels(synthetic[outcome.name]), outcome.labels(real[outcome.name])
-    train, test = label >= 0, label_real >= 0
-    x, x_real = (_features(scorer)(values, schema, hidden) for values in (synthetic, real))
-    scores = _scores(scorer, x[train], label[train], x_real[test], outcome.classes)
+    train, test, form = label >= 0, label_real >= 0, form_of(scorer, schema, hidden)
+    x, x_real = (form.features(values, schema, hidden) for values in (synthetic, real))
+    scores = probabilities(form.scorer, x[train], label[train], x_real[test], outcome.classes)
     weight = None if real.weight is None else real.weight[test]
     return Scored(test, label_real[test], scores, weight)
 
@@ -118,16 +103,18 @@ def cross_validated(
     `patients` is the number of the patient of each record, shape (n,); by default every record is a patient.
     Records of weight 0 take no part; the others are trained on alike, and tested by their weights.
     """
-    outcome = Target.parse(target or schema.target, schema)
     real = read(real, schema)
-    label, x = outcome.labels(real[outcome.name]), _features(scorer)(real, schema, (outcome.name,))
+    outcome = _outcome(target, real, schema)
+    form = form_of(scorer, schema, (outcome.name,))
+    label, x = outcome.labels(real[outcome.name]), form.features(real, schema, (outcome.name,))
     patient = np.arange(len(label)) if patients is None else patients
     used = label >= 0 if real.weight is None else (label >= 0) & (real.weight > 0)
     fold = np.random.default_rng(0).permutation(int(patient.max(initial=0)) + 1)[patient] % FOLDS
     scores = np.zeros((len(label), outcome.classes))
     for held_out in range(FOLDS):
         train, test = (fold != held_out) & used, fold == held_out
-        scores[test] = _scores(scorer, x[train], label[train], x[test], outcome.classes)
+        scores[test] = probabilities(form.scorer, x[train], label[train], x[test], outcome.classes)
+        report(f"models of {target or schema.target}", held_out + 2, FOLDS + 1)  # after that of synthetic records
     return auc(label[used], scores[used], None if real.weight is None else real.weight[used])
 
 
@@ -156,8 +143,10 @@ def evaluate(
 
     `auc` is that of boosted trees trained on the synthetic records, `ceiling_auc` what the real records reach
     by themselves under cross-validation, on the same records; `reason` says why one of them is None, and is None
-    itself where both are figures. `columns` and `pairs` say where the tables differ, the worst first. Everywhere a
-    real record weighs 1/m where its patient has m of them; `weighted` says whether any weighs less than 1.
+    itself where both are figures; `merged` is how many rare values of the target are scored as one class
+    (`target.MOST_CLASSES`), 0 where each is a class. `columns` and `pairs` say where the tables differ, the worst
+    first. Everywhere a real record weighs 1/m where its patient has m of them; `weighted` says whether any weighs
+    less than 1.
     """
     made, known = read(synthetic, schema), read(real, schema)
     marginals = Marginals.of(made, known, schema)
@@ -173,38 +162,28 @@ def evaluate(
 
 
 def _target_report(target: str, made: Values, known: Values, schema: Schema) -> dict[str, Any]:
-    areas = {
-        "auc": train_synthetic_test_real(made, known, schema, target),
-        "ceiling_auc": cross_validated(known, schema, target, patients=known.patient),
-    }
-    outcome = Target.parse(target, schema)
+    report(f"models of {target}", 0, FOLDS + 1)
+    own = train_synthetic_test_real(made, known, schema, target)
+    report(f"models of {target}", 1, FOLDS + 1)
+    areas = {"auc": own, "ceiling_auc": cross_validated(known, schema, target, patients=known.patient)}
+    outcome = _outcome(target, known, schema)
     sides = {"real": known, "synthetic": made}
     reasons = [
         f"the {side} records have {'no value' if classes == 0 else 'one class only'}"
         for side, values in sides.items()
         if (classes := _classes(outcome.labels(values[outcome.name]), values.weight)) < 2
     ]
-    return {"target": target, **areas, "reason": "; ".join(reasons) or None}
+    merged = Target.parse(target, schema).classes - outcome.classes
+    return {"target": target, **areas, "merged": merged + 1 if merged else 0, "reason": "; ".join(reasons) or None}
+
+
+def _outcome(target: str | None, real: Values, schema: Schema) -> Target:
+    """What is predicted, by default the schema's target; its classes are the frequent ones of the real records."""
+    outcome = Target.parse(target or schema.target, schema)
+    return outcome.of_frequent(real[outcome.name], real.weight)
 
 
 def _classes(label: NDArray[np.int64], weight: NDArray[np.float64] | None) -> int:
     """How many classes the records have that count."""
     counted = label >= 0 if weight is None else (label >= 0) & (weight > 0)
     return len(np.unique(label[counted]))
-
-
-def _features(scorer: Scorer) -> Callable[..., Any]:
-    """The matrix that a scorer takes: boosted trees a sparse one; what standardizes columns fills in all zeros."""
-    return sparse_features if scorer is boosted_trees else feature_matrix
-
-
-def _scores(scorer: Scorer, x: Any, y: NDArray[np.int64], x_test: Any, classes: int) -> NDArray[np.float64]:
-    """Probability of each class, shape (n, C): zero for a class that no training record has."""
-    scores = np.zeros((x_test.shape[0], classes))
-    seen = np.unique(y)
-    if len(seen) == 1:
-        scores[:, seen[0]] = 1
-    if len(seen) > 1 and len(scores):
-        model = scorer().fit(x, y)
-        scores[:, model.classes_] = model.predict_proba(x_test)
-    return scores

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import combinations
+from math import comb
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 from cohortmix.core.data.encoding import bounds
 from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
 from cohortmix.core.data.table import InputError
+from cohortmix.core.steps.progress import report
 from cohortmix.core.utility.columns import Table, Values, read
 
 CELLS = 10  # of a number's range: few enough that a table of a thousand records fills those of a pair
-DENSE = 1 << 20  # cells of a pair up to which all are counted; beyond, only those that occur, to bound the memory
+DENSE = 4  # cells of a pair for each record, up to which all are counted; beyond, only those that occur
 QUANTILES = (1, 5, 25, 50, 75, 95, 99)  # in per cent: the middle, and the tails that a mean does not show
 MOST_VALUES = 8  # of a category, in a report
 MOST_PAIRS = 20  # in a report: sixty columns have 1,770
@@ -69,7 +71,10 @@ class Marginals:
         codes = {name: [_cells(side[name], schema, name) for side in (synthetic, real)] for name in schema.columns}
         weights = synthetic.weight, real.weight
         columns = {name: _distance(a, b, *weights) for name, (a, b) in codes.items()}
-        pairs = {(x, y): _distance_of_pairs(codes[x], codes[y], weights) for x, y in combinations(codes, 2)}
+        pairs: dict[tuple[str, str], float] = {}
+        for x, y in combinations(codes, 2):
+            pairs[x, y] = _distance_of_pairs(codes[x], codes[y], weights)
+            report("pairs of columns", len(pairs), comb(len(codes), 2))
         return cls(schema=schema, synthetic=synthetic, real=real, columns=columns, pairs=pairs)
 
     @property
@@ -145,7 +150,7 @@ def _distance_of_pairs(
     """Total variation of two columns together, given the codes of both tables; memory grows with records alone."""
     width = 1 + max(int(codes.max()) for codes in second)
     a, b = (x * width + y for x, y in zip(first, second, strict=True))
-    if max(a.max(), b.max()) >= DENSE:
+    if max(a.max(), b.max()) >= DENSE * (len(a) + len(b)):
         places = np.unique(np.concatenate([a, b]), return_inverse=True)[1]
         a, b = places[: len(a)], places[len(a) :]
     return _distance(a, b, *weights)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -15,16 +15,20 @@ from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
 from cohortmix.core.data.table import InputError, quoted
 from cohortmix.core.data.values import category_codes
 
+MOST_CLASSES = 50
+"""Of a target: boosted trees grow a hundred trees for each of them, and a model gives every record C numbers."""
+
 
 @dataclass(frozen=True)
 class Target:
-    """A category as it is, or two classes that a rule makes of any column.
+    """A category as it is, or its most frequent values, or two classes that a rule makes of any column.
 
     Attributes
     ----------
     name : the column, which the classifier may not see.
     classes : number of classes, C.
-    sign : how the column's values are compared with `right`; empty for a category as it is.
+    sign : how the column's values are compared with `right`; empty for a category as it is, or for its values in
+        `right` and one class of all others.
     right : what stands right of the sign: a number, a date's ordinal, or positions among a category's declared
         values.
     """
@@ -59,6 +63,23 @@ class Target:
             raise InputError(f"target={text!r} is no category; say where to cut it, as in '{name}>=10'")
         return cls(name, 2, sign, (_threshold(column, right, text),))
 
+    def of_frequent(self, values: NDArray[np.float64], weight: NDArray[np.float64] | None = None) -> Target:
+        """A category of more than `MOST_CLASSES` values: the most frequent of them, and one class of all others.
+
+        Parameters
+        ----------
+        values : (n,) of the column in the real records, as `columns.read` has them.
+        weight : (n,) what a record counts.
+        """
+        if self.classes <= MOST_CLASSES:
+            return self
+        known = ~np.isnan(values)
+        counts = np.bincount(
+            values[known].astype(np.int64), None if weight is None else weight[known], minlength=self.classes
+        )
+        kept = np.sort(np.argsort(-counts, kind="stable")[: MOST_CLASSES - 1])
+        return replace(self, classes=MOST_CLASSES, right=tuple(kept.tolist()))
+
     def labels(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """Class of each of the column's values (n,), as `columns.read` has them; -1 where there is no value."""
         classes = _SIGNS[self.sign](values, self.right)
@@ -66,13 +87,19 @@ class Target:
 
 
 _SIGNS: dict[str, Callable[[NDArray[np.float64], tuple[float, ...]], NDArray[np.generic]]] = {
-    "": lambda values, _: values,
+    "": lambda values, right: _places(values, right) if right else values,
     "=": lambda values, right: np.isin(values, right),
     ">=": lambda values, right: values >= right[0],
     "<=": lambda values, right: values <= right[0],
     ">": lambda values, right: values > right[0],
     "<": lambda values, right: values < right[0],
 }
+
+
+def _places(values: NDArray[np.float64], kept: tuple[float, ...]) -> NDArray[np.int64]:
+    """Position of each value among the kept ones, in rising order; behind the last for any other."""
+    places = np.searchsorted(kept, values)
+    return np.where(np.isin(values, kept), places, len(kept))
 
 
 def _code(column: Category, value: str, text: str) -> float:

@@ -47,7 +47,8 @@ from cohortmix.core.privacy.noise import OpenDPNoise
 from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.steps import approximate, plan
 from cohortmix.core.synthesis import Release, synthesize
-from cohortmix.core.utility.evaluate import auc, boosted_trees, train_synthetic_test_real
+from cohortmix.core.utility.evaluate import auc, train_synthetic_test_real
+from cohortmix.core.utility.models import boosted_trees
 
 OUT = Path(__file__).parent / "results" / "attack.json"
 ADULT = DATA / "adult/adult.parquet"

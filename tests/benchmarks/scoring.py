@@ -21,8 +21,9 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.release.condensed import PooledSupport
 from cohortmix.core.steps.centroids import SiteCentroids
 from cohortmix.core.utility.columns import Values, feature_matrix, read
-from cohortmix.core.utility.evaluate import auc, boosted_trees, logistic, train_synthetic_test_real
+from cohortmix.core.utility.evaluate import auc, train_synthetic_test_real
 from cohortmix.core.utility.marginals import marginal_tvd
+from cohortmix.core.utility.models import boosted_trees, logistic
 
 Figures = dict[str, Any]
 WIDE = 100  # columns from which on pairs are compared among as many of them, and models see fewer rows

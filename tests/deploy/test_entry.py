@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import entry_points
 
+import click
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from cohortmix.client.local import cli as client
-from cohortmix.deploy.cli import app
+from cohortmix.core.utility.check import MisfitError
+from cohortmix.deploy.cli import OF_A_TABLE, STATUS, app
+from cohortmix.deploy.later import Later
 
+
+def every_command(group: click.Command, words: str = "") -> dict[str, Later]:
+    """The stub of each command by its words, those of groups included."""
+    if isinstance(group, Later):
+        return {words.strip(): group}
+    assert isinstance(group, click.Group)
+    below = [every_command(command, f"{words} {name}") for name, command in group.commands.items()]
+    return {path: stub for part in below for path, stub in part.items()}
+
+
+EVERY = every_command(get_command(app))
 COMMANDS = "from cohortmix.deploy.entry import main; main()"
 DAEMON = "import sys; from cohortmix.client.site.start import Path, main; sys.exit(main(Path('none.yaml')))"
-UNGUARDED = "import cohortmix.deploy.cli"
+UNGUARDED = "import cohortmix.client.steward.steward"
 DEFAULT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # also below nohup
 SENTENCE = "cohortmix: interrupted while it was loading; nothing was written"
 
@@ -36,7 +53,7 @@ def interrupted(program: str, module: str) -> tuple[int, list[str]]:
 @pytest.mark.parametrize(
     ("program", "module"),
     [
-        *((COMMANDS, module) for module in ("numpy", "scipy.special", "pydantic", "cohortmix.client.local.cli")),
+        *((COMMANDS, module) for module in ("typer", "numpy", "pydantic", "cohortmix.client.ledger.ledger")),
         *((DAEMON, module) for module in ("numpy", "grpc", "jax")),
     ],
 )
@@ -52,7 +69,7 @@ def test_an_interrupt_while_one_program_takes_the_place_of_another_waits() -> No
 
 
 def test_without_the_guard_it_is_a_traceback() -> None:
-    status, said = interrupted(UNGUARDED, "scipy.special")
+    status, said = interrupted(UNGUARDED, "numpy")
     assert status != 130
     assert any(line.startswith("Traceback") for line in said)
 
@@ -78,14 +95,77 @@ def test_an_interrupted_command_is_one_word(monkeypatch: pytest.MonkeyPatch) -> 
     assert (result.exit_code, result.stderr.strip()) == (130, "cohortmix: interrupted")
 
 
-HEAVY = {"flwr", "grpc", "jax", "lightgbm", "matplotlib", "opendp", "pandas", "ray", "sklearn", "sqlalchemy"}
+OF_SOME = {"cryptography", "numpy", "pyarrow", "pydantic", "scipy", "yaml"}  # which commands use for their options
+HEAVY = {
+    "flwr", "grpc", "jax", "lightgbm", "matplotlib", "opendp", "pandas", "ray", "scipy.special", "sklearn",
+    "sqlalchemy",
+}  # fmt: skip
+HELP = """
+import sys
+from cohortmix.deploy.entry import main
+sys.argv[1:] = {words} + ["--help"]
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+
+
+def loaded_by(program: str) -> tuple[str, set[str]]:
+    """What a program prints, and the names on standard error."""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout, set(done.stderr.split())
+
+
+@pytest.mark.parametrize("words", [[], ["schema"], ["site"], ["study"]])
+def test_help_of_a_group_loads_no_command(words: list[str]) -> None:
+    said, loaded = loaded_by(HELP.format(words=words))
+    assert "Usage" in said
+    assert not (OF_SOME | HEAVY) & loaded
+    assert {name for name in loaded if name.startswith("cohortmix.")} <= {
+        *("cohortmix.core", "cohortmix.core.data", "cohortmix.core.data.words", "cohortmix.deploy"),
+        *("cohortmix.deploy.cli", "cohortmix.deploy.entry", "cohortmix.deploy.later", "cohortmix.protocol"),
+        *("cohortmix.protocol.local", "cohortmix.protocol.local.interrupt", "cohortmix.protocol.local.terminal"),
+    }
 
 
 @pytest.mark.parametrize(
-    ("module", "loads"), [("cohortmix.deploy.cli", set()), ("cohortmix.client.site.daemon", {"grpc", "jax"})]
+    "words", ["evaluate", "demo", "verify", "audit", "site check", "site quote", "study new", "study run"]
 )
-def test_no_command_waits_for_what_it_does_not_use(module: str, loads: set[str]) -> None:
-    program = f"import sys, {module}; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert HEAVY & set(loaded.split()) >= loads
-    assert loads or not HEAVY & set(loaded.split())
+def test_help_of_a_command_waits_for_nothing_heavy(words: str) -> None:
+    """One command of each module."""
+    said, loaded = loaded_by(HELP.format(words=words.split()))
+    assert "Options" in said
+    assert OF_SOME & loaded  # the probe sees them
+    assert not HEAVY & loaded
+
+
+def test_the_daemon_loads_what_it_needs() -> None:
+    program = "import sys, cohortmix.client.site.daemon; print(*sys.modules, file=sys.stderr)"
+    assert HEAVY & loaded_by(program)[1] >= {"grpc", "jax"}
+
+
+@pytest.mark.parametrize("words", EVERY)
+def test_a_summary_is_what_the_command_says_itself(words: str) -> None:
+    load, said = EVERY[words].callback, EVERY[words].help
+    assert load is not None
+    function = load()
+    assert function.__name__ == words.split()[-1]
+    assert said == (inspect.getdoc(function) or "").splitlines()[0]
+
+
+def test_there_is_a_stub_for_every_command_of_a_hospital_and_a_coordinator() -> None:
+    assert len(EVERY) == 21
+    assert {"evaluate", "schema draft", "site serve", "study publish"} <= set(EVERY)
+
+
+@pytest.mark.parametrize("place", STATUS)
+def test_an_exit_status_is_that_of_an_error_that_exists(place: str) -> None:
+    module, _, name = place.rpartition(".")
+    error = getattr(import_module(module), name)
+    assert issubclass(error, Exception)
+    assert (error.__module__, error.__qualname__) == (module, name)
+
+
+def test_a_misfit_is_known_by_its_name() -> None:
+    assert f"{MisfitError.__module__}.{MisfitError.__qualname__}" == OF_A_TABLE

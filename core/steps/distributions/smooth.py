@@ -12,8 +12,8 @@ from __future__ import annotations
 from math import exp, log, pi, sqrt
 
 import numpy as np
+import scipy  # loads `special` and `optimize` at their first use: they take a while
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
 
 from cohortmix.core.data.encoding import Cells
 from cohortmix.core.data.schema import Category
@@ -154,10 +154,11 @@ def _rate(near: float, far: float) -> float:
     """u > 0 of exp(near u) + exp(-far u) = 2: the same mass is within both lengths; 0 where it does not fall."""
     if far <= near * (1 + 1e-6):
         return 0.0
-    from scipy.optimize import brentq  # here, since it takes a while
 
     lowest = log(far / near) / (far + near)
-    return float(brentq(lambda u: exp(near * u) + exp(-far * u) - 2, lowest, 1.0001 * log(2) / near))
+    return float(
+        scipy.optimize.brentq(lambda u: exp(near * u) + exp(-far * u) - 2, lowest, 1.0001 * log(2) / near)
+    )
 
 
 def _shrink_light(counts: Array, std: float) -> Array:
@@ -174,14 +175,14 @@ def _shrink_light(counts: Array, std: float) -> Array:
     total = max(float(counts[light].sum()), std / sqrt(light.sum()))
     x, means = counts[light][:, None] / std, np.geomspace(LIGHTEST, HEAVY, EXPONENTIALS)
     z = x - 1 / means
-    log_evidence = log_ndtr(z) - np.log(means) + 0.5 / means**2 - x / means
+    log_evidence = scipy.special.log_ndtr(z) - np.log(means) + 0.5 / means**2 - x / means
     evidence = np.exp(log_evidence - log_evidence.max(axis=1, keepdims=True))
     weight = np.full(EXPONENTIALS, 1 / EXPONENTIALS)
     for _ in range(EM_STEPS):
         share = evidence * weight
         share /= share.sum(axis=1, keepdims=True)
         weight = share.mean(axis=0)
-    posterior = (share * (z + np.exp(-(z**2) / 2 - LOG_ROOT_2_PI - log_ndtr(z)))).sum(axis=1)
+    posterior = (share * (z + np.exp(-(z**2) / 2 - LOG_ROOT_2_PI - scipy.special.log_ndtr(z)))).sum(axis=1)
     out = counts.copy()
     out[light] = posterior * total / posterior.sum()
     return out

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import scipy  # loads `special` at its first use: it takes a while
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.schema import Category, Schema
@@ -106,7 +106,7 @@ def _of_column(cells: Cells, share: Array, curved: bool, fewest: float) -> Itera
         known[cells.missing] = 0
     if known.sum() > FEWEST:
         rank = (np.cumsum(known) - known / 2) / known.sum()
-        normal = np.clip(ndtri(np.clip(rank, NOTHING, 1 - NOTHING)), -FARTHEST, FARTHEST)
+        normal = np.clip(scipy.special.ndtri(np.clip(rank, NOTHING, 1 - NOTHING)), -FARTHEST, FARTHEST)
         for function in (normal, (2 * rank - 1) ** 2)[: 1 + curved]:
             score = _standardized(function, known / known.sum()) / known.sum() ** 0.5
             if cells.missing >= 0:

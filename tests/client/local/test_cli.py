@@ -45,7 +45,7 @@ def test_a_figure_that_is_not_defined_is_null_and_a_dash(folder: Path) -> None:
     out, _ = run(*EVALUATE, "--json", "figures.json")
     reason = "the real records have one class only"
     assert report(folder / "figures.json")["targets"] == [
-        {"target": "y", "auc": None, "ceiling_auc": None, "reason": reason}
+        {"target": "y", "auc": None, "ceiling_auc": None, "merged": 0, "reason": reason}
     ]
     assert out.splitlines()[2].split() == ["y", "-", "-"]
     assert f"y: {reason}, so that a model has nothing to tell apart" in " ".join(out.split())

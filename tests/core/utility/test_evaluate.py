@@ -11,17 +11,12 @@ from mixed_tables import LIKE, REAL, SCHEMA, cohort
 
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, TableSource
-from cohortmix.core.utility.columns import feature_matrix, read, sparse_features
-from cohortmix.core.utility.evaluate import (
-    Scorer,
-    auc,
-    boosted_trees,
-    cross_validated,
-    evaluate,
-    logistic,
-    train_synthetic_test_real,
-)
+from cohortmix.core.steps.progress import observed
+from cohortmix.core.utility import models
+from cohortmix.core.utility.columns import coded_features, feature_matrix, read, sparse_features
+from cohortmix.core.utility.evaluate import auc, cross_validated, evaluate, score_real, train_synthetic_test_real
 from cohortmix.core.utility.marginals import marginal_tvd
+from cohortmix.core.utility.models import Scorer, boosted_trees, logistic
 from cohortmix.core.utility.target import Target
 
 SHUFFLED = LIKE.assign(y=np.random.default_rng(2).permutation(LIKE["y"]))
@@ -59,7 +54,7 @@ def test_sparse_features_are_the_dense_ones_and_give_trees_the_same_figures(
     figures = [
         (train_synthetic_test_real(LIKE, gaps, SCHEMA, t), cross_validated(gaps, SCHEMA, t)) for t in targets
     ]
-    monkeypatch.setattr("cohortmix.core.utility.evaluate.sparse_features", feature_matrix)
+    monkeypatch.setitem(models.NARROW, boosted_trees, models.Form(boosted_trees, feature_matrix))
     assert figures == [
         (train_synthetic_test_real(LIKE, gaps, SCHEMA, t), cross_validated(gaps, SCHEMA, t)) for t in targets
     ]
@@ -83,6 +78,75 @@ def test_codes_by_the_thousand_take_memory_of_the_order_of_the_table() -> None:
         tracemalloc.stop()
     assert found["tvd"] == {"columns": 0, "pairs": 0}
     assert peak < 32e6
+
+
+def test_where_codes_are_many_models_say_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trees divide sets of codes, and the logistic regression centres numbers alone: the same optimum."""
+    gaps = REAL.assign(x=REAL["x"].where(REAL["x"] > 1), sex=REAL["sex"].where(REAL["x"] < 9), whole=0)
+    for scorer, off in ((boosted_trees, 0.03), (logistic, 2e-4)):
+        for target in ("y", "y=b|c", "x>5"):
+            narrow = score_real(LIKE, gaps, SCHEMA, target, scorer)
+            monkeypatch.setattr(models, "MOST_INDICATORS", 0)
+            wide = score_real(LIKE, gaps, SCHEMA, target, scorer)
+            monkeypatch.undo()
+            assert not np.array_equal(wide.scores, narrow.scores)
+            assert auc(wide.label, wide.scores) == pytest.approx(auc(narrow.label, narrow.scores), abs=off)
+            assert scorer is boosted_trees or np.abs(wide.scores - narrow.scores).max() < 0.01
+
+
+def test_which_tables_have_many_codes() -> None:
+    """Up to a thousand columns more than there are; what the model may not see does not count."""
+    one = {"type": "category", "values": [f"C{code}" for code in range(1_001)]}
+    columns = {
+        "one": one,
+        "x": {"type": "number", "min": 0, "max": 1},
+        "y": {"type": "category", "values": [1, 2]},
+    }
+    schema = Schema.model_validate({"name": "t", "target": "y", "columns": columns})
+    dense = models.Form(logistic, feature_matrix)
+    assert models.form_of(logistic, schema, ("y",)) == dense
+    assert models.form_of(logistic, schema) == models.Form(models.sparse_logistic, sparse_features)
+    assert models.form_of(logistic, schema, ("one",)) == dense
+    assert models.form_of(boosted_trees, schema) == models.Form(boosted_trees, coded_features)
+
+
+def test_rare_classes_of_a_target_are_one() -> None:
+    """Those of the real records, by what their rows weigh; equally frequent ones in their declared order."""
+    codes = [f"C{code:02d}" for code in range(60)]
+    schema = Schema.from_yaml(
+        f"name: t\ntarget: y\ncolumns:\n  y: {{type: category, values: [{', '.join(codes)}]}}\n"
+        f"  x: {{type: category, values: [{', '.join(codes)}]}}\n"
+    )
+    real = pd.DataFrame({"y": codes[30:] * 20 + codes[:30] * 10 + [None]})
+    real["x"] = real["y"].fillna("C00")
+    values = read(real, schema)["y"]
+    outcome = Target.parse("y", schema).of_frequent(values)
+    assert outcome == Target("y", 50, "", (*range(19), *range(30, 60)))
+    labels = outcome.labels(values)
+    assert labels[-1] == -1
+    assert labels[0] == 19
+    assert (np.bincount(labels[:-1]) == [10] * 19 + [20] * 30 + [110]).all()
+    first = np.where(np.isin(real["y"], codes[:30]), 4.0, 1.0)
+    assert Target.parse("y", schema).of_frequent(values, first).right[:30] == tuple(range(30))
+    (found,) = evaluate(real, real, schema)["targets"]
+    assert found["merged"] == 11
+    assert found["auc"] > 0.9
+    assert evaluate(LIKE, REAL, SCHEMA)["targets"][0]["merged"] == 0
+
+
+def test_a_category_of_fifty_values_stays_as_it_is() -> None:
+    target = Target("y", 50)
+    assert target.of_frequent(np.zeros(3)) is target
+
+
+def test_it_says_how_far_it_is() -> None:
+    told: list[tuple[str, int, int]] = []
+    with observed(lambda *step: told.append(step)):
+        evaluate(LIKE, REAL, SCHEMA, ("y", "x>5"))
+    pairs = [(done, total) for part, done, total in told if part == "pairs of columns"]
+    assert pairs == [(done, 10) for done in range(1, 11)]
+    for target in ("y", "x>5"):
+        assert [(d, t) for part, d, t in told if part == f"models of {target}"] == [(d, 5) for d in range(6)]
 
 
 def score(synthetic: pd.DataFrame, target: str, scorer: Scorer = boosted_trees) -> float:

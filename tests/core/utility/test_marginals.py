@@ -90,7 +90,7 @@ def plain(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, ...], schema: Sche
     return float(np.abs(shares[0] - shares[1]).sum() / 2)
 
 
-@pytest.mark.parametrize("dense", [1 << 20, 1])
+@pytest.mark.parametrize("dense", [1 << 20, 0])
 def test_it_agrees_with_a_plain_dense_count(monkeypatch: pytest.MonkeyPatch, dense: int) -> None:
     """Also where only the cells that occur are counted, as for codes by the thousand."""
     monkeypatch.setattr("cohortmix.core.utility.marginals.DENSE", dense)
