@@ -24,11 +24,11 @@ from cohortmix.core.release.target_tables import NewtonTarget, TargetTables
 from cohortmix.core.steps.products.means import SignMeans
 from cohortmix.core.steps.progress import report
 
-SWEEPS = 120  # of all chains while b and theta are learned, one for each step
+SWEEPS = 160  # of all chains while b and theta are learned, one for each step
 AVERAGED = 40  # of them, the last ones, over which b and theta are averaged (Polyak 1990)
 AT_ONCE = 20  # of one compiled call; between two of them it is said how far the work is
-STEP = 1.0  # of the step to the least of a parabola along the direction of the step
-LEAST_STEP = 0.3  # to which it falls, so that chance moves less
+STEP = 0.3  # of the step to the least of a parabola along the direction of the step
+LEAST_STEP = 0.1  # to which it falls, so that chance moves less
 JUDGED = 4  # a chain in so many says how curved the likelihood is along the step
 OF_MARGINS = 0.2  # of a margin's error, how much its D - 1 tables move by: b moves as well
 FLOOR = 1e-3  # share of the records in a bin, below which b moves more slowly
