@@ -81,13 +81,20 @@ def each_distinct(array: pa.Array, rule: Callable[[object], float], nothing: flo
 
 
 def _distinct(array: pa.Array | pa.ChunkedArray) -> tuple[list[object], NDArray[np.int64]]:
-    """The distinct values of a `simple` array, with None behind them, and the place of each entry among them."""
+    """The values of an array, with None behind them, and the place of each entry among them.
+
+    They are distinct, or those of the array's own dictionary where it has one.
+    """
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    coded = array if pa.types.is_dictionary(array.type) else _flat(array).dictionary_encode()
+    places = coded.indices.cast(pa.int64()).fill_null(len(coded.dictionary))
+    return [*python_values(_flat(coded.dictionary)), None], np.asarray(places)
+
+
+def _flat(array: pa.Array) -> pa.Array:
+    """The array as `simple` has it; without any value where its cells are lists or structs."""
     array = simple(array)
-    if is_nested(array.type):
-        return [None], np.zeros(len(array), dtype=np.int64)
-    coded = array.dictionary_encode()
-    places = coded.indices.fill_null(len(coded.dictionary))
-    return [*python_values(coded.dictionary), None], np.asarray(places, dtype=np.int64)
+    return pa.nulls(len(array)) if is_nested(array.type) else array
 
 
 def python_values(array: pa.Array) -> list[object]:
