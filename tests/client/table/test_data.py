@@ -1,6 +1,7 @@
 """Readers: the schema's columns as text, cell by cell, and a sentence without a value for what cannot be read."""
 
 import gzip
+import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -12,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damaged_parquet import damage_a_row_group
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ from cohortmix.client.table.data import column_names, open_all, open_table
 from cohortmix.client.table.snapshot import pin_snapshot
 from cohortmix.core.data.encoding import Cells
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.data.table import InputError, Source, plain, require_exact_codes
+from cohortmix.core.data.table import BATCH_ROWS, InputError, Source, plain, require_exact_codes
 from cohortmix.core.data.values import simple
 
 SCHEMA = Schema.from_yaml("""
@@ -235,6 +237,34 @@ def test_a_file_that_cannot_be_read_gets_a_sentence_without_its_values(
     assert "SECRET" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("group", [0, 1, 2])
+def test_a_row_group_that_cannot_be_read_stops_the_reading(tmp_path: Path, group: int) -> None:
+    """With a sentence; the rows before it have been read."""
+    table = pa.table({"id": range(3 * BATCH_ROWS), "x": [1.5] * 3 * BATCH_ROWS, "y": ["SECRET"] * 3 * BATCH_ROWS})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=BATCH_ROWS)
+    damage_a_row_group(tmp_path / "t.parquet", group)
+    batches = open_table(tmp_path / "t.parquet", SCHEMA).batches()
+    for _ in range(group):
+        next(batches)
+    with pytest.raises(InputError, match="cannot be read as Parquet: the file is damaged") as caught:
+        next(batches)
+    assert "SECRET" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("left", [0, 1000])
+def test_a_file_that_is_cut_off_while_it_is_read_stops_the_reading(tmp_path: Path, left: int) -> None:
+    rows_of_file = 20 * BATCH_ROWS
+    table = pa.table({"id": np.arange(rows_of_file), "x": np.random.default_rng(0).random(rows_of_file)})
+    table = table.append_column("y", pa.array(["EU"] * rows_of_file))
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=BATCH_ROWS)
+    batches = open_table(tmp_path / "t.parquet", SCHEMA).batches()
+    next(batches)
+    os.truncate(tmp_path / "t.parquet", left)
+    with pytest.raises(InputError, match="cannot be read as Parquet: the file is damaged"):
+        list(batches)
 
 
 def test_a_path_without_a_table(tmp_path: Path) -> None:

@@ -130,13 +130,14 @@ def test_counted_pairs_are_products_of_one_hot_blocks(
     expected = np.zeros((2, width, width), object)
     for cells, label, m in records:
         psi = np.zeros(width, object)
-        first = np.cumsum([0, *query.sizes])
-        for at, slots, cell in zip(first, groups, cells, strict=False):
+        firsts = np.cumsum([0, *query.sizes]).tolist()
+        for at, slots, cell in zip(firsts, groups, cells, strict=False):
             psi[at + slots[cell]] += isqrt(MOMENT_UNIT**2 // m) if cell >= 0 else 0
         expected[label] += np.outer(psi, psi)
-    codes, label, parts = (np.array([record[at] for record in records], np.int64) for at in range(3))
+    codes = np.array([record[0] for record in records], np.int32).reshape(-1, 3)
+    labels, parts = (np.array([record[at] for record in records], np.int64) for at in (1, 2))
     batches = [
-        (codes.reshape(-1, 3)[at : at + size].astype(np.int32), label[at : at + size], parts[at : at + size])
+        (codes[at : at + size], labels[at : at + size].astype(np.int32), parts[at : at + size])
         for at in range(0, len(records), size)
     ]
     assert query.contribution(batches, 2).tolist() == expected[:, query.pairs].ravel().tolist()
