@@ -98,8 +98,10 @@ def check(source: Source, schema: Schema, max_unreadable: float = MOST_UNREADABL
             + (f" with a value of {schema.patient_key!r}" if schema.patient_key else "")
         )
     _refuse({name: _of_column(name, schema, fit, name in nested, max_unreadable) for name, fit in seen.items()})
-    over_cap = np.maximum(count_patients(source, schema).rows - schema.max_rows_per_patient, 0).sum()
-    return Checked(seen, rows - with_key, int(over_cap))
+    over_cap = 0
+    if schema.patient_key is not None:
+        over_cap = int(np.maximum(count_patients(source, schema).rows - schema.cap, 0).sum())
+    return Checked(seen, rows - with_key, over_cap)
 
 
 def _refuse(problems: Mapping[str, list[str]]) -> None:
