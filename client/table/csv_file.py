@@ -21,7 +21,7 @@ from cohortmix.core.data.words import in_quotes
 
 HEADER_BYTES = 1 << 20  # more than any header has; of a file without a line end no more is read
 BLOCK_BYTES = 1 << 22  # that pyarrow reads at a time; no record may be longer
-LINE_END = r"[\r\n]"
+LINE_ENDS = ("\r", "\n")
 
 
 class CsvSource:
@@ -54,7 +54,9 @@ class CsvSource:
                     f"{in_quotes(self._path)}: the column names are not on one line; write them on one"
                 )
             for batch in reader:
-                if any(pc.any(pc.match_substring_regex(cells, LINE_END)).as_py() for cells in batch.columns):
+                if any(
+                    pc.any(pc.match_substring(cells, end)).as_py() for cells in batch.columns for end in LINE_ENDS
+                ):
                     raise InputError(
                         f"{in_quotes(self._path)}: a cell spans several lines; is a quotation mark open? "
                         "If the text is meant so, remove its column or the line breaks in it"
@@ -65,7 +67,9 @@ class CsvSource:
 def csv_header(path: Path) -> tuple[list[str], str]:
     """Column names, and the delimiter: the one of `,` `;` and tab that gives the most names."""
     with readable(path), pa.input_stream(str(path), compression="detect") as stream:
-        line = re.split(LINE_END, stream.read(HEADER_BYTES).decode("utf-8-sig", errors="ignore"), maxsplit=1)[0]
+        line = re.split(
+            "|".join(LINE_ENDS), stream.read(HEADER_BYTES).decode("utf-8-sig", errors="ignore"), maxsplit=1
+        )[0]
         if not line.strip():
             raise InputError(f"{in_quotes(path)} is empty: expected a line of column names and a line per record")
         splits = {delimiter: next(csv.reader([line], delimiter=delimiter)) for delimiter in ",;\t"}

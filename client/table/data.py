@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from cohortmix.client.table.csv_file import CsvSource, csv_header
 from cohortmix.client.table.file import is_csv, readable
 from cohortmix.client.table.parquet_file import ParquetSource, parquet_files
-from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.schema import Column, Schema
 from cohortmix.core.data.table import Source, plain, require_columns
 
 SYNTHETIC = b"cohortmix"  # metadata of every Parquet file that holds synthetic records or centroids
@@ -71,8 +71,15 @@ class _Cleaned:
     def batches(self) -> Iterator[pa.RecordBatch]:
         columns = self._schema.columns
         for batch in self._source.batches():
-            arrays = [plain(batch.column(name), columns.get(name)) for name in self.names]
+            arrays = [_plain(batch.column(name), columns.get(name)) for name in self.names]
             yield pa.RecordBatch.from_arrays(arrays, names=list(self.names))
+
+
+def _plain(array: pa.Array, column: Column | None) -> pa.Array:
+    """As `plain`; of a dictionary its texts, since each of them stands for many records."""
+    if not pa.types.is_dictionary(array.type):
+        return plain(array, column)
+    return pa.DictionaryArray.from_arrays(array.indices, plain(array.dictionary, column))
 
 
 def _reader(path: Path, names: Sequence[str], schema: Schema | None = None) -> Source:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from cohortmix.client.table.file import PARQUET_SUFFIXES, readable, require_plain
 from cohortmix.core.data.cell import category_text
-from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.schema import Category, Schema
 from cohortmix.core.data.table import (
     BATCH_ROWS,
     InputError,
@@ -38,20 +38,30 @@ class ParquetSource:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows of one file after the other, at most `BATCH_ROWS` at a time."""
         types = self._types()
+        # Of categories the texts and a code for each record: what many records share is then looked at once.
+        coded = [name for name in self._categories() if types[name] == pa.string()]
         for path in self._files:
-            with readable(path), pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(BATCH_ROWS, columns=list(self.names)):
-                    self._require_exact(batch, types)
-                    arrays = [_as(simple(batch.column(name)), types[name]) for name in self.names]
-                    yield pa.RecordBatch.from_arrays(arrays, names=list(self.names))
+            with (
+                readable(path),
+                pq.ParquetFile(path, read_dictionary=coded if _has_large_groups(path) else ()) as file,
+            ):
+                for groups in _row_groups(file.metadata):
+                    for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=list(self.names)):
+                        self._require_exact(batch, types)
+                        arrays = [_as(batch.column(name), types[name], name in coded) for name in self.names]
+                        yield pa.RecordBatch.from_arrays(arrays, names=list(self.names))
+
+    def _categories(self) -> list[str]:
+        columns = {} if self._schema is None else self._schema.columns
+        return [name for name in self.names if isinstance(columns.get(name), Category)]
 
     def _require_exact(self, batch: pa.RecordBatch, types: Mapping[str, pa.DataType]) -> None:
         """Refuse floats that may have merged codes in the type that a file has: another type would hide it."""
         if self._schema is None:
             return
         for name in code_columns(self._schema):
-            array = simple(batch.column(name))
-            if array.type != types[name] and merges(array):
+            array = batch.column(name)
+            if array.type != types[name] and not _holds_texts(array.type) and merges(array):
                 raise inexact_codes(name, self._schema)
 
     def _types(self) -> dict[str, pa.DataType]:
@@ -87,8 +97,41 @@ def _common(types: set[pa.DataType]) -> pa.DataType:
     return pa.string()
 
 
-def _as(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The array in the type that its column has in all files; a number or a time reads the same as text."""
+def _has_large_groups(path: Path) -> bool:
+    """Whether a file's own dictionaries are worth reading, since a batch of them ends where a row group does."""
+    metadata = pq.read_metadata(path)
+    return bool(metadata.num_rows * 4 >= metadata.num_row_groups * BATCH_ROWS)
+
+
+def _row_groups(metadata: pq.FileMetaData) -> Iterator[list[int]]:
+    """The row groups of a file in their order, some together where they are small.
+
+    A reader of all groups keeps more and more of the file in memory (pyarrow 26).
+    """
+    groups, rows = list[int](), 0
+    for group in range(metadata.num_row_groups):
+        groups, rows = [*groups, group], rows + metadata.row_group(group).num_rows
+        if rows >= BATCH_ROWS:
+            yield groups
+            groups, rows = [], 0
+    if groups:
+        yield groups
+
+
+def _holds_texts(kind: pa.DataType) -> bool:
+    return is_text(kind) or (bool(pa.types.is_dictionary(kind)) and is_text(kind.value_type))
+
+
+def _as(array: pa.Array, kind: pa.DataType, coded: bool = False) -> pa.Array:
+    """The array in the type that its column has in all files; a number or a time reads the same as text.
+
+    A column that is `coded` is a dictionary of texts, no longer than its entries in this batch.
+    """
+    if coded and pa.types.is_dictionary(array.type) and len(array.dictionary) <= len(array):
+        return array
+    if coded:
+        return _as(array, kind).dictionary_encode()
+    array = simple(array)
     if array.type == kind:
         return array
     if is_text(array.type) or array.null_count == len(array) or not is_text(kind):

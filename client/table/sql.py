@@ -84,13 +84,11 @@ class SqlSource:
         with self._permitted(), self._engine.connect() as connection:
             result = connection.execution_options(stream_results=True, yield_per=BATCH_ROWS).execute(query)
             for rows in result.partitions():
-                for name, cells in zip(names, zip(*rows, strict=True), strict=True):
+                columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+                for name, cells in columns.items():
                     if name in self._codes and any(map(is_inexact, cells)):
                         raise inexact_codes(name, self._schema)
-                arrays = [
-                    _array(cells, self._types[name])
-                    for name, cells in zip(names, zip(*rows, strict=True), strict=True)
-                ]
+                arrays = [_array(cells, self._types[name]) for name, cells in columns.items()]
                 yield pa.RecordBatch.from_arrays(arrays, names=list(names))
 
     def _column(self, name: str) -> sa.ColumnElement[Any]:

@@ -68,7 +68,7 @@ def whole_text(text: str) -> str | None:
 
 def number_of(value: object) -> float:
     """The finite number that a value writes, with a decimal point and no thousands separator; NaN if none."""
-    text = text_of(value).strip()
+    text = (value if isinstance(value, str) else text_of(value)).strip()
     number = float(text) if _NUMBER.fullmatch(text) else nan
     return number if isfinite(number) else nan
 

@@ -10,7 +10,6 @@ lattice, its norm is checked and clipped in integers, and sums of integers do no
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, NoReturn
@@ -19,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Encoding
-from cohortmix.core.data.patients import count_patients
+from cohortmix.core.data.patients import count_patients, earlier_rows
 from cohortmix.core.data.reading import UNKNOWN, RecordReader
-from cohortmix.core.data.values import patient_keys
+from cohortmix.core.data.values import patient_ids
 from cohortmix.core.privacy.joint import ALONE, Terms
 from cohortmix.core.privacy.meter import Answer, BudgetExceeded, Meter
 from cohortmix.core.privacy.noise import AddNoise
@@ -56,8 +55,9 @@ class Vault:
     def __init__(self, source: Source, schema: Schema, add_noise: AddNoise, meter: Meter) -> None:
         self._source, self._schema, self._add_noise, self._meter = source, schema, add_noise, meter
         self._reader = Encoding.of(schema).reader
+        self._rows_of = count_patients(source, schema)
         #: N, public: distinct patient keys, before any row is dropped.
-        self.patients, self._rows_of = count_patients(source, schema)
+        self.patients = self._rows_of.number
         self._asked = 0
 
     def answer(self, question: Question, mu2: Fraction, terms: Terms = ALONE) -> Answer:
@@ -114,26 +114,26 @@ class Vault:
 
     def _rows(self, reader: RecordReader) -> Iterator[Rows]:
         """The rows that count, a batch of the table at a time."""
-        seen: Counter[str] = Counter()
+        seen = np.zeros_like(self._rows_of.rows)
         for batch in self._source.batches():
             features, label = reader.codes(batch)
             parts = self._parts(batch, seen)
             keep = (label != UNKNOWN) & (parts > 0)
             yield features[keep], label[keep], parts[keep]
 
-    def _parts(self, batch: pa.RecordBatch, seen: Counter[str]) -> NDArray[np.int64]:
-        """m of each row: a row weighs 1/m; 0 marks a row without a patient, or over the cap."""
-        if self._rows_of is None:
+    def _parts(self, batch: pa.RecordBatch, seen: NDArray[np.int64]) -> NDArray[np.int64]:
+        """m of each row: a row weighs 1/m; 0 marks a row without a patient, or over the cap.
+
+        `seen` counts the rows of each patient in the batches before this one, and is told of this one's.
+        """
+        if self._schema.patient_key is None:
             return np.ones(batch.num_rows, dtype=np.int64)
-        cap, parts = self._schema.cap, np.zeros(batch.num_rows, dtype=np.int64)
-        for row, key in enumerate(patient_keys(batch.column(self._schema.patient_key))):
-            if key is None:
-                continue
-            m = min(self._rows_of[key], cap)  # as first counted: a table that grew gives nobody more weight
-            if seen[key] < m:
-                seen[key] += 1
-                parts[row] = m
-        return parts
+        patient = self._rows_of.find(patient_ids(batch.column(self._schema.patient_key)))
+        # As first counted: a table that grew gives nobody more weight.
+        m = np.minimum(self._rows_of.rows[patient], self._schema.cap)
+        earlier = seen[patient] + earlier_rows(patient)
+        np.add.at(seen, patient, 1)
+        return np.where(earlier < m, m, 0)
 
     def __repr__(self) -> str:
         return f"Vault({self.patients} patients)"

@@ -7,7 +7,6 @@ the same table is served as it is, and a value that does not fit is clipped or c
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
 from cohortmix.core.data.table import (
     InputError,
@@ -23,7 +23,7 @@ from cohortmix.core.data.table import (
     require_columns,
     require_exact_codes,
 )
-from cohortmix.core.data.values import is_nested, patient_keys
+from cohortmix.core.data.values import NOBODY, is_nested, patient_ids
 from cohortmix.core.data.words import counted
 from cohortmix.core.utility.fit import MANY, Fit
 
@@ -83,9 +83,9 @@ def check(source: Source, schema: Schema, max_unreadable: float = MOST_UNREADABL
     require_exact_codes(source, schema)
     seen = {name: Fit() for name in schema.columns}
     nested: set[str] = set()
-    rows, with_key, per_patient = 0, 0, Counter[str]()
+    rows, with_key = 0, 0
     for batch in source.batches():
-        kept = _kept(batch, schema, per_patient)
+        kept = _kept(batch, schema)
         for name, column in schema.columns.items():
             if is_nested(batch.column(name).type):
                 nested.add(name)
@@ -98,7 +98,9 @@ def check(source: Source, schema: Schema, max_unreadable: float = MOST_UNREADABL
             + (f" with a value of {schema.patient_key!r}" if schema.patient_key else "")
         )
     _refuse({name: _of_column(name, schema, fit, name in nested, max_unreadable) for name, fit in seen.items()})
-    over_cap = sum(max(0, count - schema.max_rows_per_patient) for count in per_patient.values())
+    over_cap = 0
+    if schema.patient_key is not None:
+        over_cap = int(np.maximum(count_patients(source, schema).rows - schema.cap, 0).sum())
     return Checked(seen, rows - with_key, over_cap)
 
 
@@ -120,13 +122,11 @@ def _of_column(name: str, schema: Schema, seen: Fit, nested: bool, max_unreadabl
     return list(_problems(name, schema, seen, max_unreadable))
 
 
-def _kept(batch: pa.RecordBatch, schema: Schema, per_patient: Counter[str]) -> NDArray[np.bool_]:
-    """Which rows have a patient, (n,); counts the rows of each patient into `per_patient`."""
+def _kept(batch: pa.RecordBatch, schema: Schema) -> NDArray[np.bool_]:
+    """Which rows have a patient, (n,)."""
     if schema.patient_key is None:
         return np.ones(batch.num_rows, dtype=bool)
-    keys = patient_keys(batch.column(schema.patient_key))
-    per_patient.update(key for key in keys if key is not None)
-    return np.array([key is not None for key in keys], dtype=bool)
+    return np.asarray(patient_ids(batch.column(schema.patient_key)) != NOBODY)
 
 
 def _problems(name: str, schema: Schema, seen: Fit, max_unreadable: float) -> Iterator[str]:

@@ -31,7 +31,7 @@ VARIANT = {
 """Questions about signed numbers: whoever trusts the variant reads these and `coordinates` as well."""
 PUBLIC = {"core/data/encoding.py"}
 """The grid, a function of the schema alone; all that only it needs is public, too."""
-MOST = 592  # 490 until there were products of signs and counts of values, with edges of their own
+MOST = 620  # 490 until there were products of signs and counts of values; 592 until keys were ids in arrays
 """Lines of code; imports, blank lines, comments and docstrings do not count."""
 SILENT = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER,

@@ -9,14 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortmix.core.privacy.questions.lattice import (
-    LIMIT,
-    Rows,
-    chunks,
-    clip_rows,
-    divide,
-    one_hot_entries,
-)
+from cohortmix.core.privacy.questions.lattice import LIMIT, Rows, chunks, counted, slots_of
 from cohortmix.core.privacy.questions.plain_data import require_least, require_maps, require_plain
 
 
@@ -46,9 +39,9 @@ class ClassMarginals:
     Guarantee
     ---------
     test_sensitivity_of_class_marginals. Steps are those of the proof in `core/README.md`. A record's z has
-    non-negative entries and |z| <= B (clipped, step 2), and so has what a patient adds (rows weighted 1/m,
-    step 3). Replacing one patient moves the answer by at most sqrt(2) B (step 4, cells): mu-GDP with
-    mu^2 = 2 B^2 / sigma^2. Public: the question, N.
+    non-negative entries and |z| <= B, since it is counted in one slot of each block at most (step 2), and so has
+    what a patient adds (rows weighted 1/m, step 3). Replacing one patient moves the answer by at most sqrt(2) B
+    (step 4, cells): mu-GDP with mu^2 = 2 B^2 / sigma^2. Public: the question, N.
     """
 
     NAME: ClassVar = "sum"
@@ -94,15 +87,15 @@ class ClassMarginals:
         return classes * self.width
 
     def contribution(self, rows: Iterable[Rows], classes: int) -> NDArray[np.int64]:
-        """Per class, the sum of z / m over the rows, z clipped to B; (classes x width,)."""
-        total = np.zeros(classes * self.width, dtype=np.int64)
-        blocks = [(block.column, block.slots, block.weight) for block in self.blocks]
-        for codes, label, parts in chunks(rows, len(blocks) + 1):
-            places, z = one_hot_entries(codes, blocks)
-            z = np.insert(z, len(blocks), self.label_weight, axis=1)
-            places = (
-                np.insert(places, len(blocks), self.width - 1, axis=1)
-                + label[:, None].astype(np.int64) * self.width
-            )
-            np.add.at(total, places, divide(clip_rows(z, self.bound2), parts))
-        return total
+        """Per class, the sum of z / m over the rows; (classes x width,)."""
+        total = np.zeros((classes, self.width), dtype=np.int64)
+        for codes, label, parts in chunks(rows, 1, self.largest):
+            share = {weight: (weight // parts).astype(np.float64) for weight in set(self.entries)}
+            first = 0
+            for block in self.blocks:
+                slots, size = slots_of(codes[:, block.column], block.slots), block.size + 1
+                sums = counted(label * size + slots, share[block.weight], classes * size)
+                total[:, first : first + block.size] += sums.reshape(classes, size)[:, :-1]
+                first += block.size
+            total[:, -1] += counted(label, share[self.label_weight], classes)
+        return total.ravel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import isqrt
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,10 @@ from cohortmix.core.data.reading import UNKNOWN
 EXACT = 1 << 53  # float64 holds every integer up to here
 LIMIT = 1 << 62  # above every integer that is summed; noise is added to no larger ones
 MOMENT_UNIT = 1 << 14  # steps of 1 in the psi of pair tables, and in the factor 1 / sqrt(m) of every moment
-BATCH_NUMBERS = 1 << 24  # entries of a batch's lattice matrix: 128 MiB of integers
+BATCH_NUMBERS = 1 << 21  # entries of a batch's lattice matrix: 16 MiB of integers, near the processor
 
 Rows: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]
 """Cells (n, D), labels (n,) and parts m (n,) of n rows that count: each of them weighs 1/m."""
-Slots: TypeAlias = tuple[int, tuple[int, ...], int]
-"""A one-hot block: which feature, the slot of each of its cells, and what stands in the slot of a row."""
 
 
 def chunks(rows: Iterable[Rows], width: int, bound2: int = 1) -> Iterator[Rows]:
@@ -31,21 +29,18 @@ def chunks(rows: Iterable[Rows], width: int, bound2: int = 1) -> Iterator[Rows]:
             yield codes[chunk], label[chunk], parts[chunk]
 
 
-def one_hot_entries(
-    codes: NDArray[np.int32], blocks: Sequence[Slots]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """One-hot blocks side by side, each up to its highest slot: one entry of each, its place and value, (n, B).
+def slots_of(cells: NDArray[np.int32], slots: Sequence[int]) -> NDArray[np.int64]:
+    """The slot of each cell; one beyond them all, max(slots) + 1, for an UNKNOWN cell or one without a slot."""
+    table = np.array((*slots, UNKNOWN), dtype=np.int64)  # UNKNOWN is -1, the last
+    return np.where(table < 0, max(slots) + 1, table)[cells]
 
-    All other entries are zero. An UNKNOWN cell, or one without a slot, has the value 0.
+
+def counted(places: NDArray[Any], shares: NDArray[np.float64], size: int) -> NDArray[np.int64]:
+    """The sum of the shares of the rows in each of `size` places, (size,); shares are whole numbers.
+
+    Exact where rows x the largest share is at most 2^53: every partial sum is then an integer that float64 holds.
     """
-    places, values = np.zeros((2, len(codes), len(blocks)), dtype=np.int64)
-    start = 0
-    for at, (column, slots, value) in enumerate(blocks):
-        slot = np.asarray((*slots, UNKNOWN), dtype=np.int64)[codes[:, column]]  # UNKNOWN is -1, the last
-        places[:, at] = start + np.maximum(slot, 0)
-        values[slot >= 0, at] = value
-        start += max(slots) + 1
-    return places, values
+    return np.bincount(places, shares, size).astype(np.int64)
 
 
 def clip_rows(z: NDArray[np.int64], bound2: int) -> NDArray[np.int64]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,13 @@ from cohortmix.core.privacy.questions.lattice import (
     MOMENT_UNIT,
     Rows,
     chunks,
-    clip_rows,
+    counted,
     divide_by_root,
-    one_hot_entries,
-    products,
+    slots_of,
 )
 from cohortmix.core.privacy.questions.plain_data import require_least, require_maps, require_plain
+
+Counts: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,10 @@ class PairTables:
     Guarantee
     ---------
     test_sensitivity_of_pair_tables. Steps are those of the proof in `core/README.md`. psi has non-negative entries
-    and |psi|^2 <= Q (clipped, step 2), hence sum_{i<j} |psi_i|^2 |psi_j|^2 <= Q(Q-1)/2 (Maclaurin). A patient's
-    rows enter as psi / sqrt(m) (step 3). Replacing one patient moves the answer by at most sqrt(Q(Q-1)) (step 4,
-    cells): mu-GDP with mu^2 = Q(Q-1) / sigma^2, sigma in patients. Public: the question, N.
+    and |psi|^2 <= Q, since it is 1 in one slot of each feature at most (step 2), hence
+    sum_{i<j} |psi_i|^2 |psi_j|^2 <= Q(Q-1)/2 (Maclaurin). A patient's rows enter as psi / sqrt(m) (step 3).
+    Replacing one patient moves the answer by at most sqrt(Q(Q-1)) (step 4, cells): mu-GDP with
+    mu^2 = Q(Q-1) / sigma^2, sigma in patients. Public: the question, N.
     """
 
     NAME: ClassVar = "second moment"
@@ -77,14 +79,31 @@ class PairTables:
         return classes * (sum(self.sizes) ** 2 - sum(size**2 for size in self.sizes)) // 2
 
     def contribution(self, rows: Iterable[Rows], classes: int) -> NDArray[np.int64]:
-        """Per class, the sum of psi psi^T / m over the rows, psi clipped to sqrt(Q); (dimension,)."""
-        width, bound2 = sum(self.sizes), len(self.groups) * MOMENT_UNIT**2
-        total = np.zeros((classes, width, width), dtype=np.int64)
-        blocks = [(feature, groups, MOMENT_UNIT) for feature, groups in enumerate(self.groups)]
-        for codes, label, parts in chunks(rows, width, bound2):
-            places, entries = one_hot_entries(codes, blocks)
-            psi = np.zeros((len(codes), width), dtype=np.int64)
-            np.put_along_axis(psi, places, divide_by_root(clip_rows(entries, bound2), parts), axis=1)
-            for c in range(classes):
-                total[c] += products(psi[label == c])
-        return total[:, self.pairs].ravel()
+        """Per class, the sum of psi psi^T / m over the rows; (dimension,).
+
+        An entry of it is a number of rows in a pair of slots, times what a row adds there. So rows are counted by
+        pairs of columns: the work does not grow with the number of groups, as that of a matrix product would.
+        """
+        sizes, bound2 = self.sizes, len(self.groups) * MOMENT_UNIT**2
+        totals = [np.zeros((classes, size, sum(sizes[j + 1 :])), dtype=np.int64) for j, size in enumerate(sizes)]
+        for codes, label, parts in chunks(rows, len(sizes), bound2):
+            root = divide_by_root(np.full((len(label), 1), MOMENT_UNIT), parts)[:, 0]
+            shares = (root * root).astype(np.float64)
+            slots = [(slots_of(codes[:, j], groups), sizes[j]) for j, groups in enumerate(self.groups)]
+            for j, total in enumerate(totals):
+                _add_pairs(total, label * (sizes[j] + 1) + slots[j][0], slots[j + 1 :], shares)
+        return np.concatenate([total[c].ravel() for c in range(classes) for total in totals])
+
+
+def _add_pairs(
+    total: Counts, places: Counts, later: Sequence[tuple[Counts, int]], shares: NDArray[np.float64]
+) -> None:
+    """Add the tables of a feature with later ones, each with slots and size, to `total` (classes, size, G).
+
+    A place is a class and a slot of the feature; one of each class stands for rows that have no slot.
+    """
+    classes, height, first = len(total), total.shape[1] + 1, 0
+    for slots, size in later:
+        sums = counted(places * (size + 1) + slots, shares, classes * height * (size + 1))
+        total[:, :, first : first + size] += sums.reshape(classes, height, size + 1)[:, :-1, :-1]
+        first += size

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortmix.core.privacy.questions.lattice import Rows, chunks, clip_rows, divide, one_hot_entries
+from cohortmix.core.privacy.questions.lattice import Rows, chunks, counted, slots_of
 from cohortmix.core.privacy.questions.plain_data import require_least, require_plain
 
 UNIT = 1 << 20  # lattice steps of a patient
@@ -38,8 +38,9 @@ class ValueCounts:
     Guarantee
     ---------
     test_sensitivity_of_value_counts. Steps are those of the proof in `core/README.md`. A value is compared with
-    edges that are part of the question, so public (step 1). A record's z has non-negative entries and |z| <= B
-    (clipped, step 2), B^2 the number of blocks, and so has what a patient adds (rows weighted 1/m, step 3).
+    edges that are part of the question, so public (step 1). A record's z has non-negative entries and |z| <= B,
+    B^2 the number of blocks, since it is counted in one slot of each at most (step 2), and so has what a patient
+    adds (rows weighted 1/m, step 3).
     Replacing one patient moves the answer by at most sqrt(2) B (step 4, cells): mu-GDP with mu^2 = 2 B^2 /
     sigma^2, sigma in patients. Public: the question, N.
     """
@@ -90,12 +91,11 @@ class ValueCounts:
         return sum(max(each.slots) + 1 for each in self.values)
 
     def contribution(self, rows: Iterable[Rows], classes: int) -> NDArray[np.int64]:
-        """The sum of z / m over the rows, z clipped to B; (dimension,)."""
-        total = np.zeros(self.dimension(classes), dtype=np.int64)
-        blocks = [
-            (each.column, (*each.slots, NOWHERE), UNIT) for each in self.values
-        ]  # the last cell is `missing`
-        for codes, _, parts in chunks(rows, len(blocks)):
-            places, z = one_hot_entries(codes, blocks)
-            np.add.at(total, places, divide(clip_rows(z, self.bound2), parts))
-        return total
+        """The sum of z / m over the rows; (dimension,)."""
+        sums = [np.zeros(max(each.slots) + 1, dtype=np.int64) for each in self.values]
+        for codes, _, parts in chunks(rows, 1, UNIT):
+            share = (UNIT // parts).astype(np.float64)
+            for total, each in zip(sums, self.values, strict=True):
+                slots = slots_of(codes[:, each.column], (*each.slots, NOWHERE))  # the last cell is `missing`
+                total += counted(slots, share, len(total) + 1)[:-1]
+        return np.concatenate(sums)

@@ -1,6 +1,7 @@
 """Readers: the schema's columns as text, cell by cell, and a sentence without a value for what cannot be read."""
 
 import gzip
+import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -12,11 +13,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damaged_parquet import damage_a_row_group
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from cohortmix.client.table import parquet_file
 from cohortmix.client.table.data import column_names, open_all, open_table
 from cohortmix.client.table.snapshot import pin_snapshot
+from cohortmix.core.data.encoding import Cells
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.data.table import InputError, Source, require_exact_codes
+from cohortmix.core.data.table import BATCH_ROWS, InputError, Source, plain, require_exact_codes
+from cohortmix.core.data.values import simple
 
 SCHEMA = Schema.from_yaml("""
 name: t
@@ -128,6 +135,60 @@ def test_parquet_file_and_folder(tmp_path: Path) -> None:
     assert rows(open_table(folder, SCHEMA)) == expected
 
 
+CODES = Schema.from_yaml("""
+name: t
+patient_key: id
+target: y
+columns:
+  x: {type: number, min: 0, max: 10}
+  y: {type: category, values: [EU, NA]}
+  c: {type: category, values: [a, b, "7"], missing: true}
+""")
+TEXTS = st.sampled_from(["EU", " EU ", "NA", "na", "nan", "", "a", "b ", "7", "7.0", "caf\u00e9", "cafe\u0301"])
+FORMS = st.sampled_from(["texts", "dictionary", "wide", "whole numbers", "floats", "truth"])
+
+
+def stored(texts: list[str | None], form: str) -> pa.Array:
+    """A column in the form in which a file may have it."""
+    kinds = {"whole numbers": pa.int64(), "floats": pa.float64(), "truth": pa.bool_()}
+    if form in kinds:
+        return pa.array([None if text is None else 7 for text in texts]).cast(kinds[form])
+    array = pa.array(texts, pa.large_string() if form == "wide" else pa.string())
+    return array.dictionary_encode() if form == "dictionary" else array
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    texts=st.lists(st.tuples(TEXTS | st.none(), TEXTS | st.none()), min_size=1, max_size=30),
+    forms=st.tuples(FORMS, FORMS),
+    group=st.integers(1, 31),
+    batch=st.integers(1, 31),
+)
+def test_a_category_reads_the_same_however_a_file_keeps_it(
+    tmp_path: Path, texts: list[tuple[str | None, str | None]], forms: tuple[str, str], group: int, batch: int
+) -> None:
+    """As its texts one by one: in dictionaries or not, in row groups and batches of any sizes."""
+    columns = {name: stored([row[at] for row in texts], forms[at]) for at, name in enumerate("yc")}
+    table = pa.table({"id": range(len(texts)), "x": [1.0] * len(texts)} | columns)
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=group)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parquet_file, "BATCH_ROWS", batch)
+        read = [*open_table(tmp_path / "t.parquet", CODES).batches()]
+    assert [key for part in read for key in part.column("id").to_pylist()] == [*range(len(texts))]
+    for name in "yc":
+        cells = Cells.of(name, CODES.columns[name])
+        alone = [plain(simple(table.column(name))[at : at + 1], CODES.columns[name]) for at in range(len(texts))]
+        assert [code for part in read for code in cells.codes(part.column(name)).tolist()] == [
+            cells.codes(value)[0] for value in alone
+        ]
+
+
+def test_small_row_groups_are_read_together(tmp_path: Path) -> None:
+    table = pa.table({"id": range(2000), "x": [1.0] * 2000, "y": ["EU", "NA"] * 1000})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=10)
+    assert len([*open_table(tmp_path / "t.parquet", SCHEMA).batches()]) == 1
+
+
 def test_one_text_that_is_no_utf8_does_not_make_a_parquet_file_unreadable(tmp_path: Path) -> None:
     raw = pa.array([b"EU", b"E\xffU", b" NA", None], pa.binary())
     texts = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
@@ -176,6 +237,34 @@ def test_a_file_that_cannot_be_read_gets_a_sentence_without_its_values(
     assert "SECRET" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("group", [0, 1, 2])
+def test_a_row_group_that_cannot_be_read_stops_the_reading(tmp_path: Path, group: int) -> None:
+    """With a sentence; the rows before it have been read."""
+    table = pa.table({"id": range(3 * BATCH_ROWS), "x": [1.5] * 3 * BATCH_ROWS, "y": ["SECRET"] * 3 * BATCH_ROWS})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=BATCH_ROWS)
+    damage_a_row_group(tmp_path / "t.parquet", group)
+    batches = open_table(tmp_path / "t.parquet", SCHEMA).batches()
+    for _ in range(group):
+        next(batches)
+    with pytest.raises(InputError, match="cannot be read as Parquet: the file is damaged") as caught:
+        next(batches)
+    assert "SECRET" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("left", [0, 1000])
+def test_a_file_that_is_cut_off_while_it_is_read_stops_the_reading(tmp_path: Path, left: int) -> None:
+    rows_of_file = 20 * BATCH_ROWS
+    table = pa.table({"id": np.arange(rows_of_file), "x": np.random.default_rng(0).random(rows_of_file)})
+    table = table.append_column("y", pa.array(["EU"] * rows_of_file))
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=BATCH_ROWS)
+    batches = open_table(tmp_path / "t.parquet", SCHEMA).batches()
+    next(batches)
+    os.truncate(tmp_path / "t.parquet", left)
+    with pytest.raises(InputError, match="cannot be read as Parquet: the file is damaged"):
+        list(batches)
 
 
 def test_a_path_without_a_table(tmp_path: Path) -> None:

@@ -1,9 +1,15 @@
 """The snapshot: what was checked is what is served, whatever happens to the source or in between."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from damaged_parquet import damage_a_row_group
 
 from cohortmix.client.site.lock import exclusive, reading, replacing
 from cohortmix.client.table import snapshot
@@ -91,6 +97,40 @@ def test_a_fault_leaves_what_was_served(
             pin_snapshot(folder, source(tmp_path, TABLE[:1]), SCHEMA, stop if at == "check" else accept)
         assert rows(open_snapshot(folder, SCHEMA)) == before
     assert not (folder / "new.parquet").exists()
+
+
+@contextmanager
+def little_room(size: int) -> Iterator[None]:
+    """No file of this process can grow beyond `size` bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [0, 100, 5000])
+def test_a_disk_that_is_full_leaves_what_was_served(size: int, folder: Path, tmp_path: Path) -> None:
+    pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
+    before = rows(open_snapshot(folder, SCHEMA))
+    many = source(tmp_path, pd.DataFrame({"id": range(5000), "x": "5", "y": "a"}))
+    with little_room(size), pytest.raises(InputError, match=r"^cannot write the snapshot in '.*': \w[\w ]+$"):
+        pin_snapshot(folder, many, SCHEMA, accept)
+    assert rows(open_snapshot(folder, SCHEMA)) == before
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_source_that_breaks_off_leaves_what_was_served(folder: Path, tmp_path: Path) -> None:
+    pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
+    before, path = rows(open_snapshot(folder, SCHEMA)), tmp_path / "t.parquet"
+    table = pa.table({"id": range(3000), "x": [5.0] * 3000, "y": ["a"] * 3000})
+    pq.write_table(table, path, row_group_size=1000)
+    damage_a_row_group(path, 1)
+    with pytest.raises(InputError, match=r"t\.parquet' cannot be read as Parquet: the file is damaged"):
+        pin_snapshot(folder, open_table(path, SCHEMA), SCHEMA, accept)
+    assert rows(open_snapshot(folder, SCHEMA)) == before
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_damage_and_change_are_refused(folder: Path, tmp_path: Path) -> None:

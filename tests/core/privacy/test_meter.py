@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+import pyarrow as pa
 import pytest
 from vaults import MOMENTS, MU2, SCHEMA, SUMS, CountingNoise, NoNoise, Rows, open_vault, table
 
+from cohortmix.core.data.table import InputError
 from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.meter import Answer, BudgetExceeded
 from cohortmix.core.privacy.questions.class_marginals import ClassMarginals
@@ -77,6 +79,29 @@ def test_a_question_that_was_paid_for_is_drawn_once_and_for_that_price() -> None
     for question, mu2 in (("b", Fraction(1, 2)), ("a", Fraction(1, 4))):
         with pytest.raises(BudgetExceeded, match="already paid for and differs"):
             meter.debit(0, question, mu2)
+
+
+@dataclass
+class BreaksOff(Rows):
+    """A table that cannot be read to its end, except when it is counted."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        for at, batch in enumerate(super().batches()):
+            if self.readings > 1 and at == 2:
+                raise InputError("the file is damaged")
+            yield batch
+
+
+def test_a_reading_that_breaks_off_costs_what_was_reserved_and_no_more() -> None:
+    """Nothing is drawn or stored; the same question asked again is free, and has its answer."""
+    meter, noise = MemoryMeter(Fraction(1)), CountingNoise()
+    with pytest.raises(InputError, match="damaged"):
+        Vault(BreaksOff(table(), 7), SCHEMA, noise.add, meter).answer(SUMS, MU2)
+    spent = meter.spent
+    assert (noise.draws, meter.answers) == (0, {})
+    again = Vault(Rows(table()), SCHEMA, noise.add, meter).answer(SUMS, MU2)
+    assert (noise.draws, meter.spent) == (1, spent)
+    assert again.values.tolist() == open_vault(Rows(table())).answer(SUMS, MU2).values.tolist()
 
 
 def test_an_answer_that_cannot_be_stored_is_not_given() -> None:

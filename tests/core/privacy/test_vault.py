@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from math import isqrt, prod
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from vaults import (
     BY_ROW,
@@ -141,6 +144,38 @@ def test_the_answers_are_the_sums_of_the_records() -> None:
 def test_batches_do_not_change_an_answer(size: int) -> None:
     for whole, parts in zip(exact(Rows(table())), exact(Rows(table(), size)), strict=True):
         np.testing.assert_array_equal(whole, parts)
+
+
+KEYS = [None, "p", " p", "q", "7", "7.0", "", "new"]
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.sampled_from(KEYS[:-1]), max_size=25),
+    st.lists(st.sampled_from(KEYS), max_size=25),
+    st.integers(1, 9),
+    st.integers(1, 4),
+)
+def test_which_rows_count_is_as_counted_one_by_one(
+    before: list[str | None], after: list[str | None], size: int, cap: int
+) -> None:
+    """m rows of a patient as first counted, or the cap; the first that are met, whatever there is by then."""
+    rows, met, expected = (Counter(key and key.strip() for key in before), Counter[str | None](), 0)
+    for key in (key and key.strip() for key in after):
+        m = min(rows[key], cap) if key else 0
+        met[key] += 1
+        expected += SIGN_PRODUCTS.unit // m if met[key] <= m else 0
+
+    def records(keys: list[str | None]) -> pa.Table:
+        count = len(keys)
+        one = {"age": [50] * count, "dose": [4.0] * count, "sex": ["F"] * count, "outcome": ["ill"] * count}
+        return pa.table({"pid": pa.array(keys, pa.string())} | one)
+
+    schema = SCHEMA.model_copy(update={"max_rows_per_patient": cap})
+    opened = open_vault(Rows(records(before), size, grown=records(after)), schema)
+    answer = ask(opened, ClassMarginals((Block(0, (0,) * ENCODING.sizes[0], 1),), SIGN_PRODUCTS.unit, 1))
+    assert opened.patients == len({key.strip() for key in before if key})
+    assert answer.estimate[-1] == expected
 
 
 @pytest.mark.parametrize("numbers", [1, 100, 2000])

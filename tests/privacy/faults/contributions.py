@@ -63,9 +63,8 @@ FAULTS = (
     Fault(
         "a batch is reduced in floating point before it is quantised",
         "core/privacy/questions/class_marginals.py",
-        "            np.add.at(total, places, divide(clip_rows(z, self.bound2), parts))\n",
-        "            shares = (clip_rows(z, self.bound2) / parts[:, None]).ravel()\n"
-        "            total += np.trunc(np.bincount(places.ravel(), shares, len(total))).astype(np.int64)\n",
+        "(weight // parts).astype(np.float64)",
+        "weight / parts",
         (f"{VAULT}::test_batches_do_not_change_an_answer",),
     ),
     Fault(
@@ -106,8 +105,8 @@ FAULTS = (
     Fault(
         "pair tables without the limit of a batch",
         "core/privacy/questions/pair_tables.py",
-        "chunks(rows, width, bound2)",
-        "chunks(rows, width)",
+        "chunks(rows, len(sizes), bound2)",
+        "chunks(rows, len(sizes))",
         (f"{CONTRIBUTIONS}::test_a_pair_table_is_exact_on_a_finer_lattice",),
     ),
     Fault(
@@ -162,9 +161,23 @@ FAULTS = (
     Fault(
         "value counts are not divided among rows",
         "core/privacy/questions/value_counts.py",
-        "np.add.at(total, places, divide(clip_rows(z, self.bound2), parts))",
-        "np.add.at(total, places, clip_rows(z, self.bound2))",
+        "(UNIT // parts).astype(np.float64)",
+        "np.full(len(parts), float(UNIT))",
         (f"{SENSITIVITY}::test_values_at_opposite_ends_reach_the_bound",),
+    ),
+    Fault(
+        "what has no slot is counted in the last one",
+        "core/privacy/questions/lattice.py",
+        "np.where(table < 0, max(slots) + 1, table)[cells]",
+        "np.where(table < 0, max(slots), table)[cells]",
+        (f"{CONTRIBUTIONS}::test_a_value_is_counted_in_its_slot_or_nowhere",),
+    ),
+    Fault(
+        "of a pair only one half is divided among rows",
+        "core/privacy/questions/pair_tables.py",
+        "shares = (root * root)",
+        "shares = (root * MOMENT_UNIT)",
+        (f"{SENSITIVITY}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
         "signs are added and not multiplied",

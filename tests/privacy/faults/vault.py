@@ -131,8 +131,8 @@ FAULTS = (
     Fault(
         "each row of a patient weighs 1",
         "core/privacy/vault.py",
-        "parts[row] = m",
-        "parts[row] = 1",
+        "return np.where(earlier < m, m, 0)",
+        "return np.where(earlier < m, 1, 0)",
         (f"{SENSITIVITY}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
@@ -140,8 +140,8 @@ FAULTS = (
         "core/privacy/vault.py",
         "            parts = self._parts(batch, seen)\n",
         "            parts = self._parts(batch, seen)\n"
-        "            if self._rows_of is not None:\n"
-        "                keys = patient_keys(batch.column(self._schema.patient_key))\n"
+        "            if self._schema.patient_key is not None:\n"
+        "                keys = patient_ids(batch.column(self._schema.patient_key)).tolist()\n"
         "                owners = list(zip(keys, label.tolist(), strict=True))\n"
         "                parts = np.minimum(parts, [owners.count(each) for each in owners])\n",
         (f"{VAULT}::test_the_answers_are_the_sums_of_the_records",),
@@ -149,15 +149,36 @@ FAULTS = (
     Fault(
         "rows over the cap are read",
         "core/privacy/vault.py",
-        "if seen[key] < m:",
-        "if m:",
+        "return np.where(earlier < m, m, 0)",
+        "return m",
         (f"{SENSITIVITY}::test_rows_over_the_cap_are_not_read",),
     ),
     Fault(
-        "N counts rows, and Describe says it",
+        "rows that were read in earlier batches are forgotten",
+        "core/privacy/vault.py",
+        "        np.add.at(seen, patient, 1)\n",
+        "",
+        (f"{VAULT}::test_which_rows_count_is_as_counted_one_by_one",),
+    ),
+    Fault(
+        "all rows of a patient in a batch are the first",
+        "core/privacy/vault.py",
+        "seen[patient] + earlier_rows(patient)",
+        "seen[patient]",
+        (f"{VAULT}::test_which_rows_count_is_as_counted_one_by_one",),
+    ),
+    Fault(
+        "a patient who was not counted has the rows of the last one",
         "core/data/patients.py",
-        "return Patients(len(rows), rows)",
-        "return Patients(rows.total(), rows)",
+        "np.where(first < beyond, first, len(self.ids))[at]",
+        "np.where(first < beyond, first, len(self.ids) - 1)[at]",
+        ("tests/core/data/test_patients.py::test_patients_are_counted_as_one_by_one",),
+    ),
+    Fault(
+        "N counts rows, and Describe says it",
+        "client/site/site.py",
+        "self._patients = count_patients(source, schema).number",
+        "self._patients = int(count_patients(source, schema).rows.sum())",
         (f"{SITE}::test_public_facts",),
     ),
     Fault(

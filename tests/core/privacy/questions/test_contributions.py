@@ -6,16 +6,19 @@ are small enough for that. Here entries are so long that three rows in one produ
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cohortmix.core.privacy.questions import pair_tables
 from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
 from cohortmix.core.privacy.questions.class_moment import ClassMoment
 from cohortmix.core.privacy.questions.coordinates import DIAGONAL, OFF_DIAGONAL, Coordinate
-from cohortmix.core.privacy.questions.lattice import EXACT, Rows
+from cohortmix.core.privacy.questions.lattice import EXACT, MOMENT_UNIT, Rows
 from cohortmix.core.privacy.questions.level_moment import LevelMoment
 from cohortmix.core.privacy.questions.level_sum import LevelSum
 from cohortmix.core.privacy.questions.pair_tables import PairTables
@@ -107,6 +110,37 @@ def test_a_value_is_counted_in_its_slot_or_nowhere(m: int) -> None:
     assert not query.contribution(rows((0, 1), m), 2).any()
     assert not query.contribution(rows((3, 2), m), 2).any()
     assert not query.contribution(rows((-1, -1), m), 2).any()
+
+
+CELLS = st.lists(
+    st.tuples(st.lists(st.integers(-1, 4), min_size=3, max_size=3), st.integers(0, 1), st.integers(1, 9)),
+    max_size=9,
+)
+GROUPS = st.lists(st.lists(st.integers(0, 3), min_size=5, max_size=5).map(tuple), min_size=3, max_size=3).map(
+    tuple
+)
+
+
+@given(CELLS, GROUPS, st.integers(1, 9))
+def test_counted_pairs_are_products_of_one_hot_blocks(
+    records: list[tuple[list[int], int, int]], groups: tuple[tuple[int, ...], ...], size: int
+) -> None:
+    """The same as the product of which the guarantee speaks, in Python's integers, in batches of any size."""
+    query, width = PairTables(groups), sum(map(max, groups)) + 3
+    expected = np.zeros((2, width, width), object)
+    for cells, label, m in records:
+        psi = np.zeros(width, object)
+        firsts = np.cumsum([0, *query.sizes]).tolist()
+        for at, slots, cell in zip(firsts, groups, cells, strict=False):
+            psi[at + slots[cell]] += isqrt(MOMENT_UNIT**2 // m) if cell >= 0 else 0
+        expected[label] += np.outer(psi, psi)
+    codes = np.array([record[0] for record in records], np.int32).reshape(-1, 3)
+    labels, parts = (np.array([record[at] for record in records], np.int64) for at in (1, 2))
+    batches = [
+        (codes[at : at + size], labels[at : at + size].astype(np.int32), parts[at : at + size])
+        for at in range(0, len(records), size)
+    ]
+    assert query.contribution(batches, 2).tolist() == expected[:, query.pairs].ravel().tolist()
 
 
 ALONE = ((1, 0), (0, 1))  # directions of which z = x
