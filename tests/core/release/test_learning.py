@@ -61,7 +61,7 @@ def test_records_have_the_tables(features: int, spread: float) -> None:
 
 
 def test_without_a_line_search_many_columns_overshoot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The negation: each step as long as if features were independent, and margins moved by all of their tables."""
+    """The negation: steps as long as if features were independent, and margins moved by all of their tables."""
     monkeypatch.setattr(learning, "_length", lambda *_: jnp.array(1.0))
     monkeypatch.setattr(learning, "OF_MARGINS", 1.0)
     assert far_off(20, LOOSE) > 0.1
