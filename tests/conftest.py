@@ -34,7 +34,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 LONGEST = (
     "deploy/test_loopback.py",  # three hospitals, whose processes are killed
     "deploy/test_demo.py",  # computes, while the one before and the one after mostly wait
-    "deploy/test_loopback_joint.py",  # five hospitals, one of which is waited for
+    "deploy/test_loopback_joint.py",  # four hospitals, one of which is waited for
     "federation/test_engine.py",  # Ray
     "docs/test_running.py",
     "client/local/test_cli.py",

@@ -18,7 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from loopback import PATIENCE, ROOT, SITES, Consortium, alive, await_
+from loopback import PATIENCE, SITES, Consortium, alive, await_
 
 from cohortmix.server.commands.status import Status
 from cohortmix.server.study import Study
@@ -40,7 +40,7 @@ class Kill:
 def new_studies(consortium: Consortium, folder: Path, count: int) -> list[Study]:
     """Drafted, signed, and approved by all three stewards."""
     sites = [str(consortium.folder / f"mail/{site}.json") for site in SITES]
-    facts = {"schema": str(ROOT / "deploy/demo/schema.yaml"), "mu": float(MU), "delta": "1e-5", "sites": sites}
+    facts = {"schema": str(consortium.folder / "schema.yaml"), "mu": float(MU), "delta": "1e-5", "sites": sites}
     facts |= {"overlap": "disjoint", "min_sites": 2, "deadline": "15m", "accept_degraded": "true"}
     studies = [Study(folder / f"study {number}/study") for number in range(count)]
     commands = []
