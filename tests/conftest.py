@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,8 +28,9 @@ pytest.register_assert_rewrite(
 )
 
 # Before numpy is loaded, for this process and its children: Ray gives a worker one thread where nobody says
-# otherwise, and a sum of floats by another number of threads differs in its last digits.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# otherwise, and a sum of floats by another number of threads differs in its last digits. On two cores that several
+# processes share, threads wait for each other by spinning: products of small matrices took thirty times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A run on two processes ends when its last file does: files of a minute or more begin first.
 LONGEST = (
@@ -73,3 +75,18 @@ def few_steps() -> Iterator[None]:
             patch.setattr(module, "TARGETS", 500)
             patch.setattr(module, "adapt", partial(adapt, steps=20))
         yield
+
+
+@pytest.fixture
+def points_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inducing points stay where they start, for tests of records alone: to adapt them is a quarter of a release.
+
+    `core/test_synthesis.py` holds that no record depends on them.
+    """
+    from cohortmix.core.steps import pipeline
+    from cohortmix.core.steps.support import Support
+
+    def stay(points: Any, labels: Any, *targets: Any, **terms: Any) -> Support:
+        return Support(points, labels, depth=1)
+
+    monkeypatch.setattr(pipeline, "adapt", stay)

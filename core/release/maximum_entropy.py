@@ -111,9 +111,10 @@ def _settle(
     x: jax.Array, b: jax.Array, theta: jax.Array, terms: Terms | None, key: jax.Array, sizes: tuple[int, ...]
 ) -> jax.Array:
     """The chains (C, G, M) after BURN_IN sweeps."""
-    return jax.lax.fori_loop(
+    settled: jax.Array = jax.lax.fori_loop(
         0, BURN_IN, lambda i, x: sweep(x, b, theta, jax.random.fold_in(key, i), sizes, terms), x
     )
+    return settled
 
 
 def sweep(
