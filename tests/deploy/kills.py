@@ -24,7 +24,7 @@ from cohortmix.server.commands.status import Status
 from cohortmix.server.study import Study
 
 CAP_MU2, MU = Fraction(1, 4), Fraction(1, 100)
-"""Of loopback.sh, and of each study that is disturbed: with so little no site has room for pairs, or a second round."""
+"""Of loopback.sh, and of each study that is disturbed, where no site has room for pairs, or for a second round."""
 LATEST = 15.0
 """Seconds from the beginning of a study to a kill, at most; undisturbed it takes a little longer."""
 
