@@ -22,6 +22,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 demo: $(READY)
 	$(BIN)/cohortmix demo
 
+test: export OMP_NUM_THREADS = 1
 test: lint
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder  # in the order of tests/conftest.py
 

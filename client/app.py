@@ -13,7 +13,6 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from cohortmix.client.site.connection import SocketConnection
-from cohortmix.protocol.messages import Code, Refusal, encode
 from cohortmix.protocol.transport.codec import from_records, to_records
 
 logger = logging.getLogger(__name__)
@@ -54,6 +53,9 @@ def _reply(message: Message, call: Callable[[], bytes]) -> Message:
     try:
         data = call()
     except Exception as error:
+        # Imported here: a relay starts anew for every message, and needs no more of the protocol than this.
+        from cohortmix.protocol.messages import Code, Refusal, encode
+
         # The type alone: an exception's text can hold a value of a record.
         logger.error("the site did not answer: %s", type(error).__name__)
         data = encode(Refusal(code=Code.UNAVAILABLE, sentence="The site is not available; its own log says why."))

@@ -36,7 +36,7 @@ for part in core protocol client server deploy; do
     from=$("$python" -c "import cohortmix.$part as part; print(part.__path__[0])")
     [ -e "$dir/lib/$version/site-packages/cohortmix/$part" ] && continue
     mkdir -p "$dir/lib/$version/site-packages/cohortmix"
-    cp -r "$from" "$dir/lib/$version/site-packages/cohortmix/$part"
+    cp -rL "$from" "$dir/lib/$version/site-packages/cohortmix/$part"
 done
 name=$dir/lib/$version/site-packages/cohortmix/__init__.py
 [ -e "$name" ] || cp "$("$python" -c 'import cohortmix; print(cohortmix.__file__)')" "$name"

@@ -4,7 +4,7 @@
 # nothing to the published folder, and ends every process that it started.
 #   deploy/loopback.sh DIR          DIR must not exist; DIR/published holds the result
 #   deploy/loopback.sh DIR --keep   leaves all of it running for further studies, until INT (Ctrl-C) or TERM
-#   deploy/loopback.sh DIR --joint  a joint study of five small hospitals, in which the daemon of one is killed and
+#   deploy/loopback.sh DIR --joint  a joint study of four small hospitals, in which the daemon of one is killed and
 #                                   started again, and that of another one is killed for good
 # DIR/processes has a script for each process, which starts it (again). As root, every role has a user of its own, and
 # SuperLink and relays are closed to all others by a table of nftables, which goes again at the end; otherwise all run
@@ -21,11 +21,11 @@ root=$(cd "$1" && pwd) keep="" joint=""
 case ${2:-} in --keep) keep=yes ;; --joint) joint=yes ;; esac
 chmod 755 "$root"
 mkdir "$root/logs" "$root/processes" "$root/mail" # mail: what people would send each other
-sites=(UK NETH POLA) table=stroke.parquet column=network schema=$here/demo/schema.yaml interval=2
+sites=(UK NETH POLA) table=stroke.parquet column=network schema=$root/schema.yaml interval=2
 if [ -n "$joint" ]; then
-    sites=(UK-78 ITAL-3 CZEC-118 SWIT-234 PORT-123) # none has patients enough for pairs of columns, and all together do
-    table=hospitals.parquet column=hospital schema=$root/schema.yaml interval=0.5
-    deadline=60s # of each step: as long as the one that is gone is waited for
+    sites=(UK-78 ITAL-3 CZEC-118 PORT-123) # none has patients enough for pairs of columns, and all together do
+    table=hospitals.parquet column=hospital interval=0.5
+    deadline=40s # of each step: as long as the one that is gone is waited for
 fi
 all=("${!sites[@]}")
 database="" door="" names=/etc/passwd disturber=""
@@ -75,29 +75,28 @@ await() { # SECONDS COMMAND...: until it succeeds
 
 ended() { for number in "$root/processes/"*.pid; do ! kill -0 -- "-$(cat "$number")" || return 1; done; }
 
-at_once() { # FUNCTION: called for each hospital by its number; in a joint study for all at the same time
+at_once() { # FUNCTION: called for each hospital by its number, for all at the same time; then what each has said
     local n jobs=()
     for n in "${all[@]}"; do
-        if [ -z "$joint" ]; then "$1" "$n"; else
-            "$1" "$n" >>"$root/logs/${sites[$n]}.log" 2>&1 &
-            jobs+=($!)
-        fi
+        "$1" "$n" >"$root/logs/${sites[$n]}.log" 2>&1 &
+        jobs+=($!)
     done
-    for n in "${!jobs[@]}"; do
+    for n in "${all[@]}"; do
         if ! wait "${jobs[$n]}"; then
             cat "$root/logs/${sites[$n]}.log" >&2
             exit 1
         fi
+        cat "$root/logs/${sites[$n]}.log"
     done
 }
 
 disturb() { # what a joint study has to live through
-    local returns=daemon-${sites[1]} gone=daemon-${sites[4]}
+    local returns=daemon-${sites[1]} gone=daemon-${sites[3]}
     await 900 input_came 1 "${sites[1]}"
     kill -9 -- "-$(cat "$root/processes/$returns.pid")"
     "$root/processes/$returns"
     say "$returns: killed and started again, in the middle of the first sum"
-    await 900 input_came 2 "${sites[4]}"
+    await 900 input_came 2 "${sites[3]}"
     kill -9 -- "-$(cat "$root/processes/$gone.pid")"
     say "$gone: killed for good, after its input to the last sum"
 }
@@ -181,7 +180,7 @@ environment=(PATH="$bin:$PATH:/usr/sbin:/sbin" HOME="$root/nobody"
 export "${environment[@]}"
 
 if [ -n "$joint" ]; then say "the table of each hospital, of four columns and the outcome"; else
-    say "the table of each hospital; that of ${sites[2]} is in PostgreSQL"
+    say "the table of each hospital, of four columns and the outcome; that of ${sites[2]} is in PostgreSQL"
 fi
 python - "$here/demo/$table" "$column" "$root" "${sites[@]}" <<'PY'
 import sys
@@ -196,9 +195,8 @@ for site in sys.argv[4:]:
     folder.mkdir()
     pq.write_table(table.filter(pc.equal(table[sys.argv[2]], site)), folder / "patients.parquet")
 PY
-if [ -n "$joint" ]; then # the lines of the schema that are not of a column, and those of a few columns
-    grep -E '^[#a-z]|^  (AGE|RSBP|SEX|STYPE|outcome):' "$here/demo/schema.yaml" >"$schema"
-fi
+# The lines of the schema that are not of a column, and those of a few columns: a mixture of all takes a minute.
+grep -E '^[#a-z]|^  (AGE|RSBP|SEX|STYPE|outcome):' "$here/demo/schema.yaml" >"$schema"
 data=()
 for site in "${sites[@]}"; do data+=(--data "$root/$site/patients.parquet"); done
 for found in "$(dirname "$(command -v postgres || true)")" /usr/lib/postgresql/*/bin; do
@@ -271,7 +269,6 @@ start superlink $superlink_user env FLWR_HOME="$superlink/flower" flower-superli
     --ssl-ca-certfile "$superlink/tls/ca.crt" --ssl-certfile "$superlink/tls/server.crt" \
     --ssl-keyfile "$superlink/tls/server.key" --enable-supernode-auth --database "$superlink/superlink.db" \
     --disable-runtime-dependency-installation
-await 60 listens "$port"
 cat >"$coordinator/flower/config.toml" <<END
 [superlink]
 default = "consortium"
@@ -359,6 +356,7 @@ decide() {
 at_once decide
 
 say "daemons and relays"
+await 60 listens "$port"
 connect() {
     local n=$1 site=${sites[$1]} folder=$root/${sites[$1]}/site
     if [ "$own_users" = yes ]; then
@@ -394,14 +392,15 @@ until as_coordinator study run "$study" --key "$coordinator/coordinator.key"; do
 done
 [ -z "$joint" ] || wait "$disturber"
 disturber=""
-as_coordinator study status "$study"
 as_coordinator study publish "$study" --key "$coordinator/coordinator.key" --out "$coordinator/published"
 cp -r "$coordinator/published" "$root/published"
 cohortmix verify "$root/published"
-for n in "${all[@]}"; do
-    say "the ledger of ${sites[$n]}"
-    as_user $((daemon_user + n)) cohortmix site ledger --config "$root/${sites[$n]}/site/site.yaml"
-done
+say "the ledger of each hospital"
+show_ledger() {
+    echo "${sites[$1]}"
+    as_user $((daemon_user + $1)) cohortmix site ledger --config "$root/${sites[$1]}/site/site.yaml"
+}
+at_once show_ledger
 say "published: $root/published"
 [ -n "$keep" ] || exit 0
 

@@ -55,6 +55,8 @@ class Patience(NamedTuple):
         """A tenth of the deadline, but at least one minute and at most ten, until anything is asked again.
 
         A site that refused is asked again within a sixth of a short deadline: its daemon may have been starting.
+        What has arrived is looked at every three seconds; where the deadline is short, up to twice a second.
         """
         again = min(600.0, max(60.0, deadline / 10))
-        return cls(answer=again, refused=min(again, deadline / 6), late=True, retry=10.0, poll=3.0)
+        poll = min(3.0, max(0.5, deadline / 60))
+        return cls(answer=again, refused=min(again, deadline / 6), late=True, retry=10.0, poll=poll)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from typing import TypeAlias
 
 import jax
@@ -97,8 +98,9 @@ class MaximumEntropy:
                 report("records", done, len(out))
                 part, (key, own) = rows[first : first + size], jax.random.split(key)
                 x = chains_of([start[part]], size, self.sizes)
-                codes = _settle(x, self.b[only], self.theta[only], terms, own, self.sizes)
-                out[part] = np.asarray(codes)[0, : len(part)]
+                (x,) = np.asarray(_settle(x, self.b[only], self.theta[only], terms, own, self.sizes))
+                bins = [x[block, : len(part)].argmax(axis=0) for block in blocks_of(self.sizes)[:-1]]
+                out[part] = np.stack(bins, axis=1)
                 done += len(part)
         report("records", len(out), len(out))
         return out
@@ -108,9 +110,11 @@ class MaximumEntropy:
 def _settle(
     x: jax.Array, b: jax.Array, theta: jax.Array, terms: Terms | None, key: jax.Array, sizes: tuple[int, ...]
 ) -> jax.Array:
-    """Merged bins (C, M, D) after BURN_IN sweeps."""
-    x = jax.lax.fori_loop(0, BURN_IN, lambda i, x: sweep(x, b, theta, jax.random.fold_in(key, i), sizes, terms), x)
-    return jnp.stack([x[:, block].argmax(axis=1) for block in blocks_of(sizes)[:-1]], axis=-1)
+    """The chains (C, G, M) after BURN_IN sweeps."""
+    settled: jax.Array = jax.lax.fori_loop(
+        0, BURN_IN, lambda i, x: sweep(x, b, theta, jax.random.fold_in(key, i), sizes, terms), x
+    )
+    return settled
 
 
 def sweep(
@@ -123,7 +127,8 @@ def sweep(
 ) -> jax.Array:
     """Every feature but the last, which is the site, drawn anew given all the others."""
     blocks = blocks_of(sizes)[:-1]
-    uniform = jax.random.uniform(key, (len(blocks), len(x), 1, x.shape[2]))
+    shape = (len(blocks), len(x), 1, x.shape[2])
+    uniform = jax.random.uniform(key, (prod(shape),)).reshape(shape)  # flat: it compiles in a third of the time
     signs = [] if terms is None else terms.read(jnp.swapaxes(x, 1, 2), sizes)
     for j, (block, u) in enumerate(zip(blocks, uniform, strict=True)):
         logits = theta[:, block] @ x + b[:, block, None]  # theta is symmetric

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any
 
 import jax
@@ -30,6 +31,7 @@ from cohortmix.core.steps.progress import report
 STEPS = 1200  # of Adam, unless the fit is within the noise sooner, or still far above it
 MORE_STEPS = 2400  # of a fit that is far above the noise
 CHUNK = 50  # steps of one compiled call; between two of them it is decided which fits go on
+FITS, LENGTH = 32, 2**16  # keys and normal numbers made at once, so that one compilation serves all; or more
 LEARNING_RATE = 0.1  # of logits; it falls to a twentieth
 FARTHEST = 80.0  # of a logit from the mean of its feature's, so that no exponential leaves single precision
 RECORDS = 4096  # of which a posterior is computed at once, to bound its memory
@@ -176,14 +178,12 @@ class _Target:
         )
 
 
-def _start(target: _Target, k: int, key: jax.Array) -> Any:
-    """Logits of w, q and h: the margins, disturbed so that components move apart."""
-    key_h, key_q = jax.random.split(key)
-    pooled = jnp.maximum(target.margins.sum(axis=0), 1.0)
-    spread = jax.random.normal(key_h, (k, pooled.shape[0]), jnp.float32)
-    labels = jax.random.normal(key_q, (k, target.classes.shape[0]), jnp.float32)
+@jax.jit
+def _start(target: _Target, spread: jax.Array, labels: jax.Array) -> Any:
+    """Adam's state of every fit: logits of w, q and h, the margins disturbed so that components move apart."""
+    pooled, root = jnp.maximum(target.margins.sum(axis=0), 1.0), np.float32(np.sqrt(2))
     q = jnp.log(jnp.maximum(target.classes, 1e-4))
-    return jnp.zeros(k, jnp.float32), q + labels, jnp.log(pooled) + spread
+    return _INIT((jnp.zeros(spread.shape[:2], jnp.float32), q + root * labels, jnp.log(pooled) + root * spread))
 
 
 def _shape(floor: jax.Array, member: jax.Array, logits: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -213,11 +213,31 @@ def _loss(logits: Any, floor: jax.Array, target: _Target) -> tuple[jax.Array, ja
     return (slope + 2 * (margins**2).sum()) / target.cells, (pairs**2).sum() / target.cells
 
 
-@partial(jax.jit, static_argnames=("k", "fits"))
 def _started(target: _Target, seed: int, k: int, fits: int) -> Any:
     """Adam's state of every fit."""
-    keys = jax.random.split(jax.random.key(seed), fits)
-    return _INIT(jax.vmap(partial(_start, target, k))(keys))
+    keys = np.asarray(_keys(seed, max(fits, FITS)))[:fits]
+    spread = [_disturbance(key, (k, target.margins.shape[1])) for key, _ in keys]
+    labels = [_disturbance(key, (k, len(target.classes))) for _, key in keys]
+    return _start(target, np.stack(spread), np.stack(labels))
+
+
+def _disturbance(key: NDArray[np.uint32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Normal numbers of variance one half, the first of one length for all shapes: to compile it takes long."""
+    length = max(LENGTH, 1 << (prod(shape) - 1).bit_length())
+    return np.asarray(_half_normal(key, length))[: prod(shape)].reshape(shape)
+
+
+@partial(jax.jit, static_argnames="fits")
+def _keys(seed: int, fits: int) -> jax.Array:
+    """(fits, 2) keys of two words: of the means and of the labels of each fit."""
+    return jax.random.key_data(jax.vmap(jax.random.split)(jax.random.split(jax.random.key(seed), fits)))
+
+
+@partial(jax.jit, static_argnames="length")
+def _half_normal(key: jax.Array, length: int) -> jax.Array:
+    # Not `normal`: where its root of two is multiplied in decides on last digits, so `_start` does it.
+    above = np.nextafter(np.float32(-1), np.float32(0))
+    return jax.lax.erf_inv(jax.random.uniform(jax.random.wrap_key_data(key), (length,), jnp.float32, above, 1.0))
 
 
 @jax.jit

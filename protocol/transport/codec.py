@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from flwr.app import ConfigRecord, RecordDict
 
-from cohortmix.protocol.messages import MessageError
-
 _RECORD, _FIELD = "cohortmix", "message"
 
 
@@ -19,5 +17,8 @@ def from_records(records: RecordDict) -> bytes:
     record = records.get(_RECORD)
     data = record.get(_FIELD) if isinstance(record, ConfigRecord) else None
     if not isinstance(data, bytes):
+        # Imported here: a relay starts anew for every message, and this brings in what half a second goes into.
+        from cohortmix.protocol.messages import MessageError
+
         raise MessageError(f"expected bytes in record {_RECORD!r}, field {_FIELD!r}, got none")
     return data

@@ -15,6 +15,7 @@ from cohortmix.core.release.pool import Pool
 from cohortmix.core.synthesis import Release, synthesize
 
 N = 10_000
+pytestmark = pytest.mark.usefixtures("points_stay")
 
 
 def release(order: int, numbers: int = 0, high_order: bool = True) -> Release:

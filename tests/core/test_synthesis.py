@@ -141,6 +141,14 @@ def test_the_same_keyed_seed_gives_the_same_release_bit_for_bit(easy: Release) -
     )
 
 
+def test_records_do_not_depend_on_the_inducing_points(easy: Release, points_stay: None) -> None:
+    """So tests of records may go without adapting them."""
+    still = release()
+    assert not np.array_equal(still.site.support_points, easy.site.support_points)
+    for n in (100, 2000):
+        pd.testing.assert_frame_equal(still.records(n, seed=n), easy.records(n, seed=n), check_exact=True)
+
+
 def test_a_frame_and_an_arrow_table_of_it_give_the_same_release() -> None:
     frame = release(cohort(60), mu=0.1)
     arrow = release(pa.Table.from_pandas(cohort(60), preserve_index=False), mu=0.1)

@@ -18,12 +18,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from loopback import PATIENCE, ROOT, SITES, Consortium, alive, await_
+from loopback import PATIENCE, SITES, Consortium, alive, await_
 
 from cohortmix.server.commands.status import Status
 from cohortmix.server.study import Study
 
-CAP_MU2, MU = Fraction(1, 4), Fraction(1, 50)  # of loopback.sh, and of each study that is disturbed
+CAP_MU2, MU = Fraction(1, 4), Fraction(1, 100)
+"""Of loopback.sh, and of each study that is disturbed, where no site has room for pairs, or for a second round."""
 LATEST = 15.0
 """Seconds from the beginning of a study to a kill, at most; undisturbed it takes a little longer."""
 
@@ -40,7 +41,7 @@ class Kill:
 def new_studies(consortium: Consortium, folder: Path, count: int) -> list[Study]:
     """Drafted, signed, and approved by all three stewards."""
     sites = [str(consortium.folder / f"mail/{site}.json") for site in SITES]
-    facts = {"schema": str(ROOT / "deploy/demo/schema.yaml"), "mu": float(MU), "delta": "1e-5", "sites": sites}
+    facts = {"schema": str(consortium.folder / "schema.yaml"), "mu": float(MU), "delta": "1e-5", "sites": sites}
     facts |= {"overlap": "disjoint", "min_sites": 2, "deadline": "15m", "accept_degraded": "true"}
     studies = [Study(folder / f"study {number}/study") for number in range(count)]
     commands = []

@@ -144,6 +144,10 @@ def test_a_daemon_that_starts_again_is_in_time_for_a_short_deadline(consortium_o
     assert short / 2 <= time.seconds < short
 
 
+def test_a_short_deadline_is_not_spent_on_waiting_between_two_looks() -> None:
+    assert [Patience.of_deployment(seconds).poll for seconds in (1, 45, 180, 86_400)] == [0.5, 0.75, 3, 3]
+
+
 @pytest.mark.parametrize("code", [Code.OVER_BUDGET, Code.NOT_APPROVED])
 def test_a_site_that_refuses_is_asked_until_the_deadline(two: Consortium, code: Code) -> None:
     time = Time()

@@ -1,6 +1,8 @@
 """The Flower path in one process: real ClientApp, ServerApp and message bytes, with a clock that tests turn."""
 
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import partial
@@ -257,6 +259,15 @@ def test_no_exceptions_text_leaves_the_relay(kind: str, caplog: pytest.LogCaptur
     assert refusal.code is Code.UNAVAILABLE
     assert "17" not in refusal.sentence + caplog.text
     assert "ValueError" in caplog.text
+
+
+def test_a_relay_starts_without_what_it_never_reads() -> None:
+    """A process of it starts for every message; what computes and what parses would be half of that."""
+    loaded = "import sys, cohortmix.client.app; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    modules = set(found.stdout.split())
+    assert {"cohortmix.client.app", "cohortmix.protocol.transport.codec"} <= modules
+    assert not modules & {"cohortmix.core", "cohortmix.protocol.messages", "pyarrow", "scipy", "jax"}
 
 
 def test_the_relay_adds_nothing_and_takes_nothing_away(consortium_of: ConsortiumOf) -> None:

@@ -39,7 +39,7 @@ columns:
 )
 
 BUDGET = Budget.from_epsilon(1.0, 1e-5)
-pytestmark = pytest.mark.usefixtures("few_steps")
+pytestmark = pytest.mark.usefixtures("few_steps", "points_stay")
 
 
 def patients(n: int, ill: float, seed: int) -> pd.DataFrame:

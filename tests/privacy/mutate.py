@@ -85,7 +85,7 @@ class Verdict:
 def copy(into: Path) -> None:
     """The packages and tests in a folder of their own, importable as `cohortmix.*` from its `lib`."""
     for name in (*PACKAGES, "tests"):
-        shutil.copytree(ROOT / name, into / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, into / name)  # with what is compiled: Python sees which file is edited then
     shutil.copy(ROOT / "pyproject.toml", into)
     (into / "conftest.py").write_text(CONFTEST, encoding="utf-8")
     (into / "lib" / "cohortmix").mkdir(parents=True)

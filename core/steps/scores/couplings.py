@@ -201,7 +201,10 @@ def _sweep(
     first, codes = 0, []
     for at, (each, logits) in enumerate(zip(alike, b, strict=True)):
         n, _, classes = logits.shape
-        uniform = jax.random.uniform(jax.random.fold_in(key, at), (n, classes, chains))
+        # Flat numbers, since those of several dimensions take three times as long to compile.
+        uniform = jax.random.uniform(jax.random.fold_in(key, at), (n * classes * chains,)).reshape(
+            n, classes, chains
+        )
         draw = partial(_draw, first=first, values=each.values, logits=logits, coupling=coupling, uniform=uniform)
         phi, drawn = jax.lax.fori_loop(0, n, draw, (phi, jnp.zeros(uniform.shape, jnp.int32)))
         codes.append(drawn)

@@ -36,10 +36,10 @@ def mixing(n: int, epsilon: float, delta: float) -> tuple[int, float]:
     """The fewest records of a mean with which its noise is at least its sensitivity, and that noise."""
     for mixed in MIXED:
         if 2 * mixed < n:
-            chosen = mixed, _multiplier(n, mixed, epsilon, delta)
-            if chosen[1] >= LEAST:
+            chosen = mixed
+            if _spent(n, mixed, LEAST, delta) > epsilon:  # less is spent with more noise
                 break
-    return chosen
+    return chosen, _multiplier(n, chosen, epsilon, delta)
 
 
 def _multiplier(n: int, mixed: int, epsilon: float, delta: float) -> float:

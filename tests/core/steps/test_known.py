@@ -114,6 +114,7 @@ def test_of_two_features_the_table_says_how_many_have_both() -> None:
     assert (found[0, 1], found[1, 0]) == pytest.approx((0.6, 0.2))
 
 
+@pytest.mark.usefixtures("points_stay")
 def test_values_that_are_known_keep_their_shares_in_the_records() -> None:
     """What counts as nothing was spread over the declared range: labs above 200 and wards C and D."""
     frame = table()
@@ -150,6 +151,7 @@ def one_class_unknown(n: int, seed: int = 0) -> tuple[Schema, pd.DataFrame]:
     return schema, table
 
 
+@pytest.mark.usefixtures("points_stay")
 @pytest.mark.parametrize(("n", "epsilon", "share"), [(400, 1000.0, 0.99), (4000, 5.0, 0.97), (4000, 1000.0, 0.99)])
 def test_a_value_that_nobody_has_is_not_made_up_for_a_class_of_which_nothing_is_known(
     n: int, epsilon: float, share: float

@@ -31,6 +31,7 @@ from cohortmix.core.steps.point_masses import (
 from cohortmix.core.synthesis import Release, synthesize
 
 N = 7000
+pytestmark = pytest.mark.usefixtures("points_stay")
 SCHEMA = Schema.from_yaml(
     """
 name: points
