@@ -28,8 +28,9 @@ pytest.register_assert_rewrite(
 )
 
 # Before numpy is loaded, for this process and its children: Ray gives a worker one thread where nobody says
-# otherwise, and a sum of floats by another number of threads differs in its last digits. On two cores that several
-# processes share, threads wait for each other by spinning: products of small matrices took thirty times as long.
+# otherwise, and a sum of floats by another number of threads differs in its last digits. Where cores are shared,
+# threads wait for each other by spinning: with eight busy processes on two cores, products of small matrices took
+# thirty times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A run on several processes ends when its last file does: files of twenty seconds of processor time or more begin

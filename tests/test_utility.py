@@ -333,6 +333,27 @@ def test_the_declared_target_is_not_below_label_histograms_on_any_table() -> Non
         assert mean > 0, row
 
 
+def test_ten_times_the_budget_is_not_worse_on_any_table() -> None:
+    """Pairs are no farther from real ones, nor models worse: over the splits that both have."""
+    stored = result_cells.read()
+    both: dict[Cell, list[list[float]]] = {}
+    for cell, facts in stored.items():
+        larger = stored.get(replace(cell, epsilon=10.0))
+        if cell.method == "ours" and cell.epsilon == 1 and larger is not None:
+            both.setdefault(cell.row, []).append([_pairs_and_models(each) for each in (facts, larger)])
+    assert len({row.data for row in both}) >= 8
+    for row, found in both.items():
+        (pairs, models), (pairs_of_larger, models_of_larger) = np.array(found).mean(axis=0)
+        assert pairs_of_larger <= pairs + 0.001, row
+        assert models_of_larger >= models - 0.01, row
+
+
+def _pairs_and_models(facts: Facts) -> tuple[float, float]:
+    """TVD of pairs, and the mean over targets of both models."""
+    figures = facts["figures"]
+    return figures["tvd2"], (figures["trees"]["mean"] + figures["logistic"]["mean"]) / 2
+
+
 def _trees(facts: Facts) -> tuple[float, float]:
     """The declared target, and the mean over all."""
     trees = facts["figures"]["trees"]

@@ -82,7 +82,7 @@ def test_a_sum_beyond_what_patients_can_give_is_noticed_on_either_side(joint: Co
 
 @pytest.mark.parametrize(
     ("largest", "mu"),
-    [(300, 0.25), (4_500, 2.0)],
+    [(300, 0.25), (4_500, 8.0)],
     ids=["scores of all, classes of the rest", "tables of all, scores of the rest"],
 )
 def test_what_is_asked_does_not_change_where_a_site_is_missing(
