@@ -336,7 +336,7 @@ def test_the_declared_target_is_not_below_label_histograms_on_any_table() -> Non
 def test_ten_times_the_budget_is_not_worse_on_any_table() -> None:
     """Pairs are no farther from real ones, nor models worse: over the splits that both have."""
     stored = result_cells.read()
-    both: dict[Cell, list[list[float]]] = {}
+    both: dict[Cell, list[list[tuple[float, float]]]] = {}
     for cell, facts in stored.items():
         larger = stored.get(replace(cell, epsilon=10.0))
         if cell.method == "ours" and cell.epsilon == 1 and larger is not None:
