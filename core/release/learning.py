@@ -27,10 +27,10 @@ from cohortmix.core.steps.progress import report
 SWEEPS = 160  # of all chains while b and theta are learned, one for each step
 AVERAGED = 40  # of them, the last ones, over which b and theta are averaged (Polyak 1990)
 AT_ONCE = 20  # of one compiled call; between two of them it is said how far the work is
-STEP = 0.3  # of the step to the least of a parabola along the direction of the step
-LEAST_STEP = 0.1  # to which it falls, so that chance moves less
-JUDGED = 4  # a chain in so many says how curved the likelihood is along the step
-OF_MARGINS = 0.2  # of a margin's error, how much its D - 1 tables move by: b moves as well
+STEP = 0.3  # of the way to the largest likelihood along a direction; chains lag behind, so not all of it
+LEAST_STEP = 0.1  # to which it falls
+JUDGED = 4  # one chain in so many says how curved the likelihood is along a direction
+OF_MARGINS = 0.2  # share of a margin's error by which each of its tables moves; b moves by all of it
 FLOOR = 1e-3  # share of the records in a bin, below which b moves more slowly
 
 
@@ -119,36 +119,37 @@ def _step(state: _State, step: jax.Array, target: NewtonTarget, aim: Aim | None,
     terms = None if aim is None else replace(aim.terms, weights=now.weights)
     x = sweep(state.x, now.b, now.shared + now.by_class, sweep_key, sizes, terms)
     off_b = target.margins - x.mean(axis=2)
-    off = _beside_margins(target.pairs - _pairs(x, target.known), target.margins, sizes)
-    to_b, to_own = off_b / jnp.maximum(target.margins, FLOOR), off / target.curvature
-    to_shared = jnp.einsum("c,cgh->gh", target.share, off) / target.shared_curvature
-    to = to_shared + to_own
-    gain = (to_b * off_b).sum(axis=1) + 0.5 * (to * off).sum(axis=(1, 2))
-    size = step[0] * _length(x[:, :, ::JUDGED], to_b, to, gain, target.share)
+    off = _of_pairs(target.pairs - _pairs(x, target.known), target.margins, sizes)
+    along_b, along_own = off_b / jnp.maximum(target.margins, FLOOR), off / target.curvature
+    along_shared = jnp.einsum("c,cgh->gh", target.share, off) / target.shared_curvature
+    along = along_shared + along_own
+    gain = (along_b * off_b).sum(axis=1) + 0.5 * (along * off).sum(axis=(1, 2))
+    size = step[0] * _length(x[:, :, ::JUDGED], along_b, along, gain, target.share)
     now = _Parameters(
-        b=now.b + size * to_b,
-        shared=(now.shared + size * to_shared) / (1 + size * target.shared_decay),
-        by_class=(now.by_class + size * to_own) / (1 + size * target.decay),
+        b=now.b + size * along_b,
+        shared=(now.shared + size * along_shared) / (1 + size * target.shared_decay),
+        by_class=(now.by_class + size * along_own) / (1 + size * target.decay),
         weights=now.weights if aim is None else aim.climbed(now.weights, jnp.swapaxes(x, 1, 2), size, sizes),
     )
     kept = jax.tree.map(lambda average, each: average + step[1] * each, state.kept, now)
     return _State(x, now, kept, key)
 
 
-def _beside_margins(off: jax.Array, margins: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
-    """What tables (C, G, G) are off, less most of what they are off for the sake of their margins (C, G)."""
+def _of_pairs(off: jax.Array, margins: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+    """The errors of tables (C, G, G), less most of what errors of their `margins` (C, G) make of them."""
     feature = np.repeat(np.arange(len(sizes)), sizes)
     member = jnp.asarray(feature[:, None] == np.arange(len(sizes)), off.dtype)
     of_margins = (off @ member)[:, :, feature] * margins[:, None, :]
     return off - (1 - OF_MARGINS) * (of_margins + jnp.swapaxes(of_margins, 1, 2))
 
 
-def _length(x: jax.Array, to_b: jax.Array, to: jax.Array, gain: jax.Array, share: jax.Array) -> jax.Array:
-    """How far it is along b (C, G) and theta (C, G, G) to the largest likelihood, to second order; at most 1.
+def _length(x: jax.Array, along_b: jax.Array, along: jax.Array, gain: jax.Array, share: jax.Array) -> jax.Array:
+    """How far to go along a direction of b (C, G) and theta (C, G, G): Newton's length, but at most 1.
 
-    `gain` (C,) is its slope, of each class; minus its curvature is the variance of the chains' energy along it.
+    `gain` (C,) is the slope of each class's log likelihood. Its curvature is minus the variance, over the chains
+    `x` (C, G, M), of what the direction adds to their log probability.
     """
-    energy = (x * (to_b[:, :, None] + 0.5 * (to @ x))).sum(axis=1)
+    energy = (x * (along_b[:, :, None] + 0.5 * (along @ x))).sum(axis=1)
     return jnp.minimum((share @ gain) / jnp.maximum(share @ energy.var(axis=1), 1e-12), 1.0)
 
 

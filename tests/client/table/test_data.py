@@ -25,14 +25,15 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import BATCH_ROWS, InputError, Source, plain, require_exact_codes
 from cohortmix.core.data.values import simple
 
-SCHEMA = Schema.from_yaml("""
+DICTIONARY = """
 name: t
 patient_key: id
 target: y
 columns:
   x: {type: number, min: 0, max: 10}
   y: {type: category, values: [EU, NA]}
-""")
+"""
+SCHEMA = Schema.from_yaml(DICTIONARY)
 
 
 def rows(source: Source) -> list[dict[str, object]]:
@@ -135,15 +136,7 @@ def test_parquet_file_and_folder(tmp_path: Path) -> None:
     assert rows(open_table(folder, SCHEMA)) == expected
 
 
-CODES = Schema.from_yaml("""
-name: t
-patient_key: id
-target: y
-columns:
-  x: {type: number, min: 0, max: 10}
-  y: {type: category, values: [EU, NA]}
-  c: {type: category, values: [a, b, "7"], missing: true}
-""")
+CODES = Schema.from_yaml(f'{DICTIONARY}  c: {{type: category, values: [a, b, "7"], missing: true}}\n')
 TEXTS = st.sampled_from(["EU", " EU ", "NA", "na", "nan", "", "a", "b ", "7", "7.0", "caf\u00e9", "cafe\u0301"])
 FORMS = st.sampled_from(["texts", "dictionary", "wide", "whole numbers", "floats", "truth"])
 
