@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.steps.scores.layout import Alike, Layout
+from cohortmix.core.steps.scores.prior import prior_variance
 
 Array = NDArray[np.float64]
 
@@ -34,7 +35,6 @@ STEP = 0.1  # of a Newton step, since couplings are moved one by one as if indep
 SETTLED = 150  # further sweeps and steps of b alone: chains that run behind lambda have margins which it has not
 KEPT = 48  # further sweeps, over which the pair tables are averaged
 AT_ONCE = 50  # sweeps of one compiled call; between two of them it is said how far the work is
-PRIOR = 0.3  # standard deviation of a coupling beforehand
 FLOOR = 1e-3  # share of a bin, below which b moves more slowly
 LEAST = 1e-9  # of a product of variances, which is a divisor
 
@@ -82,11 +82,12 @@ def fit(
     variance = share @ margins @ values**2
     product = np.outer(variance, variance)
     damped = np.maximum(product, std / 2)
+    beforehand = std**2 / prior_variance(second, apart, std)
     target = _Target(
         share=jnp.asarray(share, jnp.float32),
         second=layout.of_pairs(np.where(apart, second, 0), 0.0),
         curvature=layout.of_pairs(np.where(apart, damped, np.inf), np.inf),
-        decay=layout.of_pairs((std / PRIOR) ** 2 / np.maximum(product * damped, LEAST), 0.0),
+        decay=layout.of_pairs(beforehand / np.maximum(product * damped, LEAST), 0.0),
     )
     alike = tuple(Alike.of(kind, margins, values) for kind in layout.kinds)
     chains, steps = max(1, CHAINS // len(margins)), _schedule()
