@@ -50,4 +50,4 @@ def prior_variance(second: Array, pairs: NDArray[np.bool_], std: float) -> Array
         share = density * weight
         share /= share.sum(axis=1, keepdims=True)
         weight = (count @ share + PSEUDO_COUNT) / (count.sum() + SCALES * PSEUDO_COUNT)
-    return np.interp(measured, place, share @ scale2)
+    return np.asarray(np.interp(measured, place, share @ scale2))
