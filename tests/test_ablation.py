@@ -24,6 +24,7 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.release import learning, maximum_entropy
 from cohortmix.core.steps import adapt, approximate, pipeline, plan
+from cohortmix.core.steps.scores import couplings
 from cohortmix.core.synthesis import Release, synthesize
 
 SCHEMA = Schema.model_validate(
@@ -88,10 +89,23 @@ def test_every_variant_changes_what_it_says(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pipeline, "adapt", partial(adapt.adapt, steps=0))
     original = release().records()
     for variant in VARIANTS.values():
-        if variant.records:
+        if variant.records and not variant.scores:
             with variant.applied():
                 assert release().records().equals(original) == (variant is WHOLE), variant.name
     assert release().records().equals(original)
+
+
+@pytest.mark.usefixtures("quick")
+def test_variants_of_scores_change_a_release_by_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "adapt", partial(adapt.adapt, steps=0))
+    monkeypatch.setattr(couplings, "CHAINS", 512)
+    with VARIANTS["scores"].applied():
+        original = release().records()
+        for variant in VARIANTS.values():
+            if variant.scores and variant.name != "tables":
+                with variant.applied():
+                    assert not release().records().equals(original), variant.name
+        assert release().records().equals(original)
 
 
 @pytest.mark.usefixtures("quick")
@@ -169,6 +183,16 @@ def test_a_variant_is_stored_with_what_it_takes_to_repeat_it(
 def facts(trees: float, tvd: float) -> dict[str, Any]:
     model = {"targets": {"income": trees}, "mean": trees}
     return {"figures": {"trees": model, "logistic": model, "tvd1": tvd, "tvd2": tvd}, "commit": "abc"}
+
+
+def test_a_variant_is_shown_where_it_changes_something() -> None:
+    """Scores in place of tables, where there are tables; and the other way round."""
+    names = {data: {each.name for each in ablation_tables.variants_of(data)} for data in ablation_tables.SPLITS}
+    assert "scores" in names["adult"]
+    assert "tables" not in names["adult"]
+    assert "tables" in names["support2"]
+    assert "scores" not in names["support2"]
+    assert all({"whole", "class-centroids"} <= of_data for of_data in names.values())
 
 
 def test_a_difference_is_that_of_the_same_splits() -> None:

@@ -7,21 +7,33 @@ from typing import TypeAlias
 
 import numpy as np
 from markdown_tables import COLUMNS, DOCUMENT, Part, figure, heading, mean_of, spread
-from mechanism_variants import VARIANTS, WHOLE
+from mechanism_variants import VARIANTS, WHOLE, Variant
 from result_cells import Cell, Facts
 
 SCRIPT = "bench_ablation.py"
 QUOTED = Part(DOCUMENT, "ablation", SCRIPT)
 EVERYTHING = Part(DOCUMENT, "all variants", SCRIPT)
-SPLITS = {"adult": 2, "heart": 5, "stroke": 1}  # more of the smallest, whose splits differ most
-NAMES = {"adult": "Adult", "heart": "UCI heart", "stroke": "stroke trial"}
+SPLITS = {"adult": 2, "heart": 5, "stroke": 2, "support2": 2}  # more of the smallest, whose splits differ most
+NAMES = {"adult": "Adult", "heart": "UCI heart", "stroke": "stroke trial", "support2": "SUPPORT2"}
+BY_SCORES = ("stroke", "support2")  # where answer B is about scores; in the others it is about pair tables
 BENCHMARK = {  # cells of the benchmark of utility, for comparison: setting, method, in words
     ("five", "ours"): "the same patients at 5 sites",
     ("ten", "ours"): "the same patients at 10 sites",
     ("one", "noised-steps"): "the paper's order, noise in each step",
     ("one", "published"): "the paper's order, noise in the last step (no valid guarantee)",
 }
-PARTS = ("class-centroids", "no-mixture", "no-field", "one-fit", "no-smoothing", "share-fixed")
+PARTS = (
+    "class-centroids",
+    "no-mixture",
+    "no-field",
+    "one-fit",
+    "no-smoothing",
+    "share-fixed",
+    "scores",
+    "tables",
+    "one-prior",
+    "no-class-means",
+)
 SITES = (("five", "ours"), ("ten", "ours"))
 SCALED = (
     "share-05",
@@ -70,7 +82,7 @@ def markdown(stored: Mapping[Cell, Facts]) -> str:
     columns = ["data", "variant", "splits", *RECORDS, *LESS_WHOLE, "commit"]
     records, condensed = heading(columns), heading([*columns[:3], *CONDENSED, "commit"])
     for data in SPLITS:
-        rows = {variant: by_split(stored, data, "one", variant.name) for variant in VARIANTS.values()}
+        rows = {variant: by_split(stored, data, "one", variant.name) for variant in variants_of(data)}
         whole = rows[WHOLE]
         for variant, facts in rows.items():
             if variant.records:
@@ -81,6 +93,11 @@ def markdown(stored: Mapping[Cell, Facts]) -> str:
         for at, summary in BENCHMARK.items():
             records += _row(data, summary, by_split(stored, data, *at), RECORDS, at_one)
     return "\n".join([*records, "", NOTE, "", *condensed])
+
+
+def variants_of(data: str) -> list[Variant]:
+    """Those that change something of this table."""
+    return [each for each in VARIANTS.values() if each.scores in (None, data in BY_SCORES)]
 
 
 def by_split(stored: Mapping[Cell, Facts], data: str, setting: str, method: str) -> BySplit:
@@ -126,7 +143,10 @@ def quoted(stored: Mapping[Cell, Facts]) -> str:
     shown = [f"{spread(list(facts.values()), MEAN)}{_fewer(facts, data)}" for data, facts in whole.items()]
     lines.append(f"| {WHOLE.summary} | {' | '.join(shown)} |")
     for name in PARTS:
-        changed = {data: by_split(stored, data, "one", name) for data in SPLITS}
+        changed = {
+            data: by_split(stored, data, "one", name) if VARIANTS[name] in variants_of(data) else {}
+            for data in SPLITS
+        }
         lines.append(_gaps(VARIANTS[name].summary, changed, whole))
     for at in SITES:
         lines.append(_gaps(BENCHMARK[at], {data: by_split(stored, data, *at) for data in SPLITS}, at_one))
@@ -148,7 +168,8 @@ def _fewer(facts: BySplit, data: str) -> str:
 
 def _commits_by_data(stored: Mapping[Cell, Facts]) -> str:
     commits = {
-        data: set().union(*(_commits(by_split(stored, data, "one", name)) for name in VARIANTS)) for data in SPLITS
+        data: set().union(*(_commits(by_split(stored, data, "one", each.name)) for each in variants_of(data)))
+        for data in SPLITS
     }
     return "; ".join(f"{NAMES[data]} {', '.join(sorted(some))}" for data, some in commits.items())
 

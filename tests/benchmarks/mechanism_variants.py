@@ -33,6 +33,7 @@ from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
 from cohortmix.core.steps.distributions.simplex import simplex
 from cohortmix.core.steps.kernel import kernel_ridge
 from cohortmix.core.steps.plan import Plan
+from cohortmix.core.steps.scores import couplings
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +77,15 @@ class Variant:
     ----------
     summary : what is changed, for a reader of the table.
     records : whether the records change; if not, the condensed set does.
+    scores : whether answer B has to be about scores, or about tables, for the change to change anything; None if
+        either will do.
     """
 
     name: str
     summary: str
     changes: tuple[Change, ...] = ()
     records: bool = True
+    scores: bool | None = None
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -179,6 +183,15 @@ def plain(counts: NDArray[np.float64], cells: Cells, std: float, weight: float) 
     return simplex(counts)
 
 
+def same_for_all(second: NDArray[np.float64], pairs: NDArray[np.bool_], std: float) -> NDArray[np.float64]:
+    """A variance of .3^2 for every coupling."""
+    return np.full_like(second, 0.09)
+
+
+def no_means(*args: Any) -> None:
+    """Class means of scores are left out of the margins."""
+
+
 def no_grid(low: float, high: float) -> NDArray[np.float64]:
     """No edges besides the equal cells."""
     return np.empty(0)
@@ -186,33 +199,57 @@ def no_grid(low: float, high: float) -> NDArray[np.float64]:
 
 _STILL = Change(adapt, "kernel_ridge", still, compiled=True)
 _FIXED = Change(plan, "CROWDED_SHARE", 0.0)
+_NO_ROOM = (Change(plan, "ROOM", inf), Change(plan, "MOST_NOISE_ALONE", 1e-9))
 WHOLE = Variant("whole", "the mechanism as it is")
 _ALL = (
     WHOLE,
-    Variant("class-centroids", "class centroids, the whole budget for answer A", (Change(plan, "ROOM", inf),)),
+    Variant("class-centroids", "class centroids, the whole budget for answer A", _NO_ROOM),
     Variant(
         "no-mixture",
         "the maximum-entropy model of answers A and B themselves, no mixture",
         (Change(pipeline, "approximate_and_adapt", measured), Change(synthesis, "Pool", MeasuredPool)),
+        scores=False,
     ),
     Variant(
         "no-field",
         "records of the mixture's components, no maximum-entropy model",
         (Change(pool, "fit", Components),),
+        scores=False,
     ),
-    Variant("one-fit", "one fit of the mixture, not their average", (Change(plan, "LARGEST_FITS", 1),)),
+    Variant(
+        "one-fit", "one fit of the mixture, not their average", (Change(plan, "LARGEST_FITS", 1),), scores=False
+    ),
     Variant("no-smoothing", "margins projected, not smoothed", (Change(margins, "smooth", plain),)),
-    Variant("share-fixed", "15 % of the budget for answer A also where B has hardly room", (_FIXED,)),
-    Variant("share-05", "5 % of the budget for answer A", (planned(share=Fraction(5, 100)), _FIXED)),
-    Variant("share-30", "30 % of the budget for answer A", (planned(share=Fraction(30, 100)), _FIXED)),
-    Variant("share-50", "50 % of the budget for answer A", (planned(share=Fraction(50, 100)), _FIXED)),
+    Variant(
+        "share-fixed", "15 % of the budget for answer A also where B has hardly room", (_FIXED,), scores=False
+    ),
+    Variant("scores", "scores in place of pair tables", (planned(scores=True),), scores=False),
+    Variant("tables", "pair tables in place of scores", (planned(scores=False),), scores=True),
+    Variant(
+        "one-prior",
+        "one prior for all couplings",
+        (Change(couplings, "prior_variance", same_for_all),),
+        scores=True,
+    ),
+    Variant(
+        "no-class-means", "margins of answer A alone", (Change(pipeline, "class_means", no_means),), scores=True
+    ),
+    Variant("share-05", "5 % of the budget for answer A", (planned(share=Fraction(5, 100)), _FIXED), scores=False),
+    Variant(
+        "share-30", "30 % of the budget for answer A", (planned(share=Fraction(30, 100)), _FIXED), scores=False
+    ),
+    Variant(
+        "share-50", "50 % of the budget for answer A", (planned(share=Fraction(50, 100)), _FIXED), scores=False
+    ),
     Variant("groups-half", "groups of half as many patients", grouped_by(0.5)),
     Variant("groups-twice", "groups of twice as many patients", grouped_by(2.0)),
     Variant("cells-50", "50 equal cells of a number, not 100", (Change(encoding, "EQUAL_CELLS", 50),)),
     Variant("cells-200", "200 equal cells of a number", (Change(encoding, "EQUAL_CELLS", 200),)),
     Variant("cells-equal", "equal cells alone, no logarithmic grid", (Change(encoding, "_log_grid", no_grid),)),
-    Variant("sigma-max-0.1", "sigma_max .1, not .2: fewer components", (Change(plan, "SIGMA_MAX", 0.1),)),
-    Variant("sigma-max-0.4", "sigma_max .4: more components", (Change(plan, "SIGMA_MAX", 0.4),)),
+    Variant(
+        "sigma-max-0.1", "sigma_max .1, not .2: fewer components", (Change(plan, "SIGMA_MAX", 0.1),), scores=False
+    ),
+    Variant("sigma-max-0.4", "sigma_max .4: more components", (Change(plan, "SIGMA_MAX", 0.4),), scores=False),
     Variant("kip-alpha-0", "alpha 0, not .5: nothing holds the points", (planned(alpha=0.0),), records=False),
     Variant("kip-alpha-1", "alpha 1: k-means centres, not adapted", (planned(alpha=1.0),), records=False),
     Variant("kip-labels", "labels adapted, points held still", (_STILL,), records=False),
