@@ -131,32 +131,32 @@ FAULTS = (
     Fault(
         "each row of a patient weighs 1",
         "core/privacy/vault.py",
-        "return np.where(earlier < m, m, 0)",
-        "return np.where(earlier < m, 1, 0)",
+        "return np.where(earlier < counting[patient], patients.rows[patient], 0)",
+        "return np.where(earlier < counting[patient], 1, 0)",
         (f"{SENSITIVITY}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
         "a patient's weight ignores rows of another label",
         "core/privacy/vault.py",
-        "            parts = self._parts(batch, seen)\n",
-        "            parts = self._parts(batch, seen)\n"
-        "            if self._schema.patient_key is not None:\n"
-        "                keys = patient_ids(batch.column(self._schema.patient_key)).tolist()\n"
-        "                owners = list(zip(keys, label.tolist(), strict=True))\n"
-        "                parts = np.minimum(parts, [owners.count(each) for each in owners])\n",
+        "        keep = (label != UNKNOWN) & (parts > 0)\n",
+        "        if key is not None:\n"
+        "            keys = patient_ids(batch.column(key)).tolist()\n"
+        "            owners = list(zip(keys, label.tolist(), strict=True))\n"
+        "            parts = np.minimum(parts, [owners.count(each) for each in owners])\n"
+        "        keep = (label != UNKNOWN) & (parts > 0)\n",
         (f"{VAULT}::test_the_answers_are_the_sums_of_the_records",),
     ),
     Fault(
         "rows over the cap are read",
         "core/privacy/vault.py",
-        "return np.where(earlier < m, m, 0)",
-        "return m",
+        "return np.where(earlier < counting[patient], patients.rows[patient], 0)",
+        "return patients.rows[patient]",
         (f"{SENSITIVITY}::test_rows_over_the_cap_are_not_read",),
     ),
     Fault(
         "rows that were read in earlier batches are forgotten",
         "core/privacy/vault.py",
-        "        np.add.at(seen, patient, 1)\n",
+        "    np.add.at(seen, patient, 1)\n",
         "",
         (f"{VAULT}::test_which_rows_count_is_as_counted_one_by_one",),
     ),
@@ -202,20 +202,20 @@ FAULTS = (
     Fault(
         "a refusal that depends on a cell",
         "core/privacy/vault.py",
-        "            keep = (label != UNKNOWN) & (parts > 0)\n",
-        "            if (label == UNKNOWN).any():\n"
-        '                raise ValueError("a record has no label")\n'
-        "            keep = (label != UNKNOWN) & (parts > 0)\n",
+        "        keep = (label != UNKNOWN) & (parts > 0)\n",
+        "        if (label == UNKNOWN).any():\n"
+        '            raise ValueError("a record has no label")\n'
+        "        keep = (label != UNKNOWN) & (parts > 0)\n",
         (f"{REFUSALS}::test_no_code_depends_on_a_cell",),
         fast=True,
     ),
     Fault(
         "the number of rows in a log line",
         "core/privacy/vault.py",
-        "            parts = self._parts(batch, seen)\n",
-        "            parts = self._parts(batch, seen)\n"
-        "            import logging\n\n"
-        '            logging.getLogger("cohortmix.vault").info("%d rows read", batch.num_rows)\n',
+        "        features, label = reader.codes(batch)\n",
+        "        features, label = reader.codes(batch)\n"
+        "        import logging\n\n"
+        '        logging.getLogger("cohortmix.vault").info("%d rows read", batch.num_rows)\n',
         (f"{SIDE_CHANNELS}::test_neighbours_with_the_same_answers_look_the_same",),
     ),
     Fault(
