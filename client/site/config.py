@@ -22,6 +22,7 @@ import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
@@ -48,7 +49,7 @@ def _where_workers_read(location: str, info: ValidationInfo) -> str:
     """A path of which each machine has the same, relative to the file's folder; or a URI without a secret."""
     if "://" not in location:
         return str(_from_file(Path(location), info).absolute())
-    if "@" in location or "secret" in location.lower():
+    if "@" in urlsplit(location).netloc:
         raise ValueError("expected a URI without a key or a password; workers find theirs in their environment")
     return location
 

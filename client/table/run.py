@@ -36,7 +36,7 @@ class Run(BaseModel):
     file : its name in the folder; "" where the location is a file.
     first, last : the row groups, without `last`.
     size, footer : bytes of the file, and of its footer with the tail.
-    sha256 : of the run's bytes and the footer. It stays at the site, as the hash of a snapshot does.
+    sha256, footer_sha256 : of the run's bytes, and of the footer. They stay at the site, as a snapshot does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +48,7 @@ class Run(BaseModel):
     stop: int
     size: int
     footer: int
+    footer_sha256: str
     sha256: str = ""
 
 
@@ -71,30 +72,37 @@ class RunSource:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows; InputError before the first of them if the bytes are not those that were checked."""
         body, footer = self._bytes()
-        if _sha256(body, footer) != self.run.sha256:
-            raise InputError(f"{in_quotes(self._path)} has changed since the table was checked; {CURE}")
+        if _sha256(body) != self.run.sha256:
+            raise self._changed()
         held = pa.PythonFile(_Held(body, self.run), "r")
         with (
-            readable(self._path),
+            readable(self._name),
             self.columns.reader(held, pq.read_metadata(pa.BufferReader(footer))) as file,
         ):
             yield from self.columns.batches(file, range(self.run.first, self.run.last))
 
     def sealed(self) -> Run:
         """The run with the hash of its bytes as they are now."""
-        return self.run.model_copy(update={"sha256": _sha256(*self._bytes())})
+        return self.run.model_copy(update={"sha256": _sha256(self._bytes()[0])})
 
     @property
-    def _path(self) -> str:
-        return f"{self.location.rstrip('/')}/{self.run.file}" if self.run.file else self.location
+    def _name(self) -> str:
+        return self.run.file or self.location
 
     def _bytes(self) -> tuple[bytes, bytes]:
-        with readable(self._path), opened(self._path) as file:
-            if file.size() != self.run.size:
-                raise InputError(f"{in_quotes(self._path)} has changed since the table was checked; {CURE}")
-            run = self.run
+        """The bytes of the run, and the footer, which says where in them the columns are."""
+        run = self.run
+        with opened(self.location, run.file) as file:
+            if file.size() != run.size:
+                raise self._changed()
             body = file.read_at(run.stop - run.start, run.start)
-            return body, file.read_at(run.footer, run.size - run.footer)
+            footer = file.read_at(run.footer, run.size - run.footer)
+        if _sha256(footer) != run.footer_sha256:
+            raise self._changed()
+        return body, footer
+
+    def _changed(self) -> InputError:
+        return InputError(f"{in_quotes(self._name)} has changed since the table was checked; {CURE}")
 
 
 def seal(piece: RunSource) -> Run:
@@ -102,8 +110,8 @@ def seal(piece: RunSource) -> Run:
     return piece.sealed()
 
 
-def _sha256(body: bytes, footer: bytes) -> str:
-    return hashlib.sha256(hashlib.sha256(body).digest() + hashlib.sha256(footer).digest()).hexdigest()
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 class _Held(io.RawIOBase):
@@ -134,11 +142,16 @@ class _Held(io.RawIOBase):
 
 
 @contextmanager
-def opened(path: str) -> Iterator[pa.NativeFile]:
-    """A file by its path or URI."""
-    system, inside = FileSystem.from_uri(path)
-    with system.open_input_file(inside) as file:
-        yield file
+def opened(location: str, name: str) -> Iterator[pa.NativeFile]:
+    """A file of a folder, or, without a name, the one at a location; InputError where it cannot be read."""
+    try:
+        system, inside = FileSystem.from_uri(location)
+        with system.open_input_file(f"{inside}/{name}" if name else inside) as file:
+            yield file
+    except (pa.ArrowException, OSError):
+        raise InputError(
+            f"{in_quotes(name or location)} cannot be read; see that it is there, whole, and open to this machine"
+        ) from None
 
 
 def files_at(location: str) -> list[str]:
@@ -161,15 +174,15 @@ def files_at(location: str) -> list[str]:
         return [""]
     names = sorted(info.base_name for info in found if info.base_name.lower().endswith(PARQUET_SUFFIXES))
     if not names:
-        raise InputError(f"{in_quotes(location)} holds no .parquet file")
+        raise InputError(f"{in_quotes(location)} holds no .parquet file, or is not there")
     return names
 
 
 def runs_of(file: pa.NativeFile, name: str) -> Iterator[Run]:
-    """The runs of a file in their order, without hashes; all of it is one where its row groups overlap."""
-    size = file.size()
-    footer = int.from_bytes(file.read_at(4, size - TAIL), "little") + TAIL
+    """The runs of a file in their order, not yet sealed; all of it is one where its row groups overlap."""
     metadata = pq.read_metadata(file)
+    size, footer = file.size(), metadata.serialized_size + TAIL
+    footer_sha256 = _sha256(file.read_at(footer, size - footer))
     spans = [_span(metadata.row_group(group)) for group in range(metadata.num_row_groups)]
     ends = [0, *(stop for _, stop in spans)]
     apart = all(end <= start < stop for end, (start, stop) in zip(ends, spans, strict=False))
@@ -178,7 +191,16 @@ def runs_of(file: pa.NativeFile, name: str) -> Iterator[Run]:
         whole = last == len(spans)
         if whole or (apart and stop - start >= RUN_BYTES):
             stop = size - footer if whole else stop
-            yield Run(file=name, first=first, last=last, start=start, stop=stop, size=size, footer=footer)
+            yield Run(
+                file=name,
+                first=first,
+                last=last,
+                start=start,
+                stop=stop,
+                size=size,
+                footer=footer,
+                footer_sha256=footer_sha256,
+            )
             first, start = last, stop
 
 

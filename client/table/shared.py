@@ -68,8 +68,7 @@ def _pieces(location: str, runs: Iterable[Run], columns: Columns) -> Iterator[Ru
 def _headers(location: str, names: Iterable[str], runs: list[Run]) -> Iterator[tuple[str, pa.Schema]]:
     """Of each file its name and schema; its runs are added to `runs`, since a file is opened once."""
     for name in names:
-        path = f"{location.rstrip('/')}/{name}" if name else location
-        with readable(path), opened(path) as file:
+        with opened(location, name) as file, readable(name or location):
             runs.extend(runs_of(file, name))
             header = pq.read_schema(file)
-        yield path, header
+        yield name or location, header

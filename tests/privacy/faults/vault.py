@@ -5,6 +5,7 @@ from __future__ import annotations
 from .fault import (
     BAD_INPUT,
     LEVELS,
+    PIECES,
     PLAIN_DATA,
     REFUSALS,
     SENSITIVITY,
@@ -173,6 +174,20 @@ FAULTS = (
         "np.where(first < beyond, first, len(self.ids))[at]",
         "np.where(first < beyond, first, len(self.ids) - 1)[at]",
         ("tests/core/data/test_patients.py::test_patients_are_counted_as_one_by_one",),
+    ),
+    Fault(
+        "a patient's rows in another piece of the table are forgotten",
+        "core/data/patients.py",
+        "np.append(most[place], 0)), np.append(count, 0)",
+        "np.append(count, 0)), np.append(count, 0)",
+        (f"{PIECES}::test_the_sums_of_pieces_are_the_sums_of_the_table",),
+    ),
+    Fault(
+        "each piece of a table has all rows of a patient that count",
+        "core/data/patients.py",
+        "        left[place] -= count\n",
+        "",
+        (f"{PIECES}::test_which_rows_of_a_piece_count_is_as_counted_one_by_one",),
     ),
     Fault(
         "N counts rows, and Describe says it",
