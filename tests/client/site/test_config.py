@@ -47,6 +47,19 @@ def test_paths_are_relative_to_the_files_folder(tmp_path: Path, monkeypatch: pyt
     assert load_config(tmp_path / "site.yaml").state == tmp_path.parent / "elsewhere" / "state"
 
 
+def test_a_table_of_a_cluster_is_a_folder_or_a_uri(tmp_path: Path) -> None:
+    """Of a folder each machine has the same whole path; it is among the site's files, and a URI is not."""
+    for given, location, files in (
+        ("tables", str(tmp_path / "tables"), [tmp_path / "tables"]),
+        ('"s3://bucket/a@b"', "s3://bucket/a@b", []),
+    ):
+        text = GOOD.replace("{file: patients.parquet}", f"{{parquet: {given}, engine: ray}}")
+        (tmp_path / "site.yaml").write_text(text)
+        config = load_config(tmp_path / "site.yaml")
+        assert (config.data.parquet, config.data.engine) == (location, "ray")
+        assert [path for path in config.files if path.name == "tables"] == files
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -76,6 +89,14 @@ def test_paths_are_relative_to_the_files_folder(tmp_path: Path, monkeypatch: pyt
         (
             ("{file: patients.parquet}", "{file: a, query: b}"),
             "data.query: unknown key; there are file, sql, table, parquet and engine",
+        ),
+        (("{file: patients.parquet}", "{parquet: a}"), "`parquet` and `engine: ray` go together"),
+        (("{file: patients.parquet}", "{file: a, engine: ray}"), "`parquet` and `engine: ray` go together"),
+        (("{file: patients.parquet}", "{file: a, parquet: b, engine: ray}"), "engine: ray}, got several of them"),
+        (("{file: patients.parquet}", "{parquet: a, engine: spark}"), "data.engine: "),
+        (
+            ("{file: patients.parquet}", '{parquet: "s3://KEY:WORD@bucket/a", engine: ray}'),
+            "data.parquet: expected a URI without a key or a password",
         ),
         (("cap_mu", "interval_seconds: 0\ncap_mu"), "interval_seconds: expected 0.01 or more"),
         (("cap_mu", "interval_seconds: .nan\ncap_mu"), "interval_seconds: "),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,13 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from commands import SCHEMA as COHORT
+from commands import cohort
+from commands import run as run_command
 from dying_piece import DyingPiece
+from pages import blocks, page, section
 
+from cohortmix.client.site.config import load_config
 from cohortmix.client.table import cluster, run
 from cohortmix.client.table.cluster import DIED, GONE, NOT_INSTALLED, ClusterSource, Fault, compute
 from cohortmix.client.table.data import open_table
@@ -29,6 +35,7 @@ from cohortmix.core.data.table import InputError, Source
 from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.anonymize import sum_query
+from cohortmix.protocol.messages import Description, decode
 
 SCHEMA = Schema.from_yaml(
     """
@@ -173,6 +180,32 @@ def test_a_file_that_changed_since_the_check_is_not_answered_from(pinned: Simple
             count_patients(pinned.shared, SCHEMA)
     finally:
         (files / "b.parquet").write_bytes(content)
+
+
+def test_the_site_of_the_page(workers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`site check` of docs/steward.md's example: no copy, and the facts of the table."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "registry").mkdir()
+    for name in "ab":
+        cohort(60).to_parquet(tmp_path / "registry" / f"{name}.parquet")
+    (tmp_path / "s.yaml").write_text(COHORT)
+    run_command(
+        "site", "init", "here", "--name", "A", "--data", "registry", "--schema", "s.yaml", "--cap-mu", "0.5"
+    )
+    config = tmp_path / "here" / "site.yaml"
+    (shown,) = blocks(section(page("docs/steward.md"), "### A table too large for one machine"), "yaml")
+    written, count = re.subn(
+        r"^data:\n  .*\n", shown.replace("/srv", str(tmp_path)), config.read_text(), flags=re.M
+    )
+    assert count == 1
+    config.write_text(written)
+    run_command("site", "check", "--config", str(config))
+    site = load_config(config)
+    description = decode(site.description_file.read_bytes())
+    assert isinstance(description, Description)
+    assert description.patients == 120
+    assert [path.name for path in site.snapshot_folder.iterdir() if path.suffix] == ["pin.json"]
+    assert tmp_path / "registry" in site.files
 
 
 # Without a cluster
