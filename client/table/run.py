@@ -23,7 +23,7 @@ from cohortmix.client.table.parquet_file import Columns
 from cohortmix.core.data.table import InputError
 from cohortmix.core.data.words import in_quotes
 
-RUN_BYTES = 1 << 26  # of a file at least, if it has so many: what a worker holds and what starting on it costs
+RUN_BYTES = 1 << 24  # of a run, if a file has so many: seconds of work, which starting on it should not outweigh
 TAIL = 8  # bytes at a file's end: the length of its footer and `PAR1`
 CURE = "run `cohortmix site check`"
 
