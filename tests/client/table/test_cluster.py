@@ -88,7 +88,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         key = rng.integers(0, 600, 2000)
         table = pd.DataFrame(
             {
-                "id": np.where(key < 5, None, key.astype(str)),
+                "id": [None if number < 5 else str(number) for number in key.tolist()],
                 "x": rng.choice(["1.5", "null", "many", "9"], 2000),
                 "y": rng.choice(["a", "NA", "c"], 2000),
             }

@@ -205,7 +205,7 @@ FAULTS = (
     Fault(
         "a footer says where the columns of other bytes are",
         "client/table/run.py",
-        "if _sha256(footer) != self.run.footer_sha256:",
+        "if _sha256(footer) != run.footer_sha256:",
         "if not footer:",
         ("tests/client/table/test_run.py::test_a_byte_that_changed_is_never_read",),
     ),
