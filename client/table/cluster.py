@@ -97,13 +97,18 @@ def compute(given: bytes, asked: bytes) -> Any:
 @contextmanager
 def _driver() -> Iterator[tuple[Callable[[Any], None], Callable[[], Any]]]:
     """The process that speaks to the cluster: how to send to it, and how to receive from it."""
-    silent = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    settings = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_task_oom_retries": str(RETRIES),  # where nobody says so, Ray tries for ever
+    }
     with subprocess.Popen(
         (*DRIVER, str(PATIENCE), str(RETRIES)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=os.environ | silent,
+        env=os.environ | settings,
+        start_new_session=True,  # an interrupt from a keyboard is for this process alone, which ends in order
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import repeat
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from cohortmix.client.table.cluster import ClusterSource
 from cohortmix.client.table.data import Cleaned, columns_of
@@ -16,6 +17,18 @@ from cohortmix.client.table.parquet_file import Columns, common_types
 from cohortmix.client.table.run import Run, RunSource, files_at, opened, runs_of, seal
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source
+
+
+def _types(hexadecimal: str) -> pa.Schema:
+    return pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(hexadecimal)))
+
+
+def _readable(hexadecimal: str) -> str:
+    try:
+        _types(hexadecimal)
+    except (pa.ArrowException, OSError):
+        raise ValueError("expected an Arrow schema") from None
+    return hexadecimal
 
 
 class SharedPin(BaseModel):
@@ -31,7 +44,7 @@ class SharedPin(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     location: str
-    types: str
+    types: Annotated[str, AfterValidator(_readable)]
     runs: tuple[Run, ...]
     schema_hash: str
 
@@ -49,15 +62,14 @@ class SharedPin(BaseModel):
         types = common_types(columns_of(schema), _headers(location, names, runs))
         if not runs:
             raise InputError("the table is empty: it holds no record")
-        pieces = _pieces(location, runs, Columns(types, schema))
-        sealed = tuple(ClusterSource(tuple(pieces)).each(seal, repeat(())))
+        pieces = tuple(_pieces(location, runs, Columns(types, schema)))
+        sealed = tuple(ClusterSource(pieces).each(seal, repeat(())))
         hexadecimal = types.serialize().to_pybytes().hex()
         return cls(location=location, types=hexadecimal, runs=sealed, schema_hash=schema.hash)
 
     def source(self, schema: Schema) -> ClusterSource:
         """The table, cleaned as `open_table` has it."""
-        types = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(self.types)))
-        pieces: Iterable[Source] = _pieces(self.location, self.runs, Columns(types, schema))
+        pieces: Iterable[Source] = _pieces(self.location, self.runs, Columns(_types(self.types), schema))
         return ClusterSource(tuple(Cleaned(piece, schema) for piece in pieces))
 
 

@@ -4,38 +4,33 @@ from __future__ import annotations
 
 import os
 import pickle
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
+from importlib.metadata import version
 from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from commands import SCHEMA as COHORT
-from commands import cohort
-from commands import run as run_command
 from dying_piece import DyingPiece
-from pages import blocks, page, section
 
-from cohortmix.client.site.config import load_config
 from cohortmix.client.table import cluster, run
 from cohortmix.client.table.cluster import DIED, GONE, NOT_INSTALLED, ClusterSource, Fault, compute
 from cohortmix.client.table.data import open_table
 from cohortmix.client.table.snapshot import open_snapshot, pin_shared, pin_snapshot
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.encoding import Encoding
-from cohortmix.core.data.patients import count_patients
+from cohortmix.core.data.patients import Patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source
 from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.anonymize import sum_query
-from cohortmix.protocol.messages import Description, decode
 
 SCHEMA = Schema.from_yaml(
     """
@@ -168,46 +163,6 @@ def test_a_worker_that_dies_for_good_costs_no_more_than_what_was_debited(
     assert meter.spent == expected.mu2
 
 
-def test_a_file_that_changed_since_the_check_is_not_answered_from(pinned: SimpleNamespace, files: Path) -> None:
-    content = (files / "b.parquet").read_bytes()
-    flipped = bytearray(content)
-    flipped[len(content) // 2] ^= 1
-    (files / "b.parquet").write_bytes(flipped)
-    try:
-        with pytest.raises(
-            InputError, match=r"^'b\.parquet' has changed since the table was checked; run `cohortmix"
-        ):
-            count_patients(pinned.shared, SCHEMA)
-    finally:
-        (files / "b.parquet").write_bytes(content)
-
-
-def test_the_site_of_the_page(workers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`site check` of docs/steward.md's example: no copy, and the facts of the table."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "registry").mkdir()
-    for name in "ab":
-        cohort(60).to_parquet(tmp_path / "registry" / f"{name}.parquet")
-    (tmp_path / "s.yaml").write_text(COHORT)
-    run_command(
-        "site", "init", "here", "--name", "A", "--data", "registry", "--schema", "s.yaml", "--cap-mu", "0.5"
-    )
-    config = tmp_path / "here" / "site.yaml"
-    (shown,) = blocks(section(page("docs/steward.md"), "### A table too large for one machine"), "yaml")
-    written, count = re.subn(
-        r"^data:\n  .*\n", shown.replace("/srv", str(tmp_path)), config.read_text(), flags=re.M
-    )
-    assert count == 1
-    config.write_text(written)
-    run_command("site", "check", "--config", str(config))
-    site = load_config(config)
-    description = decode(site.description_file.read_bytes())
-    assert isinstance(description, Description)
-    assert description.patients == 120
-    assert [path.name for path in site.snapshot_folder.iterdir() if path.suffix] == ["pin.json"]
-    assert tmp_path / "registry" in site.files
-
-
 # Without a cluster
 
 
@@ -254,14 +209,28 @@ def fails(name, *others, **named):
     assert str(caught.value).startswith(said)
 
 
-def asked(module: str = "builtins", name: str = "len", version: str = "0.1.0") -> bytes:
-    return pickle.dumps((module, name, (), version))
+def test_a_file_that_changed_since_the_check_is_not_answered_from(pinned: SimpleNamespace, files: Path) -> None:
+    """What a worker says of it is what the site says."""
+    counting = asked("cohortmix.core.data.patients", "_count", common=(SCHEMA,))
+    content, given = (files / "b.parquet").read_bytes(), pickle.dumps((pinned.shared.pieces[-1], ()))
+    assert isinstance(compute(given, counting), Patients)
+    (files / "b.parquet").write_bytes(bytes(len(content)))
+    try:
+        fault = compute(given, counting)
+    finally:
+        (files / "b.parquet").write_bytes(content)
+    assert isinstance(fault, Fault)
+    assert fault == "'b.parquet' has changed since the table was checked; run `cohortmix site check`"
+
+
+def asked(module: str = "builtins", name: str = "len", made_by: str | None = None, common: Any = ()) -> bytes:
+    return pickle.dumps((module, name, common, made_by or version("cohortmix")))
 
 
 def test_what_a_worker_computes_is_a_function_of_its_own_or_a_sentence() -> None:
     piece = pickle.dumps(([1, 2, 3], ()))
     assert compute(piece, asked()) == 3
-    assert compute(piece, asked(version="0.0.9")) == NOT_INSTALLED
+    assert compute(piece, asked(made_by="0.0.9")) == NOT_INSTALLED
     assert compute(piece, asked(module="cohortmix.nothing")) == NOT_INSTALLED
     assert compute(piece, asked(name="nothing")) == NOT_INSTALLED
     assert compute(b"\x80\x05cnowhere\nPiece\n.", asked()) == NOT_INSTALLED
