@@ -54,6 +54,7 @@ LONGEST = (
     "federation/test_pooling.py",
     "federation/test_simulation.py",
     "privacy/test_audit.py",
+    "client/table/test_cluster.py",  # Ray, and workers that die
     "client/table/test_sql.py",
     "client/site/test_daemon_faults.py",
     "test_peers.py",

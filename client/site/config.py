@@ -2,7 +2,8 @@
 
 ```yaml
 name: NORWAY                      # the name that studies give the site
-data: {file: patients.parquet}    # CSV, Parquet, a folder; or {sql: "postgresql+psycopg://user@/db", table: T}
+data: {file: patients.parquet}    # CSV, Parquet, a folder; or {sql: "postgresql+psycopg://user@/db", table: T};
+                                  # or {parquet: FOLDER_OR_URI, engine: ray} for a table too large for one machine
 schema: schema.yaml               # the data dictionary
 cap_mu: 0.5                       # the most that all studies together may ever cost one patient
 coordinators: [64 hexadecimal digits, ...]    # public keys whose studies may be approved
@@ -20,7 +21,8 @@ from __future__ import annotations
 import os
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
@@ -43,6 +45,15 @@ def _from_file(path: Path, info: ValidationInfo) -> Path:
     return Path(os.path.normpath(folder / path.expanduser()))
 
 
+def _where_workers_read(location: str, info: ValidationInfo) -> str:
+    """A path of which each machine has the same, relative to the file's folder; or a URI without a secret."""
+    if "://" not in location:
+        return str(_from_file(Path(location), info).absolute())
+    if "@" in urlsplit(location).netloc:
+        raise ValueError("expected a URI without a key or a password; workers find theirs in their environment")
+    return location
+
+
 def _above_zero(mu: Decimal) -> Decimal:
     if not mu:
         raise ValueError("expected a mu above 0, since under a cap of 0 no study could ever be answered")
@@ -57,21 +68,26 @@ class _Part(BaseModel):
 
 
 class Data(_Part):
-    """Where the records are: a file or a folder of files, or one table of a database."""
+    """Where the records are: a file or folder, one table of a database, or Parquet files that a cluster reads."""
 
     file: PathInFile | None = None
     sql: str | None = None
     table: str | None = None
+    parquet: Annotated[str, AfterValidator(_where_workers_read)] | None = None
+    engine: Literal["ray"] | None = None
 
     def model_post_init(self, context: Any) -> None:
-        """Refuse anything but one of the two forms."""
-        form = "expected {file: PATH}, or {sql: URL, table: NAME}"
+        """Refuse anything but one of the three forms."""
+        form = "expected {file: PATH}, {sql: URL, table: NAME}, or {parquet: FOLDER_OR_URI, engine: ray}"
+        if (self.parquet is None) != (self.engine is None):
+            raise ValueError(f"{form}; `parquet` and `engine: ray` go together, and `file` needs neither")
         if self.sql is not None and self.table is None and self.file is None:
             raise ValueError(f"{form}; the table is missing: add `table: NAME`, the table or view to read")
         if self.table is not None and self.sql is None:
             raise ValueError(f"{form}; a table is of a database: add `sql: URL`, or leave `table` out")
-        if (self.file is None) == (self.sql is None):
-            raise ValueError(f"{form}, got {'neither' if self.file is None else 'both'}")
+        given = [each for each in (self.file, self.sql, self.parquet) if each is not None]
+        if len(given) != 1:
+            raise ValueError(f"{form}, got {'several of them' if given else 'none of them'}")
 
 
 class SiteConfig(_Part):
@@ -112,7 +128,8 @@ class SiteConfig(_Part):
     @property
     def files(self) -> tuple[Path, ...]:
         """The files, and folders with all their content, that the site lives on."""
-        table = () if self.data.file is None else (self.data.file,)
+        local = None if self.data.parquet is None or "://" in self.data.parquet else Path(self.data.parquet)
+        table = [path for path in (self.data.file, local) if path is not None]
         return (self.key, self.schema_file, self.state, self.mark, self.socket, *table)
 
     def read_schema(self) -> Schema:

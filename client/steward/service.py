@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.site.config import DEFAULT, SiteConfig, load_config, parse_config
 from cohortmix.client.site.lock import exclusive, replacing
 from cohortmix.client.table.data import open_table
-from cohortmix.client.table.snapshot import pin_snapshot
+from cohortmix.client.table.snapshot import pin_shared, pin_snapshot
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source, quoted
 from cohortmix.core.data.words import in_quotes
@@ -83,12 +84,7 @@ def check(config: ConfigFile = DEFAULT, max_unreadable: MaxUnreadable = MOST_UNR
             Ledger(site.ledger_file, site.cap_mu, site.mark, site.read_key().public_hex).close()
         with replacing(site.snapshot_folder), step("reading and checking the table"):
             checked: list[Checked] = []
-            pin_snapshot(
-                site.snapshot_folder,
-                _source(site, schema),
-                schema,
-                lambda copy: checked.append(_check(copy, schema, max_unreadable, on_terminal)),
-            )
+            _pin(site, schema, lambda table: checked.append(_check(table, schema, max_unreadable, on_terminal)))
         with open_site(site) as opened:
             facts = opened.description
         _write_description(site, facts)
@@ -129,6 +125,13 @@ def _write_description(config: SiteConfig, facts: Description) -> None:
         replace_file(config.description_file, encode(facts))
     except OSError as error:
         raise InputError(f"cannot write {in_quotes(config.description_file)}: {error.strerror}") from None
+
+
+def _pin(config: SiteConfig, schema: Schema, check: Callable[[Source], None]) -> None:
+    if config.data.parquet is not None:
+        pin_shared(config.snapshot_folder, config.data.parquet, schema, check)
+    else:
+        pin_snapshot(config.snapshot_folder, _source(config, schema), schema, check)
 
 
 def _source(config: SiteConfig, schema: Schema) -> Source:

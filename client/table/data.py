@@ -31,9 +31,14 @@ def open_table(path: Path | str, schema: Schema, also: Sequence[str] = ()) -> So
         If the file cannot be read (also later, from `batches`), or lacks a column or holds it twice.
     """
     path = Path(path)
-    names = tuple(dict.fromkeys((*schema.columns, *([schema.patient_key] if schema.patient_key else []), *also)))
+    names = columns_of(schema, also)
     require_columns(column_names(path), names)
-    return _Cleaned(_reader(path, names, schema), schema)
+    return Cleaned(_reader(path, names, schema), schema)
+
+
+def columns_of(schema: Schema, also: Sequence[str] = ()) -> tuple[str, ...]:
+    """The columns that are read: those of the schema, its patient key, and `also`."""
+    return tuple(dict.fromkeys((*schema.columns, *([schema.patient_key] if schema.patient_key else []), *also)))
 
 
 def open_all(path: Path | str) -> Source:
@@ -61,7 +66,7 @@ def is_synthetic(path: Path) -> bool:
         return any(SYNTHETIC in (pq.read_metadata(file).metadata or {}) for file in parquet_files(path))
 
 
-class _Cleaned:
+class Cleaned:
     """A source in which a text that says "no value" is null, as `plain` has it."""
 
     def __init__(self, source: Source, schema: Schema) -> None:

@@ -36,14 +36,14 @@ def require_plain(path: Path) -> None:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def readable(path: Path | str) -> Iterator[None]:
     """Turn what a reader raises into a sentence of our own: the reader's text may quote a record."""
     try:
         yield
     except InputError:
         raise
     except (pa.ArrowException, OSError, UnicodeError, csv.Error) as error:
-        kind = "CSV" if path.name.lower().endswith(CSV_SUFFIXES) else "Parquet"
+        kind = "CSV" if str(path).lower().endswith(CSV_SUFFIXES) else "Parquet"
         raise InputError(f"{in_quotes(path)} cannot be read as {kind}: {_reason(error)}") from None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,50 +39,96 @@ class ParquetSource:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows of one file after the other, at most `BATCH_ROWS` at a time."""
-        types = self._types()
-        # Of categories the texts and a code for each record: what many records share is then looked at once.
-        coded = [name for name in self._categories() if types[name] == pa.string()]
+        columns = Columns(common_types(self.names, map(_header, self._files)), self._schema)
         for path in self._files:
-            with (
-                readable(path),
-                pq.ParquetFile(path, read_dictionary=coded if _has_large_groups(path) else ()) as file,
-            ):
+            with readable(path), columns.reader(path, pq.read_metadata(path)) as file:
                 for groups in _row_groups(file.metadata):
-                    for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=list(self.names)):
-                        self._require_exact(batch, types)
-                        arrays = [_as(batch.column(name), types[name], name in coded) for name in self.names]
-                        yield pa.RecordBatch.from_arrays(arrays, names=list(self.names))
+                    yield from columns.batches(file, groups)
 
-    def _categories(self) -> list[str]:
-        columns = {} if self._schema is None else self._schema.columns
-        return [name for name in self.names if isinstance(columns.get(name), Category)]
 
-    def _require_exact(self, batch: pa.RecordBatch, types: Mapping[str, pa.DataType]) -> None:
+@dataclass(frozen=True)
+class Columns:
+    """The columns that are read of each file of a table.
+
+    Attributes
+    ----------
+    types : the names and, of all files, the type of each.
+    schema : as `ParquetSource` has it.
+    """
+
+    types: pa.Schema
+    schema: Schema | None
+
+    @property
+    def coded(self) -> list[str]:
+        """Categories of texts: what many records share is looked at once, since each record holds a code of it."""
+        columns = {} if self.schema is None else self.schema.columns
+        return [
+            name
+            for name in self.types.names
+            if isinstance(columns.get(name), Category) and self.types.field(name).type == pa.string()
+        ]
+
+    def reader(
+        self, file: Path | pa.NativeFile, metadata: pq.FileMetaData
+    ) -> AbstractContextManager[pq.ParquetFile]:
+        """The file, opened so that `batches` reads it fast."""
+        # Its own dictionaries are worth reading where groups are large: a batch of them ends where a group does.
+        large = metadata.num_rows * 4 >= metadata.num_row_groups * BATCH_ROWS
+        opened: AbstractContextManager[pq.ParquetFile] = pq.ParquetFile(
+            file, metadata=metadata, read_dictionary=self.coded if large else ()
+        )
+        return opened
+
+    def batches(self, file: pq.ParquetFile, groups: Sequence[int]) -> Iterator[pa.RecordBatch]:
+        """The rows of some row groups, at most `BATCH_ROWS` at a time."""
+        names, coded = self.types.names, self.coded
+        for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=names):
+            self._require_exact(batch)
+            arrays = [_as(batch.column(name), self.types.field(name).type, name in coded) for name in names]
+            yield pa.RecordBatch.from_arrays(arrays, names=names)
+
+    def _require_exact(self, batch: pa.RecordBatch) -> None:
         """Refuse floats that may have merged codes in the type that a file has: another type would hide it."""
-        if self._schema is None:
+        if self.schema is None:
             return
-        for name in code_columns(self._schema):
-            array = batch.column(name)
-            if array.type != types[name] and not _holds_texts(array.type) and merges(array):
-                raise inexact_codes(name, self._schema)
+        for name in code_columns(self.schema):
+            array, kind = batch.column(name), self.types.field(name).type
+            if array.type != kind and not _holds_texts(array.type) and merges(array):
+                raise inexact_codes(name, self.schema)
 
-    def _types(self) -> dict[str, pa.DataType]:
-        """One type for each column of all files; text, value by value, where they have several."""
-        seen: dict[str, set[pa.DataType]] = {name: set() for name in self.names}
-        kinds: dict[str, str] = {}
-        for path in self._files:
-            with readable(path), pq.ParquetFile(path) as file:
-                require_columns(file.schema_arrow.names, self.names)
-                empty = file.schema_arrow.empty_table()
-            for name in self.names:
-                kind = _kind(empty.column(name).type)
-                if kind and kinds.setdefault(name, kind) != kind:
-                    raise InputError(
-                        f"{in_quotes(path)}: column {name!r} holds {kind}, in another file of the folder "
-                        f"{kinds[name]}; write it with the same type in all of them"
-                    )
-                seen[name] |= {simple(empty.column(name)).type} if kind else set()
-        return {name: _common(types) for name, types in seen.items()}
+
+def common_types(names: Sequence[str], headers: Iterable[tuple[Path | str, pa.Schema]]) -> pa.Schema:
+    """One type for each column of all files; text, value by value, where they have several.
+
+    Parameters
+    ----------
+    headers : of each file its name and its own schema.
+
+    Raises
+    ------
+    InputError
+        If a file lacks a column or holds it twice, or two files hold different kinds of values in it.
+    """
+    seen: dict[str, set[pa.DataType]] = {name: set() for name in names}
+    kinds: dict[str, str] = {}
+    for path, header in headers:
+        require_columns(header.names, names)
+        empty = header.empty_table()
+        for name in names:
+            kind = _kind(empty.column(name).type)
+            if kind and kinds.setdefault(name, kind) != kind:
+                raise InputError(
+                    f"{in_quotes(path)}: column {name!r} holds {kind}, in another file of the folder "
+                    f"{kinds[name]}; write it with the same type in all of them"
+                )
+            seen[name] |= {simple(empty.column(name)).type} if kind else set()
+    return pa.schema([(name, _common(types)) for name, types in seen.items()])
+
+
+def _header(path: Path) -> tuple[Path, pa.Schema]:
+    with readable(path), pq.ParquetFile(path) as file:
+        return path, file.schema_arrow
 
 
 def _common(types: set[pa.DataType]) -> pa.DataType:
@@ -95,12 +143,6 @@ def _common(types: set[pa.DataType]) -> pa.DataType:
         whole = not any(pa.types.is_floating(kind) for kind in types)
         return (pa.string() if pa.uint64() in types else pa.int64()) if whole else pa.float64()
     return pa.string()
-
-
-def _has_large_groups(path: Path) -> bool:
-    """Whether a file's own dictionaries are worth reading, since a batch of them ends where a row group does."""
-    metadata = pq.read_metadata(path)
-    return bool(metadata.num_rows * 4 >= metadata.num_row_groups * BATCH_ROWS)
 
 
 def _row_groups(metadata: pq.FileMetaData) -> Iterator[list[int]]:

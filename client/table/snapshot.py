@@ -2,6 +2,8 @@
 
 The daemon reads it and nothing else, so its answers cannot depend on whether a database is there, or on what was
 written to it since; and it needs no network. The copy holds the schema's columns and the patient key.
+
+Of a table that a cluster reads, hashes of its files take the place of the copy (`shared`).
 """
 
 from __future__ import annotations
@@ -15,16 +17,17 @@ from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from cohortmix.client.table.data import open_table
+from cohortmix.client.table.run import CURE
+from cohortmix.client.table.shared import SharedPin
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source, plain
 from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.storage.durable import replace_file, sync_folder
 
 NAMES = ("a.parquet", "b.parquet")  # one is served, the other is written to replace it
-CURE = "run `cohortmix site check`"
 
 
 class Pin(BaseModel):
@@ -38,6 +41,9 @@ class Pin(BaseModel):
     file: str
     sha256: str
     schema_hash: str
+
+
+_ANY_PIN: TypeAdapter[Pin | SharedPin] = TypeAdapter(Pin | SharedPin)
 
 
 def pin_snapshot(folder: Path, source: Source, schema: Schema, check: Callable[[Source], None]) -> None:
@@ -65,18 +71,38 @@ def pin_snapshot(folder: Path, source: Source, schema: Schema, check: Callable[[
         scratch.rename(folder / pin.file)
         sync_folder(folder)
         replace_file(_pin(folder), pin.model_dump_json().encode())
-        _remove_others(folder, pin)
+        _remove_others(folder, pin.file)
     except OSError as error:
         raise InputError(f"cannot write the snapshot in {in_quotes(folder)}: {error.strerror}") from None
     finally:
         scratch.unlink(missing_ok=True)
 
 
+def pin_shared(folder: Path, location: str, schema: Schema, check: Callable[[Source], None]) -> None:
+    """Check the Parquet files of a location where they lie, and serve them from now on; no copy is made.
+
+    What was served before, and `check`, are as `pin_snapshot` has them. What is checked is read by the hashes that
+    are then pinned, so no other content is ever served.
+
+    Raises
+    ------
+    InputError
+        If the files, or the Ray cluster that is to read them, cannot be used, or the pin cannot be written.
+    """
+    pin = SharedPin.of(location, schema)
+    check(pin.source(schema))
+    try:
+        replace_file(_pin(folder), pin.model_dump_json().encode())
+        _remove_others(folder, None)
+    except OSError as error:
+        raise InputError(f"cannot write the snapshot in {in_quotes(folder)}: {error.strerror}") from None
+
+
 def open_snapshot(folder: Path, schema: Schema) -> Source:
     """The table that was pinned. Its bytes are compared with the pin before and after each reading.
 
     So a file that was exchanged, or written to, while the site was open is never answered from: noise is drawn
-    only after the last batch was read.
+    only after the last batch was read. Of shared files the bytes that are compared are those that are read.
 
     Raises
     ------
@@ -85,16 +111,19 @@ def open_snapshot(folder: Path, schema: Schema) -> Source:
         for another schema.
     """
     try:
-        pin = Pin.model_validate_json(_pin(folder).read_bytes())
+        pin = _ANY_PIN.validate_json(_pin(folder).read_bytes())
     except FileNotFoundError:
         raise InputError(f"there is no checked table to serve; {CURE}") from None
     except OSError as error:
         raise InputError(f"cannot read the snapshot in {in_quotes(folder)}: {error.strerror}") from None
     except ValidationError:
         raise InputError(f"the snapshot in {in_quotes(folder)} is damaged; {CURE}") from None
-    _require_pinned(folder, pin)
+    if isinstance(pin, Pin):
+        _require_pinned(folder, pin)
     if pin.schema_hash != schema.hash:
         raise InputError(f"the schema has changed since the table was checked; {CURE}")
+    if isinstance(pin, SharedPin):
+        return pin.source(schema)
     return _Pinned(open_table(folder / pin.file, schema), folder, pin)
 
 
@@ -156,9 +185,9 @@ def _pin(folder: Path) -> Path:
     return folder / "pin.json"
 
 
-def _remove_others(folder: Path, pin: Pin) -> None:
+def _remove_others(folder: Path, served: str | None) -> None:
     for path in folder.glob("*.parquet"):
-        if path.name != pin.file:
+        if path.name != served:
             path.unlink()
 
 

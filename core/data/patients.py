@@ -1,8 +1,14 @@
-"""How many patients a table has: N, which is public, and how many rows each of them has, which is not."""
+"""How many patients a table has: N, which is public, and how many rows each of them has, which is not.
+
+A table may lie in pieces that are read in several places: `each` computes something of each piece where it is, and
+`shares` is what has to be known there of the patients' rows in other pieces.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice, repeat
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +17,29 @@ from cohortmix.core.data.values import NOBODY, patient_ids
 
 if TYPE_CHECKING:
     from cohortmix.core.data.schema import Schema
-    from cohortmix.core.data.table import Source
+    from cohortmix.core.data.table import Divided, Source
 
+Result = TypeVar("Result")
 MERGED_ROWS = 1 << 20  # whose ids, 16 MiB, are held apart before they are merged with all others
 
 
+def each(source: Source, function: Callable[..., Result], own: Iterable[Any], *common: Any) -> Iterator[Result]:
+    """`function(piece, *own, *common)` of each piece of a table (`table.Divided`); any other table is one piece.
+
+    Parameters
+    ----------
+    function : of a module. What it is given, and returns, can be pickled.
+    own : a tuple for each piece, in their order.
+    """
+    if hasattr(source, "each"):
+        return cast("Divided", source).each(function, own, *common)
+    return (function(source, *given, *common) for given in islice(own, 1))
+
+
 class Patients(NamedTuple):
-    """The patients of a table; a patient is an id (`patient_ids`), so two keys of one id would be one patient.
+    """The patients of a table or of a piece of it.
+
+    A patient is an id (`patient_ids`), so two keys of one id would be one patient.
 
     Attributes
     ----------
@@ -39,13 +61,18 @@ class Patients(NamedTuple):
     def with_rows(self, ids: NDArray[np.bytes_]) -> Patients:
         """The same, and more rows."""
         distinct, count = np.unique(ids[ids != NOBODY], return_counts=True)
-        place = self.find(distinct)
+        return self.and_of(Patients(len(distinct), distinct, np.append(count, 0)))
+
+    def and_of(self, other: Patients) -> Patients:
+        """The patients of both, each with the rows in both."""
+        place = self.find(other.ids)
         new = place == len(self.ids)
         rows = self.rows.copy()
-        rows[place[~new]] += count[~new]
-        at = np.searchsorted(self.ids, distinct[new])
-        merged = np.insert(self.ids, at, distinct[new])
-        return Patients(len(merged), merged, np.insert(rows, at, count[new]))
+        rows[place[~new]] += other.rows[:-1][~new]
+        at = np.searchsorted(self.ids, other.ids[new])
+        number = self.number + other.number - int((~new).sum())
+        merged = np.insert(self.ids, at, other.ids[new])
+        return Patients(number, merged, np.insert(rows, at, other.rows[:-1][new]))
 
 
 def count_patients(source: Source, schema: Schema) -> Patients:
@@ -56,11 +83,42 @@ def count_patients(source: Source, schema: Schema) -> Patients:
     InputError
         If the table cannot be read.
     """
+    return together(count_by_piece(source, schema))
+
+
+def count_by_piece(source: Source, schema: Schema) -> list[Patients]:
+    """Count the patients of each piece of a table by themselves; errors as `count_patients`."""
+    return list(each(source, _count, repeat(()), schema))
+
+
+def together(pieces: Sequence[Patients]) -> Patients:
+    """The patients of all pieces; halves are merged, so that of many pieces none is copied many times."""
+    half = len(pieces) // 2
+    return together(pieces[:half]).and_of(together(pieces[half:])) if half else pieces[0]
+
+
+def shares(pieces: Sequence[Patients], cap: int) -> Iterator[tuple[Patients, NDArray[np.int64]]]:
+    """Of each piece its patients with m in the place of rows, and how many of their first rows in it count.
+
+    A patient's first m rows of the table count, m being the rows in all pieces and at most `cap`: those that count
+    in each piece add up to m, and each row is given its weight as in one reading of the whole table.
+    """
+    whole = together(pieces)
+    most = np.minimum(whole.rows, cap)
+    left = most.copy()
+    for piece in pieces:
+        place = np.searchsorted(whole.ids, piece.ids)
+        count = np.minimum(piece.rows[:-1], left[place])
+        left[place] -= count
+        yield piece._replace(rows=np.append(most[place], 0)), np.append(count, 0)
+
+
+def _count(piece: Source, schema: Schema) -> Patients:
     patients = Patients(0, np.zeros(0, dtype=NOBODY.dtype), np.zeros(1, dtype=np.int64))
     if schema.patient_key is None:
-        return patients._replace(number=sum(batch.num_rows for batch in source.batches()))
+        return patients._replace(number=sum(batch.num_rows for batch in piece.batches()))
     apart: list[NDArray[np.bytes_]] = []
-    for batch in source.batches():
+    for batch in piece.batches():
         apart.append(patient_ids(batch.column(schema.patient_key)))
         if sum(map(len, apart)) >= MERGED_ROWS:
             patients, apart = patients.with_rows(np.concatenate(apart)), []

@@ -7,8 +7,8 @@ that one patient cannot change how another patient is read.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BATCH_ROWS = 65_536
+Result = TypeVar("Result")
 
 
 class Source(Protocol):
@@ -35,6 +36,16 @@ class Source(Protocol):
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Its rows."""
+
+
+class Divided(Source, Protocol):
+    """A source that lies in pieces: their rows, one piece after the other, are the table's."""
+
+    def each(self, function: Callable[..., Result], own: Iterable[Any], *common: Any) -> Iterator[Result]:
+        """`function(piece, *own, *common)` of each piece, in their order; `own` has a tuple for each.
+
+        A piece is a source. The function is found by its name where the piece is read, and computed there.
+        """
 
 
 class InputError(ValueError):

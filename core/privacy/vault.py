@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, NoReturn
+from functools import reduce
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Encoding
-from cohortmix.core.data.patients import count_patients, earlier_rows
+from cohortmix.core.data.patients import Patients, count_by_piece, each, earlier_rows, shares, together
 from cohortmix.core.data.reading import UNKNOWN, RecordReader
 from cohortmix.core.data.values import patient_ids
 from cohortmix.core.privacy.joint import ALONE, Terms
@@ -30,10 +31,10 @@ from cohortmix.core.privacy.questions.value_counts import ValueCounts
 from cohortmix.core.privacy.scale import Scale, scale_of
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from cohortmix.core.data.schema import Schema
     from cohortmix.core.data.table import Source
+
+Counts: TypeAlias = NDArray[np.int64]
 
 
 class Vault:
@@ -41,7 +42,8 @@ class Vault:
 
     Parameters
     ----------
-    source : the table, readable again and again in batches.
+    source : the table, readable again and again in batches; of one that is divided, `contributions` of each piece
+        is computed where that piece lies.
     schema : its data dictionary.
     add_noise : `add` of a source of privacy noise; whether it is the real one is not for the vault to know.
     meter : pays for each question and keeps each answer.
@@ -55,9 +57,10 @@ class Vault:
     def __init__(self, source: Source, schema: Schema, add_noise: AddNoise, meter: Meter) -> None:
         self._source, self._schema, self._add_noise, self._meter = source, schema, add_noise, meter
         self._reader = Encoding.of(schema).reader
-        self._rows_of = count_patients(source, schema)
+        counted = count_by_piece(source, schema)
         #: N, public: distinct patient keys, before any row is dropped.
-        self.patients = self._rows_of.number
+        self.patients = together(counted).number
+        self._counting = tuple(shares(counted, schema.cap))
         self._asked = 0
 
     def answer(self, question: Question, mu2: Fraction, terms: Terms = ALONE) -> Answer:
@@ -103,40 +106,55 @@ class Vault:
             raise BudgetExceeded(f"question {index} of this request was another one; start a new request")
         return stored
 
-    def _spare(self, noise: Scale, size: int, purpose: str) -> NDArray[np.int64]:
+    def _spare(self, noise: Scale, size: int, purpose: str) -> Counts:
         """Noise for the sites that may be missing from a sum, apart, so that it can be taken off again."""
         nothing = np.zeros(size, dtype=np.int64)
         return self._add_noise(nothing, noise.spare, purpose) if noise.spare else nothing
 
-    def _exact(self, question: Question, reader: RecordReader) -> NDArray[np.int64]:
+    def _exact(self, question: Question, reader: RecordReader) -> Counts:
         """What the noise is added to, and nothing else may read."""
-        return question.contribution(self._rows(reader), reader.label.size)
-
-    def _rows(self, reader: RecordReader) -> Iterator[Rows]:
-        """The rows that count, a batch of the table at a time."""
-        seen = np.zeros_like(self._rows_of.rows)
-        for batch in self._source.batches():
-            features, label = reader.codes(batch)
-            parts = self._parts(batch, seen)
-            keep = (label != UNKNOWN) & (parts > 0)
-            yield features[keep], label[keep], parts[keep]
-
-    def _parts(self, batch: pa.RecordBatch, seen: NDArray[np.int64]) -> NDArray[np.int64]:
-        """m of each row: a row weighs 1/m; 0 marks a row without a patient, or over the cap.
-
-        `seen` counts the rows of each patient in the batches before this one, and is told of this one's.
-        """
-        if self._schema.patient_key is None:
-            return np.ones(batch.num_rows, dtype=np.int64)
-        patient = self._rows_of.find(patient_ids(batch.column(self._schema.patient_key)))
-        # As first counted: a table that grew gives nobody more weight.
-        m = np.minimum(self._rows_of.rows[patient], self._schema.cap)
-        earlier = seen[patient] + earlier_rows(patient)
-        np.add.at(seen, patient, 1)
-        return np.where(earlier < m, m, 0)
+        asked = (question, reader, self._schema.patient_key)
+        return reduce(np.add, each(self._source, contributions, self._counting, *asked))
 
     def __repr__(self) -> str:
         return f"Vault({self.patients} patients)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a vault holds records: it cannot be copied or serialised")
+
+
+def contributions(
+    piece: Source, patients: Patients, counting: Counts, question: Question, reader: RecordReader, key: str | None
+) -> Counts:
+    """The exact sum that a question asks for, over the rows of a piece of a table; (dimension,).
+
+    For the vault alone, which adds noise to the sum over all pieces. `patients` and the number of their rows that
+    are `counting` are those of the piece (`shares`); `key` is the column of the patient key.
+    """
+    return question.contribution(_rows(piece, patients, counting, reader, key), reader.label.size)
+
+
+def _rows(
+    piece: Source, patients: Patients, counting: Counts, reader: RecordReader, key: str | None
+) -> Iterator[Rows]:
+    """The rows that count, a batch of the piece at a time."""
+    seen = np.zeros_like(counting)
+    for batch in piece.batches():
+        features, label = reader.codes(batch)
+        parts = np.ones_like(label, dtype=np.int64)
+        if key is not None:
+            parts = _parts(patient_ids(batch.column(key)), patients, counting, seen)
+        keep = (label != UNKNOWN) & (parts > 0)
+        yield features[keep], label[keep], parts[keep]
+
+
+def _parts(ids: NDArray[np.bytes_], patients: Patients, counting: Counts, seen: Counts) -> Counts:
+    """m of each row: a row weighs 1/m; 0 marks a row without a patient, or over the cap.
+
+    `seen` counts the rows of each patient in the batches before this one, and is told of this one's.
+    """
+    patient = patients.find(ids)
+    earlier = seen[patient] + earlier_rows(patient)
+    np.add.at(seen, patient, 1)
+    # As first counted: a table that grew gives nobody more weight.
+    return np.where(earlier < counting[patient], patients.rows[patient], 0)

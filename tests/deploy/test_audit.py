@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from cohortmix.core.audit.lower_bound import RUNS
 from cohortmix.core.audit.noise_keyed import KeyedNoise
-from cohortmix.core.privacy.vault import Vault
+from cohortmix.core.privacy import vault
 from cohortmix.deploy.audit import processes
 from cohortmix.deploy.cli import app
 
@@ -107,8 +107,8 @@ def test_processes_are_fresh_interpreters_that_answer_in_order() -> None:
 
 
 def test_a_guarantee_that_fails_is_said_to_fail(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rightly = Vault._parts
-    monkeypatch.setattr(Vault, "_parts", lambda self, *args: (rightly(self, *args) > 0).astype(np.int64))
+    rightly = vault._parts
+    monkeypatch.setattr(vault, "_parts", lambda *args: (rightly(*args) > 0).astype(np.int64))
     status, out, _ = run(*FILES, *OPTIONS, "--replace")
     assert status == 1
     assert "VIOLATION: 500 rows: question 0 moved by" in out

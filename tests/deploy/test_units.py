@@ -75,6 +75,18 @@ def test_the_check_reaches_a_database_only_by_the_drop_in() -> None:
     assert re.search(r"^IPAddressAllow=\d", drop_in, re.M)
 
 
+def test_check_and_daemon_reach_a_cluster_only_by_the_drop_in() -> None:
+    assert unit("site")["PrivateNetwork"] == unit("check")["PrivateNetwork"] == ["yes"]
+    drop_in = (DEPLOY / "systemd/cohortmix-ray.conf").read_text()
+    assert set(re.findall(r"cohortmix-\w+\.service(?=\.d/)", drop_in)) == {
+        "cohortmix-check.service",
+        "cohortmix-site.service",
+    }
+    assert "IPAddressDeny=any" in drop_in
+    (address,) = re.findall(r"^IPAddressAllow=(\d[\d.]*)$", drop_in, re.M)
+    assert f"Environment=RAY_ADDRESS=ray://{address}:" in drop_in
+
+
 def test_flower_is_another_user_than_the_signing_key_and_sees_none_of_its_files() -> None:
     flower, study = unit("superlink"), unit("study@")
     assert (flower["User"], study["User"]) == (["cohortmix-superlink"], ["cohortmix-coordinator"])

@@ -27,6 +27,7 @@ from cohortmix.core.audit.replay import Replays, Run, distance2, run
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.table import TableSource
+from cohortmix.core.privacy import vault
 from cohortmix.core.privacy.noise import OpenDPNoise
 from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.questions.class_marginals import ClassMarginals
@@ -34,7 +35,6 @@ from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.question import QUESTIONS
 from cohortmix.core.privacy.questions.sign_products import SignProducts
 from cohortmix.core.privacy.questions.value_counts import ValueCounts
-from cohortmix.core.privacy.vault import Vault
 
 NOISE = KeyedNoise(3)
 MU = Fraction(3, 10)
@@ -177,8 +177,8 @@ def test_a_missing_clip_is_caught_on_signed_numbers(
 def test_a_missing_patient_weight_is_caught(
     tables: dict[str, pa.Table], cohort: Cohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rightly = Vault._parts
-    monkeypatch.setattr(Vault, "_parts", lambda self, *args: (rightly(self, *args) > 0).astype(np.int64))
+    rightly = vault._parts
+    monkeypatch.setattr(vault, "_parts", lambda *args: (rightly(*args) > 0).astype(np.int64))
     caught = {text.partition(":")[0] for text in vault_on(tables, cohort).violations}
     assert f"as it is / {MANY_ROWS} rows" in caught
     assert "as it is / label flip" not in caught
@@ -186,8 +186,8 @@ def test_a_missing_patient_weight_is_caught(
 
 def test_a_missing_patient_weight_is_caught_at_random(cohort: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
     assert replay_random(cohort, ASKED, NOISE, 20, random.Random(0)).violations == []
-    rightly = Vault._parts
-    monkeypatch.setattr(Vault, "_parts", lambda self, *args: (rightly(self, *args) > 0).astype(np.int64))
+    rightly = vault._parts
+    monkeypatch.setattr(vault, "_parts", lambda *args: (rightly(*args) > 0).astype(np.int64))
     assert replay_random(cohort, ASKED, NOISE, 20, random.Random(0)).violations
 
 

@@ -31,7 +31,9 @@ VARIANT = {
 """Questions about signed numbers: whoever trusts the variant reads these and `coordinates` as well."""
 PUBLIC = {"core/data/encoding.py"}
 """The grid, a function of the schema alone; all that only it needs is public, too."""
-MOST = 620  # 490 until there were products of signs and counts of values; 592 until keys were ids in arrays
+# 490 until there were products of signs and counts of values, 592 until keys were ids in arrays, 620 until a table
+# could lie in pieces: which rows of a patient count in a piece follows from the pieces before it.
+MOST = 652
 """Lines of code; imports, blank lines, comments and docstrings do not count."""
 SILENT = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER,

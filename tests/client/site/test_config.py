@@ -47,6 +47,19 @@ def test_paths_are_relative_to_the_files_folder(tmp_path: Path, monkeypatch: pyt
     assert load_config(tmp_path / "site.yaml").state == tmp_path.parent / "elsewhere" / "state"
 
 
+def test_a_table_of_a_cluster_is_a_folder_or_a_uri(tmp_path: Path) -> None:
+    """Of a folder each machine has the same whole path; it is among the site's files, and a URI is not."""
+    for given, location, files in (
+        ("tables", str(tmp_path / "tables"), [tmp_path / "tables"]),
+        ('"s3://bucket/a@b"', "s3://bucket/a@b", []),
+    ):
+        text = GOOD.replace("{file: patients.parquet}", f"{{parquet: {given}, engine: ray}}")
+        (tmp_path / "site.yaml").write_text(text)
+        config = load_config(tmp_path / "site.yaml")
+        assert (config.data.parquet, config.data.engine) == (location, "ray")
+        assert [path for path in config.files if path.name == "tables"] == files
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -67,15 +80,23 @@ def test_paths_are_relative_to_the_files_folder(tmp_path: Path, monkeypatch: pyt
         (("name: NORWAY", "name: ../NORWAY"), "name: expected 1 to 64 letters and digits"),
         ((KEY, "abc"), "coordinators, entry 1: expected 64 hexadecimal digits in lower case"),
         ((f"[{KEY}]", KEY), "coordinators: expected a list"),
-        (("{file: patients.parquet}", "{file: a, sql: b, table: c}"), "data: expected {file: PATH}, or {sql: URL"),
+        (("{file: patients.parquet}", "{file: a, sql: b, table: c}"), "data: expected {file: PATH}, {sql: URL"),
         (("{file: patients.parquet}", "{sql: b}"), "the table is missing: add `table: NAME`"),
         (("{file: patients.parquet}", "{sql: b, table: }"), "the table is missing: add `table: NAME`"),
         (("{file: patients.parquet}", "{table: c}"), "a table is of a database: add `sql: URL`, or leave `table`"),
         (("{file: patients.parquet}", "{file: a, table: c}"), "a table is of a database: add `sql: URL`, or"),
-        (("{file: patients.parquet}", "{}"), "data: expected {file: PATH}, or {sql: URL"),
+        (("{file: patients.parquet}", "{}"), "data: expected {file: PATH}, {sql: URL"),
         (
             ("{file: patients.parquet}", "{file: a, query: b}"),
-            "data.query: unknown key; there are file, sql and table",
+            "data.query: unknown key; there are file, sql, table, parquet and engine",
+        ),
+        (("{file: patients.parquet}", "{parquet: a}"), "`parquet` and `engine: ray` go together"),
+        (("{file: patients.parquet}", "{file: a, engine: ray}"), "`parquet` and `engine: ray` go together"),
+        (("{file: patients.parquet}", "{file: a, parquet: b, engine: ray}"), "engine: ray}, got several of them"),
+        (("{file: patients.parquet}", "{parquet: a, engine: spark}"), "data.engine: "),
+        (
+            ("{file: patients.parquet}", '{parquet: "s3://KEY:WORD@bucket/a", engine: ray}'),
+            "data.parquet: expected a URI without a key or a password",
         ),
         (("cap_mu", "interval_seconds: 0\ncap_mu"), "interval_seconds: expected 0.01 or more"),
         (("cap_mu", "interval_seconds: .nan\ncap_mu"), "interval_seconds: "),

@@ -85,7 +85,7 @@ def test_init_leaves_the_mode_of_a_folder_that_is_there(place: Path, mode: int) 
         (("t.parquet", "gone.parquet"), "--data names no file or folder that can be seen: 'gone.parquet'"),
         (
             ("t.parquet", "postgresql+psycopg://user@/db"),
-            "data: expected {file: PATH}, or {sql: URL, table: NAME}",
+            "data: expected {file: PATH}, {sql: URL, table: NAME}",
         ),
         (("t.parquet", "sqlite:///t.db?password=hunter2"), "leave the password out of the URL"),
     ],
@@ -96,7 +96,7 @@ def test_init_refuses_and_writes_nothing(change: tuple[str, str], expected: str,
 
 
 def test_a_file_has_no_table(place: Path) -> None:
-    assert "data: expected {file: PATH}, or {sql: URL" in run(*INIT, "--table", "patients", status=2)
+    assert "data: expected {file: PATH}, {sql: URL" in run(*INIT, "--table", "patients", status=2)
     assert not (place / "here").exists()
 
 

@@ -36,7 +36,7 @@ FAULTS = (
     Fault(
         "narrow floats become wide ones before it is seen that they may have merged patients",
         "client/table/parquet_file.py",
-        "                    self._require_exact(batch, types)\n",
+        "            self._require_exact(batch)\n",
         "",
         ("tests/client/table/test_data.py::test_parts_of_narrow_floats_merge_nobody",),
     ),

@@ -27,6 +27,7 @@ class Fault:
 
 
 NOISE, VAULT = "tests/core/privacy/test_noise.py", "tests/core/privacy/test_vault.py"
+PIECES = "tests/core/privacy/test_pieces.py"
 SPY, LAYOUT = "tests/core/privacy/test_noise_spy.py", "tests/test_layout.py"
 CONTRIBUTIONS, DISCRETE = (
     "tests/core/privacy/questions/test_contributions.py",

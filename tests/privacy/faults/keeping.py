@@ -195,4 +195,27 @@ FAULTS = (
         "then nothing is answered from it.\n",
         ("tests/client/table/test_snapshot.py::test_a_file_that_is_exchanged_under_an_open_site_is_not_read",),
     ),
+    Fault(
+        "a run of row groups is decoded whatever its bytes are",
+        "client/table/run.py",
+        "if _sha256(body) != self.run.sha256:",
+        "if not body:",
+        ("tests/client/table/test_run.py::test_a_byte_that_changed_is_never_read",),
+    ),
+    Fault(
+        "a footer says where the columns of other bytes are",
+        "client/table/run.py",
+        "if _sha256(footer) != run.footer_sha256:",
+        "if not footer:",
+        ("tests/client/table/test_run.py::test_a_byte_that_changed_is_never_read",),
+    ),
+    Fault(
+        "a worker's own words about a record leave it",
+        "client/table/cluster.py",
+        "failed: {type(error).__name__}",
+        "failed: {error}",
+        (
+            "tests/client/table/test_cluster.py::test_what_a_worker_computes_is_a_function_of_its_own_or_a_sentence",
+        ),
+    ),
 )

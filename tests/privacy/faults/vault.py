@@ -5,6 +5,7 @@ from __future__ import annotations
 from .fault import (
     BAD_INPUT,
     LEVELS,
+    PIECES,
     PLAIN_DATA,
     REFUSALS,
     SENSITIVITY,
@@ -131,32 +132,32 @@ FAULTS = (
     Fault(
         "each row of a patient weighs 1",
         "core/privacy/vault.py",
-        "return np.where(earlier < m, m, 0)",
-        "return np.where(earlier < m, 1, 0)",
+        "return np.where(earlier < counting[patient], patients.rows[patient], 0)",
+        "return np.where(earlier < counting[patient], 1, 0)",
         (f"{SENSITIVITY}::test_the_bound_is_reached_however_many_rows_a_patient_has",),
     ),
     Fault(
         "a patient's weight ignores rows of another label",
         "core/privacy/vault.py",
-        "            parts = self._parts(batch, seen)\n",
-        "            parts = self._parts(batch, seen)\n"
-        "            if self._schema.patient_key is not None:\n"
-        "                keys = patient_ids(batch.column(self._schema.patient_key)).tolist()\n"
-        "                owners = list(zip(keys, label.tolist(), strict=True))\n"
-        "                parts = np.minimum(parts, [owners.count(each) for each in owners])\n",
+        "        keep = (label != UNKNOWN) & (parts > 0)\n",
+        "        if key is not None:\n"
+        "            keys = patient_ids(batch.column(key)).tolist()\n"
+        "            owners = list(zip(keys, label.tolist(), strict=True))\n"
+        "            parts = np.minimum(parts, [owners.count(each) for each in owners])\n"
+        "        keep = (label != UNKNOWN) & (parts > 0)\n",
         (f"{VAULT}::test_the_answers_are_the_sums_of_the_records",),
     ),
     Fault(
         "rows over the cap are read",
         "core/privacy/vault.py",
-        "return np.where(earlier < m, m, 0)",
-        "return m",
+        "return np.where(earlier < counting[patient], patients.rows[patient], 0)",
+        "return patients.rows[patient]",
         (f"{SENSITIVITY}::test_rows_over_the_cap_are_not_read",),
     ),
     Fault(
         "rows that were read in earlier batches are forgotten",
         "core/privacy/vault.py",
-        "        np.add.at(seen, patient, 1)\n",
+        "    np.add.at(seen, patient, 1)\n",
         "",
         (f"{VAULT}::test_which_rows_count_is_as_counted_one_by_one",),
     ),
@@ -173,6 +174,20 @@ FAULTS = (
         "np.where(first < beyond, first, len(self.ids))[at]",
         "np.where(first < beyond, first, len(self.ids) - 1)[at]",
         ("tests/core/data/test_patients.py::test_patients_are_counted_as_one_by_one",),
+    ),
+    Fault(
+        "a patient's rows in another piece of the table are forgotten",
+        "core/data/patients.py",
+        "np.append(most[place], 0)), np.append(count, 0)",
+        "np.append(count, 0)), np.append(count, 0)",
+        (f"{PIECES}::test_the_sums_of_pieces_are_the_sums_of_the_table",),
+    ),
+    Fault(
+        "each piece of a table has all rows of a patient that count",
+        "core/data/patients.py",
+        "        left[place] -= count\n",
+        "",
+        (f"{PIECES}::test_which_rows_of_a_piece_count_is_as_counted_one_by_one",),
     ),
     Fault(
         "N counts rows, and Describe says it",
@@ -202,20 +217,20 @@ FAULTS = (
     Fault(
         "a refusal that depends on a cell",
         "core/privacy/vault.py",
-        "            keep = (label != UNKNOWN) & (parts > 0)\n",
-        "            if (label == UNKNOWN).any():\n"
-        '                raise ValueError("a record has no label")\n'
-        "            keep = (label != UNKNOWN) & (parts > 0)\n",
+        "        keep = (label != UNKNOWN) & (parts > 0)\n",
+        "        if (label == UNKNOWN).any():\n"
+        '            raise ValueError("a record has no label")\n'
+        "        keep = (label != UNKNOWN) & (parts > 0)\n",
         (f"{REFUSALS}::test_no_code_depends_on_a_cell",),
         fast=True,
     ),
     Fault(
         "the number of rows in a log line",
         "core/privacy/vault.py",
-        "            parts = self._parts(batch, seen)\n",
-        "            parts = self._parts(batch, seen)\n"
-        "            import logging\n\n"
-        '            logging.getLogger("cohortmix.vault").info("%d rows read", batch.num_rows)\n',
+        "        features, label = reader.codes(batch)\n",
+        "        features, label = reader.codes(batch)\n"
+        "        import logging\n\n"
+        '        logging.getLogger("cohortmix.vault").info("%d rows read", batch.num_rows)\n',
         (f"{SIDE_CHANNELS}::test_neighbours_with_the_same_answers_look_the_same",),
     ),
     Fault(
