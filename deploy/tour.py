@@ -32,6 +32,7 @@ from cohortmix.server.commands.outcome import with_enough_sites
 from cohortmix.server.publish.manifest import SUMMARY
 
 if TYPE_CHECKING:
+    from cohortmix.deploy.simulation.comparison import Comparison
     from cohortmix.deploy.simulation.engines import Engine
     from cohortmix.deploy.simulation.simulation import Simulation
 
@@ -59,22 +60,16 @@ class View:
     file, column : its table, and the column that names the site of a patient.
     noun : what a site is.
     joint : the terms of the study with joint noise.
-    engine : for many sites in this process; Flower's engine starts a process for each message otherwise.
     """
 
     file: str
     column: str
     noun: str
     joint: JointNoise
-    engine: Engine
 
 
-BY_NETWORK = View(
-    "stroke.parquet", "network", "network", JointNoise(conspirators=1, tolerated_dropouts=1), "flower"
-)
-BY_HOSPITAL = View(
-    "hospitals.parquet", "hospital", "hospital", JointNoise(conspirators=7, tolerated_dropouts=7), "process"
-)
+BY_NETWORK = View("stroke.parquet", "network", "network", JointNoise(conspirators=1, tolerated_dropouts=1))
+BY_HOSPITAL = View("hospitals.parquet", "hospital", "hospital", JointNoise(conspirators=7, tolerated_dropouts=7))
 
 
 class Tour(NamedTuple):
@@ -98,11 +93,18 @@ def demo(
     seed: Annotated[
         int | None, typer.Option(help="Repeatable test noise instead of the real one: NOT PRIVATE.")
     ] = None,
+    flower: Annotated[
+        bool,
+        typer.Option(
+            "--flower",
+            help="On Flower's simulation engine, with a process for each processor core; slower to start.",
+        ),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Four steps on a real stroke trial, with noise of each site's own and with joint noise."""
     view = BY_HOSPITAL if hospitals else BY_NETWORK
-    each, joint = tour(out, seed, view)
+    each, joint = tour(out, seed, view, "flower" if flower else "process")
     print_results(each.summary, joint.summary, view.noun, out, joint_folder(out))
 
 
@@ -111,33 +113,37 @@ def joint_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}-joint")
 
 
-def tour(out: Path, seed: int | None = None, view: View = BY_NETWORK, engine: Engine | None = None) -> Tour:
+def tour(out: Path, seed: int | None = None, view: View = BY_NETWORK, engine: Engine = "process") -> Tour:
     """Run the demo's studies, and say on standard error how they go on.
+
+    Both are compared with the same models of real records, which are trained once.
 
     Raises
     ------
     InputError
         If a folder cannot be used. Nothing is written then.
     """
-    from cohortmix.server.publish.publish import require_free  # brings in JAX
+    from cohortmix.deploy.simulation.comparison import Comparison  # these two bring in JAX
+    from cohortmix.server.publish.publish import require_free
 
     training, test = tables(view)
     for folder in (out, joint_folder(out)):
         require_free(folder, _is_demo(folder))
     _print_plan(view, training, test.num_rows)
-    each = _study(view, training, test, out, seed, None, engine)
-    joint = _study(view, training, test, joint_folder(out), seed, view.joint, engine)
+    compared = Comparison(test)
+    each = _study(view, training, compared, out, seed, None, engine)
+    joint = _study(view, training, compared, joint_folder(out), seed, view.joint, engine)
     return Tour(each, joint)
 
 
 def _study(
     view: View,
     training: pa.Table,
-    test: pa.Table,
+    compared: Comparison,
     out: Path,
     seed: int | None,
     joint: JointNoise | None,
-    engine: Engine | None,
+    engine: Engine,
 ) -> Simulation:
     """One study of the trial; the sites of which there are too few patients for pairs give class centroids."""
     from cohortmix.deploy.simulation.consortium import Terms  # these two bring in JAX and Flower
@@ -154,9 +160,9 @@ def _study(
             schema,
             sites.to_pylist(),
             terms,
-            held_out=test,
+            held_out=compared,
             out=out,
-            engine=engine or view.engine,
+            engine=engine,
             progress=_by_step(report, len(sites.unique())),
             accept_degraded=True,
             replace=_is_demo(out),

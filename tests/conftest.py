@@ -32,6 +32,8 @@ pytest.register_assert_rewrite(
 # threads wait for each other by spinning: with eight busy processes on two cores, products of small matrices took
 # thirty times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# JAX compiles what it gets as a whole, and not in 32 parts at once, which takes a fifth of processor time more.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_parallel_codegen_split_count=1")
 
 # A run on several processes ends when its last file does: files of twenty seconds of processor time or more begin
 # first. Each process is given its second file with its first one.

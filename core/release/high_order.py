@@ -19,8 +19,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy  # loads `special` at its first use: it takes a while
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from cohortmix.core.data.encoding import blocks_of
 from cohortmix.core.steps.products.means import SignMeans
@@ -97,7 +97,7 @@ def standing_out(
     std = np.where(known, measured.std, np.inf)
     off = (measured.means.T - model) ** 2 / (std**2 + 1 / x.shape[1])  # chains have an error of their own
     squares = off.sum(axis=1)  # chi^2 of as many degrees of freedom as there are classes
-    clear = chi2.isf(CHANCE / len(squares), known.sum())
+    clear = scipy.special.chdtri(known.sum(), CHANCE / len(squares))  # that a chi^2 is above, by chance alone
     kept = sorted(t for t in np.argsort(-squares, kind="stable")[:MOST].tolist() if squares[t] > clear)
     if not kept:
         return None

@@ -99,7 +99,7 @@ def _run(state: _State, target: NewtonTarget, aim: Aim | None, sizes: tuple[int,
     state = state._replace(kept=jax.tree.map(jnp.zeros_like, state.now))
     for first in range(0, SWEEPS, AT_ONCE):
         report("dependences", first, SWEEPS)
-        state = _learn(state, target, aim, jnp.asarray(steps[first : first + AT_ONCE], jnp.float32), sizes)
+        state = _learn(state, target, aim, steps[first : first + AT_ONCE].astype(np.float32), sizes)
         state.key.block_until_ready()
     report("dependences", SWEEPS, SWEEPS)
     return state

@@ -80,7 +80,10 @@ class NewtonTarget:
         pooled_std = np.sqrt(((share * std) ** 2).sum())
         curvature, decay = _newton(product, moved, std[:, None, None], SD_OWN, apart & has[:, None, None])
         shared_curvature, shared_decay = _newton(pooled(product), pooled(moved), pooled_std, SD_SHARED, apart)
-        single = partial(jnp.asarray, dtype=jnp.float32)
+
+        def single(values: Any) -> jax.Array:
+            return jnp.asarray(np.asarray(values, np.float32))  # JAX would compile the change of kind
+
         return cls(
             pairs=single(tables.pairs),
             margins=single(margins),

@@ -165,7 +165,10 @@ class _Target:
         feature = np.repeat(np.arange(len(moments.sizes)), moments.sizes)
         mask = np.broadcast_to(feature[:, None] != feature[None, :], moments.pairs.shape)
         known = mask if moments.known is None else mask * moments.known[:, feature][:, :, feature]
-        single = partial(jnp.asarray, dtype=jnp.float32)
+
+        def single(values: Any) -> jax.Array:
+            return jnp.asarray(np.asarray(values, np.float32))  # JAX would compile the change of kind
+
         return cls(
             pairs=single(moments.pairs / moments.s_b),
             known=single(known),

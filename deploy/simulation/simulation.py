@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, source_of
 from cohortmix.core.data.values import patient_keys
 from cohortmix.core.utility.check import MOST_UNREADABLE, check
+from cohortmix.deploy.simulation.comparison import Comparison, Table
 from cohortmix.deploy.simulation.consortium import Consortium, Terms
 from cohortmix.deploy.simulation.engines import Engine, run, silent
 from cohortmix.protocol.fields import Name
@@ -38,10 +39,9 @@ from cohortmix.protocol.overlap import Overlap, sites_per_patient
 from cohortmix.server.app import Progress
 from cohortmix.server.commands.reduced import notice, require_a_mixture
 from cohortmix.server.publish.pool import draw
-from cohortmix.server.publish.publish import Figures, publish, require_free, summarise
+from cohortmix.server.publish.publish import publish, require_free, summarise
 from cohortmix.server.result import StudyResult
 
-Table: TypeAlias = pd.DataFrame | pa.Table
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
@@ -67,7 +67,7 @@ def simulate(
     sites: Sequence[object],
     terms: Terms,
     *,
-    held_out: Table | None = None,
+    held_out: Table | Comparison | None = None,
     rows: int | None = None,
     out: Path | None = None,
     engine: Engine = "process",
@@ -86,7 +86,8 @@ def simulate(
         unless the records are public, a row's site must be its hospital or drawn at random, and must not depend on
         anything else.
     terms : what the study says apart from its sites.
-    held_out : public records on which models are compared; only with `terms.public_data`.
+    held_out : public records on which models are compared; only with `terms.public_data`. Several studies of the
+        same rows can share a `Comparison`.
     rows : how many synthetic records to draw; by default as many as there are patients.
     out : folder for the files of the study; without one nothing is written.
     engine : "process", or "flower" for Flower's simulation engine.
@@ -114,6 +115,7 @@ def simulate(
     require_truth("replace", replace)
     if held_out is not None and not terms.public_data:
         raise InputError("figures on held-out records are for public data only; declare it with --public-data")
+    compared = held_out if held_out is None or isinstance(held_out, Comparison) else Comparison(held_out)
     if out is not None:
         require_free(out, replace)
     tables = _split(table, schema, sites, terms.overlap, max_unreadable)
@@ -126,7 +128,7 @@ def simulate(
             result, key = coordinator.finish(), consortium.key
     drawn = draw(result, rows)
     progress("pool", 1, 1)
-    figures = None if held_out is None else _figures(drawn, held_out, tables, schema, progress)
+    figures = None if compared is None else compared.figures(drawn, tables, schema, progress)
     seconds = round(time.monotonic() - start, 1) if terms.public_data else None
     summary = summarise(result, len(drawn), seconds, figures, None if terms.seed is not None else day)
     if out is not None:
@@ -192,30 +194,3 @@ def _name(site: object) -> str:
             "the site column: a value cannot name a site; use at most 64 letters, digits, and ' ', '.', '-' or "
             "'_' between"
         ) from None
-
-
-def _figures(
-    drawn: pd.DataFrame, held_out: Table, tables: dict[str, pa.Table], schema: Schema, progress: Progress
-) -> Figures:
-    """The same model trained on each site's own records, on the synthetic ones, and on all real ones together."""
-    from cohortmix.core.utility.columns import patients, read
-    from cohortmix.core.utility.evaluate import auc, score_real  # brings in LightGBM
-    from cohortmix.core.utility.interval import auc_difference
-
-    test, total = read(held_out, schema), len(tables) + 2
-    scores = {}
-    for done, (name, table) in enumerate(tables.items()):
-        scores[name] = score_real(table, test, schema)
-        progress("evaluate", done + 1, total)
-    pooled = score_real(drawn, test, schema)
-    progress("evaluate", total - 1, total)
-    ceiling = score_real(pa.concat_tables(tables.values()), test, schema)
-    progress("evaluate", total, total)
-    patient = patients(held_out, schema)
-    patient = None if patient is None else patient[pooled.known]
-    areas = {name: auc(scored.label, scored.scores) for name, scored in scores.items()}
-    gains = {
-        name: auc_difference(scored.label, scored.scores, pooled.scores, patient)
-        for name, scored in scores.items()
-    }
-    return Figures(areas, auc(pooled.label, pooled.scores), auc(ceiling.label, ceiling.scores), gains)

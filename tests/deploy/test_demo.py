@@ -134,7 +134,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """The whole tour with test noise, one network after the other in this process."""
     out, said = tmp_path_factory.mktemp("demo") / "out", io.StringIO()
     with redirect_stderr(said):
-        each, joint = tour(out, seed=1, engine="process")
+        each, joint = tour(out, seed=1)
     return Finished(each, joint, out, said.getvalue())
 
 
@@ -179,7 +179,7 @@ def test_the_tour_says_first_which_networks_are_too_small_and_replaces_an_earlie
     (tmp_path / "summary.json").write_text('{"study": {"name": "another"}}')
     assert not _is_demo(tmp_path)
     with pytest.raises(InputError, match="holds files, such as"):
-        tour(tmp_path, seed=1, engine="process")
+        tour(tmp_path, seed=1)
 
 
 def test_the_receipts_of_the_tour_hold(finished: Finished) -> None:
@@ -239,5 +239,5 @@ def test_the_tour_says_what_it_is_about_to_do_and_ends_each_step(finished: Finis
 def test_other_peoples_files_stay(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("do not lose this")
     with pytest.raises(InputError, match=r"thesis\.tex"):
-        tour(tmp_path, engine="process")
+        tour(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

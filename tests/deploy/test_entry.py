@@ -140,9 +140,15 @@ def test_help_of_a_command_waits_for_nothing_heavy(words: str) -> None:
     assert not HEAVY & loaded
 
 
-def test_the_daemon_loads_what_it_needs() -> None:
-    program = "import sys, cohortmix.client.site.daemon; print(*sys.modules, file=sys.stderr)"
-    assert HEAVY & loaded_by(program)[1] >= {"grpc", "jax"}
+@pytest.mark.parametrize(
+    ("module", "needed"), [("client.site.daemon", {"grpc", "jax"}), ("server.coordinator", {"jax"})]
+)
+def test_a_daemon_and_a_coordinator_load_what_they_need(module: str, needed: set[str]) -> None:
+    """And not scikit-learn, with which a start takes twice as long: a site clusters once in a study, if at all."""
+    program = f"import sys, cohortmix.{module}; print(*sys.modules, file=sys.stderr)"
+    loaded = HEAVY & loaded_by(program)[1]
+    assert needed <= loaded
+    assert not {"sklearn", "pandas", "lightgbm", "matplotlib", "ray"} & loaded
 
 
 @pytest.mark.parametrize("words", EVERY)

@@ -84,7 +84,7 @@ def fit(
     damped = np.maximum(product, std / 2)
     beforehand = std**2 / prior_variance(second, apart, std)
     target = _Target(
-        share=jnp.asarray(share, jnp.float32),
+        share=jnp.asarray(share.astype(np.float32)),
         second=layout.of_pairs(np.where(apart, second, 0), 0.0),
         curvature=layout.of_pairs(np.where(apart, damped, np.inf), np.inf),
         decay=layout.of_pairs(beforehand / np.maximum(product * damped, LEAST), 0.0),

@@ -72,7 +72,7 @@ class Layout:
         """Of pairs of scores (K, K), in their places; `otherwise` where one of them is empty."""
         out = np.full((self.rows, self.rows), otherwise)
         out[np.ix_(self.row, self.row)] = entries
-        return jnp.asarray(out, jnp.float32)
+        return jnp.asarray(out.astype(np.float32))  # JAX would compile the change of kind
 
 
 class Alike(NamedTuple):
@@ -91,7 +91,7 @@ class Alike(NamedTuple):
             shares[at, : len(bins)] = np.maximum(margins[:, bins], LEAST).T
             scores[at, : len(bins), : len(own)] = values[np.ix_(bins, own)]
         logits = np.where(shares > 0, np.log(np.maximum(shares, LEAST)), NEVER)
-        return cls(*(jnp.asarray(each, jnp.float32) for each in (shares, scores, logits)))
+        return cls(*(jnp.asarray(each.astype(np.float32)) for each in (shares, scores, logits)))
 
 
 def _room(count: int) -> int:
