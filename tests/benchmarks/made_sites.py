@@ -1,8 +1,8 @@
 """Made sites: every message that a coordinator gets from S hospitals, for the work of one.
 
-Each signs with a key of its own, so that a coordinator reads, checks and keeps what a real study brings. With noise
+Each signs with a key of its own, so that a coordinator reads, checks and keeps what a study brings. With noise
 of each, all sign one site's answers. In a joint study each adds noise of its own to one exact answer and hides it
-under its own mask; the masks that two sites share would cancel in the sum and are left out, and sealed boxes are
+under its own mask; the masks that two sites share would cancel in the sum and are left out; sealed boxes are
 random digits, which a coordinator cannot tell from real ones.
 """
 
