@@ -12,6 +12,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import NamedTuple
 
 from flwr.app import Context, Message, RecordDict
@@ -134,7 +135,9 @@ class _Exchange:
             elif node not in self._closed:
                 free[self._site_of_node[node]].append(node)
         ready = [site for site in self._coordinator.due if site in free] if free else []
-        for site, request in self._coordinator.messages_to(ready):
+        most = self._patience.at_once
+        room = None if most is None else max(0, most - len(self._under_way))
+        for site, request in islice(self._coordinator.messages_to(ready), room):
             for node in free[site]:
                 self._send(_Sent(node, site), "query.synthesize", to_records(request))
         replies = list(self._grid.pull_messages(list(self._under_way)))

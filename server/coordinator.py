@@ -95,8 +95,10 @@ class Coordinator:
 
         They come one at a time, since each has the whole study in it, and those of all sites can fill the memory.
         """
-        due = {site: place for site, place in self._next().items() if site in set(sites)} if sites else {}
-        new = {site: place for site, place in due.items() if site not in self._store.asked(place)}
+        wanted = set(sites)
+        due = {site: place for site, place in self._next().items() if site in wanted}
+        asked = {place: self._store.asked(place) for place in set(due.values())}
+        new = {site: place for site, place in due.items() if site not in asked[place]}
         if new:
             with self._store.transaction():
                 for site, place in new.items():

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.cluster import KMeans
 
 from cohortmix.core.steps.distributions.simplex import Array
 from cohortmix.core.steps.kernel import ridge_predict
@@ -80,6 +79,8 @@ def choose_support(targets: ArrayLike, target_labels: ArrayLike, *, size: int, s
     -----
     Guarantee: post-processing, of draws from a released mixture.
     """
+    from sklearn.cluster import KMeans  # two seconds, and a site with few patients has no mixture to choose from
+
     x, y = np.asarray(targets, np.float64), np.asarray(target_labels, np.float64)
     require_pair(x, y)
     require_size(size, len(x))

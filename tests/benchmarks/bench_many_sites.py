@@ -6,7 +6,7 @@
 
 A study of S made sites from its first message to its result, for both kinds of noise; the coordinator is in a
 process of its own for each S, so that the memory is that of this S. `--sites` have the 23 columns of the stroke
-trial and 400 patients each, `--tiny` four columns and 60 patients. `--keep` keeps the figures of a whole run in
+trial and 400 patients each, `--tiny` four columns and 60 patients. `--keep` keeps the figures in
 results/many_sites.json, `--write` puts what is kept into docs/benchmarks.md.
 """
 
@@ -41,6 +41,7 @@ from cohortmix.protocol.signing import Key, sign_study
 from cohortmix.server.app import conduct
 from cohortmix.server.coordinator import Coordinator
 from cohortmix.server.joint_coordinator import JointCoordinator
+from cohortmix.server.patience import Patience
 from cohortmix.server.store import Store
 
 SCHEMA = Path(__file__).parents[2] / "deploy" / "demo" / "schema.yaml"
@@ -155,7 +156,8 @@ def coordinate(signed: SignedStudy, key: bytes, schema: Schema, pipe: Connection
     with TemporaryDirectory() as folder, Store(Path(folder) / "study.db", study.hash) as store:
         coordinator = kind(signed, Key.from_bytes(key), schema, store)
         watch, start, began = Watch(coordinator), memory("VmHWM"), process_time()
-        conduct(LocalGrid(relay(connect), len(study.sites)), coordinator)
+        patience = Patience.of_simulation(study.round_deadline_seconds, at_once=1)
+        conduct(LocalGrid(relay(connect), len(study.sites)), coordinator, patience=patience)
         before_finish = memory("VmHWM")
         coordinator.finish()
         taken = process_time() - began
@@ -206,7 +208,14 @@ def main() -> None:
             print(json.dumps(rows[-1]), flush=True)
     print(markdown(rows))
     if wanted.keep:
-        FILE.write_text(json.dumps(rows, indent=1) + "\n")
+        keep(FILE, rows, ("noise", "table", "sites"))
+
+
+def keep(file: Path, rows: Sequence[Facts], names: Sequence[str]) -> None:
+    """Put rows into a file, each in place of the one with the same names; sorted by them."""
+    kept = json.loads(file.read_text()) if file.exists() else []
+    by_name = {tuple(row[name] for name in names): row for row in [*kept, *rows]}
+    file.write_text(json.dumps([by_name[key] for key in sorted(by_name)], indent=1) + "\n")
 
 
 def arguments() -> argparse.Namespace:
