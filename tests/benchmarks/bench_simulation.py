@@ -3,10 +3,10 @@
     python tests/benchmarks/bench_simulation.py [--process 50 100 200] [--flower 50] [--noise each joint] [--keep]
     python tests/benchmarks/bench_simulation.py --write
 
-In one process each size has a process of its own, and each site 400 patients of the stroke trial, who are repeated
-where there are not so many; seconds of the sites are told from those of the coordinator, and both from the fit of
-the pooled release. In Flower's engine sites have 90 patients, beside an empty run of Flower with as many nodes and
-as many messages to each (`flower_runs.py`). `--keep` keeps the figures in results/simulation.json,
+Each site has 90 patients of the stroke trial, who are repeated where there are not so many, and epsilon is 1. In
+one process each size has a process of its own; seconds of the sites are told from those of the coordinator, and
+both from those of the pooled release. In Flower's engine a study stands beside an empty run of Flower with as many
+nodes and as many messages to each (`flower_runs.py`). `--keep` keeps the figures in results/simulation.json,
 `--write` puts what is kept into docs/benchmarks.md.
 """
 
@@ -43,22 +43,22 @@ from cohortmix.server.publish.pool import draw
 FILE = RESULTS / "simulation.json"
 PROCESS = Part(DOCUMENT, "simulation", "bench_simulation.py")
 FLOWER = Part(DOCUMENT, "engine", "bench_simulation.py")
-PATIENTS, MU = 400, 2.0  # of a site in one process, which then fits a mixture
-FEW, EPSILON = 90, 1.0  # in Flower's engine: class sums alone with noise of each
+PATIENTS, EPSILON = 90, 1.0  # of a site: class centroids with noise of each, and scores of all with joint noise
 Facts = dict[str, Any]
 
 
-def study(folder: Path, sites: int, patients: int, budget: Budget, noise: str) -> Consortium:
-    """A consortium with so many patients of the stroke trial at each site, and keyed test noise."""
+def study(folder: Path, sites: int, noise: str) -> Consortium:
+    """A consortium with patients of the stroke trial at each site, and keyed test noise."""
     data = load("stroke", 0)
     columns = list(data.schema.columns)
     tables = {}
     for number in range(sites):
-        rows = np.arange(number * patients, (number + 1) * patients) % len(data.train)
+        rows = np.arange(number * PATIENTS, (number + 1) * PATIENTS) % len(data.train)
         source = source_of(data.train[columns].iloc[rows].reset_index(drop=True), tuple(columns))
         tables[f"site-{number + 1:04d}"] = pa.Table.from_batches(list(source.batches()))
     joint = JointNoise(conspirators=usual_conspirators(sites), tolerated_dropouts=0) if noise == "joint" else None
-    return Consortium.create(folder, tables, data.schema, Terms(budget=budget, seed=1, joint=joint))
+    terms = Terms(budget=Budget.from_epsilon(EPSILON), seed=1, joint=joint)
+    return Consortium.create(folder, tables, data.schema, terms)
 
 
 def timed_sites() -> Callable[[], float]:
@@ -87,7 +87,7 @@ def in_process(sites: int, noise: str, pipe: Connection) -> None:
             marks.append((step, process_time() - began, memory("VmHWM")))
             began = process_time()
 
-        consortium = study(Path(root), sites, PATIENTS, Budget.from_mu(MU), noise)
+        consortium = study(Path(root), sites, noise)
         mark("set up")
         run(consortium, "process")
         mark("rounds")
@@ -118,7 +118,7 @@ def in_flower(sites: int, noise: str) -> Facts:
     # Who it is, and the steps of both sums; or round 1 alone, where so few patients have no second one.
     messages = 1 + (2 * len(STEPS) if noise == "joint" else 1)
     with TemporaryDirectory() as root:
-        study(Path(root), sites, FEW, Budget.from_epsilon(EPSILON), noise)
+        study(Path(root), sites, noise)
         ours = flower_runs.of_study(Path(root))
     nothing = flower_runs.of_nothing(sites, messages)
     return {
