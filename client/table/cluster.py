@@ -28,8 +28,8 @@ PATIENCE = 60  # seconds until a cluster that does not answer, or has no worker 
 RETRIES = 5  # of a piece whose worker died
 GONE = "the Ray cluster cannot be reached, or went away; see that it runs and that RAY_ADDRESS names it"
 NO_ADDRESS = (
-    "expected RAY_ADDRESS to name the Ray cluster; set it to its address, since Ray would join any cluster that it "
-    "finds on this machine"
+    "expected RAY_ADDRESS to name the Ray cluster; set it to its address, since Ray would join any cluster that "
+    "it finds on this machine"
 )
 NOT_INSTALLED = "a worker of the Ray cluster lacks this version of cohortmix; install the same everywhere"
 DIED = "a worker of the Ray cluster died again and again; see that it has the memory for a row group"
