@@ -193,8 +193,9 @@ class JointCoordinator(Coordinator):
     def _read(self, round: int) -> None:
         """Take the masks off, check what is left, keep it; and after round 1 fix what round 2 asks for."""
         if self._kept.total(round) is None:
+            sum = self._hash_of(self._of_round(self.round, self.spec.sites[0].name))  # at each site the same
             try:
-                values, spared = self._sums[round].read()
+                values, spared = self._sums[round].read(sum)
                 variance, patients = self._variance(round, spared), self._plan(round).patients
                 common = self._common_of(round)
                 check_total(values, self.spec, self._whole, common, variance, patients)

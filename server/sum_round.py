@@ -109,8 +109,12 @@ class SumRound:
         elif isinstance(content, Consent) and content.survivors != self._consent():
             raise ReceiptError("the site has signed for another set of sites")
 
-    def read(self) -> tuple[NDArray[np.int64], int]:
+    def read(self, sum: str) -> tuple[NDArray[np.int64], int]:
         """The sum of the inputs, as integers, and of how many sites the spare noise was taken off.
+
+        Parameters
+        ----------
+        sum : as `check` has it.
 
         Raises
         ------
@@ -121,7 +125,7 @@ class SumRound:
         masked = total(words(self._kept.masked(site, self._round)) for site in survivors)
         silent = set(survivors) - self._store.answered(Stage(self._round, "unmask").place)
         hidden = set(senders) - set(survivors) | silent
-        for site, content in self._last_replies():
+        for site, content in self._last_replies(sum):
             shares[site] = _only(content, hidden)
             if content.spare is not None:
                 masked -= words(content.spare.numpy())
@@ -129,15 +133,15 @@ class SumRound:
         keys = self._roster().keys
         false = {site for site, content in shares.items() if check_of(content.own) != keys[site].check}
         if false:  # what they should have said follows from the shares of the others, which are read once more
-            shares = {site: _only(content, hidden | false) for site, content in self._last_replies()}
+            shares = {site: _only(content, hidden | false) for site, content in self._last_replies(sum)}
         reading = Reading(self._roster(), senders, survivors, self._study.terms.threshold)
         return integers(reading.read(masked, shares)), spared
 
-    def _last_replies(self) -> Iterator[tuple[str, Shares]]:
+    def _last_replies(self, sum: str) -> Iterator[tuple[str, Shares]]:
         """Those to the last step, one at a time: spare noise is as long as an answer, and each has S shares."""
         place = Stage(self._round, "unmask").place
         for site in sorted(self._store.answered(place)):
-            content = self._signed_by(site, self._reply(self._store.reply(site, place))).reply.content
+            content = self._signed_by(site, sum, self._reply(self._store.reply(site, place))).reply.content
             if isinstance(content, Shares):
                 yield site, content
 
@@ -148,15 +152,17 @@ class SumRound:
             self._replies[step] = {site: self._reply(self._store.reply(site, place)) for site in self.ended(step)}
         return self._replies[step]
 
-    def _signed_by(self, site: str, signed: SignedReply) -> SignedReply:
-        """What comes back from the store counts by its site's signature, as it did when it went in."""
+    def _signed_by(self, site: str, sum: str, signed: SignedReply) -> SignedReply:
+        """What comes back from the store counts by its site's signature under this sum, as when it went in."""
         entry = self._study.site(site)
         try:
-            if entry is None or signed.reply.site != site:
+            if entry is None or (signed.reply.site, signed.reply.sum) != (site, sum):
                 raise SignatureError
             verify_reply(signed, entry.key)
         except SignatureError:
-            raise InputError(f"the study's store holds a reply that {site!r} has not signed; {CURE}") from None
+            raise InputError(
+                f"the study's store holds a reply that {site!r} has not signed for this sum; {CURE}"
+            ) from None
         return signed
 
     @staticmethod

@@ -22,7 +22,7 @@ import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
@@ -35,6 +35,9 @@ from cohortmix.protocol.signing import Key
 
 DEFAULT = Path("site.yaml")
 """Where every `site` command looks without `--config`."""
+
+URI_OPTIONS = {"region", "scheme", "endpoint_override"}
+"""What may stand behind the ? of a URI; keys of a storage can stand there, too."""
 
 
 def _from_file(path: Path, info: ValidationInfo) -> Path:
@@ -49,9 +52,24 @@ def _where_workers_read(location: str, info: ValidationInfo) -> str:
     """A path of which each machine has the same, relative to the file's folder; or a URI without a secret."""
     if "://" not in location:
         return str(_from_file(Path(location), info).absolute())
-    if "@" in urlsplit(location).netloc:
-        raise ValueError("expected a URI without a key or a password; workers find theirs in their environment")
+    uri = urlsplit(location)
+    options = dict(parse_qsl(uri.query, keep_blank_values=True))
+    # A / in a password ends what is taken for the host.
+    signs = "@" in uri.netloc or (":" in uri.netloc and "@" in location) or "@" in unquote(uri.query)
+    if signs or not options.keys() <= URI_OPTIONS:
+        raise ValueError(
+            "expected a URI without a key or a password, and behind a ? nothing but region, scheme and "
+            "endpoint_override; workers find theirs in their environment"
+        )
     return location
+
+
+def _path_of(location: str) -> Path | None:
+    """Where it is among this machine's files; None for a URI of another storage."""
+    if "://" not in location:
+        return Path(location)
+    uri = urlsplit(location)
+    return Path(unquote(uri.path)) if uri.scheme == "file" else None
 
 
 def _above_zero(mu: Decimal) -> Decimal:
@@ -128,7 +146,7 @@ class SiteConfig(_Part):
     @property
     def files(self) -> tuple[Path, ...]:
         """The files, and folders with all their content, that the site lives on."""
-        local = None if self.data.parquet is None or "://" in self.data.parquet else Path(self.data.parquet)
+        local = None if self.data.parquet is None else _path_of(self.data.parquet)
         table = [path for path in (self.data.file, local) if path is not None]
         return (self.key, self.schema_file, self.state, self.mark, self.socket, *table)
 

@@ -27,6 +27,10 @@ DRIVER = (sys.executable, "-P", "-m", "cohortmix.client.table.cluster_driver")
 PATIENCE = 60  # seconds until a cluster that does not answer, or has no worker left, counts as gone
 RETRIES = 5  # of a piece whose worker died
 GONE = "the Ray cluster cannot be reached, or went away; see that it runs and that RAY_ADDRESS names it"
+NO_ADDRESS = (
+    "expected RAY_ADDRESS to name the Ray cluster; set it to its address, since Ray would join any cluster that "
+    "it finds on this machine"
+)
 NOT_INSTALLED = "a worker of the Ray cluster lacks this version of cohortmix; install the same everywhere"
 DIED = "a worker of the Ray cluster died again and again; see that it has the memory for a row group"
 
@@ -97,6 +101,8 @@ def compute(given: bytes, asked: bytes) -> Any:
 @contextmanager
 def _driver() -> Iterator[tuple[Callable[[Any], None], Callable[[], Any]]]:
     """The process that speaks to the cluster: how to send to it, and how to receive from it."""
+    if os.environ.get("RAY_ADDRESS", "") in ("", "auto"):  # whoever may start a program here can start a cluster
+        raise InputError(NO_ADDRESS)
     settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

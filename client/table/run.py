@@ -165,14 +165,17 @@ def files_at(location: str) -> list[str]:
     try:
         system, inside = FileSystem.from_uri(location)
         kind = system.get_file_info(inside).type
-        found = [] if kind != FileType.Directory else system.get_file_info(FileSelector(inside))
+        within = [] if kind != FileType.Directory else system.get_file_info(FileSelector(inside))
+        found = [info.base_name for info in within]
     except (pa.ArrowException, OSError):
         raise InputError(
             f"{in_quotes(location)} cannot be reached; expected a path, or a URI such as s3://BUCKET/FOLDER"
         ) from None
+    except UnicodeError:
+        raise InputError(f"a name in {in_quotes(location)} is not UTF-8; rename it") from None
     if kind == FileType.File:
         return [""]
-    names = sorted(info.base_name for info in found if info.base_name.lower().endswith(PARQUET_SUFFIXES))
+    names = sorted(name for name in found if name.lower().endswith(PARQUET_SUFFIXES))
     if not names:
         raise InputError(f"{in_quotes(location)} holds no .parquet file, or is not there")
     return names
@@ -205,11 +208,11 @@ def runs_of(file: pa.NativeFile, name: str) -> Iterator[Run]:
 
 
 def _span(group: pq.RowGroupMetaData) -> tuple[int, int]:
-    """The bytes in which a row group lies."""
+    """The bytes in which a row group lies; none if it has no column."""
     starts, stops = [], []
     for at in range(group.num_columns):
         column = group.column(at)
         pages = (column.dictionary_page_offset, column.data_page_offset)
         starts.append(min(page for page in pages if page is not None))
         stops.append(starts[-1] + column.total_compressed_size)
-    return min(starts), max(stops)
+    return min(starts, default=0), max(stops, default=0)

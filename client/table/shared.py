@@ -8,7 +8,7 @@ from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from cohortmix.client.table.cluster import ClusterSource
 from cohortmix.client.table.data import Cleaned, columns_of
@@ -45,7 +45,7 @@ class SharedPin(BaseModel):
 
     location: str
     types: Annotated[str, AfterValidator(_readable)]
-    runs: tuple[Run, ...]
+    runs: Annotated[tuple[Run, ...], Field(min_length=1)]
     schema_hash: str
 
     @classmethod

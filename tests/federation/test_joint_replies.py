@@ -136,7 +136,10 @@ def test_spare_noise_that_cannot_be_a_site_s_own_is_not_taken_off(tmp_path: Path
 
 
 def test_spare_noise_that_no_site_has_signed_is_not_taken_off_what_is_read(tmp_path: Path) -> None:
-    """Somebody who can write to the store could else move a sum by as much as the range allows."""
+    """Somebody who can write to the store could else move a sum by as much as the range allows.
+
+    Nor is what a site has signed, but for another sum, as for the same study run before under another name.
+    """
     consortium = joint_consortium(tmp_path / "study")
     with coordinating(consortium) as coordinator:
         carry_to(consortium, coordinator, "round 1, unmask")
@@ -149,7 +152,11 @@ def test_spare_noise_that_no_site_has_signed_is_not_taken_off_what_is_read(tmp_p
         other = content.model_copy(update={"spare": Array.of(own_spare(consortium, "UK") + 5)})
         said = message.signed.reply.model_copy(update={"content": other})
         altered = encode(SignedStepReply(signed=message.signed.model_copy(update={"reply": said})))
-        for site, wrong in (("UK", altered), ("ITAL", kept("UK", place))):
+        elsewhere = sign_reply(
+            key_of(consortium, list(FIVE).index("UK")), said.model_copy(update={"sum": coordinator.spec.hash})
+        )
+        of_another_sum = encode(SignedStepReply(signed=elsewhere))
+        for site, wrong in (("UK", altered), ("ITAL", kept("UK", place)), ("UK", of_another_sum)):
             with pytest.MonkeyPatch.context() as patch:
                 reads = {(site, place): wrong}
                 patch.setattr(coordinator._store, "reply", lambda *at: reads.get(at) or kept(*at))  # noqa: B023

@@ -48,10 +48,12 @@ def test_paths_are_relative_to_the_files_folder(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_table_of_a_cluster_is_a_folder_or_a_uri(tmp_path: Path) -> None:
-    """Of a folder each machine has the same whole path; it is among the site's files, and a URI is not."""
+    """Of a folder each machine has the same whole path; it is among the site's files, and a `file:` URI is."""
     for given, location, files in (
         ("tables", str(tmp_path / "tables"), [tmp_path / "tables"]),
+        ("file:///srv/a%20b/tables", "file:///srv/a%20b/tables", [Path("/srv/a b/tables")]),
         ('"s3://bucket/a@b"', "s3://bucket/a@b", []),
+        ('"s3://bucket/tables?region=eu-north-1"', "s3://bucket/tables?region=eu-north-1", []),
     ):
         text = GOOD.replace("{file: patients.parquet}", f"{{parquet: {given}, engine: ray}}")
         (tmp_path / "site.yaml").write_text(text)
@@ -94,9 +96,20 @@ def test_a_table_of_a_cluster_is_a_folder_or_a_uri(tmp_path: Path) -> None:
         (("{file: patients.parquet}", "{file: a, engine: ray}"), "`parquet` and `engine: ray` go together"),
         (("{file: patients.parquet}", "{file: a, parquet: b, engine: ray}"), "engine: ray}, got several of them"),
         (("{file: patients.parquet}", "{parquet: a, engine: spark}"), "data.engine: "),
-        (
-            ("{file: patients.parquet}", '{parquet: "s3://KEY:WORD@bucket/a", engine: ray}'),
-            "data.parquet: expected a URI without a key or a password",
+        *(
+            (
+                ("{file: patients.parquet}", f'{{parquet: "{uri}", engine: ray}}'),
+                "data.parquet: expected a URI without a key or a password",
+            )
+            for uri in (
+                "s3://KEY:WORD@bucket/a",
+                "s3://KEY:WO/RD@bucket/a",
+                "s3://bucket/a?endpoint_override=http://KEY:WORD@host",
+                "s3://bucket/a?endpoint_override=http://KEY:WORD%40host",
+                "abfs://a@b/c",
+                "abfs://a/b?client_secret=WORD",
+                "abfs://a/b?sv=2020&sig=WORD",
+            )
         ),
         (("cap_mu", "interval_seconds: 0\ncap_mu"), "interval_seconds: expected 0.01 or more"),
         (("cap_mu", "interval_seconds: .nan\ncap_mu"), "interval_seconds: "),

@@ -20,7 +20,7 @@ import pytest
 from dying_piece import DyingPiece
 
 from cohortmix.client.table import cluster, run
-from cohortmix.client.table.cluster import DIED, GONE, NOT_INSTALLED, ClusterSource, Fault, compute
+from cohortmix.client.table.cluster import DIED, GONE, NO_ADDRESS, NOT_INSTALLED, ClusterSource, Fault, compute
 from cohortmix.client.table.data import open_table
 from cohortmix.client.table.snapshot import open_snapshot, pin_shared, pin_snapshot
 from cohortmix.core.audit.noise_keyed import KeyedNoise
@@ -172,6 +172,20 @@ def test_a_cluster_that_cannot_be_reached(pinned: SimpleNamespace, monkeypatch: 
     with pytest.raises(InputError) as caught:
         list(pinned.shared.each(len, repeat(())))
     assert str(caught.value) == GONE
+
+
+@pytest.mark.parametrize("address", [None, "", "auto"])
+def test_a_cluster_that_nobody_named_is_not_joined(
+    address: str | None, pinned: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though one runs on this machine, as anybody's who may start a program here."""
+    if address is None:
+        monkeypatch.delenv("RAY_ADDRESS")
+    else:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(InputError) as caught:
+        list(pinned.shared.each(len, repeat(())))
+    assert str(caught.value) == NO_ADDRESS
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -128,6 +129,24 @@ def test_a_row_group_that_cannot_be_read(path: Path) -> None:
             assert len(rows(piece)) == 1000
     with pytest.raises(InputError, match=r"t\.parquet' cannot be read as Parquet: the file is damaged"):
         rows(pieces[2])
+
+
+def test_a_file_without_columns_is_one_run(path: Path) -> None:
+    """Which columns are missing is then said as it is of every file."""
+    pq.write_table(pa.table({"x": [1]}).select([]), path)
+    with opened(str(path), "") as file:
+        assert [(each.first, each.last) for each in runs_of(file, "")] == [(0, 1)]
+    with pytest.raises(InputError, match="the table has none of the columns 'x' and 'y'"):
+        sealed(path)
+
+
+def test_a_name_that_is_not_utf_8(path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(path.parent) + b"/\xff"))
+    folder.mkdir()
+    write(path.parent / "whole.parquet").rename(path.parent / "\udcff.parquet")
+    for location in (folder, path.parent):
+        with pytest.raises(InputError, match="is not UTF-8; rename it"):
+            files_at(str(location))
 
 
 def test_the_files_of_a_location(path: Path) -> None:

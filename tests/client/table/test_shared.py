@@ -112,7 +112,13 @@ def test_another_schema_and_a_damaged_pin_are_refused(folder: Path, files: Path)
     with pytest.raises(InputError, match="the schema has changed since the table was checked"):
         open_snapshot(folder, Schema.from_yaml(TEXT.replace("max: 10", "max: 11")))
     whole = json.loads((folder / "pin.json").read_text())
-    damages: list[dict[str, Any]] = [{"types": "zz"}, {"types": "00" * 40}, {"types": ""}, {"runs": [{}]}]
+    damages: list[dict[str, Any]] = [
+        {"types": "zz"},
+        {"types": "00" * 40},
+        {"types": ""},
+        {"runs": [{}]},
+        {"runs": []},
+    ]
     for damage in damages:
         (folder / "pin.json").write_text(json.dumps(whole | damage))
         with pytest.raises(InputError, match="is damaged; run `cohortmix site check`"):
