@@ -40,8 +40,8 @@ def test_a_table_has_the_columns_of_its_schema(columns: int) -> None:
 def now(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """The clocks of the processor and of the wall, which a test sets."""
     seconds = {"cpu": 0.0, "wall": 0.0}
-    monkeypatch.setattr(speed_cells.time, "process_time", lambda: seconds["cpu"])
-    monkeypatch.setattr(speed_cells.time, "monotonic", lambda: seconds["wall"])
+    monkeypatch.setattr("speed_cells.time.process_time", lambda: seconds["cpu"])
+    monkeypatch.setattr("speed_cells.time.monotonic", lambda: seconds["wall"])
     return seconds
 
 
@@ -123,7 +123,10 @@ def test_a_cell_says_its_size(size: Size) -> None:
 
 def test_what_is_larger_than_what_was_stopped_is_not_tried() -> None:
     """Unless there is more time; and what was stopped is tried again with more."""
-    stored = {Size(10_000, 40).cell("aim"): {"stopped": 600}, Size(10_000, 10).cell("aim"): {"cpu seconds": 9.0}}
+    stored: dict[Cell, Facts] = {
+        Size(10_000, 40).cell("aim"): {"stopped": 600},
+        Size(10_000, 10).cell("aim"): {"cpu seconds": 9.0},
+    }
     larger, wider, narrow = (Size(*size).cell("aim") for size in ((100_000, 40), (10_000, 100), (10_000, 20)))
     for cell in (larger, wider):
         assert not bench_speed.is_due(cell, stored, 600)
@@ -178,7 +181,7 @@ def test_the_table_has_a_row_for_each_measurement() -> None:
     usual = by_name["10,000", "40", "this project"]
     assert usual[5] == "10"  # the answers
     assert usual[-3:] == ["40", "80", "0.8 |"]
-    assert by_name["10,000", "40", "this project, once more in the same process"][-3] == "20"
+    assert by_name["10,000", "40", "this project, once compiled"][-3] == "20"
     assert by_name["1,000", "40", "this project (class centroids alone)"][-3] == "4.0"
 
 
@@ -201,7 +204,7 @@ def test_the_sentence_says_what_is_stored() -> None:
 
 def dots(colour: str) -> list[tuple[float, float]]:
     drawn = ElementTree.fromstring(speed_tables.figure(STORED))
-    found = [dot.attrib for dot in drawn.iter(f"{SVG}circle") if dot.get("fill") == colour]
+    found = [dot.attrib for dot in drawn.iter(f"{SVG}circle") if dot.get("stroke") == colour]
     return [(float(dot["cx"]), float(dot["cy"])) for dot in found]
 
 

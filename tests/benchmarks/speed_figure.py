@@ -12,7 +12,7 @@ from loss_figure import STYLE, text
 from cohortmix.server.publish.html import Html, element, join
 
 COLOURS = ("#1b4f72", "#1b4f72", "#e69f00", "#b05c92", "#d55e00", "#009e73")  # of the lines, in their order
-DASHED = 1  # the number of the line that is drawn dashed: it has the colour of the one before
+DASHED = 1  # the number of the line that is dashed, with hollow points: it has the colour of the one before
 LEFT, WIDTH, GAP, RIGHT = 62, 318, 40, 20  # widths: labels of an axis, a panel, between both, beside the last
 TOP, HEIGHT, BELOW = 78, 290, 50  # heights: the key, a panel, the labels below it
 INSET = 24  # of the first and the last point from the sides of a panel
@@ -126,12 +126,15 @@ def _line(x: Scale, y: Scale, line: Sequence[Point], colour: str, dashed: bool) 
         path = "M{:.1f} {:.1f}L{:.1f} {:.1f}".format(*places)
         dashes = {"stroke_dasharray": "2 4" if following.stopped else "6 4"} if dashed or following.stopped else {}
         marks.append(element("path", d=path, stroke=colour, stroke_width=2, fill="none", **dashes))
-    return join(*marks, *(_mark(x.at(point.size), y.at(point.seconds), point.stopped, colour) for point in line))
+    return join(
+        *marks, *(_mark(x.at(point.size), y.at(point.seconds), point.stopped, colour, dashed) for point in line)
+    )
 
 
-def _mark(x: float, y: float, stopped: bool, colour: str) -> Html:
+def _mark(x: float, y: float, stopped: bool, colour: str, hollow: bool) -> Html:
     if not stopped:
-        return element("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3.5, fill=colour)
+        fill = "#fff" if hollow else colour
+        return element("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3.5, fill=fill, stroke=colour, stroke_width=1.5)
     arrow = f"M{x - 5:.1f} {y:.1f}h10l-5 -9z"
     return element("path", d=arrow, fill="#fff", stroke=colour, stroke_width=1.5, class_="stopped")
 
