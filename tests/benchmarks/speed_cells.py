@@ -6,7 +6,6 @@ of memory is its own.
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import large_table
 import numpy as np
 import peer_synthesizers
 import pyarrow.parquet as pq
-from cell_runs import resolved, store
+from cell_runs import peak_gb, resolved, store
 from peer_synthesizers import PeerFailedError, PeerStoppedError
 from result_cells import Cell
 from synthesizers import joint_noise
@@ -114,14 +113,6 @@ class Clock:
         """What a line of results says of it."""
         total = {key: sum(part[key] for part in self.parts.values()) for key in ("cpu seconds", "seconds")}
         return {**total, "peak GB": peak_gb(), "parts": self.parts}
-
-
-def peak_gb() -> float:
-    """Of this process: a child's `ru_maxrss` would begin with what its parent held when it was started."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 @contextmanager

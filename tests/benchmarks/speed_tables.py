@@ -40,10 +40,10 @@ def sentence(stored: Mapping[Cell, Facts]) -> str:
     """Of the table that is QUOTED: what a release costs, and what peers cost."""
     ours = stored[QUOTED.cell("ours")]
     known = [(TITLES[name], stored.get(QUOTED.cell(name))) for name in IN_README]
-    peers = ", ".join(f"{title} {_seconds(facts)}" for title, facts in known if facts is not None)
+    peers = "".join(f"; {title} {_seconds(facts)}" for title, facts in known if facts is not None)
     return (
         f"{QUOTED.rows:,} patients, {QUOTED.columns} columns: a release and as many records take "
-        f"{_seconds(ours)} CPU seconds and {ours['peak GB']:.1f} GB; {peers}."
+        f"{_seconds(ours)} CPU seconds and {ours['peak GB']:.1f} GB{peers}."
     )
 
 

@@ -46,7 +46,7 @@ def main(methods: Mapping[str, Callable[..., pd.DataFrame]]) -> None:
 
 def peak_gb() -> float:
     """Of this process: its `ru_maxrss` would begin with what its parent held when it was started."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text("utf-8").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
