@@ -67,6 +67,8 @@ bench-tables: $(READY)
 	$(BIN)/python tests/benchmarks/bench_losses.py --write
 	$(BIN)/python tests/benchmarks/bench_federated.py --write
 	$(BIN)/python tests/benchmarks/bench_speed.py --write
+	$(BIN)/python tests/benchmarks/bench_many_sites.py --write
+	$(BIN)/python tests/benchmarks/bench_simulation.py --write
 
 $(PEERS)/ready: tests/benchmarks/peers/requirements.txt
 	python3.11 -m venv $(PEERS)

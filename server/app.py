@@ -12,6 +12,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import NamedTuple
 
 from flwr.app import Context, Message, RecordDict
@@ -127,13 +128,18 @@ class _Exchange:
     def step(self) -> bool:
         """Send what is due and take in what has arrived; whether anything has arrived."""
         nodes = list(self._grid.get_node_ids())
-        for node in nodes:
+        free: defaultdict[str | None, list[int]] = defaultdict(list)  # by the site that they speak for
+        for node in self._free(nodes):
             if node not in self._site_of_node:
                 self._send(_Sent(node, None), "query.describe", RecordDict())
-        for site, request in self._coordinator.requests().items():
-            for node in nodes:
-                if self._site_of_node.get(node) == site and node not in self._closed:
-                    self._send(_Sent(node, site), "query.synthesize", to_records(request))
+            elif node not in self._closed:
+                free[self._site_of_node[node]].append(node)
+        ready = [site for site in self._coordinator.due if site in free] if free else []
+        most = self._patience.at_once
+        room = None if most is None else max(0, most - len(self._under_way))
+        for site, request in islice(self._coordinator.messages_to(ready), room):
+            for node in free[site]:
+                self._send(_Sent(node, site), "query.synthesize", to_records(request))
         replies = list(self._grid.pull_messages(list(self._under_way)))
         for reply in replies:
             self._receive(reply)
@@ -146,10 +152,12 @@ class _Exchange:
         sites = [self._spoke_for[node] for node in self._nodes if node in self._spoke_for]
         return frozenset(site for site in sites if site), len(self._nodes) - len(sites)
 
+    def _free(self, nodes: list[int]) -> list[int]:
+        """Those that have nothing to do, and need not be left alone for now."""
+        busy, now = {sent.node for sent in self._under_way.values()}, self._clock.steady()
+        return [node for node in nodes if node not in busy and now >= self._not_before.get(node, 0)]
+
     def _send(self, sent: _Sent, kind: str, content: RecordDict) -> None:
-        busy = any(sent.node == other.node for other in self._under_way.values())
-        if busy or self._clock.steady() < self._not_before.get(sent.node, 0):
-            return
         ttl = self._time[sent.node]
         message = Message(content, sent.node, kind, ttl=ttl, group_id=str(self._coordinator.round))
         # One message a call: Flower's answer leaves out the id of a message that it could not take.

@@ -11,24 +11,20 @@ moment that it is in the store. A study may be stopped between any two steps, an
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator
 from enum import Enum
 from typing import Literal
 
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.messages import (
-    CentroidsRelease,
     CommonMessage,
-    MaskedRelease,
     MessageError,
     Refusal,
     Request,
     SignedRelease,
-    SignedRequest,
     SignedStepReply,
     SignedStudy,
     SiteEntry,
@@ -39,7 +35,7 @@ from cohortmix.protocol.messages import (
 from cohortmix.protocol.receipts import ReceiptError
 from cohortmix.protocol.signing import Key, sign_request, verify_study
 from cohortmix.server.acceptance import check_release
-from cohortmix.server.kept import Kept, freeze
+from cohortmix.server.kept import Kept, Released, freeze
 from cohortmix.server.result import SiteResult, StudyResult, TooFewSites
 from cohortmix.server.store import NOT_ACCEPTED, Place, RefusalEntry, Store
 
@@ -92,8 +88,25 @@ class Coordinator:
 
     def requests(self) -> dict[str, bytes]:
         """By site, the next request of every site that has one left; the same bytes until it is answered."""
-        with self._store.transaction():
-            return {site: self._request(site, round) for site, round in self._next().items()}
+        return dict(self.messages_to(self.due))
+
+    def messages_to(self, sites: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        """The next request of each of these sites that has one left; all are kept before the first is given.
+
+        They come one at a time, since each has the whole study in it, and those of all sites can fill the memory.
+        """
+        wanted = set(sites)
+        due = {site: place for site, place in self._next().items() if site in wanted}
+        asked = {place: self._store.asked(place) for place in set(due.values())}
+        new = {site: place for site, place in due.items() if site not in asked[place]}
+        if new:
+            with self._store.transaction():
+                for site, place in new.items():
+                    self._store.keep_request(site, place, self._made(site, place))
+        for site, place in due.items():
+            request = self._store.request(site, place)
+            assert request is not None  # it was kept
+            yield site, request
 
     @property
     def round(self) -> Round:
@@ -140,8 +153,8 @@ class Coordinator:
         place, receipt = self._place(message)
         if self._store.keep_reply(site, place, receipt, reply):
             self._given_up.discard(site)
-            if isinstance(message, SignedRelease) and not isinstance(message.release, MaskedRelease):
-                self._kept.remember(reply, message)
+            if isinstance(message, SignedRelease):
+                self._kept.remember(message)
             return Verdict.ACCEPTED
         if not isinstance(message, SignedRelease) or self._store.receipt(site, place) == receipt:
             return Verdict.KNOWN
@@ -190,7 +203,7 @@ class Coordinator:
             Below min_sites answers.
         """
         if self.round == 1:
-            self._store.keep_common(freeze(self._total(self._kept.class_sums()), self.spec, self._key))
+            self._store.keep_common(freeze(self._total(), self.spec, self._key))
 
     def finish(self) -> StudyResult:
         """What the study knows by now; a site without round 2 counts with its class centroids.
@@ -203,28 +216,23 @@ class Coordinator:
         TooFewSites
             Below min_sites answers.
         """
-        sums = self._kept.class_sums()
-        common = (self._kept.common() or self._total(sums)).to_core()
-        rounds = [self._kept.releases(1), self._kept.releases(2)]
-        released = {site: [releases[site] for releases in rounds if site in releases] for site in sums}
-        entries = [entry for entry in self.spec.sites if entry.name in sums]
-        sites = tuple(
-            SiteResult(entry, tuple(signed.signed_receipt for signed in released[entry.name])) for entry in entries
-        )
-        centroids = {
-            entry.name: self._centroids(entry, released[entry.name][-1], sums[entry.name], common)
-            for entry in entries
-        }
-        return StudyResult(self._study, self._schema, common, sites, centroids, self._store.refusals())
+        common = (self._kept.common() or self._total()).to_core()
+        sites, centroids, second = list[SiteResult](), dict[str, SiteCentroids](), self._store.answered(2)
+        for entry in self._entries():
+            rounds = (1, 2) if entry.name in second else (1,)
+            released = [self._kept.released(entry.name, round) for round in rounds]
+            sites.append(SiteResult(entry, tuple(each.receipt for each in released)))
+            centroids[entry.name] = self._centroids(entry, released[-1], common)
+        return StudyResult(self._study, self._schema, common, tuple(sites), centroids, self._store.refusals())
 
     def plan(self, entry: SiteEntry) -> Plan:
         """What this site computes; it follows from public facts alone."""
         return self.spec.plan(self._schema, entry.patients)
 
-    def _next(self) -> dict[str, Round]:
+    def _next(self) -> dict[str, Place]:
         """By site, the round that it is to be asked for next; without the sites that are not asked."""
         first, second, present = self._store.answered(1), self._store.answered(2), self.round
-        due: dict[str, Round] = {}
+        due: dict[str, Place] = {}
         for entry in self.spec.sites:
             if entry.name in self._given_up:
                 continue
@@ -234,14 +242,14 @@ class Coordinator:
                 due[entry.name] = 2
         return due
 
-    def _request(self, site: str, round: Round) -> bytes:
-        kept = self._store.request(site, round)
-        if kept is not None:
-            return kept
-        id = request_id(self.spec.hash, site, round)
-        common = self._kept.common() if round == 2 else None
-        request = Request(study=self._study, round=round, request_id=id, common=common)
-        return self._store.keep_request(site, round, encode(sign_request(self._key, request)))
+    def _made(self, site: str, place: Place) -> bytes:
+        """The request of a site, as it is kept and sent."""
+        return encode(sign_request(self._key, self._of_round(2 if place == 2 else 1, site)))
+
+    def _of_round(self, round: Round, site: str) -> Request:
+        """A round's request to a site; it follows from the study and, in round 2, from the common facts."""
+        common, id = self._kept.common() if round == 2 else None, request_id(self.spec.hash, site, round)
+        return Request(study=self._study, round=round, request_id=id, common=common)
 
     def _place(self, message: SignedRelease | SignedStepReply) -> tuple[Place, str]:
         """Where a reply is kept, and the hash of its receipt."""
@@ -261,37 +269,34 @@ class Coordinator:
             return message
         if not isinstance(message, SignedRelease) or message.receipt.site != site:
             raise ReceiptError(f"expected a release of site={site!r}")
-        request, entry = self._sent(site, message.receipt.round), self.spec.site(site)
-        assert entry is not None  # else no request would have been sent
-        check_release(message, request, self.plan(entry))
+        round, entry = message.receipt.round, self.spec.site(site)
+        if entry is None or site not in self._store.asked(round):
+            raise ReceiptError(f"site={site!r} was not asked for round {round}")
+        check_release(message, self._of_round(2 if round == 2 else 1, site), self.plan(entry))
         return message
 
-    def _sent(self, site: str, round: int) -> Request:
-        """The request that this site got for a round; ReceiptError if it got none."""
-        kept = self._store.request(site, round)
-        if kept is None:
-            raise ReceiptError(f"site={site!r} was not asked for round {round}")
-        message = decode(kept)
-        assert isinstance(message, SignedRequest)  # nothing else is kept as a request
-        return message.request
+    def _entries(self) -> list[SiteEntry]:
+        """The sites that have answered round 1, in the order of the study."""
+        first = self._store.answered(1)
+        return [entry for entry in self.spec.sites if entry.name in first]
 
-    def _total(self, sums: Mapping[str, Answer]) -> CommonMessage:
+    def _total(self) -> CommonMessage:
         """Common groups and margins of the sites that have answered round 1."""
-        if len(sums) < self.spec.min_sites:
+        entries, sites = self._entries(), len(self.spec.sites)
+        if len(entries) < self.spec.min_sites:
             raise TooFewSites(
-                f"{len(sums)} of {len(self.spec.sites)} sites answered round 1, min_sites={self.spec.min_sites}; "
+                f"{len(entries)} of {sites} sites answered round 1, min_sites={self.spec.min_sites}; "
                 "run the study again: a site that has answered pays nothing to be asked again",
                 self._store.refusals(),
             )
-        plans = {entry.name: self.plan(entry) for entry in self.spec.sites if entry.name in sums}
         pairs = bool(self._two_rounds)  # a site that comes late may measure them, too
-        answers = [sums[site] for site in plans]
-        return CommonMessage.of(pipeline.common(list(plans.values()), answers, pairs=pairs))
+        answers = (self._kept.class_sums(entry.name) for entry in entries)
+        return CommonMessage.of(pipeline.common([self.plan(entry) for entry in entries], answers, pairs=pairs))
 
-    def _centroids(self, entry: SiteEntry, last: SignedRelease, sums: Answer, common: Common) -> SiteCentroids:
-        if isinstance(last.release, CentroidsRelease):
-            return last.release.to_core()
-        return pipeline.class_centroids(self.plan(entry), common, sums)
+    def _centroids(self, entry: SiteEntry, last: Released, common: Common) -> SiteCentroids:
+        if isinstance(last.content, SiteCentroids):
+            return last.content
+        return pipeline.class_centroids(self.plan(entry), common, self._kept.class_sums(entry.name))
 
 
 def _require_same(name: str, expected: str, came: str) -> None:

@@ -30,7 +30,6 @@ from cohortmix.protocol.messages import (
     StepRequest,
     decode,
     encode,
-    request_id,
 )
 from cohortmix.protocol.receipts import ReceiptError
 from cohortmix.protocol.signing import Key, sign_step
@@ -53,7 +52,7 @@ class JointCoordinator(Coordinator):
         self._rounds = 2 if self._whole.fits_mixture else 1
         self._sums = {round: SumRound(store, self._kept, self.spec, round) for round in (1, 2)}
         self._under_way = present(store, self._rounds)
-        self._made: dict[str, bytes] = {}  # by site, the requests of the stage that is under way
+        self._hashes: dict[int, str] = {}  # of what a round asks, which every reply names
 
     @property
     def present(self) -> Stage:
@@ -72,29 +71,13 @@ class JointCoordinator(Coordinator):
 
     @property
     def waiting(self) -> tuple[str, ...]:
-        """Sites whose reply to the present stage is still to come."""
+        """Sites whose reply to the present stage is still to come; only those of the one before are asked."""
         return self.due
-
-    @property
-    def due(self) -> tuple[str, ...]:
-        """The same: a stage asks those sites only that have replied to the one before."""
-        if self._under_way is None:
-            return ()
-        replied = self._store.answered(self.present.place) | self._given_up
-        return tuple(site for site in self._asked(self.present) if site not in replied)
 
     @property
     def answered(self) -> tuple[str, ...]:
         """Sites whose reply to the present stage is kept."""
         return tuple(sorted(self._store.answered(self.present.place)))
-
-    def requests(self) -> dict[str, bytes]:
-        """By site, the step that it is asked for next; the same bytes until it is answered."""
-        due = self.due
-        if not self._made.keys() >= set(due):
-            with self._store.transaction():
-                self._made = {site: self._step(self.present, site) for site in due}
-        return {site: self._made[site] for site in due}
 
     def begin(self, now: float) -> float:
         """Note that the present stage has begun; return when it ends: each stage waits as long as a round."""
@@ -117,8 +100,8 @@ class JointCoordinator(Coordinator):
             raise self._too_few(stage, replied)
         if stage.step == "unmask":
             self._read(stage.round)
-        self._store.keep_sites(stage.place, replied)
-        self._under_way, self._made = present(self._store, self._rounds), {}
+        self._sums[stage.round].end(stage.step, replied)
+        self._under_way = present(self._store, self._rounds)
         return self._under_way is not None
 
     def freeze(self) -> None:
@@ -163,17 +146,24 @@ class JointCoordinator(Coordinator):
         order = stages(self._rounds)
         return self._sums[stage.round].ended(order[order.index(stage) - 1].step)
 
-    def _step(self, stage: Stage, site: str) -> bytes:
-        kept = self._store.request(site, stage.place)
-        if kept is not None:
-            return kept
-        request, ask = self._of_round(stage.round, site), self._sums[stage.round].ask(stage.step, site)
-        step = sign_step(self._key, StepRequest(request=request, ask=ask))
-        return self._store.keep_request(site, stage.place, encode(step))
+    def _next(self) -> dict[str, Place]:
+        """By site, the stage that it is asked for; none of those that have replied to it."""
+        if self._under_way is None:
+            return {}
+        place = self._under_way.place
+        replied = self._store.answered(place) | self._given_up
+        return {site: place for site in self._asked(self._under_way) if site not in replied}
 
-    def _of_round(self, round: int, site: str) -> Request:
-        common, id = self._common_of(round), request_id(self.spec.hash, site, round)
-        return Request(study=self._study, round=2 if round == 2 else 1, request_id=id, common=common)
+    def _made(self, site: str, place: Place) -> bytes:
+        stage = self.present
+        ask = self._sums[stage.round].ask(stage.step, site)
+        return encode(sign_step(self._key, StepRequest(request=self._of_round(self.round, site), ask=ask)))
+
+    def _hash_of(self, request: Request) -> str:
+        """`Request.sum`, once for each round."""
+        if request.round not in self._hashes:
+            self._hashes[request.round] = request.sum
+        return self._hashes[request.round]
 
     def _common_of(self, round: int) -> CommonMessage | None:
         return self._kept.common() if round == 2 else None
@@ -185,12 +175,12 @@ class JointCoordinator(Coordinator):
             return message
         if entry is None or self._under_way is None or site not in self._asked(stage):
             raise ReceiptError(f"site={site!r} is not asked in {stage.name}")
-        request = self._of_round(stage.round, site)
+        request = self._of_round(self.round, site)
         if isinstance(message, SignedRelease) and message.receipt.site == site and stage.step == "input":
             check_release(message, request, self._whole)
             return message
         if isinstance(message, SignedStepReply):
-            self._sums[stage.round].check(message.signed, request.sum, entry, stage.step)
+            self._sums[stage.round].check(message.signed, self._hash_of(request), entry, stage.step)
             content = message.signed.reply.content
             if isinstance(content, Shares) and content.spare is not None:
                 check_spare(content.spare.numpy(), self.spec, self._whole, request.common)

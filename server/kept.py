@@ -8,7 +8,7 @@ its hash.
 
 from __future__ import annotations
 
-import hashlib
+from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
@@ -17,9 +17,11 @@ from pydantic import ValidationError
 
 from cohortmix.core.data.table import InputError
 from cohortmix.core.privacy.meter import Answer
+from cohortmix.core.steps.centroids import SiteCentroids
 from cohortmix.protocol.canonical import canonical
 from cohortmix.protocol.fields import Array, BigInt, Hash, Signature, Wire
 from cohortmix.protocol.messages import (
+    CentroidsRelease,
     ClassSumsRelease,
     CommonMessage,
     MaskedRelease,
@@ -39,40 +41,47 @@ from cohortmix.server.store import CURE, Store
 class Kept:
     """The releases and common facts in a study's store, each of them read and checked once.
 
-    Every method raises InputError for what its site, or the coordinator, has not signed.
+    Of a release that was read its numbers stay here, and its bytes in the store: all releases together can fill
+    the memory, so each is there once, in its shortest form. Every method raises InputError for what its site, or
+    the coordinator, has not signed.
     """
 
     def __init__(self, store: Store, study: StudySpec) -> None:
         self._store, self._study = store, study
-        self._checked: dict[bytes, SignedRelease] = {}  # by the SHA-256 of their bytes
+        self._released: dict[tuple[str, int], Released] = {}
         self._common: CommonMessage | None = None
 
-    def releases(self, round: int) -> dict[str, SignedRelease]:
-        """The releases of one round, by site, in the order of their names."""
-        return {site: self._release(site, round, reply) for site, reply in self._store.replies(round).items()}
+    def release(self, site: str, round: int) -> SignedRelease:
+        """The release of one site as it came, which it must have."""
+        return kept_release(self._store.reply(site, round), self._study, site, round)
+
+    def released(self, site: str, round: int) -> Released:
+        """What one site has released, and its receipt."""
+        if (site, round) not in self._released:
+            self.remember(self.release(site, round))
+        return self._released[site, round]
+
+    def remember(self, signed: SignedRelease) -> None:
+        """Take a release as read that is in the store and was checked when it arrived."""
+        self._released[signed.receipt.site, signed.receipt.round] = Released.of(signed)
 
     def receipts(self, round: int) -> dict[str, SignedReceipt]:
-        """The receipts of one round, by site; of releases so large that no two are held at a time."""
-        return {
-            site: kept_release(self._store.reply(site, round), self._study, site, round).signed_receipt
-            for site in sorted(self._store.answered(round))
-        }
+        """The receipts of one round, by site."""
+        return {site: self.released(site, round).receipt for site in sorted(self._store.answered(round))}
 
     def masked(self, site: str, round: int) -> NDArray[np.int64]:
         """The masked input of one site to the sum of a round."""
-        release = kept_release(self._store.reply(site, round), self._study, site, round).release
+        release = self.release(site, round).release
         if not isinstance(release, MaskedRelease):
             _refuse(f"a release of {site!r} in round {round} that is not under masks")
         return release.values.numpy()
 
-    def class_sums(self) -> dict[str, Answer]:
-        """The class sums of round 1, by site."""
-        releases = {site: signed.release for site, signed in self.releases(1).items()}
-        return {
-            site: release.answer.to_core()
-            for site, release in releases.items()
-            if isinstance(release, ClassSumsRelease)
-        }
+    def class_sums(self, site: str) -> Answer:
+        """The class sums of one site, from round 1."""
+        content = self.released(site, 1).content
+        if not isinstance(content, Answer):
+            _refuse(f"a release of {site!r} in round 1 that is not of class sums")
+        return content
 
     def common(self) -> CommonMessage | None:
         """The frozen common facts, which do not change any more; None before the freeze."""
@@ -91,15 +100,27 @@ class Kept:
         signed = SignedTotal(total=total, signature=key.sign(signed_bytes("total", total)))
         self._store.keep_total(round, canonical(signed.plain()))
 
-    def remember(self, reply: bytes, release: SignedRelease) -> None:
-        """Take a reply as checked that was checked when it arrived."""
-        self._checked[_sha256(reply)] = release
 
-    def _release(self, site: str, round: int, reply: bytes) -> SignedRelease:
-        key = _sha256(reply)
-        if key not in self._checked:
-            self._checked[key] = kept_release(reply, self._study, site, round)
-        return self._checked[key]
+@dataclass(frozen=True, eq=False)
+class Released:
+    """What one site has released in one round.
+
+    Attributes
+    ----------
+    receipt : what it cost, under the site's signature.
+    content : class sums or centroids; None for an input under masks, of which only the sum says anything.
+    """
+
+    receipt: SignedReceipt
+    content: Answer | SiteCentroids | None
+
+    @classmethod
+    def of(cls, signed: SignedRelease) -> Released:
+        """Without the texts in which its arrays travel."""
+        if isinstance(signed.release, ClassSumsRelease):
+            return cls(signed.signed_receipt, signed.release.answer.to_core())
+        centroids = signed.release.to_core() if isinstance(signed.release, CentroidsRelease) else None
+        return cls(signed.signed_receipt, centroids)
 
 
 class Frozen(Wire):
@@ -181,7 +202,3 @@ def kept_release(kept: bytes, study: StudySpec, site: str, round: int) -> Signed
 
 def _refuse(what: str) -> NoReturn:
     raise InputError(f"the study's store holds {what}; {CURE}")
-
-
-def _sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()

@@ -37,6 +37,8 @@ class Patience(NamedTuple):
     late : whether round 2 waits, up to its own deadline, for sites that missed round 1.
     retry : until a node that was out of reach is asked again.
     poll : between two looks at what has arrived.
+    at_once : how many messages may be under way; None for one to each node. The grid of a simulation in one
+        process holds them, and takes one after the other anyway.
     """
 
     answer: float
@@ -44,11 +46,12 @@ class Patience(NamedTuple):
     late: bool = False
     retry: float = 30.0
     poll: float = 1.0
+    at_once: int | None = None
 
     @classmethod
-    def of_simulation(cls, deadline: float) -> Patience:
-        """On one machine no message is lost, and nobody changes a refusal."""
-        return cls(answer=max(LONGEST_ANSWER, deadline))
+    def of_simulation(cls, deadline: float, at_once: int | None = None) -> Patience:
+        """On one machine no message is lost, nobody changes a refusal, and Flower itself looks as often."""
+        return cls(answer=max(LONGEST_ANSWER, deadline), poll=0.1, at_once=at_once)
 
     @classmethod
     def of_deployment(cls, deadline: float) -> Patience:

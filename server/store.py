@@ -174,9 +174,13 @@ class Store:
         """The reply of one site, which must have come."""
         return self._steps(_reply(round), site)[0].content[_RECEIPT:]
 
+    def asked(self, round: Place) -> frozenset[str]:
+        """The sites whose request for this round is kept."""
+        return self._journal.ids(_request(round), self._study)
+
     def answered(self, round: Place) -> frozenset[str]:
         """The sites whose release of this round is kept."""
-        return frozenset(site for _, site in self._journal.keys(_reply(round)))
+        return self._journal.ids(_reply(round), self._study)
 
     def refusals(self) -> tuple[RefusalEntry, ...]:
         """The replies that brought no release, in the order of arrival; the last one of each site among them."""

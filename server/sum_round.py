@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from cohortmix.core.data.table import InputError
 from cohortmix.protocol.masking.masks import integers, total, words
 from cohortmix.protocol.masking.part import Roster
 from cohortmix.protocol.masking.reading import Reading
-from cohortmix.protocol.masking.seeds import MaskingError, require_agreement
+from cohortmix.protocol.masking.seeds import MaskingError, check_of, require_agreement
 from cohortmix.protocol.messages import SignedStepReply, SiteEntry, StudySpec, decode
 from cohortmix.protocol.receipts import ReceiptError
 from cohortmix.protocol.signing import SignatureError, verify_reply
@@ -46,11 +47,25 @@ class SumRound:
 
     def __init__(self, store: Store, kept: Kept, study: StudySpec, round: int) -> None:
         self._store, self._kept, self._study, self._round = store, kept, study, round
-        self._replies: dict[Step, dict[str, SignedReply]] = {}  # of steps that have ended, which do not change
+        # What an ended step leaves does not change. There are S^2 boxes: they stay only while they are sent on.
+        self._ended: dict[Step, tuple[str, ...]] = {}
+        self._replies: dict[Step, dict[str, SignedReply]] = {}
+        self._sealed: dict[str, list[Box]] = {}  # by receiver
+        self._agreed: str | None = None
 
     def ended(self, step: Step) -> tuple[str, ...]:
         """The sites with which a step has ended; none before."""
-        return self._store.sites(Stage(self._round, step).place) or ()
+        if step not in self._ended:
+            sites = self._store.sites(Stage(self._round, step).place)
+            if sites is None:
+                return ()
+            self._ended[step] = sites
+        return self._ended[step]
+
+    def end(self, step: Step, sites: tuple[str, ...]) -> None:
+        """End a step with these sites; only the first time counts."""
+        self._store.keep_sites(Stage(self._round, step).place, sites)
+        self._sealed = {}
 
     @property
     def is_spared(self) -> bool:
@@ -64,8 +79,7 @@ class SumRound:
         if step == "shares":
             return AskShares(keys=self._roster().replies)
         if step == "input":
-            boxes = [(sender, self._boxes(reply)[site]) for sender, reply in self.replies("shares").items()]
-            return AskInput(boxes=tuple(Box(site=sender, sealed=sealed) for sender, sealed in boxes))
+            return AskInput(boxes=tuple(self._boxes()[site]))
         if step == "consent":
             return AskConsent(survivors=self.ended("input"))
         return AskUnmask(consents=tuple(self.replies("consent").values()))
@@ -103,24 +117,35 @@ class SumRound:
         MaskingError
             If it cannot be read from the replies that have come.
         """
-        survivors, shares, spared = self.ended("input"), {}, 0
+        survivors, senders, shares, spared = self.ended("input"), self.ended("shares"), dict[str, Shares](), 0
         masked = total(words(self._kept.masked(site, self._round)) for site in survivors)
+        silent = set(survivors) - self._store.answered(Stage(self._round, "unmask").place)
+        hidden = set(senders) - set(survivors) | silent
+        for site, content in self._last_replies():
+            shares[site] = _only(content, hidden)
+            if content.spare is not None:
+                masked -= words(content.spare.numpy())
+                spared += 1
+        keys = self._roster().keys
+        false = {site for site, content in shares.items() if check_of(content.own) != keys[site].check}
+        if false:  # what they should have said follows from the shares of the others, which are read once more
+            shares = {site: _only(content, hidden | false) for site, content in self._last_replies()}
+        reading = Reading(self._roster(), senders, survivors, self._study.terms.threshold)
+        return integers(reading.read(masked, shares)), spared
+
+    def _last_replies(self) -> Iterator[tuple[str, Shares]]:
+        """Those to the last step, one at a time: spare noise is as long as an answer, and each has S shares."""
         place = Stage(self._round, "unmask").place
-        for site in sorted(self._store.answered(place)):  # one at a time: spare noise is as long as an answer
+        for site in sorted(self._store.answered(place)):
             content = self._signed_by(site, self._reply(self._store.reply(site, place))).reply.content
             if isinstance(content, Shares):
-                shares[site] = content.model_copy(update={"spare": None})
-                if content.spare is not None:
-                    masked -= words(content.spare.numpy())
-                    spared += 1
-        reading = Reading(self._roster(), self.ended("shares"), survivors, self._study.terms.threshold)
-        return integers(reading.read(masked, shares)), spared
+                yield site, content
 
     def replies(self, step: Step) -> dict[str, SignedReply]:
         """The replies to a step that has ended, by site."""
         if step not in self._replies:
-            kept = self._store.replies(Stage(self._round, step).place)
-            self._replies[step] = {site: self._reply(kept[site]) for site in self.ended(step)}
+            place = Stage(self._round, step).place
+            self._replies[step] = {site: self._reply(self._store.reply(site, place)) for site in self.ended(step)}
         return self._replies[step]
 
     def _signed_by(self, site: str, signed: SignedReply) -> SignedReply:
@@ -144,15 +169,22 @@ class SumRound:
         return Roster(tuple(self.replies("keys").values()))
 
     def _consent(self) -> str:
-        sharing = self._roster().of(self.ended("shares"))
-        return hash_of_sites(self.ended("input"), sharing.hash)
+        if self._agreed is None:
+            sharing = self._roster().of(self.ended("shares"))
+            self._agreed = hash_of_sites(self.ended("input"), sharing.hash)
+        return self._agreed
 
-    @staticmethod
-    def _boxes(signed: SignedReply) -> dict[str, str]:
-        """By receiver."""
-        content = signed.reply.content
-        assert isinstance(content, Boxes)  # nothing else was kept
-        return {box.site: box.sealed for box in content.boxes}
+    def _boxes(self) -> dict[str, list[Box]]:
+        """By receiver, the boxes for it, each with its sender; from one reply after the other."""
+        if not self._sealed:
+            place, sealed = Stage(self._round, "shares").place, defaultdict[str, list[Box]](list)
+            for sender in self.ended("shares"):
+                content = self._reply(self._store.reply(sender, place)).reply.content
+                assert isinstance(content, Boxes)  # nothing else was kept
+                for box in content.boxes:
+                    sealed[box.site].append(Box(site=sender, sealed=box.sealed))
+            self._sealed = dict(sealed)
+        return self._sealed
 
 
 def _require_agreement(keys: Keys) -> None:
@@ -161,6 +193,12 @@ def _require_agreement(keys: Keys) -> None:
         require_agreement(keys)
     except MaskingError as error:
         raise ReceiptError(str(error)) from None
+
+
+def _only(content: Shares, sites: Collection[str]) -> Shares:
+    """Without spare noise, and without the shares of other sites."""
+    wanted = tuple(share for share in content.shares if share.site in sites)
+    return content.model_copy(update={"spare": None, "shares": wanted})
 
 
 def _require_parts(named: list[str], expected: Iterable[str]) -> None:

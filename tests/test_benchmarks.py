@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+import bench_many_sites
+import bench_simulation
 import federated_rivals
 import pytest
 import result_cells
@@ -83,6 +85,19 @@ def test_no_variant_has_the_name_of_a_method() -> None:
     """Both have their lines in the same files."""
     assert not set(VARIANTS) & {"own", *METHODS}
     assert not set(federated_rivals.RIVALS) & {"own", *METHODS, *VARIANTS}
+
+
+def test_documents_say_what_many_sites_cost() -> None:
+    """If not, `make bench-tables` writes docs/benchmarks.md."""
+    many, whole = (json.loads(file.read_text()) for file in (bench_many_sites.FILE, bench_simulation.FILE))
+    parts = {
+        bench_many_sites.TABLE: bench_many_sites.markdown(many),
+        bench_simulation.PROCESS: bench_simulation.process_table(whole),
+        bench_simulation.FLOWER: bench_simulation.flower_table(whole),
+    }
+    for part, lines in parts.items():
+        text = part.document.read_text(encoding="utf-8")
+        assert part.filled(text, lines) == text, part.name
 
 
 # --- reading and writing

@@ -23,7 +23,7 @@ s_A and s_B the standard deviations of one cell of A and of one cell of a pair t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import sqrt
@@ -189,10 +189,15 @@ def answer_d(vault: Vault, plan: Plan) -> Answer:
     return vault.answer(point_masses.question(plan.looks), plan.mu2_looks)
 
 
-def add_answers(answers: Sequence[Measured]) -> tuple[Array, float]:
-    """Sum of several sites' answers to one question, in patients, and its standard deviation."""
-    total = np.sum([answer.estimate for answer in answers], axis=0)
-    return total, sqrt(sum(answer.std**2 for answer in answers))
+def add_answers(answers: Iterable[Measured]) -> tuple[Array, float]:
+    """Sum of several sites' answers to one question, in patients, and its standard deviation.
+
+    One after the other: of many sites all answers together can be more than the memory holds.
+    """
+    total, variance = np.zeros(1), 0.0
+    for answer in answers:
+        total, variance = total + answer.estimate, variance + answer.std**2
+    return total, sqrt(variance)
 
 
 def read_sums(encoding: Encoding, estimate: Array, s_a: float) -> ClassSums:

@@ -7,7 +7,7 @@ step, the maximum-entropy model (`core.release`), follows where records are draw
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from math import isqrt, sqrt
@@ -61,12 +61,13 @@ def pairs(vault: Vault, plan: Plan, common: Common, terms: Terms) -> Answer:
 
 
 def common(
-    plans: Sequence[Plan], answers: Sequence[Measured], *, pairs: bool = True, numbers: int = bins.MAX_PAIRS
+    plans: Sequence[Plan], answers: Iterable[Measured], *, pairs: bool = True, numbers: int = bins.MAX_PAIRS
 ) -> Common:
     """Between the rounds: add the sites' class sums; merged bins and pooled margins follow from the total.
 
     Parameters
     ----------
+    answers : of the sites in the order of their plans, read once and one at a time.
     pairs : False where no site of the study will ever measure pairs, whose number limits that of the bins.
     numbers : most numbers of answer B.
     """

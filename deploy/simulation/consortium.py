@@ -37,7 +37,7 @@ from cohortmix.protocol.steps import SEED_BYTES
 from cohortmix.protocol.study import JointNoise
 from cohortmix.server.commands.draft import entry_of, study_spec
 from cohortmix.server.coordinator import Coordinator
-from cohortmix.server.study import Study
+from cohortmix.server.study import SIGNED, Study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +175,8 @@ class Consortium:
 
     def site(self, index: int) -> SiteFolder:
         """The site at this place in the study's list."""
-        return SiteFolder(self.root / "sites" / self.study.study.sites[index].name, self.seed)
+        name = _sites((self.root / "coordinator" / SIGNED).read_bytes())[index]
+        return SiteFolder(self.root / "sites" / name, self.seed)
 
     @contextmanager
     def coordinator(self) -> Iterator[Coordinator]:
@@ -188,6 +189,14 @@ class Consortium:
 def _schema(text: str) -> Schema:
     """Read once: all sites have the same, and each is opened for every call."""
     return Schema.from_yaml(text)
+
+
+@lru_cache(maxsize=4)
+def _sites(signed: bytes) -> tuple[str, ...]:
+    """The sites that a signed study names, read once: every message to one of them asks for its folder."""
+    message = decode(signed)
+    assert isinstance(message, SignedStudy)
+    return tuple(entry.name for entry in message.study.sites)
 
 
 def _entry(site: SiteFolder, joint: bool) -> SiteEntry:

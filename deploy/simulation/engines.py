@@ -21,6 +21,7 @@ from cohortmix.deploy.simulation.consortium import Consortium, SiteFolder
 from cohortmix.deploy.simulation.local_grid import LocalGrid
 from cohortmix.server.app import Progress, conduct
 from cohortmix.server.commands.outcome import EngineError
+from cohortmix.server.patience import Patience
 
 Engine = Literal["process", "flower"]
 _FAULT = re.compile(r"[\w.]*(?:Error|Exception|Interrupt|Exit)(?=:|$)")
@@ -56,7 +57,8 @@ def connect(consortium: Consortium, context: Context) -> SiteFolder:
 def _in_process(consortium: Consortium, progress: Progress) -> None:
     grid = LocalGrid(relay(partial(connect, consortium)), len(consortium.study.study.sites))
     with consortium.coordinator() as coordinator:
-        conduct(grid, coordinator, progress)
+        patience = Patience.of_simulation(coordinator.spec.round_deadline_seconds, at_once=1)
+        conduct(grid, coordinator, progress, patience)
 
 
 def _with_flower(consortium: Consortium, progress: Progress) -> None:

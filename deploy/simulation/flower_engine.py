@@ -11,7 +11,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from flwr.simulation import run_simulation
 
@@ -31,15 +31,20 @@ def main(root: str, seed: str | None = None) -> None:
         server_app(lambda context: consortium.coordinator(), partial(_tell, lines)),
         relay(partial(connect, consortium)),
         num_supernodes=sites,
-        backend_config={
-            "init_args": {
-                "num_cpus": min(sites, os.cpu_count() or 1),
-                "log_to_driver": False,
-                "logging_level": logging.ERROR,
-            },
-            "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-        },
+        backend_config=backend_of(sites),
     )
+
+
+def backend_of(sites: int) -> dict[str, dict[str, Any]]:
+    """As many nodes at once as there are processor cores, each in a process of its own."""
+    return {
+        "init_args": {
+            "num_cpus": min(sites, os.cpu_count() or 1),
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+        },
+        "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+    }
 
 
 def _tell(lines: TextIO, event: str, done: int, total: int) -> None:

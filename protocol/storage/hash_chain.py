@@ -94,6 +94,7 @@ class Journal:
         self._mark = None if mark is None else Mark(mark, words, None if several else 1)
         self._steps: list[Step] = []  # verified; the large ones are held without their content
         self._numbers: dict[tuple[str, ...], list[int]] = defaultdict(list)  # by kind; and study; and id
+        self._ids: dict[tuple[str, str], set[str]] = defaultdict(set)  # by kind and study
         self._keys: set[tuple[str, str, str, int]] = set()
         self._large: set[int] = set()
         self._added: list[Step] = []  # by the transaction that is open
@@ -178,6 +179,11 @@ class Journal:
             steps = (self._steps[number - 1] for number in self._numbers.get((kind,), ()))
             return {(step.study, step.id) for step in steps}
 
+    def ids(self, kind: str, study: str) -> frozenset[str]:
+        """The ids of the steps of one kind and study, without their content."""
+        with self._newest():
+            return frozenset(self._ids.get((kind, study), ()))
+
     def hash_of(self, number: int) -> str:
         """The hash of the step of this number; GENESIS for 0."""
         return self._steps[number - 1].hash if number else GENESIS
@@ -218,6 +224,7 @@ class Journal:
             raise self.altered(len(self._steps) + 1)
         for names in ((step.kind,), (step.kind, step.study), (step.kind, step.study, step.id)):
             self._numbers[names].append(step.number)
+        self._ids[step.kind, step.study].add(step.id)
         self._keys.add(key)
         if len(step.content) > SMALL:
             self._large.add(step.number)

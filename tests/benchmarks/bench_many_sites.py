@@ -1,153 +1,266 @@
-"""How long does a coordinator take over many sites, step by step?
+"""What do many sites cost a coordinator: seconds of its processor, its memory, and bytes on the wire?
 
-    python tests/benchmarks/bench_many_sites.py [SITES]
+    python tests/benchmarks/bench_many_sites.py [--sites 8 25 74 200] [--tiny 200 1000] [--noise each joint]
+        [--keep]
+    python tests/benchmarks/bench_many_sites.py --write
 
-One hospital answers both rounds; its releases are signed again under the key of every other site, which the study
-says has as many patients. So everything that a coordinator reads, checks and keeps is what a real study brings.
+A study of S made sites from its first message to its result, for both kinds of noise; the coordinator is in a
+process of its own for each S, so that the memory is that of this S. `--sites` have the 23 columns of the stroke
+trial and 400 patients each, `--tiny` four columns and 60 patients. `--keep` keeps the figures in
+results/many_sites.json, `--write` puts what is kept into docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+import argparse
+import json
+import multiprocessing
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
-from importlib.metadata import version
+from itertools import product
+from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import process_time
 from typing import Any, TypeVar
 
-import numpy as np
-import pandas as pd
+from flwr.app import Context
+from flwr.common.constant import PARTITION_ID_KEY
+from made_sites import MadeSites
+from markdown_tables import DOCUMENT, Part, heading
+from result_cells import RESULTS
 
-from cohortmix.core.audit.noise_keyed import KeyedNoise
-from cohortmix.core.data.schema import Category, Date, Schema
-from cohortmix.core.data.table import TableSource
-from cohortmix.core.privacy.memory_meter import MemoryMeter
-from cohortmix.core.privacy.meter import Answer
-from cohortmix.core.privacy.vault import Vault
-from cohortmix.core.steps import anonymize, pipeline
-from cohortmix.core.steps.plan import Plan
-from cohortmix.protocol.messages import (
-    CentroidsRelease,
-    ClassSumsRelease,
-    NoisedAnswer,
-    Request,
-    SignedRequest,
-    SiteEntry,
-    SiteRelease,
-    StudySpec,
-    decode,
-    encode,
-)
-from cohortmix.protocol.receipts import GENESIS, issue
+from cohortmix.client.app import relay
+from cohortmix.core.data.schema import Schema
+from cohortmix.deploy.simulation.local_grid import LocalGrid
+from cohortmix.protocol.messages import Description, SignedStudy, StudySpec, encode
 from cohortmix.protocol.signing import Key, sign_study
-from cohortmix.server.coordinator import Coordinator, Verdict
+from cohortmix.server.app import conduct
+from cohortmix.server.coordinator import Coordinator
+from cohortmix.server.joint_coordinator import JointCoordinator
+from cohortmix.server.patience import Patience
 from cohortmix.server.store import Store
 
 SCHEMA = Path(__file__).parents[2] / "deploy" / "demo" / "schema.yaml"
-PATIENTS, MU = 400, Decimal(2)
+TINY = Schema.from_yaml(
+    """
+name: tiny
+target: outcome
+columns:
+  AGE: {type: number, min: 16, max: 105, integer: true}
+  SEX: {type: category, values: [F, M]}
+  SIDE: {type: category, values: [left, right, none]}
+  outcome: {type: category, values: [good, bad]}
+"""
+)
+FILE = RESULTS / "many_sites.json"
+TABLE = Part(DOCUMENT, "many sites", "bench_many_sites.py")
+END = b"\0"  # before what the coordinator's process says in the end
+Facts = dict[str, Any]
 T = TypeVar("T")
 
 
-def table(schema: Schema, patients: int) -> pd.DataFrame:
-    """Records that follow nothing but the schema."""
-    rng, columns = np.random.default_rng(0), dict[str, Any]()
-    for name, column in schema.columns.items():
-        if isinstance(column, Category):
-            columns[name] = rng.choice(column.values, patients)
-        elif isinstance(column, Date):
-            columns[name] = pd.to_datetime(column.min) + pd.to_timedelta(rng.integers(0, 300, patients), "D")
-        else:
-            columns[name] = rng.uniform(column.min, column.max, patients).round()
-    return pd.DataFrame(columns)
+@dataclass(frozen=True)
+class Size:
+    """A study that is measured; its sites have `patients` each and spend `mu`."""
+
+    table: str
+    sites: int
+    noise: str
+    patients: int
+    mu: Decimal
+
+    @property
+    def schema(self) -> Schema:
+        """The columns of its table."""
+        return TINY if self.table == "tiny" else Schema.from_yaml(SCHEMA.read_text("utf-8"))
 
 
-class Sites:
-    """So many sites that all have the records of one; each signs with a key of its own."""
+class Wire:
+    """A site behind a pipe: its messages as bytes, whose numbers are counted."""
 
-    def __init__(self, count: int, schema: Schema) -> None:
-        self.schema, self.coordinator_key = schema, Key.generate()
-        self.keys = {f"site-{number + 1:04d}": Key.generate() for number in range(count)}
-        entries = [SiteEntry(name=name, key=key.public_hex, patients=PATIENTS) for name, key in self.keys.items()]
-        self.study = StudySpec(
-            name="many sites",
-            schema_hash=schema.hash,
-            target=schema.target,
-            mu=MU,
-            delta=Decimal("0.00001"),
-            overlap="disjoint",
-            sites=tuple(entries),
-            min_sites=count,
-            round_deadline_seconds=3600,
-            noise="TEST",
-            version=version("cohortmix"),
-            coordinator_key=self.coordinator_key.public_hex,
+    def __init__(self, study: StudySpec, place: int, pipe: Connection) -> None:
+        self._study, self._entry, self._pipe = study, study.sites[place], pipe
+
+    def describe(self) -> bytes:
+        """The public facts of the site."""
+        entry = self._entry
+        return encode(
+            Description(
+                site=entry.name,
+                key=entry.key,
+                patients=entry.patients,
+                schema_hash=self._study.schema_hash,
+                columns=(),
+                version=self._study.version,
+            )
         )
-        self.plan = Plan(schema, self.study.mu2, PATIENTS, self.study.share, float(self.study.alpha))
-        records, meter = TableSource(table(schema, PATIENTS)), MemoryMeter(self.study.mu2)
-        self._vault = Vault(records, schema, KeyedNoise(0).add, meter)
-        self._sums: Answer = pipeline.class_sums(self._vault, self.plan)
-        self._second: tuple[SiteRelease, dict[str, NoisedAnswer]] | None = None
 
-    def replies(self, requests: dict[str, bytes]) -> dict[str, bytes]:
-        """The answer of each site to its request."""
-        replies = {}
-        for site, data in requests.items():
-            signed = decode(data)
-            assert isinstance(signed, SignedRequest)
-            release, answers = self._release(signed.request)
-            key = self.keys[site]
-            replies[site] = encode(issue(key, site, signed.request, release, answers, PATIENTS, GENESIS))
-        return replies
+    def answer(self, request: bytes) -> bytes:
+        """The reply of the site to a message."""
+        self._pipe.send_bytes(self._entry.name.encode() + b"\n" + request)
+        return self._pipe.recv_bytes()
 
-    def _release(self, request: Request) -> tuple[SiteRelease, dict[str, NoisedAnswer]]:
-        if request.common is None:
-            sums = NoisedAnswer.of(self._sums)
-            return ClassSumsRelease(answer=sums), {"class sums": sums}
-        if self._second is None:
-            common = request.common.to_core()
-            answer = anonymize.answer_b(self._vault, self.plan, common)
-            centroids = pipeline.approximate_and_adapt(self.plan, common, self._sums, answer, b"seed")
-            self._second = CentroidsRelease.of(centroids), {"second moments": NoisedAnswer.of(answer)}
-        return self._second
+
+class Watch:
+    """Seconds of the processor that a coordinator's methods take, by round and method."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator, self.seconds = coordinator, defaultdict[str, float](float)
+        for name in ("messages_to", "accept", "advance", "finish"):
+            setattr(coordinator, name, self._timed(getattr(coordinator, name), name))
+
+    def _timed(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            step = "finish" if name == "finish" else f"{name}, round {self._coordinator.round}"
+            with self._counted(step):
+                result = method(*arguments)
+            return self._each(result, step) if isinstance(result, Iterator) else result
+
+        return call
+
+    def _each(self, items: Iterator[T], step: str) -> Iterator[T]:
+        """Items as they come: what happens between two of them is not theirs."""
+        while True:
+            with self._counted(step):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
 
     @contextmanager
-    def coordinator(self, folder: Path) -> Iterator[Coordinator]:
-        """The coordinator of their study, with a store on disk."""
-        with Store(folder / "study.db", self.study.hash) as store:
-            signed = sign_study(self.coordinator_key, self.study)
-            yield Coordinator(signed, self.coordinator_key, self.schema, store)
-
-
-def main(count: int) -> None:
-    """Print the seconds of each step, of the processor: waits for the disk are not counted."""
-    sites = Sites(count, Schema.from_yaml(SCHEMA.read_text("utf-8")))
-    assert sites.plan.fits_mixture
-    seconds: dict[str, float] = {}
-
-    def timed(step: str, call: Callable[[], T]) -> T:
+    def _counted(self, step: str) -> Iterator[None]:
         began = process_time()
-        result = call()
-        seconds[step] = seconds.get(step, 0.0) + process_time() - began
-        return result
+        yield
+        self.seconds[step] += process_time() - began
 
-    with tempfile.TemporaryDirectory() as scratch, sites.coordinator(Path(scratch)) as coordinator:
-        for number in (1, 2):
-            replies = sites.replies(timed(f"requests, round {number}", coordinator.requests))
-            timed(f"requests again, round {number}", coordinator.requests)
-            for site, reply in replies.items():
-                verdict = timed(f"accept, round {number}", partial(coordinator.accept, site, reply))
-                assert verdict is Verdict.ACCEPTED, (site, verdict)
-            timed("waiting", lambda: coordinator.waiting)
-            timed("freeze", coordinator.freeze)
-        timed("finish", coordinator.finish)
-    print(f"{count} sites, {len(sites.schema.columns)} columns; seconds of the processor")
-    for step, taken in seconds.items():
-        print(f"  {step:<24}{taken:8.2f}")
+
+def memory(field: str) -> float:
+    """MB of this process: VmRSS for now, VmHWM for the most so far."""
+    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[field].split()[0]) / 1e3
+
+
+def coordinate(signed: SignedStudy, key: bytes, schema: Schema, pipe: Connection) -> None:
+    """Conduct a study with sites behind a pipe, and say what it took; the work of a process of its own."""
+    study, wires = signed.study, dict[int, Wire]()
+
+    def connect(context: Context) -> Wire:
+        place = int(context.node_config[PARTITION_ID_KEY])
+        return wires.setdefault(place, Wire(study, place, pipe))
+
+    kind = Coordinator if study.joint is None else JointCoordinator
+    with TemporaryDirectory() as folder, Store(Path(folder) / "study.db", study.hash) as store:
+        coordinator = kind(signed, Key.from_bytes(key), schema, store)
+        watch, start, began = Watch(coordinator), memory("VmHWM"), process_time()
+        patience = Patience.of_simulation(study.round_deadline_seconds, at_once=1)
+        conduct(LocalGrid(relay(connect), len(study.sites)), coordinator, patience=patience)
+        before_finish = memory("VmHWM")
+        coordinator.finish()
+        taken = process_time() - began
+    steps = dict(watch.seconds) | {"carry": taken - sum(watch.seconds.values())}
+    facts = {
+        "cpu seconds": round(taken, 3),
+        "steps": {step: round(seconds, 3) for step, seconds in steps.items()},
+        "MB at the start": start,
+        "peak MB of the rounds": before_finish,
+        "peak MB": memory("VmHWM"),
+    }
+    pipe.send_bytes(END + json.dumps(facts).encode())
+
+
+def measured(size: Size) -> Facts:
+    """What a study of this size takes at its coordinator; this process plays the sites."""
+    sites = MadeSites(size.sites, size.schema, size.patients, size.mu, size.noise == "joint")
+    here, there = multiprocessing.Pipe()
+    signed, key = sign_study(sites.coordinator_key, sites.study), sites.coordinator_key.to_bytes()
+    # Spawned, not forked: a fork would begin with the memory of the sites.
+    arguments = (signed, key, sites.schema, there)
+    process = multiprocessing.get_context("spawn").Process(target=coordinate, args=arguments)
+    process.start()
+    there.close()
+    asked, received = 0, 0
+    while (message := here.recv_bytes())[:1] != END:
+        site, _, request = message.partition(b"\n")
+        reply = sites.reply(site.decode(), request)
+        here.send_bytes(reply)
+        asked, received = asked + len(request), received + len(reply)
+    process.join()
+    wire = {"to a site": asked // size.sites, "from a site": received // size.sites}
+    names = {"table": size.table, "sites": size.sites, "noise": size.noise}
+    return {**names, **json.loads(message[1:]), "bytes": wire}
+
+
+def main() -> None:
+    """Measure what is wanted, and show it."""
+    wanted = arguments()
+    if wanted.write:
+        TABLE.write(markdown(json.loads(FILE.read_text())))
+        return
+    rows = []
+    for table, noise in product(("stroke", "tiny"), wanted.noise):
+        for sites in wanted.sites if table == "stroke" else wanted.tiny:
+            patients, mu = (400, Decimal(2)) if table == "stroke" else (60, Decimal("0.3"))
+            rows.append(measured(Size(table, sites, noise, patients, mu)))
+            print(json.dumps(rows[-1]), flush=True)
+    print(markdown(rows))
+    if wanted.keep:
+        keep(FILE, rows, ("noise", "table", "sites"))
+
+
+def keep(file: Path, rows: Sequence[Facts], names: Sequence[str]) -> None:
+    """Put rows into a file, each in place of the one with the same names; sorted by them."""
+    kept = json.loads(file.read_text()) if file.exists() else []
+    by_name = {tuple(row[name] for name in names): row for row in [*kept, *rows]}
+    file.write_text(json.dumps([by_name[key] for key in sorted(by_name)], indent=1) + "\n")
+
+
+def arguments() -> argparse.Namespace:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sites", nargs="*", type=int, default=[8, 25, 74, 200], help="with 23 columns")
+    parser.add_argument("--tiny", nargs="*", type=int, default=[200, 1000], help="with four columns")
+    parser.add_argument("--noise", nargs="+", choices=["each", "joint"], default=["each", "joint"])
+    parser.add_argument("--keep", action="store_true", help="keep the figures")
+    parser.add_argument("--write", action="store_true", help="write what is kept into docs/benchmarks.md")
+    return parser.parse_args()
+
+
+HEADING = (
+    "noise, columns",
+    "sites",
+    "rounds: CPU s",
+    "ms a site",
+    "MB beyond the start",
+    "result: CPU s",
+    "MB beyond the start",
+    "kB to a site",
+    "kB from a site",
+)
+
+
+def markdown(rows: Sequence[Facts]) -> str:
+    """A line for each size: what its rounds take, then its result."""
+    lines = heading(HEADING)
+    for row in rows:
+        result, start, wire = row["steps"]["finish"], row["MB at the start"], row["bytes"]
+        rounds = row["cpu seconds"] - result
+        figures = (
+            f"{rounds:.1f}",
+            f"{1e3 * rounds / row['sites']:.0f}",
+            f"{row['peak MB of the rounds'] - start:.0f}",
+            f"{result:.1f}",
+            f"{row['peak MB'] - start:.0f}",
+            f"{wire['to a site'] / 1e3:.0f}",
+            f"{wire['from a site'] / 1e3:.0f}",
+        )
+        columns = 4 if row["table"] == "tiny" else 23
+        lines.append(f"| {row['noise']}, {columns} | {row['sites']} | {' | '.join(figures)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    main()

@@ -111,7 +111,7 @@ def test_each_answer_is_the_records_and_a_share_of_the_noise(whole: Consortium) 
 
 def test_what_a_site_sends_is_its_answer_under_masks(whole: Consortium) -> None:
     with coordinating(whole) as coordinator:
-        sent = {site: signed.release for site, signed in coordinator._kept.releases(1).items()}
+        sent = {site: coordinator._kept.release(site, 1).release for site in coordinator._store.answered(1)}
     assert set(sent) == set(SITES)
     for site, release in sent.items():
         own = own_answer(whole, site, 1)

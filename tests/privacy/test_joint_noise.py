@@ -238,7 +238,11 @@ def view_of(consortium: Consortium, common: bytes | None = None) -> View:
             store.keep_common(common)
         carry_through(consortium, coordinator)
         rounds = range(1, coordinator._rounds + 1)
-        releases = {round: coordinator._kept.releases(round) for round in rounds}
+        signed = {
+            (round, site): coordinator._kept.release(site, round)
+            for round in rounds
+            for site in sorted(store.answered(round))
+        }
         steps = ("keys", "consent", "unmask")  # the boxes are new each time, by Shamir's own randomness
         places: list[int | str] = [*rounds, *(f"{round} {step}" for round in rounds for step in steps)]
         sums = {round: total(coordinator, round) for round in rounds}
@@ -246,17 +250,16 @@ def view_of(consortium: Consortium, common: bytes | None = None) -> View:
             (str(place), site): len(reply) for place in places for site, reply in store.replies(place).items()
         }
         kept = store.common()
-    one = {round: next(iter(signed.values())).receipt.statements[0] for round, signed in releases.items()}
+    one = {round: released.receipt.statements[0] for (round, _), released in signed.items()}
     return View(
         {round: values for round, values in sums.items() if values is not None},
         {
-            (round, site): signed.release.values.numpy()
-            for round, by_site in releases.items()
-            for site, signed in by_site.items()
-            if isinstance(signed.release, MaskedRelease)
+            place: released.release.values.numpy()
+            for place, released in signed.items()
+            if isinstance(released.release, MaskedRelease)
         },
         lengths,
-        {(round, site): signed.signed_receipt for round, by in releases.items() for site, signed in by.items()},
+        {place: released.signed_receipt for place, released in signed.items()},
         kept,
         {round: statement.sensitivity2 for round, statement in one.items()},
     )
