@@ -160,12 +160,13 @@ def measured(seconds: float) -> dict[str, Any]:
     return {"cpu seconds": seconds, "seconds": 2 * seconds, "peak GB": 0.75, "parts": {"answers": part}}
 
 
+JOINT = {part: {"cpu seconds": 1.5} for part in ("round 1, keys", "answers", "round 1, input", "messages")}
 STORED: dict[Cell, Facts] = {
     Size(1_000, 40).cell("ours"): {**measured(4.0), "variant": "classes"},
     Size(10_000, 40).cell("ours"): {**measured(40.0), "variant": "cells", "again": measured(20.0)},
     Size(100_000, 40).cell("ours"): {**measured(400.0), "variant": "cells"},
     Size(10_000, 10).cell("ours"): {**measured(10.0), "variant": "cells"},
-    Size(10_000, 40, 8).cell("joint"): {**measured(80.0), "mixtures": 1},
+    Size(10_000, 40, 8).cell("joint"): {**measured(80.0), "mixtures": 1, "parts": JOINT},
     Size(10_000, 10).cell("aim"): {"cpu seconds": 123.4, "seconds": 200.0, "peak GB": 0.2},
     Size(10_000, 40).cell("aim"): {"stopped": 600},
     Size(10_000, 40).cell("mst"): {"failed": "no room"},
@@ -182,6 +183,8 @@ def test_the_table_has_a_row_for_each_measurement() -> None:
     assert usual[5] == "10"  # the answers
     assert usual[-3:] == ["40", "80", "0.8 |"]
     assert by_name["10,000", "40", "this project, once compiled"][-3] == "20"
+    joint = by_name["10,000", "40", "this project, joint noise"]
+    assert (joint[5], joint[10]) == ("1.5", "4.5")  # steps of rounds are messages
     assert by_name["1,000", "40", "this project (class centroids alone)"][-3] == "4.0"
 
 

@@ -39,13 +39,7 @@ from cohortmix.deploy.simulation.split import evenly
 
 DATA = "speed"  # its file of cells
 OWN, PEERS = ("ours", "joint", "answers"), ("mst", "mst-mbi", "aim", "dpctgan")
-PARTS = ("check", "answers", "mixture", "inducing points", "dependences", "records", "messages")
-CALLED = {
-    "sites": "check",
-    "round 1": "messages",
-    "round 2": "messages",
-    "pool": "records",
-}  # by a simulated study
+CALLED = {"sites": "check", "pool": "records"}  # as a simulated study calls these parts
 AGAIN = (10_000, 40)  # rows, and at most so many columns, where a release is made once more in the same process
 
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from markdown_tables import DOCUMENT, NOTES, README, Part, heading
 from peer_terms import PEERS as TERMS
 from result_cells import Cell, Facts
-from speed_cells import DATA, METHODS, PARTS, PEERS, Size
+from speed_cells import DATA, METHODS, PEERS, Size
 from speed_figure import Lines, Point, draw
 
 SCRIPT = "bench_speed.py"
 TABLE, SENTENCE = Part(DOCUMENT, "speed", SCRIPT), Part(README, "speed", SCRIPT)
 FIGURE = DOCUMENT.with_name("speed.svg")
 QUOTED = Size(10_000, 40)  # by the README, and what the figure's panels have in common
+PARTS = ("check", "answers", "mixture", "inducing points", "dependences", "records", "messages")
 IN_README = ("mst", "aim", "dpctgan")
 AGAIN = "once compiled"  # a second release in the same process
 TITLES = {
@@ -87,16 +88,19 @@ def _remarks(method: str, facts: Facts) -> str:
     if facts.get("variant", "cells") != "cells":
         remarks += f" ({VARIANTS[facts['variant']]})"
     if "mixtures" in facts:
-        remarks += f" ({facts['mixtures']} mixtures)"
+        remarks += "" if facts["mixtures"] else f" ({VARIANTS['classes']})"
     return remarks + (f": {facts['failed']}".replace("|", "/") if "failed" in facts else "")
 
 
 def _figures(facts: Facts) -> list[str]:
     """A row's numbers; empty where there is none."""
-    parts = [facts.get("parts", {}).get(part) for part in PARTS]
+    spent: dict[str, float] = {}
+    for part, taken in facts.get("parts", {}).items():  # what is in no other part is a step of a round
+        column = part if part in PARTS else "messages"
+        spent[column] = spent.get(column, 0.0) + taken["cpu seconds"]
     wall, peak = facts.get("seconds"), facts.get("peak GB")
     return [
-        *("" if part is None else _rounded(part["cpu seconds"]) for part in parts),
+        *(_rounded(spent[part]) if part in spent else "" for part in PARTS),
         _seconds(facts),
         "" if wall is None else _rounded(wall),
         "" if peak is None else f"{peak:.1f}",
