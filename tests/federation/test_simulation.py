@@ -16,9 +16,10 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
 from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.release.lost import Lost
+from cohortmix.deploy.simulation.comparison import Comparison
 from cohortmix.deploy.simulation.consortium import Terms
 from cohortmix.deploy.simulation.engines import silent
-from cohortmix.deploy.simulation.simulation import Simulation, _figures, simulate
+from cohortmix.deploy.simulation.simulation import Simulation, simulate
 from cohortmix.protocol.messages import SignedReceipt, SignedStudy, decode
 from cohortmix.protocol.receipts import verify
 from cohortmix.protocol.signing import Key
@@ -144,8 +145,10 @@ def test_an_interval_counts_patients_and_not_their_records(table: pd.DataFrame, 
     repeated = pd.concat([held_out] * 10, ignore_index=True)
     tables = {"all": pa.Table.from_pandas(table, preserve_index=False)}
     drawn = table.sample(150, random_state=1)
-    once, again = (_figures(drawn, test, tables, keyed, silent).gains["all"] for test in (held_out, repeated))
-    nobody = _figures(drawn, repeated, tables, schema, silent).gains["all"]
+    once, again = (
+        Comparison(test).figures(drawn, tables, keyed, silent).gains["all"] for test in (held_out, repeated)
+    )
+    nobody = Comparison(repeated).figures(drawn, tables, schema, silent).gains["all"]
     widths = [gain.high - gain.low for gain in (once, again, nobody) if gain is not None]
     assert widths[1] == pytest.approx(widths[0], rel=0.05)
     assert widths[2] < 0.4 * widths[0]
