@@ -23,12 +23,11 @@ import large_table
 from cell_runs import run
 from result_cells import Cell, Facts, read
 from speed_cells import METHODS, OWN, PEERS, Size, compute
-from speed_tables import FIGURE, figure, markdown, parts
+from speed_tables import FIGURE, USUAL, figure, markdown, parts
 
 LIMIT = 600  # CPU seconds of a cell
 ROWS, COLUMNS, SITES = (1_000, 10_000, 100_000, 1_000_000), (10, 20, 50, 100, 200), (8, 25)
 LARGEST = 10_000_000  # rows, of which the two answers alone are measured
-USUAL = Size(10_000, 40)
 
 
 def main() -> int:

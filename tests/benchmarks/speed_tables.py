@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from textwrap import fill
 
 from markdown_tables import DOCUMENT, NOTES, README, Part, heading
 from peer_terms import PEERS as TERMS
@@ -13,8 +14,10 @@ from speed_figure import Lines, Point, draw
 SCRIPT = "bench_speed.py"
 TABLE, SENTENCE = Part(DOCUMENT, "speed", SCRIPT), Part(README, "speed", SCRIPT)
 FIGURE = DOCUMENT.with_name("speed.svg")
-QUOTED = Size(10_000, 40)  # by the README, and what the figure's panels have in common
+USUAL = Size(10_000, 40)  # what the figure's panels have in common
+QUOTED = (Size(10_000, 10), USUAL)  # by the README
 PARTS = ("check", "answers", "mixture", "inducing points", "dependences", "records", "messages")
+LINE = 119  # letters of a line of the README
 IN_README = ("mst", "aim", "dpctgan")
 AGAIN = "once compiled"  # a second release in the same process
 TITLES = {
@@ -24,7 +27,7 @@ TITLES = {
     **{name: TERMS[name].title for name in PEERS},
 }
 VARIANTS = {"classes": "class centroids alone", "scores": "by scores", "gaussian": "class Gaussians"}
-ROWS_AXIS, COLUMNS_AXIS = f"patients, {QUOTED.columns} columns", f"columns, {QUOTED.rows:,} patients"
+ROWS_AXIS, COLUMNS_AXIS = f"patients, {USUAL.columns} columns", f"columns, {USUAL.rows:,} patients"
 
 
 def markdown(stored: Mapping[Cell, Facts]) -> str:
@@ -38,14 +41,17 @@ def markdown(stored: Mapping[Cell, Facts]) -> str:
 
 
 def sentence(stored: Mapping[Cell, Facts]) -> str:
-    """Of the table that is QUOTED: what a release costs, and what peers cost."""
-    ours = stored[QUOTED.cell("ours")]
-    known = [(TITLES[name], stored.get(QUOTED.cell(name))) for name in IN_README]
-    peers = "".join(f"; {title} {_seconds(facts)}" for title, facts in known if facts is not None)
-    return (
-        f"{QUOTED.rows:,} patients, {QUOTED.columns} columns: a release and as many records take "
-        f"{_seconds(ours)} CPU seconds and {ours['peak GB']:.1f} GB{peers}."
-    )
+    """Of the tables that are QUOTED: what a release costs, and what peers cost."""
+    costs, peaks = [], []
+    for size in QUOTED:
+        ours = stored[size.cell("ours")]
+        known = [(TITLES[name], stored.get(size.cell(name))) for name in IN_README]
+        peers = ", ".join(f"{title} {_seconds(facts)}" for title, facts in known if facts is not None)
+        costs.append(f"{size.columns} columns {_seconds(ours)}" + (f" ({peers})" if peers else ""))
+        peaks.append(ours["peak GB"])
+    release = f"a release of {USUAL.rows:,} patients and as many records"
+    said = f"CPU seconds for {release}: {', '.join(costs)}; {max(peaks):.1f} GB."
+    return fill(said.replace("> ", ">"), LINE)
 
 
 def figure(stored: Mapping[Cell, Facts]) -> str:
@@ -53,8 +59,8 @@ def figure(stored: Mapping[Cell, Facts]) -> str:
     sizes = _sizes(stored)
     return draw(
         {
-            ROWS_AXIS: _lines(stored, {size: size.rows for size in sizes if size.columns == QUOTED.columns}),
-            COLUMNS_AXIS: _lines(stored, {size: size.columns for size in sizes if size.rows == QUOTED.rows}),
+            ROWS_AXIS: _lines(stored, {size: size.rows for size in sizes if size.columns == USUAL.columns}),
+            COLUMNS_AXIS: _lines(stored, {size: size.columns for size in sizes if size.rows == USUAL.rows}),
         }
     )
 
@@ -71,7 +77,7 @@ def _measured(stored: Mapping[Cell, Facts]) -> Iterator[tuple[Size, str, Facts]]
 
     def order(row: tuple[Size, str, Facts]) -> tuple[int, bool, int, int, int]:
         size, method, _ = row
-        return size.sites, size.columns != QUOTED.columns, size.columns, size.rows, methods.index(method)
+        return size.sites, size.columns != USUAL.columns, size.columns, size.rows, methods.index(method)
 
     yield from sorted(cells, key=order)
 
