@@ -17,7 +17,7 @@ export OMP_NUM_THREADS ?= 2
 export FLWR_TELEMETRY_ENABLED = 0
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test lint audit bench-utility bench-ablation bench-peers bench-federated bench-tables docs lock proto clean
+.PHONY: demo test lint audit bench-utility bench-ablation bench-peers bench-federated bench-speed bench-tables docs lock proto clean
 
 demo: $(READY)
 	$(BIN)/cohortmix demo
@@ -56,12 +56,17 @@ bench-peers: $(READY) $(PEERS)/ready $(MORE_PEERS:%=.venv-%/ready)
 bench-federated: $(READY) $(RIVALS)/ready
 	$(BIN)/python tests/benchmarks/bench_federated.py $(FLAIM:%=--flaim %) $(HETERO:%=--hetero %)
 
+# Seconds and memory over rows, columns and sites, beside peers: up to 10 minutes of CPU for each cell, hours in all.
+bench-speed: $(READY) $(PEERS)/ready .venv-mbi/ready
+	$(BIN)/python tests/benchmarks/bench_speed.py
+
 # What is stored, written into README.md and docs/benchmarks.md; nothing is computed.
 bench-tables: $(READY)
 	$(BIN)/python tests/benchmarks/bench_utility.py --write
 	$(BIN)/python tests/benchmarks/bench_ablation.py --write
 	$(BIN)/python tests/benchmarks/bench_losses.py --write
 	$(BIN)/python tests/benchmarks/bench_federated.py --write
+	$(BIN)/python tests/benchmarks/bench_speed.py --write
 	$(BIN)/python tests/benchmarks/bench_many_sites.py --write
 	$(BIN)/python tests/benchmarks/bench_simulation.py --write
 

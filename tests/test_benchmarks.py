@@ -15,6 +15,7 @@ import bench_simulation
 import federated_rivals
 import pytest
 import result_cells
+import speed_cells
 from mechanism_variants import VARIANTS
 from result_cells import RESULTS, Cell
 from synthesizers import METHODS
@@ -76,7 +77,7 @@ def test_what_is_stored_is_what_would_be_written(path: Path) -> None:
     assert list(stored) == sorted(stored, key=lambda cell: cell.order)
     assert path.read_text(encoding="utf-8") == "".join(f"{json.dumps(facts)}\n" for facts in stored.values())
     for cell, facts in stored.items():
-        assert cell.method in {"own", *METHODS, *VARIANTS, *federated_rivals.METHODS}
+        assert cell.method in {"own", *METHODS, *VARIANTS, *federated_rivals.METHODS, *speed_cells.METHODS}
         assert {"cell", "figures", "patients", "budget", "command", "commit", "versions", "machine"} <= set(facts)
 
 

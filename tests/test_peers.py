@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from itertools import pairwise
 from math import exp, sqrt
 from pathlib import Path
@@ -85,6 +87,14 @@ def test_vectors_and_codes_are_the_same_records() -> None:
     x = vectors.encode(table)
     assert x.shape == (300, vectors.width) == (300, 2 + 2 + 4 + 2)
     pd.testing.assert_frame_equal(vectors.decode(x, np.random.default_rng(0)), table)
+
+
+def test_a_peak_of_memory_is_that_of_the_process_alone() -> None:
+    """Not what its parent holds when it starts it."""
+    held = np.ones(75_000_000)
+    program = f"import sys; sys.path.insert(0, {str(FOLDER)!r}); import peer_frame; print(peer_frame.peak_gb())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 0.01 < float(done.stdout) < held.nbytes / 1e9
 
 
 def test_mu_is_that_of_the_product() -> None:

@@ -1,9 +1,9 @@
 """A large table from a seed, and what its two answers cost beside one plain numpy pass over the same file.
 
-    python tests/benchmarks/large_table.py write PATH [--rows 1000000] [--keyed]
-    python tests/benchmarks/large_table.py measure PATH [--keyed] [--answer A B S plain]
+    python tests/benchmarks/large_table.py write PATH [--rows 1000000] [--columns 40]
+    python tests/benchmarks/large_table.py measure PATH [--columns 40] [--keyed] [--answer A B S plain]
 
-`write` makes 20 numbers and 20 categories: a Parquet file, a folder of them, a CSV file, or, where PATH ends in
+`write` makes numbers and as many categories: a Parquet file, a folder of them, a CSV file, or, where PATH ends in
 `.db`, the table `records` of an SQLite database. `measure` says for each answer the CPU seconds and the peak
 memory of a process of its own: A class marginals, B pair tables, S score moments, and `plain`, which reads a
 Parquet file and forms the moment matrix of B in numpy.
@@ -39,47 +39,47 @@ from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.anonymize import sum_query
 from cohortmix.core.steps.scores import functions
 
-NUMBERS, CATEGORIES, VALUES = 20, 20, 6
+COLUMNS, VALUES = 40, 6  # half of the columns are numbers, half categories of so many values
 GROUP_ROWS = 250_000  # of a row group, and of a file of a folder
+SPREADS = 20  # numbers differ in how closely they follow the common factor
 MISSING = 0.02  # share of a column's cells, of every second column
 ROWS_PER_PATIENT = 2
 
 
-def schema(keyed: bool) -> Schema:
-    """Of the table; its first category is the target."""
-    numbers = [f"  n{at}: {{type: number, min: 0, max: 100, missing: {_misses(at)}}}" for at in range(NUMBERS)]
-    values = "[" + ", ".join(f"v{value}" for value in range(VALUES)) + "]"
-    columns = [
-        f"  c{at}: {{type: category, values: {values}, missing: {_misses(at)}}}" for at in range(CATEGORIES)
-    ]
+def schema(keyed: bool, columns: int = COLUMNS) -> Schema:
+    """Of a table with so many columns, an even number; its first category is the target."""
+    half, values = range(columns // 2), "[" + ", ".join(f"v{value}" for value in range(VALUES)) + "]"
+    numbers = [f"  n{at}: {{type: number, min: 0, max: 100, missing: {_misses(at)}}}" for at in half]
+    categories = [f"  c{at}: {{type: category, values: {values}, missing: {_misses(at)}}}" for at in half]
     key = "patient_key: patient\nmax_rows_per_patient: 4\n" if keyed else ""
-    return Schema.from_yaml("\n".join([f"name: large\n{key}target: c0\ncolumns:", *numbers, *columns]))
+    return Schema.from_yaml("\n".join([f"name: large\n{key}target: c0\ncolumns:", *numbers, *categories]))
 
 
 def _misses(at: int) -> str:
     return "true" if at % 2 else "false"
 
 
-def batches(rows: int, seed: int = 0) -> Iterator[pa.RecordBatch]:
+def batches(rows: int, columns: int = COLUMNS, seed: int = 0) -> Iterator[pa.RecordBatch]:
     """The table's records: each column follows a common factor; a patient's rows are anywhere in the table."""
+    half = range(columns // 2)
     for first in range(0, rows, GROUP_ROWS):
         rng, count = np.random.default_rng([seed, first]), min(GROUP_ROWS, rows - first)
         factor = rng.normal(size=count)
-        columns = {"patient": pa.array(rng.integers(0, max(rows // ROWS_PER_PATIENT, 1), count) * 7919)}
-        for at in range(NUMBERS):
-            value = np.clip(50 + 9 * factor + (4 + at) * rng.normal(size=count), -5, 105).round(2)
-            columns[f"n{at}"] = pa.array(value, mask=(rng.random(count) < MISSING) if at % 2 else None)
-        for at in range(CATEGORIES):
+        drawn = {"patient": pa.array(rng.integers(0, max(rows // ROWS_PER_PATIENT, 1), count) * 7919)}
+        for at in half:
+            value = np.clip(50 + 9 * factor + (4 + at % SPREADS) * rng.normal(size=count), -5, 105).round(2)
+            drawn[f"n{at}"] = pa.array(value, mask=(rng.random(count) < MISSING) if at % 2 else None)
+        for at in half:
             value = np.clip(2.5 + 0.6 * factor + rng.normal(size=count), 0, VALUES - 1).astype(np.int8)
             mask = (rng.random(count) < MISSING) if at % 2 else None
             texts = pa.array([f"v{value}" for value in range(VALUES)])
-            columns[f"c{at}"] = pa.DictionaryArray.from_arrays(pa.array(value, mask=mask), texts).cast(pa.string())
-        yield pa.RecordBatch.from_pydict(columns)
+            drawn[f"c{at}"] = pa.DictionaryArray.from_arrays(pa.array(value, mask=mask), texts).cast(pa.string())
+        yield pa.RecordBatch.from_pydict(drawn)
 
 
-def write(path: Path, rows: int) -> None:
+def write(path: Path, rows: int, columns: int = COLUMNS) -> None:
     """The table as what the name says it is."""
-    records = batches(rows)
+    records = batches(rows, columns)
     if path.suffix == ".db":
         _write_sqlite(path, records)
     elif path.suffix:
@@ -128,7 +128,7 @@ def plain(path: Path, declared: Schema) -> None:
     names = [*declared.features, declared.target]
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     for file in files:
-        categories = [f"c{at}" for at in range(CATEGORIES)]
+        categories = [name for name in names if name.startswith("c")]
         for batch in pq.ParquetFile(file, read_dictionary=categories).iter_batches(65_536, columns=names):
             label = np.asarray(batch.column(declared.target).indices)
             one_hot = np.zeros((len(label), len(ends), width))
@@ -145,8 +145,8 @@ def plain(path: Path, declared: Schema) -> None:
                 total[value] += of_class.T @ of_class
 
 
-def run(path: Path, keyed: bool, answer: str) -> None:
-    declared = schema(keyed)
+def run(path: Path, keyed: bool, columns: int, answer: str) -> None:
+    declared = schema(keyed, columns)
     before = process_time()
     if answer == "plain":
         plain(path, declared)
@@ -164,16 +164,18 @@ def main() -> None:
     parser.add_argument("what", choices=("write", "measure"))
     parser.add_argument("path", type=Path)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--columns", type=int, default=COLUMNS, help="an even number")
     parser.add_argument(
         "--keyed", action="store_true", help="with a patient key: two rows of a patient on average"
     )
     parser.add_argument("--answer", nargs="+", choices=("A", "B", "S", "plain"), default=("plain", "A", "B", "S"))
     given = parser.parse_args()
     if given.what == "write":
-        write(given.path, given.rows)
+        write(given.path, given.rows, given.columns)
         return
     for answer in given.answer:  # each in a process of its own, so that its peak of memory is its own
-        process = multiprocessing.get_context("spawn").Process(target=run, args=(given.path, given.keyed, answer))
+        arguments = (given.path, given.keyed, given.columns, answer)
+        process = multiprocessing.get_context("spawn").Process(target=run, args=arguments)
         process.start()
         process.join()
 

@@ -103,12 +103,12 @@ def _row(
     first, last = log10(epsilons[0]), log10(epsilons[-1])
     along = [(log10(epsilon) - first) / (last - first) for epsilon in epsilons]
     marks = [
-        _text(name, left.left, top + TOP - 12, "title"),
+        text(name, left.left, top + TOP - 12, "title"),
         *(_frame(panel) for panel in (left, right)),
         *(_scale(left, low + TICK * tick) for tick in range(round((high - low) / TICK) + 1)),
         *(_label(left, place, step) for place, step in zip(places, steps, strict=True)),
         *(_label(right, place, f"{epsilon:g}") for place, epsilon in zip(along, epsilons, strict=True)),
-        _text(AXIS, right.left + CURVE / 2, right.top + HEIGHT + 36, "soft", "middle"),
+        text(AXIS, right.left + CURVE / 2, right.top + HEIGHT + 36, "soft", "middle"),
     ]
     for colour, line in zip(COLOURS, ladder.values(), strict=True):
         marks += [_line(left, places, line, colour), *_figures(left, places, line)]
@@ -132,7 +132,7 @@ def _line(panel: Panel, places: Sequence[float], line: Sequence[float], colour: 
 
 def _figures(panel: Panel, places: Sequence[float], line: Sequence[float]) -> list[Html]:
     return [
-        _text(f"{value:.3f}".removeprefix("0"), panel.x(place), panel.y(value) - 9, "", "middle")
+        text(f"{value:.3f}".removeprefix("0"), panel.x(place), panel.y(value) - 9, "", "middle")
         for place, value in zip(places, line, strict=True)
         if not isnan(value)
     ]
@@ -153,7 +153,7 @@ def _scale(panel: Panel, value: float) -> Html:
     """A line of the grid through both panels, and what it stands for."""
     y = panel.y(value)
     across = element("path", d=f"M{panel.left} {y:.1f}h{LADDER}m{GAP} 0h{CURVE}", class_="grid")
-    return join(across, _text(f"{value:.2f}", panel.left - 8, y + 4, "soft", "end"))
+    return join(across, text(f"{value:.2f}", panel.left - 8, y + 4, "soft", "end"))
 
 
 def _label(panel: Panel, place: float, label: str) -> Html:
@@ -161,17 +161,17 @@ def _label(panel: Panel, place: float, label: str) -> Html:
     lines = wrap(label, LETTERS)
     below = panel.top + HEIGHT + 16
     return join(
-        *(_text(words, panel.x(place), below + 13 * line, "soft", "middle") for line, words in enumerate(lines))
+        *(text(words, panel.x(place), below + 13 * line, "soft", "middle") for line, words in enumerate(lines))
     )
 
 
 def _key(lines: Lines) -> Html:
-    marks = [_text("AUC on held-out patients:", LEFT, 24)]
+    marks = [text("AUC on held-out patients:", LEFT, 24)]
     for number, (colour, name) in enumerate(zip(COLOURS, lines, strict=True)):
         x = LEFT + 170 + 140 * number
-        marks += [element("circle", cx=x, cy=20, r=3.5, fill=colour), _text(name, x + 10, 24)]
+        marks += [element("circle", cx=x, cy=20, r=3.5, fill=colour), text(name, x + 10, 24)]
     return join(*marks)
 
 
-def _text(text: str, x: float, y: float, kind: str = "", anchor: str = "start") -> Html:
-    return element("text", text, x=f"{x:.1f}", y=f"{y:.1f}", class_=kind, text_anchor=anchor)
+def text(words: str, x: float, y: float, kind: str = "", anchor: str = "start") -> Html:
+    return element("text", words, x=f"{x:.1f}", y=f"{y:.1f}", class_=kind, text_anchor=anchor)

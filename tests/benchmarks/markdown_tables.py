@@ -77,9 +77,10 @@ class Part:
 
 
 def markdown(cells: Mapping[Cell, Facts]) -> str:
-    """All cells of methods that make records, a row for each cell but for its split."""
+    """All cells of methods that make records, a row for each cell but for its split; not those of speed alone."""
     lines = heading(["data", "setting", "epsilon", "delta", "method", "splits", *COLUMNS])
-    for row in sorted({cell.row for cell in cells if cell.method in METHODS}, key=_order):
+    shown = {cell.row for cell in cells if cell.method in METHODS and cell.data != "speed"}
+    for row in sorted(shown, key=_order):
         facts = [stored for cell, stored in cells.items() if cell.row == row]
         line = [*_names(row, facts), *(spread(facts, path) for path in COLUMNS.values())]
         lines.append(f"| {' | '.join(line)} |")

@@ -36,6 +36,10 @@ class PeerFailedError(Exception):
     """A peer that raised or was stopped; the text is stored in place of figures."""
 
 
+class PeerStoppedError(PeerFailedError):
+    """A peer that was stopped since it took more seconds of the processor than it may."""
+
+
 def synthesize(
     method: str,
     table: pd.DataFrame,
@@ -43,13 +47,14 @@ def synthesize(
     budget: ResolvedBudget,
     seed: int,
     site: NDArray[np.str_] | None = None,
+    limit: int = LIMIT,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Records of the schema, and what they cost: seconds, CPU seconds and peak GB of the other process.
 
     Raises
     ------
     PeerFailedError
-        If the peer raises, or takes longer than LIMIT.
+        If the peer raises, or takes longer than `limit`, in CPU seconds.
     """
     peer = {**PEERS, **FEDERATED}[method]
     python = ROOT / peer.environment / "bin/python"
@@ -62,7 +67,7 @@ def synthesize(
         if site is not None:
             np.save(folder / "sites.npy", np.unique(site, return_inverse=True)[1])
         script = str(FOLDER / peer.script)
-        _run([str(python), script, peer.method, *files, str(epsilon), str(delta), str(seed), str(LIMIT)], folder)
+        _run([str(python), script, peer.method, *files, str(epsilon), str(delta), str(seed)], folder, limit)
         records, cost = take_back(folder, schema, seed)
         traffic = folder / "traffic.json"
         return records, {**cost, **(json.loads(traffic.read_text()) if traffic.exists() else {}), **_terms(peer)}
@@ -72,24 +77,23 @@ def _terms(peer: Peer) -> dict[str, str]:
     return {"neighbours": peer.note}
 
 
-def _run(command: list[str], folder: Path) -> None:
+def _run(command: list[str], folder: Path, limit: int) -> None:
+    command, most = [*command, str(limit)], 3 * limit
     # Sets of names have an order by chance, on which some choices depend; the limit is one of a single thread.
     environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)  # of this project's environment, which is another one's
     try:
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=3 * LIMIT
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=most
         )
     except subprocess.TimeoutExpired as error:
-        raise PeerFailedError(f"stopped after {3 * LIMIT:,} seconds") from error
-    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
-        raise PeerFailedError(f"stopped: {_reason(done.returncode)}")
+        raise PeerFailedError(f"stopped after {most:,} seconds") from error
+    if done.returncode == -signal.SIGXCPU:
+        raise PeerStoppedError(f"stopped: more than {limit:,} CPU seconds")
+    if done.returncode == -signal.SIGKILL:
+        raise PeerFailedError("stopped: more memory than there is")
     if done.returncode:
         raise PeerFailedError(_short(done.stderr))
-
-
-def _reason(status: int) -> str:
-    return f"more than {LIMIT:,} CPU seconds" if status == -signal.SIGXCPU else "more memory than there is"
 
 
 def _short(text: str) -> str:

@@ -141,13 +141,17 @@ def ours(task: Task) -> Made:
 
 
 def joint(task: Task) -> Made:
-    """This project, with noise that the sites share: a tenth of them may conspire, and as many drop out.
+    """This project, with noise that the sites share."""
+    return _study(task, "joint", joint_noise(len(task.tables)))
+
+
+def joint_noise(sites: int) -> JointNoise:
+    """A tenth of the sites may conspire, and as many drop out.
 
     No dropout is tolerated below eight sites, of which three conspirators and dropouts together were too many.
     """
-    sites = len(task.tables)
     tenth = max(1, sites // 10)
-    return _study(task, "joint", JointNoise(conspirators=tenth, tolerated_dropouts=tenth if sites >= 8 else 0))
+    return JointNoise(conspirators=tenth, tolerated_dropouts=tenth if sites >= 8 else 0)
 
 
 def joint_third(task: Task) -> Made:
