@@ -123,6 +123,12 @@ class SiteConfig(_Part):
     interval_seconds: float = Field(default=30, ge=0.01, le=3600, allow_inf_nan=False)
     max_message_bytes: int = Field(default=32 * 2**20, ge=2**16, le=MAX_BYTES)
 
+    def model_post_init(self, context: Any) -> None:
+        """Refuse a table in the folder of the snapshot, where whatever is not served is removed."""
+        kept = self.snapshot_folder.resolve()
+        if any(path.resolve().is_relative_to(kept) for path in self._table):
+            raise ValueError(f"the table lies in {kept}, which is the site's own; move it out of there")
+
     @property
     def ledger_file(self) -> Path:
         """The ledger's database."""
@@ -146,9 +152,13 @@ class SiteConfig(_Part):
     @property
     def files(self) -> tuple[Path, ...]:
         """The files, and folders with all their content, that the site lives on."""
+        return (self.key, self.schema_file, self.state, self.mark, self.socket, *self._table)
+
+    @property
+    def _table(self) -> list[Path]:
+        """The file or folder of the records, where it is one of this machine."""
         local = None if self.data.parquet is None else _path_of(self.data.parquet)
-        table = [path for path in (self.data.file, local) if path is not None]
-        return (self.key, self.schema_file, self.state, self.mark, self.socket, *table)
+        return [path for path in (self.data.file, local) if path is not None]
 
     def read_schema(self) -> Schema:
         """The data dictionary; errors as `textfile.read_schema`."""

@@ -47,6 +47,25 @@ def test_paths_are_relative_to_the_files_folder(tmp_path: Path, monkeypatch: pyt
     assert load_config(tmp_path / "site.yaml").state == tmp_path.parent / "elsewhere" / "state"
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        "{file: state/snapshot/t.parquet}",
+        "{file: link/t.parquet}",
+        "{parquet: state/snapshot, engine: ray}",
+        "{parquet: link/more, engine: ray}",
+    ],
+)
+def test_a_table_in_the_folder_of_the_snapshot_is_refused(data: str, tmp_path: Path) -> None:
+    """It would be removed when the next snapshot is served; beside that folder it stays."""
+    (tmp_path / "state" / "snapshot").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "state" / "snapshot")
+    said = load(tmp_path, GOOD.replace("{file: patients.parquet}", data))
+    assert "state/snapshot, which is the site's own; move it out of there" in said
+    (tmp_path / "site.yaml").write_text(GOOD.replace("patients.parquet", "state/t.parquet"))
+    assert load_config(tmp_path / "site.yaml").data.file == tmp_path / "state" / "t.parquet"
+
+
 def test_a_table_of_a_cluster_is_a_folder_or_a_uri(tmp_path: Path) -> None:
     """Of a folder each machine has the same whole path; it is among the site's files, and a `file:` URI is."""
     for given, location, files in (
