@@ -27,6 +27,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
 from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.fields import Exact, PublicKey, TypedName
 from cohortmix.protocol.local.keyfile import read_key
 from cohortmix.protocol.local.textfile import parse_file, read_schema, read_text
@@ -127,7 +128,7 @@ class SiteConfig(_Part):
         """Refuse a table in the folder of the snapshot, where whatever is not served is removed."""
         kept = self.snapshot_folder.resolve()
         if any(path.resolve().is_relative_to(kept) for path in self._table):
-            raise ValueError(f"the table lies in {kept}, which is the site's own; move it out of there")
+            raise ValueError(f"the table lies in {in_quotes(kept)}, which is the site's own; move it out of there")
 
     @property
     def ledger_file(self) -> Path:

@@ -112,9 +112,9 @@ class Part:
         keys, threshold = roster.keys, self.study.terms.threshold
         masks = split(self.seeds.mask, threshold, len(keys))
         owns = split(self.seeds.own, threshold, len(keys))
-        private, hash = private_of(self.seeds.seal, "seal"), roster.hash
+        private, of_roster = private_of(self.seeds.seal, "seal"), roster.hash
         boxes = [
-            Box(site=other, sealed=seal(private, theirs.seal, (hash, self.site, other), mask, own))
+            Box(site=other, sealed=seal(private, theirs.seal, (of_roster, self.site, other), mask, own))
             for (other, theirs), mask, own in zip(keys.items(), masks, owns, strict=True)
         ]
         return self._signed(Boxes(boxes=tuple(boxes)))

@@ -69,13 +69,18 @@ def draw(
         _row(name, 30 + number * (TOP + HEIGHT + BELOW), ladders[name], curves[name], steps, epsilons, exact)
         for number, name in enumerate(ladders)
     ]
+    title = "Area under the ROC curve on held-out patients, step by step and over epsilon"
+    return svg(title, STYLE, width, height, _key(next(iter(ladders.values()))), *rows)
+
+
+def svg(title: str, style: str, width: int, height: int, *marks: Html) -> str:
+    """The text of an SVG file of so many pixels, on white."""
     drawing = element(
         "svg",
-        element("title", "Area under the ROC curve on held-out patients, step by step and over epsilon"),
-        element("style", Html(STYLE)),
+        element("title", title),
+        element("style", Html(style)),
         element("rect", width=width, height=height, fill="#fff"),
-        _key(next(iter(ladders.values()))),
-        *rows,
+        *marks,
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {width} {height}",
         width=width,

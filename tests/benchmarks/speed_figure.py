@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, floor, log10
 
-from loss_figure import STYLE, text
+from loss_figure import STYLE, svg, text
 
 from cohortmix.server.publish.html import Html, element, join
 
@@ -69,20 +69,8 @@ def draw(panels: Mapping[str, Lines]) -> str:
         _panel(LEFT + number * (WIDTH + GAP), axis, lines, y, first=number == 0)
         for number, (axis, lines) in enumerate(panels.items())
     ]
-    drawing = element(
-        "svg",
-        element("title", f"CPU seconds of a release and its records, over {' and over '.join(panels)}"),
-        element("style", Html(STYLE)),
-        element("rect", width=width, height=height, fill="#fff"),
-        _key(list(next(iter(panels.values())))),
-        *drawn,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {width} {height}",
-        width=width,
-        height=height,
-        role="img",
-    )
-    return drawing + "\n"
+    title = f"CPU seconds of a release and its records, over {' and over '.join(panels)}"
+    return svg(title, STYLE, width, height, _key(list(next(iter(panels.values())))), *drawn)
 
 
 def _panel(left: float, axis: str, lines: Lines, y: Scale, first: bool) -> Html:

@@ -61,7 +61,7 @@ def test_a_table_in_the_folder_of_the_snapshot_is_refused(data: str, tmp_path: P
     (tmp_path / "state" / "snapshot").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "state" / "snapshot")
     said = load(tmp_path, GOOD.replace("{file: patients.parquet}", data))
-    assert "state/snapshot, which is the site's own; move it out of there" in said
+    assert "state/snapshot', which is the site's own; move it out of there" in said
     (tmp_path / "site.yaml").write_text(GOOD.replace("patients.parquet", "state/t.parquet"))
     assert load_config(tmp_path / "site.yaml").data.file == tmp_path / "state" / "t.parquet"
 
