@@ -96,7 +96,8 @@ def _runs(base: Array, feature: Cells) -> tuple[Array, Array]:
     """Runs of cells (k, m), and the precision (k, k) of their factors for tau of 1."""
     if isinstance(feature.column, Category):
         alone = base >= VALUE
-        runs = np.concatenate([np.eye(len(base))[alone], ~alone[None]] if not alone.all() else [np.eye(len(base))])
+        number = np.where(alone, np.cumsum(alone) - 1, alone.sum())
+        runs = (number == np.arange(number.max() + 1)[:, None]).astype(np.float64)
         return runs, np.eye(len(runs))
     values = len(base) - (feature.missing >= 0)
     before = np.cumsum(base[:values]) - base[:values] / 2

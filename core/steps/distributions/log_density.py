@@ -25,20 +25,25 @@ LONGEST = 3.0  # of one of these steps, in any entry of f
 DAMPED = 12  # tries of one step, each more damped than the one before
 FIRST_DAMPING = 1e-6
 SETTLED = 1e-5  # of the objective, which is in units of a log density
+SINGULAR = 1e-10  # of the largest singular value, below which runs say nothing more
 WORSE = 2  # values of tau in a row whose evidence falls, after which no further one is tried
 
 
 class Shares(NamedTuple):
     """Noised shares of the cells of one feature, and what is known of their noise.
 
+    The precision of x is P = diag(own) + rows^T rows. It is never formed: a category may have 20,000 values.
+
     Attributes
     ----------
     x : (m,) unbiased; where there are coarse bins too, the least squares of both.
-    root : (l, m) the precision of x is root^T root.
+    own : (m,) precision of what was measured of each cell by itself.
+    rows : (l, m) what was measured of several cells together, divided by the standard deviation of its error.
     """
 
     x: Array
-    root: Array
+    own: Array
+    rows: Array
 
     @classmethod
     def of(cls, x: Array, std: float, coarse: Sequence[int] | None = None, fine: float = 1.0) -> Shares:
@@ -50,10 +55,11 @@ class Shares(NamedTuple):
         fine : weight of a cell.
         """
         std = max(std, LEAST_STD)
+        own = np.full(len(x), (fine / std) ** 2)
         if coarse is None:
-            return cls(x, fine * np.eye(len(x)) / std)
+            return cls(x, own, np.zeros((0, len(x))))
         bins = np.asarray(coarse) == np.arange(max(coarse) + 1)[:, None]
-        return cls(x, np.concatenate([fine * np.eye(len(x)), bins.astype(np.float64)]) / std)
+        return cls(x, own, bins / std)
 
     def with_means(self, functions: Array, means: Array, std: Array) -> Shares:
         """The least squares of these shares and of the means of k functions on the cells.
@@ -65,19 +71,34 @@ class Shares(NamedTuple):
         """
         added = functions / np.maximum(std, LEAST_STD)[:, None]
         off = means / np.maximum(std, LEAST_STD) - added @ self.x
-        covariance = self.covariance
-        gain = covariance @ added.T @ np.linalg.inv(added @ covariance @ added.T + np.eye(len(off)))
-        return Shares(self.x + gain @ off, np.concatenate([self.root, added]))
+        towards = self.by_covariance(added.T)
+        x = self.x + towards @ np.linalg.solve(added @ towards + np.eye(len(off)), off)
+        return Shares(x, self.own, np.concatenate([self.rows, added]))
 
-    @property
-    def covariance(self) -> Array:
-        """(m, m) of the noise."""
-        return np.asarray(np.linalg.inv(self.root.T @ self.root))
+    def where(self, kept: NDArray[np.bool_]) -> Shares:
+        """Of these cells alone."""
+        return Shares(self.x[kept], self.own[kept], self.rows[:, kept])
+
+    def by_precision(self, vectors: Array) -> Array:
+        """(m,) or (m, k): P times vectors (m,) or (m, k)."""
+        return np.asarray((self.own * vectors.T).T + self.rows.T @ (self.rows @ vectors))
+
+    def by_covariance(self, vectors: Array) -> Array:
+        """(m, k): the covariance of the noise, P^-1, times vectors (m, k) (Woodbury 1950)."""
+        return np.asarray(vectors / self.own[:, None] - self._shared.T @ (self._shared @ vectors))
 
     @property
     def std(self) -> Array:
         """(m,) standard deviations of the noise."""
-        return np.asarray(np.sqrt(np.diag(self.covariance)))
+        variance = 1 / self.own - (self._shared**2).sum(axis=0)
+        return np.asarray(np.sqrt(np.maximum(variance, LEAST_STD**2)))
+
+    @property
+    def _shared(self) -> Array:
+        """(l, m) S of the covariance diag(1 / own) - S^T S: what the rows take from the noise."""
+        spread = self.rows / self.own
+        factor = np.linalg.cholesky(self.rows @ spread.T + np.eye(len(spread)))
+        return np.asarray(np.linalg.solve(factor, spread))
 
 
 def fit(shares: Shares, base: Array, runs: Array, prior: Sequence[Array]) -> Array:
@@ -92,7 +113,7 @@ def fit(shares: Shares, base: Array, runs: Array, prior: Sequence[Array]) -> Arr
         has next to nothing.
     """
     live = base > 0
-    within = _Fit(Shares(shares.x[live], shares.root[:, live]), np.log(base[live]), runs[:, live])
+    within = _Fit(shares.where(live), np.log(base[live]), runs[:, live])
     f, best, found, worse = within.near(shares.std[live]), -np.inf, base[live] / base.sum(), 0
     for precision in prior:
         f, p, evidence = within.climbed(f, precision)
@@ -116,7 +137,8 @@ class _Fit(NamedTuple):
     def near(self, std: Array) -> Array:
         """(k,) f of what was counted, and of the noise where that is less, as far as runs can say it."""
         ratio = np.log(np.maximum(self.shares.x, std)) - self.log_base
-        f = np.linalg.lstsq(self.runs.T, ratio - ratio.mean(), rcond=None)[0]
+        normal = self.runs @ self.runs.T, self.runs @ (ratio - ratio.mean())
+        f = np.linalg.lstsq(*normal, rcond=SINGULAR)[0]
         return np.asarray(np.clip(f, -FARTHEST, FARTHEST))
 
     def climbed(self, f: Array, precision: Array) -> tuple[Array, Array, float]:
@@ -145,12 +167,12 @@ class _Fit(NamedTuple):
         logits = self.log_base + f @ self.runs
         p = np.exp(logits - logits.max())
         p /= p.sum()
-        off = self.shares.root @ (self.shares.x - p)
-        return float(off @ off + f @ precision @ f) / 2, p
+        off = self.shares.x - p
+        return float(off @ self.shares.by_precision(off) + f @ precision @ f) / 2, p
 
     def _derivatives(self, f: Array, p: Array, precision: Array) -> tuple[Array, Array]:
         """Of the objective by f, as far as p is linear in it (Gauss and Newton)."""
         weighted = self.runs * p
-        slope = (weighted - np.outer(weighted.sum(axis=1), p)) @ self.shares.root.T
-        off = self.shares.root @ (self.shares.x - p)
-        return precision @ f - slope @ off, slope @ slope.T + precision
+        slope = weighted - np.outer(weighted.sum(axis=1), p)
+        off = self.shares.by_precision(self.shares.x - p)
+        return precision @ f - slope @ off, slope @ self.shares.by_precision(slope.T) + precision

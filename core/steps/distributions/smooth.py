@@ -64,10 +64,10 @@ def smooth(counts: Array, cells: Cells, std: float, fine: float = 1.0) -> Array:
         return np.append(np.zeros(values), 1.0)
     scale = 1 - absent
     shares = Shares.of(counts[:values] / scale, std / scale, cells.coarse[:values], fine)
-    covariance, width = shares.covariance, cells.widths[:values]
-    smoothed = _with_atoms(shares, width / width.sum(), np.sqrt(np.diag(covariance)))
-    tailed = _falling(smoothed, shares.x, covariance, cells.lengths)
-    found = standing_out(tailed, shares.x, CLEAR * np.sqrt(np.diag(covariance)))
+    width, std = cells.widths[:values], shares.std
+    smoothed = _with_atoms(shares, width / width.sum(), std)
+    tailed = _falling(smoothed, shares, cells.lengths)
+    found = standing_out(tailed, shares.x, CLEAR * std)
     return np.append(found * scale, [absent] * (cells.missing >= 0))
 
 
@@ -119,7 +119,7 @@ def _precision(bending: Array, atom: NDArray[np.bool_]) -> Array:
     return out
 
 
-def _falling(p: Array, counted: Array, covariance: Array, length: Array) -> Array:
+def _falling(p: Array, shares: Shares, length: Array) -> Array:
     """`p` (m,), with tails that fall by a power where together they are within the reach of their noise.
 
     A tail keeps its mass T. How fast it falls is what the cells before it say: where T is the mass of a length l
@@ -129,10 +129,10 @@ def _falling(p: Array, counted: Array, covariance: Array, length: Array) -> Arra
     ----------
     length : (m,) of each cell, in the units of the column.
     """
-    out = p.copy()
+    out, covariance = p.copy(), shares.by_covariance(np.eye(len(p)))
     for order in (np.arange(len(p))[::-1], np.arange(len(p))):  # from either end inwards
         noise = np.sqrt(np.cumsum(np.cumsum(covariance[np.ix_(order, order)], axis=0), axis=1).diagonal())
-        clear = np.cumsum(counted[order]) > REACH * noise
+        clear = np.cumsum(shares.x[order]) > REACH * noise
         cut = int(clear.argmax()) if clear.any() else 0
         tail, body = order[:cut][::-1], order[cut:]  # both from the cut on
         mass, before = float(out[tail].sum()), np.cumsum(out[body])

@@ -57,7 +57,7 @@ def test_runs_move_together() -> None:
 
 def test_coarse_bins_say_more_of_a_sum_than_its_cells() -> None:
     coarse = np.repeat(np.arange(3), CELLS // 3).tolist()
-    both, alone = Shares.of(BASE, 0.01, coarse, 0.7).covariance, Shares.of(BASE, 0.01, None, 0.7).covariance
+    both, alone = (Shares.of(BASE, 0.01, bins, 0.7).by_covariance(np.eye(CELLS)) for bins in (coarse, None))
     first = np.arange(CELLS) < CELLS // 3
     assert first @ both @ first < 0.01**2 < first @ alone @ first
     assert np.diag(alone) == pytest.approx((0.01 / 0.7) ** 2)
@@ -69,8 +69,9 @@ def test_means_of_functions_are_one_more_measurement() -> None:
     shares, functions = seen(TILTED, 0.05, 2), rng.standard_normal((2, CELLS))
     means, std = functions @ TILTED + np.array([1e-3, -2e-3]), np.array([1e-3, 2e-3])
     both = shares.with_means(functions, means, std)
-    design = np.concatenate([shares.root, functions / std[:, None]])
-    expected = np.linalg.lstsq(design, np.append(shares.root @ shares.x, means / std), rcond=None)[0]
+    root = np.diag(np.sqrt(shares.own))
+    design = np.concatenate([root, functions / std[:, None]])
+    expected = np.linalg.lstsq(design, np.append(root @ shares.x, means / std), rcond=None)[0]
     np.testing.assert_allclose(both.x, expected, atol=1e-9)
     assert (both.std < shares.std).all()
     np.testing.assert_allclose(functions @ both.x, means, atol=3 * std.max())
@@ -81,4 +82,26 @@ def test_no_function_says_nothing() -> None:
     shares = seen(TILTED, 0.05, 2)
     both = shares.with_means(np.zeros((0, CELLS)), np.zeros(0), np.zeros(0))
     np.testing.assert_array_equal(both.x, shares.x)
-    np.testing.assert_array_equal(both.root, shares.root)
+    np.testing.assert_array_equal(both.rows, shares.rows)
+
+
+def test_what_is_never_formed_is_what_it_would_be() -> None:
+    """Precision, covariance and standard deviations, against the matrices themselves; of some cells alone, too."""
+    rng = np.random.default_rng(6)
+    coarse, functions = np.repeat(np.arange(3), CELLS // 3).tolist(), rng.standard_normal((2, CELLS))
+    whole = Shares.of(BASE, 0.01, coarse, 0.4).with_means(functions, functions @ BASE, np.array([1e-3, 1e-5]))
+    some = np.arange(CELLS) % 4 != 1
+    for shares in (whole, whole.where(some), Shares.of(BASE, 0.01)):
+        unit = np.eye(len(shares.x))
+        precision = np.diag(shares.own) + shares.rows.T @ shares.rows
+        np.testing.assert_allclose(shares.by_precision(unit), precision, rtol=1e-12)
+        np.testing.assert_allclose(shares.by_precision(shares.x), precision @ shares.x, rtol=1e-9)
+        covariance = np.linalg.inv(precision)
+        np.testing.assert_allclose(shares.by_covariance(unit), covariance, atol=1e-10)
+        np.testing.assert_allclose(shares.std, np.sqrt(np.diag(covariance)), rtol=1e-7)
+
+
+def test_a_mean_far_more_exact_than_its_cells_leaves_every_deviation_positive() -> None:
+    shares = Shares.of(BASE, 1.0).with_means(np.eye(CELLS)[:1], np.array([0.1]), np.zeros(1))
+    assert shares.x[0] == pytest.approx(0.1)
+    assert 0 < shares.std[0] <= 2e-8

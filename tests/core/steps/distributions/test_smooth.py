@@ -39,7 +39,7 @@ def noised(truth: NDArray[np.float64], cells: Cells, std: float, seed: int) -> N
     rng = np.random.default_rng(seed)
     if cells.coarse is None:
         return truth + std * rng.standard_normal(cells.size)
-    covariance = Shares.of(truth, std, cells.coarse).covariance
+    covariance = Shares.of(truth, std, cells.coarse).by_covariance(np.eye(cells.size))
     return truth + np.linalg.cholesky(covariance) @ rng.standard_normal(cells.size)
 
 
