@@ -6,6 +6,8 @@ feature. Its class-conditional second moment has the closed form `P_c = sum_k w_
 matched to answer B, and its class margins to answer A, each weighted by its known noise. Only released values
 enter, so nothing here can cost privacy.
 
+What a fit costs is bounded: K * steps * C * G^2 is at most WORK, whatever the table is.
+
 Size constraint (p(s) of Eq. 2-3): every component of a fit keeps at least `l_min = s_B / sigma_max` patients, so
 that the noise of one of its cells stays below sigma_max of its mass.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +32,8 @@ from cohortmix.core.steps.progress import report
 
 STEPS = 1200  # of Adam, unless the fit is within the noise sooner, or still far above it
 MORE_STEPS = 2400  # of a fit that is far above the noise
+WORK = 2.4e11  # most of K * steps * C * G^2 of all fits together: 10 to 20 CPU seconds
+LEAST_STEPS = 300  # that a fit takes; where there is no room for them, it has fewer components
 CHUNK = 50  # steps of one compiled call; between two of them it is decided which fits go on
 FITS, LENGTH = 32, 2**16  # keys and normal numbers made at once, so that one compilation serves all; or more
 LEARNING_RATE = 0.1  # of logits; it falls to a twentieth
@@ -96,27 +100,47 @@ def fit(moments: Moments, *, k: int, fits: int, seed: int) -> Mixture:
     Returns
     -------
     Mixture
-        with K = k * fits centroids of at least `l_min / fits` patients each, those of one fit after another.
+        with K = k * fits centroids of at least `l_min / fits` patients each, those of one fit after another; with
+        fewer where WORK has no room for them.
     """
-    target = _Target.of(moments)
-    floor = min(l_min(moments.s_b) / moments.patients, 1 / k)
-    state = _started(target, seed, k, fits)
-    chi2 = np.full(fits, np.inf)
-    for first in range(0, MORE_STEPS, CHUNK):
-        active = chi2 > (ENOUGH if first < STEPS else TOO_MUCH)
+    target, cost = _Target.of(moments), bounded(moments, k, fits)
+    floor = min(l_min(moments.s_b) / moments.patients, 1 / cost.k)
+    state = _started(target, seed, cost.k, cost.fits)
+    chi2 = np.full(cost.fits, np.inf)
+    for first in range(0, cost.most, CHUNK):
+        active = chi2 > (ENOUGH if first < cost.steps else TOO_MUCH)
         if not active.any():
             break
-        total = STEPS if first < STEPS else MORE_STEPS
+        total = cost.steps if first < cost.steps else cost.most
         report("mixture", first, total)
-        state, measured = _advance(state, jnp.asarray(active), first, jnp.float32(floor), target)
+        state, measured = _advance(state, jnp.asarray(active), first, cost.steps, jnp.float32(floor), target)
         chi2 = np.where(active, np.asarray(measured), chi2)
     report("mixture", total, total)
     w, q, h = _shaped(jnp.float32(floor), target.member, state)
     return Mixture(
-        weights=np.asarray(w, np.float64).ravel() * moments.patients / fits,
-        means=np.asarray(h, np.float64).reshape(fits * k, -1),
-        labels=np.asarray(q, np.float64).reshape(fits * k, -1),
+        weights=np.asarray(w, np.float64).ravel() * moments.patients / cost.fits,
+        means=np.asarray(h, np.float64).reshape(cost.fits * cost.k, -1),
+        labels=np.asarray(q, np.float64).reshape(cost.fits * cost.k, -1),
     )
+
+
+class Cost(NamedTuple):
+    """Components of a fit, fits, and their steps: usual ones, and at most."""
+
+    k: int
+    fits: int
+    steps: int
+    most: int
+
+
+def bounded(moments: Moments, k: int, fits: int) -> Cost:
+    """What WORK has room for, of this: fewer steps at first, then fewer fits, then fewer components."""
+    of_a_step = len(moments.masses) * sum(moments.sizes) ** 2
+    room = max(int(WORK / (of_a_step * LEAST_STEPS)), len(moments.masses))
+    k = min(k, room)
+    fits = min(fits, room // k)
+    most = int(min(max(WORK / (of_a_step * k * fits), LEAST_STEPS), MORE_STEPS))
+    return Cost(k, fits, min(STEPS, most), most)
 
 
 def posterior(mixture: Mixture, x: NDArray[np.float32]) -> Array:
@@ -133,13 +157,13 @@ def posterior(mixture: Mixture, x: NDArray[np.float32]) -> Array:
     return np.asarray(np.concatenate(out))
 
 
-def _rate(step: jax.Array) -> jax.Array:
-    """Cosine from LEARNING_RATE to a twentieth of it at STEPS, then constant."""
-    turn = jnp.cos(jnp.pi * jnp.minimum(step / STEPS, 1.0))
+def _rate(steps: int, step: jax.Array) -> jax.Array:
+    """Cosine from LEARNING_RATE to a twentieth of it at `steps`, then constant."""
+    turn = jnp.cos(jnp.pi * jnp.minimum(step / steps, 1.0))
     return LEARNING_RATE * jnp.maximum(0.5 * (1 + turn), 0.05)
 
 
-_INIT, _UPDATE, _PARAMS = adam(_rate)  # JAX's own: another order of the same operations gives other digits
+_INIT, _, _PARAMS = adam(LEARNING_RATE)  # JAX's own: another order of the same operations gives other digits
 
 
 @partial(
@@ -250,17 +274,18 @@ def _shaped(floor: jax.Array, member: jax.Array, state: Any) -> tuple[jax.Array,
     return shaped
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="steps")
 def _advance(
-    state: Any, active: jax.Array, first: int, floor: jax.Array, target: _Target
+    state: Any, active: jax.Array, first: int, steps: int, floor: jax.Array, target: _Target
 ) -> tuple[Any, jax.Array]:
     """CHUNK Adam steps of every active fit; and each fit's chi^2 before the last of them."""
+    _, update, _ = adam(partial(_rate, steps))
     gradient = jax.vmap(jax.grad(_loss, has_aux=True), in_axes=(0, None, None))
 
     def step(i: Any, carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
         moved, _ = carry
         slope, chi2 = gradient(_PARAMS(moved), floor, target)
-        return _UPDATE(first + i, slope, moved), chi2
+        return update(first + i, slope, moved), chi2
 
     moved, chi2 = jax.lax.fori_loop(0, CHUNK, step, (state, jnp.zeros(len(active), jnp.float32)))
     keep = jax.tree.map(lambda new, old: jnp.where(_like(active, new), new, old), moved, state)

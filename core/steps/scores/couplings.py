@@ -29,7 +29,8 @@ from cohortmix.core.steps.scores.prior import prior_variance
 
 Array = NDArray[np.float64]
 
-CHAINS = 8192  # of all classes together
+CHAINS = 8192  # of all classes together, of so many columns; of more columns, as many fewer: the cost is bounded
+COLUMNS = 64
 SWEEPS = 300  # while b and lambda are learned, one for each step
 STEP = 0.1  # of a Newton step, since couplings are moved one by one as if independent; falls to a twentieth
 SETTLED = 150  # further sweeps and steps of b alone: chains that run behind lambda have margins which it has not
@@ -90,7 +91,7 @@ def fit(
         decay=layout.of_pairs(beforehand / np.maximum(product * damped, LEAST), 0.0),
     )
     alike = tuple(Alike.of(kind, margins, values) for kind in layout.kinds)
-    chains, steps = max(1, CHAINS // len(margins)), _schedule()
+    chains, steps = chains_of_class(len(sizes), len(margins)), _schedule()
     state, sweeps = _started(target, alike, chains), len(steps.b)
     for first in range(0, sweeps, AT_ONCE):
         report(first, sweeps)
@@ -102,6 +103,11 @@ def fit(
     b = np.concatenate([np.asarray(each, np.float64).reshape(-1, len(margins)) for each in state.kept_b])
     tables = np.asarray(state.tables, np.float64) / KEPT
     return Fitted(b[layout.bin].T, values @ coupling @ values.T, tables[:, layout.bin][:, :, layout.bin])
+
+
+def chains_of_class(columns: int, classes: int) -> int:
+    """M: what a sweep costs does not grow with the columns beyond COLUMNS of them."""
+    return max(1, CHAINS * min(columns, COLUMNS) // columns // classes)
 
 
 class _Target(NamedTuple):

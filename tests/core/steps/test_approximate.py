@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from cohortmix.core.steps import approximate, plan
-from cohortmix.core.steps.approximate import Mixture, Moments, fit, posterior
+from cohortmix.core.steps.approximate import Mixture, Moments, bounded, fit, posterior
 from cohortmix.core.steps.plan import LARGEST_K, SIGMA_MAX, components, fits_of, l_min
 
 Array = NDArray[np.float64]
@@ -150,6 +150,50 @@ def test_steps_end_with_the_noise_and_go_on_where_it_is_not_reached(monkeypatch:
     assert chunks_of(monkeypatch, reached, k=3) * approximate.CHUNK < 400
     assert chunks_of(monkeypatch, noise, k=3) * approximate.CHUNK == 400  # chi^2 near one is noise
     assert chunks_of(monkeypatch, moments(planted()), k=1) * approximate.CHUNK == 800  # and far above, a poor fit
+
+
+def of_size(bins: int, classes: int) -> Moments:
+    """Moments of which the sizes alone count."""
+    empty = np.broadcast_to(0.0, (classes, bins, bins))
+    return Moments(
+        pairs=empty,
+        s_b=1.0,
+        margins=empty[:, 0],
+        margins_std=empty[0, 0],
+        masses=empty[:, 0, 0],
+        sizes=(2,) * (bins // 2),
+    )
+
+
+@pytest.mark.parametrize(("bins", "classes"), list(product((100, 300, 700, 1000, 2000), (2, 6, 20))))
+@pytest.mark.parametrize(("k", "fits"), [(30, 20), (300, 2)])
+def test_what_a_fit_costs_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, bins: int, classes: int, k: int, fits: int
+) -> None:
+    """As many steps, fits and components as are asked for, where there is room; within WORK in any case."""
+    monkeypatch.undo()  # the usual steps
+    asked, of_a_step = k * fits * approximate.MORE_STEPS, classes * bins**2
+    cost = bounded(of_size(bins, classes), k, fits)
+    fewest = classes * approximate.LEAST_STEPS  # a component for each class
+    assert cost.k * cost.fits * cost.most <= max(approximate.WORK / of_a_step, fewest)
+    assert cost.steps <= min(cost.most, approximate.STEPS)
+    assert cost.most >= approximate.LEAST_STEPS
+    if asked * of_a_step <= approximate.WORK:
+        assert cost == (k, fits, approximate.STEPS, approximate.MORE_STEPS)
+    else:
+        assert (
+            cost.k * cost.fits * cost.most > 0.4 * approximate.WORK / of_a_step
+        )  # what there is room for is used
+
+
+def test_a_fit_without_room_for_its_components_has_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = moments(planted(k=6))
+    monkeypatch.setattr(approximate, "WORK", 3.5 * 2 * 16**2 * approximate.LEAST_STEPS)
+    found = fit(target, k=6, fits=2, seed=0)
+    assert len(found.weights) == 3
+    assert found.weights.sum() == pytest.approx(N)
+    monkeypatch.setattr(approximate, "WORK", 1e12)
+    assert len(fit(target, k=6, fits=2, seed=0).weights) == 12
 
 
 def test_the_class_margins_are_matched_too(monkeypatch: pytest.MonkeyPatch) -> None:

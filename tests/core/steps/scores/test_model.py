@@ -14,6 +14,7 @@ from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.steps.plan import Plan
+from cohortmix.core.steps.scores import couplings
 from cohortmix.core.synthesis import Release, synthesize
 
 N = 3_000
@@ -112,3 +113,12 @@ def test_what_is_asked_follows_from_the_first_answer_alone(release: Release) -> 
     assert isinstance(asked, ScoreMoment)
     assert not isinstance(asked, PairTables)
     assert {score.column for score in asked.coordinates} <= set(range(len(SCHEMA.features)))
+
+
+def test_what_a_sweep_costs_does_not_grow_beyond_so_many_columns() -> None:
+    few = couplings.chains_of_class(couplings.COLUMNS, 2)
+    assert few == couplings.chains_of_class(3, 2) == couplings.CHAINS // 2
+    for columns in (65, 100, 300, 10**6):
+        chains = couplings.chains_of_class(columns, 2)
+        assert 1 <= chains
+        assert chains == 1 or 0.95 * few < chains * columns / couplings.COLUMNS <= few
