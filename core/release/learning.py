@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from cohortmix.core.release.gibbs import Codes
 from cohortmix.core.release.high_order import Aim, standing_out
-from cohortmix.core.release.maximum_entropy import Codes, MaximumEntropy, chains_for, chains_of, sweep
+from cohortmix.core.release.maximum_entropy import MaximumEntropy, chains_for, chains_of, sweep
 from cohortmix.core.release.target_tables import NewtonTarget, TargetTables
 from cohortmix.core.steps.products.means import SignMeans
 from cohortmix.core.steps.progress import report

@@ -22,27 +22,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from math import prod
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import blocks_of, one_hot
+from cohortmix.core.release.gibbs import BURN_IN, Codes, evenly
 from cohortmix.core.release.high_order import Terms
-from cohortmix.core.release.target_tables import Array
-from cohortmix.core.steps.progress import report
-from cohortmix.core.steps.scores.couplings import Fitted
-
-Codes: TypeAlias = NDArray[np.int32]
 
 CHAINS = 16_384  # of all classes together: the more, the less of their own sampling error is learned
 WIDE = 300  # merged bins from which on half as many do: a sweep's cost grows with the square of the bins
-BURN_IN = 10  # sweeps of a record that starts from the mixture, before the last one, which decides it
-PART = 8192  # records of a class that are swept at once
-EVEN = 131_072  # records of a class that share out the uniform numbers of the last sweep, to bound its memory
-GOLDEN = 0.6180339887498949  # its multiples, modulo 1, fill [0, 1] evenly (Weyl 1916)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,50 +53,32 @@ class MaximumEntropy:
     theta: jax.Array
     terms: Terms | None = None
 
-    @classmethod
-    def of(cls, fitted: Fitted, sizes: tuple[int, ...]) -> MaximumEntropy:
-        """A model that was fitted already, of one site."""
-        b = np.pad(fitted.b, ((0, 0), (0, 1)))
-        theta = np.broadcast_to(np.pad(fitted.theta, (0, 1)), (len(b), b.shape[1], b.shape[1]))
-        b, theta = b.astype(np.float32), theta.astype(np.float32)
-        return cls(sizes=(*sizes, 1), b=jnp.asarray(b), theta=jnp.asarray(theta))
+    @property
+    def classes(self) -> int:
+        """C."""
+        return len(self.b)
 
-    def draw(self, start: Codes, label: NDArray[np.int64], seed: int) -> Codes:
-        """Merged bins (n, D) of records of these classes (n,), by Gibbs sweeps, the last of them even.
+    def settled(self, codes: Codes, c: int, size: int, key: jax.Array) -> Codes:
+        """As `gibbs.Model`."""
+        only = slice(c, c + 1)
+        terms = None if self.terms is None else replace(self.terms, weights=self.terms.weights[:, only])
+        x = chains_of([codes], size, self.sizes)
+        (x,) = np.asarray(_settle(x, self.b[only], self.theta[only], terms, key, self.sizes))
+        return np.stack([x[block, : len(codes)].argmax(axis=0) for block in blocks_of(self.sizes)[:-1]], axis=1)
 
-        `start` (n, D + 1) holds the bins to start from, and the site.
-        """
-        rng, key = np.random.default_rng(seed), jax.random.key(seed)
-        order = rng.permutation(len(label))
-        rows_of_class = [order[label[order] == c] for c in range(len(self.b))]
-        settled = self._settled(start, rows_of_class, key)
-        out = settled.copy()
-        for c, (rows, b, theta) in enumerate(
-            zip(rows_of_class, np.asarray(self.b), np.asarray(self.theta), strict=True)
-        ):
-            terms = None if self.terms is None else self.terms.of_class(c)
-            for first in range(0, len(rows), EVEN):
-                part = rows[first : first + EVEN]
-                codes = np.column_stack([settled[part], start[part, -1]])
-                out[part] = _even_sweep(codes, b, theta, self.sizes, rng, terms)
-        return out
-
-    def _settled(self, start: Codes, rows_of_class: list[NDArray[np.int64]], key: jax.Array) -> Codes:
-        """Bins (n, D) after BURN_IN sweeps; a class at a time, in parts of one size, so one compilation."""
-        out, done = start[:, :-1].copy(), 0
-        size = min(PART, 1 << (max(map(len, rows_of_class)) - 1).bit_length())
-        for c, rows in enumerate(rows_of_class):
-            only = slice(c, c + 1)
-            terms = None if self.terms is None else replace(self.terms, weights=self.terms.weights[:, only])
-            for first in range(0, len(rows), size):
-                report("records", done, len(out))
-                part, (key, own) = rows[first : first + size], jax.random.split(key)
-                x = chains_of([start[part]], size, self.sizes)
-                (x,) = np.asarray(_settle(x, self.b[only], self.theta[only], terms, own, self.sizes))
-                bins = [x[block, : len(part)].argmax(axis=0) for block in blocks_of(self.sizes)[:-1]]
-                out[part] = np.stack(bins, axis=1)
-                done += len(part)
-        report("records", len(out), len(out))
+    def last(self, codes: Codes, c: int, rng: np.random.Generator) -> Codes:
+        """As `gibbs.Model`."""
+        x, b, theta = one_hot(codes, self.sizes), np.asarray(self.b[c]), np.asarray(self.theta[c])
+        terms = None if self.terms is None else self.terms.of_class(c)
+        signs, out = [] if terms is None else terms.read(x, self.sizes), codes[:, :-1].copy()
+        for j, block in enumerate(blocks_of(self.sizes)[:-1]):
+            logits = x @ theta[:, block] + b[block]
+            if terms is not None:
+                logits += terms.logits(signs, j, block)
+            out[:, j] = evenly(logits, rng)
+            x[:, block] = one_hot(out[:, j : j + 1], (logits.shape[1],))
+            if terms is not None:
+                signs[j] = terms.signs[block][out[:, j]]
         return out
 
 
@@ -174,35 +147,6 @@ def _draw(logits: jax.Array, u: jax.Array) -> jax.Array:
 def _one_hot(drawn: jax.Array, m: int, kind: Any) -> jax.Array:
     """(C, m, M) of bins (C, M)."""
     return (drawn[:, None] == jnp.arange(m)[:, None]).astype(kind)
-
-
-def _even_sweep(
-    codes: Codes,
-    b: Array,
-    theta: Array,
-    sizes: tuple[int, ...],
-    rng: np.random.Generator,
-    terms: Terms | None = None,
-) -> Codes:
-    """One sweep of the records (n, D + 1) of a class, to merged bins (n, D).
-
-    Records that expect similar values share out the uniform numbers: each is distributed as if drawn by itself,
-    and a bin holds nearly as many records as it should, also among records that are alike.
-    """
-    x, weyl = one_hot(codes, sizes), GOLDEN * np.arange(len(codes))
-    signs = [] if terms is None else terms.read(x, sizes)
-    for j, block in enumerate(blocks_of(sizes)[:-1]):
-        logits = x @ theta[:, block] + b[block]
-        if terms is not None:
-            logits += terms.logits(signs, j, block)
-        ends = np.cumsum(np.exp(logits - logits.max(axis=1, keepdims=True)), axis=1)
-        u, expected = np.empty(len(x)), ends.sum(axis=1) / ends[:, -1]
-        u[np.lexsort((rng.random(len(x)), expected))] = (rng.random() + weyl) % 1  # equal records in random order
-        drawn = (ends[:, :-1] < u[:, None] * ends[:, -1:]).sum(axis=1)
-        x[:, block] = one_hot(drawn[:, None], (ends.shape[1],))
-        if terms is not None:
-            signs[j] = terms.signs[block][drawn]
-    return np.stack([x[:, block].argmax(axis=1) for block in blocks_of(sizes)[:-1]], axis=1).astype(np.int32)
 
 
 def chains_for(classes: int, bins: int) -> int:

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.sampling import PointMass, draw_groups, systematic
 from cohortmix.core.data.schema import Schema
+from cohortmix.core.release import gibbs
 from cohortmix.core.release.learning import fit
-from cohortmix.core.release.maximum_entropy import MaximumEntropy, chains_for
+from cohortmix.core.release.maximum_entropy import chains_for
+from cohortmix.core.release.score_model import ScoreModel
 from cohortmix.core.release.target_tables import TargetTables
 from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
 from cohortmix.core.steps.products.means import SignMeans
@@ -95,7 +97,7 @@ class Pool:
         counts = np.bincount(systematic(self.masses @ self.labels, rows, rng), minlength=self.labels.shape[1])
         label, start = self._start(counts, rng)
         if self.paired.any():
-            start[:, :-1] = self._model.draw(start, label, int(rng.integers(2**31)))
+            start[:, :-1] = gibbs.draw(self._model, start, label, int(rng.integers(2**31)))
         order = rng.permutation(rows)
         return start[order, -1].astype(np.int64), label[order], start[order, :-1]
 
@@ -119,9 +121,9 @@ class Pool:
         )
 
     @cached_property
-    def _model(self) -> MaximumEntropy:
+    def _model(self) -> gibbs.Model:
         if self.fitted is not None:
-            return MaximumEntropy.of(self.fitted, self.sizes)
+            return ScoreModel(self.fitted, self.sizes)
         rng = np.random.default_rng(0)
         classes = self.labels.shape[1]
         label, start = self._start([chains_for(classes, sum(self.sizes))] * classes, rng)

@@ -121,11 +121,14 @@ def grouped_by(factor: float) -> tuple[Change, ...]:
 class Components:
     """In place of the maximum-entropy model: records stay as they were drawn from the mixture's components."""
 
-    def __init__(self, *args: Any, **others: Any) -> None: ...
+    def __init__(self, tables: TargetTables, *args: Any, **others: Any) -> None:
+        self.classes = len(tables.masses)
 
-    def draw(self, start: NDArray[np.int32], *args: Any, **others: Any) -> NDArray[np.int32]:
+    def settled(self, codes: NDArray[np.int32], *args: Any) -> NDArray[np.int32]:
         """The groups (n, D) of those that were drawn, (n, D + 1) with the site."""
-        return start[:, :-1]
+        return codes[:, :-1]
+
+    last = settled
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,8 @@ from parity import area, patients, schema
 
 from cohortmix.core import Budget
 from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.release.high_order import Terms
+from cohortmix.core.release.maximum_entropy import MaximumEntropy
 from cohortmix.core.release.pool import Pool
 from cohortmix.core.synthesis import Release, synthesize
 
@@ -23,13 +25,21 @@ def release(order: int, numbers: int = 0, high_order: bool = True) -> Release:
     return synthesize(table, schema(numbers), Budget.from_epsilon(1.0), noise=noise, high_order=high_order)
 
 
+def terms_of(made: Release) -> Terms | None:
+    """Of the model from which records are drawn."""
+    model = made.pool._model
+    assert isinstance(model, MaximumEntropy)
+    return model.terms
+
+
 @pytest.mark.parametrize(("order", "numbers"), [(3, 0), (4, 0), (5, 0), (3, 3)])
 def test_records_have_the_parity(order: int, numbers: int, few_steps: None) -> None:
     """Boosted trees that learn from them find it on real patients. Columns of numbers are halved at a median."""
     made = release(order, numbers)
     assert area(made.records(), patients(order, 4_000, 99, numbers)) >= 0.85
-    assert made.pool._model.terms is not None
-    assert tuple(range(order)) in made.pool._model.terms.subsets
+    terms = terms_of(made)
+    assert terms is not None
+    assert tuple(range(order)) in terms.subsets
     assert [statement["dimension"] for statement in made.receipt["statements"]][2:] == [2 * 336]
     assert made.receipt["epsilon"] <= 1
 
@@ -49,7 +59,7 @@ def test_an_outcome_of_chance_has_no_terms(few_steps: None) -> None:
     of_pairs = replace(made, site=replace(made.site, products=None))
     pd.testing.assert_frame_equal(made.records(500), of_pairs.records(500), check_exact=True)
     assert isinstance(made.pool, Pool)
-    assert made.pool._model.terms is None
+    assert terms_of(made) is None
 
 
 def test_too_few_patients_are_not_asked(few_steps: None) -> None:

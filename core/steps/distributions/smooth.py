@@ -64,10 +64,10 @@ def smooth(counts: Array, cells: Cells, std: float, fine: float = 1.0) -> Array:
         return np.append(np.zeros(values), 1.0)
     scale = 1 - absent
     shares = Shares.of(counts[:values] / scale, std / scale, cells.coarse[:values], fine)
-    width, std = cells.widths[:values], shares.std
-    smoothed = _with_atoms(shares, width / width.sum(), std)
+    width, noise = cells.widths[:values], shares.std
+    smoothed = _with_atoms(shares, width / width.sum(), noise)
     tailed = _falling(smoothed, shares, cells.lengths)
-    found = standing_out(tailed, shares.x, CLEAR * std)
+    found = standing_out(tailed, shares.x, CLEAR * noise)
     return np.append(found * scale, [absent] * (cells.missing >= 0))
 
 

@@ -46,12 +46,16 @@ class Fitted(NamedTuple):
     Attributes
     ----------
     b : (C, G) logits of each merged bin in each class.
-    theta : (G, G) couplings of two bins, sum_kl values_k lambda_kl values_l, zero within a column.
+    coupling : (K, K) lambda, zero within a column.
+    values : (G, K) of each score in each merged bin.
+    columns : (K,) which column each score is of, ascending.
     tables : (C, G, G) distributions of each pair of columns in each class, the diagonal that of each column.
     """
 
     b: Array
-    theta: Array
+    coupling: Array
+    values: Array
+    columns: NDArray[np.int64]
     tables: Array
 
 
@@ -73,7 +77,7 @@ def fit(
     share : (C,) of the patients.
     values : (G, K) of each score in each merged bin.
     sizes : merged bins of each column.
-    columns : (K,) which column each score is of.
+    columns : (K,) which column each score is of, ascending.
     second : (K, K) released mean products, of which those within a column are not used.
     std : of their noise.
     report : is told how many sweeps are done, and how many there are.
@@ -102,7 +106,7 @@ def fit(
     coupling = np.asarray(state.coupling, np.float64)[layout.row][:, layout.row]
     b = np.concatenate([np.asarray(each, np.float64).reshape(-1, len(margins)) for each in state.kept_b])
     tables = np.asarray(state.tables, np.float64) / KEPT
-    return Fitted(b[layout.bin].T, values @ coupling @ values.T, tables[:, layout.bin][:, :, layout.bin])
+    return Fitted(b[layout.bin].T, coupling, values, columns, tables[:, layout.bin][:, :, layout.bin])
 
 
 def chains_of_class(columns: int, classes: int) -> int:
@@ -180,7 +184,7 @@ def _step(state: _State, step: _Step, target: _Target, alike: tuple[Alike, ...],
     """One sweep, and a step of lambda and one of b towards the target, or the tables of the sweep."""
     key, own = jax.random.split(state.key)
     b = tuple(jnp.where(step.counted, kept, each) for kept, each in zip(state.kept_b, state.b, strict=True))
-    phi, codes = _sweep(state.phi, b, state.coupling, own, alike, chains)
+    phi, codes = sweep(state.phi, b, state.coupling, own, [each.values for each in alike])
     weighted = phi * jnp.repeat(target.share / chains, chains)
     off = target.second - weighted @ phi.T
     coupling = state.coupling + step.coupling * off / target.curvature
@@ -196,26 +200,34 @@ def _step(state: _State, step: _Step, target: _Target, alike: tuple[Alike, ...],
     return _State(phi, moved, coupling / (1 + step.coupling * target.decay), kept, tables, key)
 
 
-def _sweep(
+def sweep(
     phi: jax.Array,
-    b: tuple[jax.Array, ...],
+    b: Sequence[jax.Array],
     coupling: jax.Array,
     key: jax.Array,
-    alike: tuple[Alike, ...],
-    chains: int,
+    values: Sequence[jax.Array],
 ) -> tuple[jax.Array, list[jax.Array]]:
-    """Every column drawn anew given all the others: the scores, and the bins (n, C, M) of columns alike."""
+    """Every column drawn anew given all the others: the scores (K, C M), and the bins (n, C, M) of columns alike.
+
+    Parameters
+    ----------
+    phi : (K, C M) the scores of the chains; K counts places, as all that follows.
+    b : (n, m, C) of columns alike.
+    coupling : (K, K).
+    values : (n, m, k) of columns alike.
+    """
     first, codes = 0, []
-    for at, (each, logits) in enumerate(zip(alike, b, strict=True)):
+    for at, (each, logits) in enumerate(zip(values, b, strict=True)):
         n, _, classes = logits.shape
+        chains = phi.shape[1] // classes
         # Flat numbers, since those of several dimensions take three times as long to compile.
         uniform = jax.random.uniform(jax.random.fold_in(key, at), (n * classes * chains,)).reshape(
             n, classes, chains
         )
-        draw = partial(_draw, first=first, values=each.values, logits=logits, coupling=coupling, uniform=uniform)
+        draw = partial(_draw, first=first, values=each, logits=logits, coupling=coupling, uniform=uniform)
         phi, drawn = jax.lax.fori_loop(0, n, draw, (phi, jnp.zeros(uniform.shape, jnp.int32)))
         codes.append(drawn)
-        first += n * each.values.shape[2]
+        first += n * each.shape[2]
     return phi, codes
 
 

@@ -29,6 +29,7 @@ class Kind(NamedTuple):
 
     m: int
     k: int
+    columns: tuple[int, ...]
     bins: tuple[NDArray[np.int64], ...]
     scores: tuple[NDArray[np.int64], ...]
 
@@ -61,7 +62,8 @@ class Layout:
         kinds, bins, rows = [], np.empty(sum(sizes), dtype=np.int64), np.empty(len(columns), dtype=np.int64)
         first_bin, first_row = 0, 0
         for (m, k), members in sorted(alike.items()):
-            kinds.append(Kind(m, k, tuple(blocks[j] for j in members), tuple(own[j] for j in members)))
+            of_members = (tuple(each[j] for j in members) for each in (blocks, own))
+            kinds.append(Kind(m, k, tuple(members), *of_members))
             for at, j in enumerate(members):
                 bins[blocks[j]] = first_bin + at * m + np.arange(sizes[j])
                 rows[own[j]] = first_row + at * k + np.arange(len(own[j]))
@@ -73,6 +75,20 @@ class Layout:
         out = np.full((self.rows, self.rows), otherwise)
         out[np.ix_(self.row, self.row)] = entries
         return jnp.asarray(out.astype(np.float32))  # JAX would compile the change of kind
+
+    def of_bins(self, logits: Array) -> tuple[jax.Array, ...]:
+        """Of each bin in each class (C, G), in their places: (n, m, C) of each kind; NEVER where none is."""
+        out = []
+        for kind in self.kinds:
+            placed = np.full((len(kind.bins), kind.m, len(logits)), NEVER)
+            for at, bins in enumerate(kind.bins):
+                placed[at, : len(bins)] = logits[:, bins].T
+            out.append(jnp.asarray(placed.astype(np.float32)))
+        return tuple(out)
+
+    def of_values(self, values: Array) -> tuple[jax.Array, ...]:
+        """Of each score in each bin (G, K), in their places: (n, m, k) of each kind."""
+        return tuple(jnp.asarray(_values(kind, values).astype(np.float32)) for kind in self.kinds)
 
 
 class Alike(NamedTuple):
@@ -86,12 +102,18 @@ class Alike(NamedTuple):
     def of(cls, kind: Kind, margins: Array, values: Array) -> Alike:
         """From margins (C, G) of all columns, and values (G, K) of all scores."""
         shares = np.zeros((len(kind.bins), kind.m, len(margins)))
-        scores = np.zeros((len(kind.bins), kind.m, kind.k))
-        for at, (bins, own) in enumerate(zip(kind.bins, kind.scores, strict=True)):
+        for at, bins in enumerate(kind.bins):
             shares[at, : len(bins)] = np.maximum(margins[:, bins], LEAST).T
-            scores[at, : len(bins), : len(own)] = values[np.ix_(bins, own)]
         logits = np.where(shares > 0, np.log(np.maximum(shares, LEAST)), NEVER)
-        return cls(*(jnp.asarray(each.astype(np.float32)) for each in (shares, scores, logits)))
+        return cls(*(jnp.asarray(each.astype(np.float32)) for each in (shares, _values(kind, values), logits)))
+
+
+def _values(kind: Kind, values: Array) -> Array:
+    """(n, m, k) of values (G, K)."""
+    out = np.zeros((len(kind.bins), kind.m, kind.k))
+    for at, (bins, own) in enumerate(zip(kind.bins, kind.scores, strict=True)):
+        out[at, : len(bins), : len(own)] = values[np.ix_(bins, own)]
+    return out
 
 
 def _room(count: int) -> int:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import one_hot
-from cohortmix.core.release import high_order, maximum_entropy
+from cohortmix.core.release import gibbs, high_order, maximum_entropy
 from cohortmix.core.release.high_order import Terms, standing_out
 from cohortmix.core.release.learning import fit
 from cohortmix.core.release.maximum_entropy import MaximumEntropy
@@ -36,7 +36,7 @@ def model(*weights: float) -> MaximumEntropy:
 def drawn(fitted: MaximumEntropy, rows: int = ROWS, seed: int = 0) -> NDArray[np.int32]:
     start = np.random.default_rng(seed).integers(0, 2, (rows, len(SIZES))).astype(np.int32)
     start[:, -1] = 0
-    return fitted.draw(start, np.zeros(rows, np.int64), seed)
+    return gibbs.draw(fitted, start, np.zeros(rows, np.int64), seed)
 
 
 def product(groups: NDArray[np.int32], subset: tuple[int, ...]) -> NDArray[np.int64]:
@@ -57,7 +57,7 @@ def test_records_have_the_mean_that_a_term_says(
 ) -> None:
     """By the even sweep, and by the sweeps before it; and features are as independent as they were two by two."""
     if not last:
-        monkeypatch.setattr(maximum_entropy, "_even_sweep", lambda codes, *_: codes[:, :-1])
+        monkeypatch.setattr(MaximumEntropy, "last", lambda _, codes, *__: codes[:, :-1])
     groups = drawn(model(weight))
     assert product(groups, TRIPLE).mean() == pytest.approx(share(weight) * np.tanh(weight), abs=0.04)
     for subset in ((0, 1), (0, 2), (1, 2), ALL):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import blocks_of, one_hot
 from cohortmix.core.data.sampling import draw_groups
-from cohortmix.core.release import learning
+from cohortmix.core.release import gibbs, learning
 from cohortmix.core.release.target_tables import TargetTables
 
 BINS, COMPONENTS, ROWS = 3, 4, 8_000
@@ -46,7 +46,7 @@ def far_off(features: int, spread: float) -> float:
     start = np.column_stack([draw_groups(k, means, blocks, rng), np.zeros(ROWS, np.int32)])
     label = np.zeros(ROWS, np.int64)
     learning._learn.clear_cache()  # type: ignore[attr-defined]  # constants are compiled in
-    drawn = learning.fit(tables, start, label, seed=0).draw(start, label, seed=1)
+    drawn = gibbs.draw(learning.fit(tables, start, label, seed=0), start, label, seed=1)
     x = one_hot(drawn, tables.sizes[:-1]).astype(np.float64)
     feature = np.repeat(np.arange(features), BINS)
     off = np.abs(x.T @ x / ROWS - tables.pairs[0, :-1, :-1]) * (feature[:, None] != feature)

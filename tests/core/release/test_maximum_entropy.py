@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from cohortmix.core.release import maximum_entropy
+from cohortmix.core.release import gibbs
 from cohortmix.core.release.maximum_entropy import MaximumEntropy
 
 SIZES, ROWS = (3, 4, 1), 3000  # two features, and one site
@@ -24,7 +24,7 @@ def couplings(strength: float) -> MaximumEntropy:
 
 def drawn(model: MaximumEntropy, seed: int) -> NDArray[np.int32]:
     start = np.zeros((ROWS, 3), np.int32)
-    return model.draw(start, np.zeros(ROWS, np.int64), seed)
+    return gibbs.draw(model, start, np.zeros(ROWS, np.int64), seed)
 
 
 def beyond(groups: NDArray[np.int32], strength: float) -> NDArray[np.float64]:
@@ -44,12 +44,12 @@ def test_bins_hold_as_many_records_as_they_should_among_records_that_are_alike()
 
 def test_without_the_last_sweep_they_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """The negation: before it, every record has uniform numbers of its own."""
-    monkeypatch.setattr(maximum_entropy, "_even_sweep", lambda codes, *_: codes[:, :-1])
+    monkeypatch.setattr(MaximumEntropy, "last", lambda _, codes, *__: codes[:, :-1])
     assert min(np.abs(beyond(drawn(couplings(1.5), seed), 1.5)).max() for seed in range(3)) > 6
 
 
 def test_more_records_than_share_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maximum_entropy, "EVEN", ROWS // 4)
+    monkeypatch.setattr(gibbs, "EVEN", ROWS // 4)
     assert np.abs(beyond(drawn(couplings(1.5), 0), 1.5)).max() < 4 * 6
 
 
@@ -69,7 +69,7 @@ def test_each_record_is_distributed_as_if_drawn_by_itself(record: int) -> None:
     start, label, seeds = np.zeros((40, 3), np.int32), np.zeros(40, np.int64), 400
     model, counts, share = couplings(1.5), np.zeros((3, 4)), joint(1.5)
     for seed in range(seeds):
-        first, second = model.draw(start, label, seed)[record]
+        first, second = gibbs.draw(model, start, label, seed)[record]
         counts[first, second] += 1
     np.testing.assert_array_less(np.abs(counts / seeds - share), 4 * np.sqrt(share * (1 - share) / seeds))
 
