@@ -66,13 +66,13 @@ def test_each_value_is_read_in_its_cell(name: str, tmp_path: Path) -> None:
     records = pa.table({"x": pa.array(values, pa.string()), "y": label[: len(values)]})
     schema = schema_of(COLUMNS[name])
     both = in_cells(tmp_path / "t.cells", Rows(records, 50), schema)
-    read = [
+    of_values, of_cells = (
         np.concatenate([np.c_[both.grid.codes(batch)] for batch in source.batches()])
         for source in (both, both.cells)
-    ]
-    np.testing.assert_array_equal(*read)
+    )
+    np.testing.assert_array_equal(of_cells, of_values)
     if not isinstance(COLUMNS[name], Category):
-        assert set(read[0][:, 0].tolist()) >= set(range(both.grid.features[0].values))  # so each cell was tried
+        assert set(of_values[:, 0].tolist()) >= set(range(both.grid.features[0].values))  # so each cell was tried
 
 
 @pytest.mark.parametrize("schema", [SCHEMA, BY_ROW], ids=["patients", "rows"])
