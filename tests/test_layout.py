@@ -67,7 +67,7 @@ READERS = {  # of records: the vault, what feeds it, and what never answers a co
     "core/privacy/vault.py", "core/data/table.py", "core/data/patients.py", "core/release/condensed.py",
     "core/utility/check.py", "core/utility/columns.py", "core/audit/neighbours.py", "client/table/data.py",
     "client/table/snapshot.py", "client/table/parquet_file.py", "client/table/run.py", "client/table/cluster.py",
-    "client/local/draft.py",
+    "client/table/cells.py", "client/local/draft.py",
 }  # fmt: skip
 OF_A_SOURCE = {"NoiseSource", "OpenDPNoise", "KeyedNoise", "NOT_PRIVATE", "private", "name"}
 LOOKS_INSIDE = {  # of a function, or of whatever it was given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -92,6 +93,23 @@ def test_a_release_is_measured_part_by_part(stored_in: Path, method: str) -> Non
     assert facts["patients"] == [100]
     assert facts["budget"]["delta"] == 1 / 100
     assert {"command", "commit", "versions", "machine"} <= set(facts)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "db"])
+def test_an_answer_is_measured_from_a_snapshot_too(
+    ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same answer as from the table itself."""
+    path, folder, sums = tmp_path / f"t.{ending}", tmp_path / "snapshot", []
+    folder.mkdir()
+    large_table.write(path, 300, 4)
+    large_table.pin(path, True, 4, folder)
+    assert ".cells" in capsys.readouterr().out
+    for snapshot in (None, folder):
+        large_table.run(path, True, 4, "B", snapshot)
+        sums += re.findall(r"sum of the answer (-?\d+)", capsys.readouterr().out)
+    assert len(sums) == 2
+    assert sums[0] == sums[1]
 
 
 def test_a_cell_that_is_stopped_is_stored_as_such(stored_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:

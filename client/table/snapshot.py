@@ -3,6 +3,9 @@
 The daemon reads it and nothing else, so its answers cannot depend on whether a database is there, or on what was
 written to it since; and it needs no network. The copy holds the schema's columns and the patient key.
 
+Beside the values lie their cells (`cells`), which are read many times faster. What is asked on another grid than
+the schema's is read from the values.
+
 Of a table that a cluster reads, hashes of its files take the place of the copy (`shared`).
 """
 
@@ -19,19 +22,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from cohortmix.client.table.cells import CellSource, TableInCells, grid_hash, write_cells
 from cohortmix.client.table.data import open_table
 from cohortmix.client.table.run import CURE
 from cohortmix.client.table.shared import SharedPin
+from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source, plain
 from cohortmix.core.data.words import in_quotes
 from cohortmix.protocol.storage.durable import replace_file, sync_folder
 
 NAMES = ("a.parquet", "b.parquet")  # one is served, the other is written to replace it
+CELLS = ".cells"  # ending of the file that holds the cells of its values
 
 
 class Pin(BaseModel):
-    """Which file is served, and its hash.
+    """Which file is served, and its hash; that of its cells, and which cells there are (`grid_hash`).
 
     It stays at the site: with the hash, anybody who guesses the records could see whether the guess is right.
     """
@@ -40,7 +46,14 @@ class Pin(BaseModel):
 
     file: str
     sha256: str
+    cells_sha256: str
+    grid_hash: str
     schema_hash: str
+
+    @property
+    def cells(self) -> str:
+        """The file of the cells."""
+        return self.file.replace(".parquet", CELLS)
 
 
 _ANY_PIN: TypeAdapter[Pin | SharedPin] = TypeAdapter(Pin | SharedPin)
@@ -61,21 +74,29 @@ def pin_snapshot(folder: Path, source: Source, schema: Schema, check: Callable[[
     InputError
         If the source cannot be read, or the copy cannot be written.
     """
-    scratch = folder / "new.parquet"
+    scratch, cells = folder / "new.parquet", folder / f"new{CELLS}"
     try:
-        scratch.unlink(missing_ok=True)
-        with open(scratch, "xb", opener=_private) as file:
-            _copy(source, schema, file)
-        check(open_table(scratch, schema))
-        pin = Pin(file=_other_name(folder), sha256=_sha256(scratch), schema_hash=schema.hash)
+        _write(scratch, lambda file: _copy(source, schema, file))
+        copy = open_table(scratch, schema)
+        check(copy)
+        _write(cells, lambda file: write_cells(copy, schema, file))
+        pin = Pin(
+            file=_other_name(folder),
+            sha256=_sha256(scratch),
+            cells_sha256=_sha256(cells),
+            grid_hash=grid_hash(schema),
+            schema_hash=schema.hash,
+        )
         scratch.rename(folder / pin.file)
+        cells.rename(folder / pin.cells)
         sync_folder(folder)
         replace_file(_pin(folder), pin.model_dump_json().encode())
-        _remove_others(folder, pin.file)
+        _remove_others(folder, pin.file, pin.cells)
     except OSError as error:
         raise InputError(f"cannot write the snapshot in {in_quotes(folder)}: {error.strerror}") from None
     finally:
         scratch.unlink(missing_ok=True)
+        cells.unlink(missing_ok=True)
 
 
 def pin_shared(folder: Path, location: str, schema: Schema, check: Callable[[Source], None]) -> None:
@@ -93,7 +114,7 @@ def pin_shared(folder: Path, location: str, schema: Schema, check: Callable[[Sou
     check(pin.source(schema))
     try:
         replace_file(_pin(folder), pin.model_dump_json().encode())
-        _remove_others(folder, None)
+        _remove_others(folder)
     except OSError as error:
         raise InputError(f"cannot write the snapshot in {in_quotes(folder)}: {error.strerror}") from None
 
@@ -119,12 +140,21 @@ def open_snapshot(folder: Path, schema: Schema) -> Source:
     except ValidationError:
         raise InputError(f"the snapshot in {in_quotes(folder)} is damaged; {CURE}") from None
     if isinstance(pin, Pin):
-        _require_pinned(folder, pin)
+        _require(folder / pin.file, pin.sha256)
+        _require(folder / pin.cells, pin.cells_sha256)
     if pin.schema_hash != schema.hash:
         raise InputError(f"the schema has changed since the table was checked; {CURE}")
     if isinstance(pin, SharedPin):
         return pin.source(schema)
-    return _Pinned(open_table(folder / pin.file, schema), folder, pin)
+    if pin.grid_hash != grid_hash(schema):
+        raise InputError(f"the table was checked by a version that divides columns in other cells; {CURE}")
+    values, cells = folder / pin.file, folder / pin.cells
+    table = open_table(values, schema)
+    return TableInCells(
+        values=_Pinned(table, values, pin.sha256),
+        cells=_Pinned(CellSource(cells, table.names), cells, pin.cells_sha256),
+        grid=Encoding.of(schema).reader,
+    )
 
 
 @dataclass(frozen=True)
@@ -132,33 +162,42 @@ class _Pinned:
     """A source that is shown to be the checked one, from the first batch to the last."""
 
     source: Source
-    folder: Path
-    pin: Pin
+    path: Path
+    sha256: str
 
     @property
     def names(self) -> tuple[str, ...]:
         return self.source.names
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        _require_pinned(self.folder, self.pin)
+        _require(self.path, self.sha256)
         yield from self.source.batches()
         # Again, since the file can have been exchanged while it was read: then nothing is answered from it.
-        _require_pinned(self.folder, self.pin)
+        _require(self.path, self.sha256)
 
 
-def _require_pinned(folder: Path, pin: Pin) -> None:
+def _require(path: Path, sha256: str) -> None:
     try:
-        digest = _sha256(folder / pin.file)
+        digest = _sha256(path)
     except FileNotFoundError:
         raise InputError(f"there is no checked table to serve; {CURE}") from None
     except OSError as error:
-        raise InputError(f"cannot read the snapshot in {in_quotes(folder)}: {error.strerror}") from None
-    if digest != pin.sha256:
-        raise InputError(f"the snapshot in {in_quotes(folder)} is damaged; {CURE}")
+        raise InputError(f"cannot read the snapshot in {in_quotes(path.parent)}: {error.strerror}") from None
+    if digest != sha256:
+        raise InputError(f"the snapshot in {in_quotes(path.parent)} is damaged; {CURE}")
+
+
+def _write(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """A new file that only this user can read, durably."""
+    path.unlink(missing_ok=True)
+    with open(path, "xb", opener=_private) as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _copy(source: Source, schema: Schema, file: IO[bytes]) -> None:
-    """Write the source's batches as Parquet, durably; a text that says "no value" becomes null."""
+    """Write the source's batches as Parquet; a text that says "no value" becomes null."""
     writer: pq.ParquetWriter | None = None
     for batch in source.batches():
         arrays = [plain(batch.column(name), schema.columns.get(name)) for name in source.names]
@@ -168,8 +207,6 @@ def _copy(source: Source, schema: Schema, file: IO[bytes]) -> None:
     if writer is None:
         raise InputError("the table is empty: it holds no record")
     writer.close()
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _other_name(folder: Path) -> str:
@@ -185,9 +222,9 @@ def _pin(folder: Path) -> Path:
     return folder / "pin.json"
 
 
-def _remove_others(folder: Path, served: str | None) -> None:
-    for path in folder.glob("*.parquet"):
-        if path.name != served:
+def _remove_others(folder: Path, *served: str) -> None:
+    for path in (*folder.glob("*.parquet"), *folder.glob(f"*{CELLS}")):
+        if path.name not in served:
             path.unlink()
 
 

@@ -8,25 +8,25 @@ type of its column, so there every column is text. Nothing but SELECTs of the na
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
-from cohortmix.core.data.cell import category_text, text_of
+from cohortmix.client.table.sql_cells import array_of, has_inexact, join
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import (
     BATCH_ROWS,
     InputError,
     code_columns,
     inexact_codes,
-    is_inexact,
     require_columns,
 )
 
+FETCHED_ROWS = 4096  # at a time, so few that their cells stay near the processor while columns are made of them
 NO_PERMISSION = "42501"  # SQLSTATE of "insufficient_privilege", in the SQL standard and in PostgreSQL
 
 
@@ -82,14 +82,18 @@ class SqlSource:
     def _read(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         query = sa.select(*map(self._column, names)).select_from(sa.table(self._table, schema=self._namespace))
         with self._permitted(), self._engine.connect() as connection:
-            result = connection.execution_options(stream_results=True, yield_per=BATCH_ROWS).execute(query)
-            for rows in result.partitions():
-                columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-                for name, cells in columns.items():
-                    if name in self._codes and any(map(is_inexact, cells)):
-                        raise inexact_codes(name, self._schema)
-                arrays = [_array(cells, self._types[name]) for name, cells in columns.items()]
-                yield pa.RecordBatch.from_arrays(arrays, names=list(names))
+            result = connection.execution_options(stream_results=True, yield_per=FETCHED_ROWS).execute(query)
+            parts = (self._arrays(names, rows) for rows in result.partitions())
+            while some := list(islice(parts, BATCH_ROWS // FETCHED_ROWS)):
+                yield pa.RecordBatch.from_arrays(list(join(some)), names=list(names))
+
+    def _arrays(self, names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[pa.Array]:
+        """An array of each column."""
+        columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+        for name, cells in columns.items():
+            if name in self._codes and has_inexact(cells):
+                raise inexact_codes(name, self._schema)
+        return [array_of(cells, self._types[name]) for name, cells in columns.items()]
 
     def _column(self, name: str) -> sa.ColumnElement[Any]:
         # Without a type SQLAlchemy converts nothing, so it cannot stop at a cell that it cannot convert.
@@ -182,25 +186,7 @@ def _arrow_type(declared: sa.types.TypeEngine[Any]) -> pa.DataType:
     return pa.float64() if isinstance(declared, sa.Float) else pa.string()
 
 
-def _array(cells: Sequence[object], kind: pa.DataType) -> pa.Array:
-    convert = _CONVERSIONS[kind]
-    return pa.array([None if cell is None else convert(cell) for cell in cells], type=kind)
-
-
-def _text(cell: object) -> str:
-    """A cell's text; a whole number reads the same whether the database holds 1, 1.0 or 1e0."""
-    if isinstance(cell, memoryview):
-        return text_of(bytes(cell))
-    return category_text(cell) if isinstance(cell, bool | float | Decimal) else text_of(cell)
-
-
 _UNREADABLE = (sa.exc.SQLAlchemyError, UnicodeError, ValueError, OverflowError, pa.ArrowException)
-_CONVERSIONS: dict[pa.DataType, Callable[[Any], object]] = {
-    pa.bool_(): bool,
-    pa.int64(): int,
-    pa.float64(): float,
-    pa.string(): _text,
-}
 
 
 @contextmanager

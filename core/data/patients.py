@@ -88,7 +88,7 @@ def count_patients(source: Source, schema: Schema) -> Patients:
 
 def count_by_piece(source: Source, schema: Schema) -> list[Patients]:
     """Count the patients of each piece of a table by themselves; errors as `count_patients`."""
-    return list(each(source, _count, repeat(()), schema))
+    return list(each(source, count, repeat(()), schema))
 
 
 def together(pieces: Sequence[Patients]) -> Patients:
@@ -113,7 +113,8 @@ def shares(pieces: Sequence[Patients], cap: int) -> Iterator[tuple[Patients, NDA
         yield piece._replace(rows=np.append(most[place], 0)), np.append(count, 0)
 
 
-def _count(piece: Source, schema: Schema) -> Patients:
+def count(piece: Source, schema: Schema) -> Patients:
+    """The patients of a piece of a table, for whoever reads it where it is; nothing but keys is read."""
     patients = Patients(0, np.zeros(0, dtype=NOBODY.dtype), np.zeros(1, dtype=np.int64))
     if schema.patient_key is None:
         return patients._replace(number=sum(batch.num_rows for batch in piece.batches()))

@@ -61,8 +61,11 @@ class ColumnReader:
         """Cell of each entry, shape (n,); total: any value of any type has one, UNKNOWN included.
 
         Numbers outside their bounds fall into the end cells; what is no number (NaN and infinities as well)
-        or no declared value counts as missing.
+        or no declared value counts as missing. What a dictionary holds is read once for all its entries.
         """
+        if pa.types.is_dictionary(array.type):
+            places = array.indices.cast(pa.int64()).fill_null(len(array.dictionary))
+            return np.append(self.codes(array.dictionary), np.int32(self.missing)).take(np.asarray(places))
         if self.column.type == "category":
             found = category_codes(array, self.column)
             return np.where(found >= 0, found, self.missing).astype(np.int32)

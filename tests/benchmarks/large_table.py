@@ -1,12 +1,13 @@
 """A large table from a seed, and what its two answers cost beside one plain numpy pass over the same file.
 
     python tests/benchmarks/large_table.py write PATH [--rows 1000000] [--columns 40]
-    python tests/benchmarks/large_table.py measure PATH [--columns 40] [--keyed] [--answer A B S plain]
+    python tests/benchmarks/large_table.py measure PATH [--columns 40] [--keyed] [--snapshot] [--answer A B S]
 
 `write` makes numbers and as many categories: a Parquet file, a folder of them, a CSV file, or, where PATH ends in
 `.db`, the table `records` of an SQLite database. `measure` says for each answer the CPU seconds and the peak
 memory of a process of its own: A class marginals, B pair tables, S score moments, and `plain`, which reads a
-Parquet file and forms the moment matrix of B in numpy.
+Parquet file and forms the moment matrix of B in numpy. With `--snapshot` answers are read as a site reads them,
+from the snapshot of a table; what it costs to make that is said first, without the check.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import argparse
 import multiprocessing
 import resource
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import process_time
 
 import numpy as np
@@ -27,6 +29,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from cohortmix.client.table.data import open_table
+from cohortmix.client.table.snapshot import open_snapshot, pin_snapshot
 from cohortmix.client.table.sql import SqlSource
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.encoding import Encoding
@@ -145,13 +148,24 @@ def plain(path: Path, declared: Schema) -> None:
                 total[value] += of_class.T @ of_class
 
 
-def run(path: Path, keyed: bool, columns: int, answer: str) -> None:
+def pin(path: Path, keyed: bool, columns: int, folder: Path) -> None:
+    declared, before = schema(keyed, columns), process_time()
+    pin_snapshot(folder, open_source(path, declared), declared, lambda copy: None)
+    sizes = {file.suffix: file.stat().st_size / 2**20 for file in folder.iterdir()}
+    print(
+        f"snapshot {process_time() - before:6.1f} CPU s; "
+        + ", ".join(f"{n} {s:.0f} MiB" for n, s in sizes.items())
+    )
+
+
+def run(path: Path, keyed: bool, columns: int, answer: str, snapshot: Path | None) -> None:
     declared = schema(keyed, columns)
     before = process_time()
     if answer == "plain":
         plain(path, declared)
     else:
-        vault = Vault(open_source(path, declared), declared, KeyedNoise(1).add, MemoryMeter(Fraction(100)))
+        source = open_source(path, declared) if snapshot is None else open_snapshot(snapshot, declared)
+        vault = Vault(source, declared, KeyedNoise(1).add, MemoryMeter(Fraction(100)))
         opened = process_time()
         values = vault.answer(question(answer, declared), Fraction(1)).values
         print(f"  open {opened - before:7.1f} CPU s; sum of the answer {values.sum()}")
@@ -168,16 +182,25 @@ def main() -> None:
     parser.add_argument(
         "--keyed", action="store_true", help="with a patient key: two rows of a patient on average"
     )
+    parser.add_argument("--snapshot", action="store_true", help="read as a site does, from a snapshot")
     parser.add_argument("--answer", nargs="+", choices=("A", "B", "S", "plain"), default=("plain", "A", "B", "S"))
     given = parser.parse_args()
     if given.what == "write":
         write(given.path, given.rows, given.columns)
         return
-    for answer in given.answer:  # each in a process of its own, so that its peak of memory is its own
-        arguments = (given.path, given.keyed, given.columns, answer)
-        process = multiprocessing.get_context("spawn").Process(target=run, args=arguments)
-        process.start()
-        process.join()
+    with TemporaryDirectory(dir=given.path.parent) as name:
+        folder = Path(name) if given.snapshot else None
+        if folder is not None:
+            apart(pin, given.path, given.keyed, given.columns, folder)
+        for answer in given.answer:
+            apart(run, given.path, given.keyed, given.columns, answer, folder)
+
+
+def apart(function: Callable[..., None], *arguments: object) -> None:
+    """In a process of its own, so that its peak of memory is its own."""
+    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
+    process.start()
+    process.join()
 
 
 if __name__ == "__main__":

@@ -225,7 +225,7 @@ def fails(name, *others, **named):
 
 def test_a_file_that_changed_since_the_check_is_not_answered_from(pinned: SimpleNamespace, files: Path) -> None:
     """What a worker says of it is what the site says."""
-    counting = asked("cohortmix.core.data.patients", "_count", common=(SCHEMA,))
+    counting = asked("cohortmix.core.data.patients", "count", common=(SCHEMA,))
     content, given = (files / "b.parquet").read_bytes(), pickle.dumps((pinned.shared.pieces[-1], ()))
     assert isinstance(compute(given, counting), Patients)
     (files / "b.parquet").write_bytes(bytes(len(content)))

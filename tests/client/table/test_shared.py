@@ -83,7 +83,7 @@ def test_the_files_are_read_where_they_lie(folder: Path, files: Path) -> None:
 def test_a_copy_and_shared_files_replace_each_other(folder: Path, files: Path) -> None:
     for _ in range(2):
         pin_snapshot(folder, open_table(files, SCHEMA), SCHEMA, accept)
-        assert len(list(folder.iterdir())) == 2
+        assert len(list(folder.iterdir())) == 3
         copied = rows(open_snapshot(folder, SCHEMA))
         pin_shared(folder, str(files), SCHEMA, accept)
         assert [path.name for path in folder.iterdir()] == ["pin.json"]

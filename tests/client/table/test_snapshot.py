@@ -13,8 +13,11 @@ from damaged_parquet import damage_a_row_group
 
 from cohortmix.client.site.lock import exclusive, reading, replacing
 from cohortmix.client.table import snapshot
+from cohortmix.client.table.cells import TableInCells
 from cohortmix.client.table.data import open_table
 from cohortmix.client.table.snapshot import open_snapshot, pin_snapshot
+from cohortmix.core.data import encoding
+from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source, TableSource
 
@@ -77,14 +80,14 @@ def test_a_new_one_replaces_the_old_one(folder: Path, tmp_path: Path) -> None:
     for table in (TABLE, TABLE[:1]):
         pin_snapshot(folder, source(tmp_path, table), SCHEMA, accept)
         assert len(rows(open_snapshot(folder, SCHEMA))) == len(table)
-        assert len(list(folder.iterdir())) == 2
+        assert len(list(folder.iterdir())) == 3
 
 
 def stop(*_: object) -> None:
     raise InputError("no")
 
 
-@pytest.mark.parametrize("at", ["check", "_copy", "sync_folder", "replace_file"])
+@pytest.mark.parametrize("at", ["check", "_copy", "write_cells", "sync_folder", "replace_file"])
 def test_a_fault_leaves_what_was_served(
     at: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +99,9 @@ def test_a_fault_leaves_what_was_served(
         with pytest.raises(InputError, match="no"):
             pin_snapshot(folder, source(tmp_path, TABLE[:1]), SCHEMA, stop if at == "check" else accept)
         assert rows(open_snapshot(folder, SCHEMA)) == before
-    assert not (folder / "new.parquet").exists()
+    assert not list(folder.glob("new.*"))
+    if at in ("check", "_copy", "write_cells"):
+        assert sorted(path.name for path in folder.iterdir()) == ["a.cells", "a.parquet", "pin.json"]
 
 
 @contextmanager
@@ -110,7 +115,7 @@ def little_room(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("size", [0, 100, 5000])
+@pytest.mark.parametrize("size", [0, 100, 5000, 40_000])
 def test_a_disk_that_is_full_leaves_what_was_served(size: int, folder: Path, tmp_path: Path) -> None:
     pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
     before = rows(open_snapshot(folder, SCHEMA))
@@ -118,7 +123,7 @@ def test_a_disk_that_is_full_leaves_what_was_served(size: int, folder: Path, tmp
     with little_room(size), pytest.raises(InputError, match=r"^cannot write the snapshot in '.*': \w[\w ]+$"):
         pin_snapshot(folder, many, SCHEMA, accept)
     assert rows(open_snapshot(folder, SCHEMA)) == before
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.iterdir())) == 3
 
 
 def test_a_source_that_breaks_off_leaves_what_was_served(folder: Path, tmp_path: Path) -> None:
@@ -130,7 +135,7 @@ def test_a_source_that_breaks_off_leaves_what_was_served(folder: Path, tmp_path:
     with pytest.raises(InputError, match=r"t\.parquet' cannot be read as Parquet: the file is damaged"):
         pin_snapshot(folder, open_table(path, SCHEMA), SCHEMA, accept)
     assert rows(open_snapshot(folder, SCHEMA)) == before
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.iterdir())) == 3
 
 
 def test_damage_and_change_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -140,19 +145,20 @@ def test_damage_and_change_are_refused(folder: Path, tmp_path: Path) -> None:
     other = Schema.from_yaml(TEXT.replace("max: 10", "max: 11"))
     with pytest.raises(InputError, match="the schema has changed"):
         open_snapshot(folder, other)
-    (file,) = folder.glob("*.parquet")
-    content = file.read_bytes()
-    flipped = bytearray(content)
-    flipped[len(content) // 2] ^= 1
-    for damage in (bytes(flipped), content[:-1], b""):
-        file.write_bytes(damage)
-        with pytest.raises(InputError, match="is damaged"):
+    for file in (*folder.glob("*.parquet"), *folder.glob("*.cells")):
+        content = file.read_bytes()
+        flipped = bytearray(content)
+        flipped[len(content) // 2] ^= 1
+        for damage in (bytes(flipped), content[:-1], b""):
+            file.write_bytes(damage)
+            with pytest.raises(InputError, match="is damaged"):
+                open_snapshot(folder, SCHEMA)
+        file.write_bytes(content)
+        assert len(rows(open_snapshot(folder, SCHEMA))) == 3
+        file.rename(folder / "aside")
+        with pytest.raises(InputError, match="no checked table"):
             open_snapshot(folder, SCHEMA)
-    file.write_bytes(content)
-    assert len(rows(open_snapshot(folder, SCHEMA))) == 3
-    file.unlink()
-    with pytest.raises(InputError, match="no checked table"):
-        open_snapshot(folder, SCHEMA)
+        (folder / "aside").rename(file)
     (folder / "pin.json").write_text("{}")
     with pytest.raises(InputError, match="is damaged"):
         open_snapshot(folder, SCHEMA)
@@ -189,12 +195,44 @@ def test_a_file_that_is_exchanged_under_an_open_site_is_not_read(folder: Path, t
         rows(served)
 
 
+def test_cells_that_are_exchanged_under_an_open_site_are_not_read(folder: Path, tmp_path: Path) -> None:
+    """As the values are: also cells of the same table, and of the same grid, that another check has pinned."""
+    pin_snapshot(tmp_path, source(tmp_path, TABLE[:1]), SCHEMA, accept)
+    pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
+    served, (file,) = open_snapshot(folder, SCHEMA), folder.glob("*.cells")
+    good = file.read_bytes()
+    file.write_bytes((tmp_path / file.name).read_bytes())
+    with pytest.raises(InputError, match="is damaged; run `cohortmix site check`"):
+        count_patients(served, SCHEMA)
+    file.write_bytes(good)
+    assert count_patients(served, SCHEMA).number == 2
+    assert isinstance(served, TableInCells)
+    reading = served.cells.batches()
+    next(reading)
+    file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(InputError, match="is damaged"):
+        list(reading)
+
+
+def test_cells_of_another_grid_are_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same schema divides its columns in other cells, as it may in another version of this program."""
+    pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
+    right = encoding._edges
+    monkeypatch.setattr(encoding, "_edges", lambda column: right(column)[1:])
+    with pytest.raises(
+        InputError, match="by a version that divides columns in other cells; run `cohortmix site check`"
+    ):
+        open_snapshot(folder, SCHEMA)
+    pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
+    assert len(rows(open_snapshot(folder, SCHEMA))) == 3
+
+
 def test_no_name_follows_from_the_records(folder: Path, tmp_path: Path) -> None:
     names = []
     for table in (TABLE, TABLE, TABLE[:1], TABLE[1:]):
         pin_snapshot(folder, source(tmp_path, table), SCHEMA, accept)
         names.append(sorted(path.name for path in folder.iterdir()))
-    assert names == [["a.parquet", "pin.json"], ["b.parquet", "pin.json"]] * 2
+    assert names == [["a.cells", "a.parquet", "pin.json"], ["b.cells", "b.parquet", "pin.json"]] * 2
 
 
 def test_an_empty_table(folder: Path) -> None:

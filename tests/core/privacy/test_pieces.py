@@ -91,7 +91,7 @@ def test_what_is_computed_of_a_piece_has_a_name() -> None:
     """Two functions, and what is sent to them is no vault, which cannot be sent."""
     source = cut(table(), 30)
     answers(source, SCHEMA)
-    names = ["cohortmix.core.data.patients._count"] + ["cohortmix.core.privacy.vault.contributions"] * len(QUERIES)
+    names = ["cohortmix.core.data.patients.count"] + ["cohortmix.core.privacy.vault.contributions"] * len(QUERIES)
     assert source.asked == names
 
 

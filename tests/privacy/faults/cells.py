@@ -43,8 +43,8 @@ FAULTS = (
     Fault(
         "a database's floats that may have merged codes are read",
         "client/table/sql.py",
-        "                    if name in self._codes and any(map(is_inexact, cells)):\n",
-        "                    if name not in self.names and any(map(is_inexact, cells)):\n",
+        "            if name in self._codes and has_inexact(cells):\n",
+        "            if name not in self.names and has_inexact(cells):\n",
         ("tests/client/table/test_sql.py::test_floats_that_may_merge_codes_are_refused",),
     ),
     Fault(

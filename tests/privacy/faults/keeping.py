@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .fault import Fault
+from .fault import SNAPSHOT, Fault
 
 FAULTS = (
     Fault(
@@ -184,14 +184,42 @@ FAULTS = (
     Fault(
         "a table is checked when the site opens, and not when it is read",
         "client/table/snapshot.py",
-        "return _Pinned(open_table(folder / pin.file, schema), folder, pin)",
-        "return open_table(folder / pin.file, schema)",
+        "values=_Pinned(table, values, pin.sha256)",
+        "values=table",
         ("tests/client/table/test_snapshot.py::test_a_file_that_is_exchanged_under_an_open_site_is_not_read",),
+    ),
+    Fault(
+        "cells are checked when the site opens, and not when they are read",
+        "client/table/snapshot.py",
+        "cells=_Pinned(CellSource(cells, table.names), cells, pin.cells_sha256)",
+        "cells=CellSource(cells, table.names)",
+        (f"{SNAPSHOT}::test_cells_that_are_exchanged_under_an_open_site_are_not_read",),
+    ),
+    Fault(
+        "cells of another grid are taken for those of this one",
+        "client/table/snapshot.py",
+        "    if pin.grid_hash != grid_hash(schema):\n",
+        "    if not pin.grid_hash:\n",
+        (f"{SNAPSHOT}::test_cells_of_another_grid_are_refused",),
+    ),
+    Fault(
+        "values that are counted on edges of their own are those of the cells",
+        "client/table/cells.py",
+        "(grids and all(grid == self.grid for grid in grids))",
+        "bool(grids)",
+        ("tests/client/table/test_cells.py::test_what_is_asked_on_another_grid_is_read_from_the_values",),
+    ),
+    Fault(
+        "a cell's text is not read back",
+        "client/table/cells.py",
+        "    if not np.array_equal(column.codes(cells), codes):\n",
+        "    if not len(codes):\n",
+        ("tests/client/table/test_cells.py::test_a_text_that_is_read_in_another_cell_is_not_written",),
     ),
     Fault(
         "a table that is exchanged while it is read is answered from",
         "client/table/snapshot.py",
-        "then nothing is answered from it.\n        _require_pinned(self.folder, self.pin)\n",
+        "then nothing is answered from it.\n        _require(self.path, self.sha256)\n",
         "then nothing is answered from it.\n",
         ("tests/client/table/test_snapshot.py::test_a_file_that_is_exchanged_under_an_open_site_is_not_read",),
     ),

@@ -102,7 +102,7 @@ FAULTS = (
     Fault(
         "a table that changed since its check is served",
         "client/table/snapshot.py",
-        "if digest != pin.sha256:",
+        "if digest != sha256:",
         "if not digest:",
         (f"{SNAPSHOT}::test_a_table_that_was_not_checked_is_not_served",),
     ),
