@@ -36,14 +36,45 @@ def pick(
     Entries that name the same row get uniform numbers from equal parts of [0, 1], one entry in each part: every
     entry is distributed as if drawn by itself, and together they follow the weights as nearly as they can.
     """
-    order = np.lexsort((rng.random(len(rows)), rows))
-    count = np.bincount(rows, minlength=len(weights))
-    place = np.empty(len(rows))
-    place[order] = np.arange(len(rows)) - (np.cumsum(count) - count)[rows[order]]
-    u = (place + rng.random(len(rows))) / count[rows]
+    u = _even_parts(rows, len(weights), rng)
     ends, size = np.cumsum(weights, axis=1), weights.shape[1]
     ends = ends / np.maximum(ends[:, -1:], np.finfo(np.float64).tiny) + np.arange(len(weights))[:, None]
     return np.asarray(np.minimum(np.searchsorted(ends.ravel(), rows + u, side="right") - rows * size, size - 1))
+
+
+def pick_within(
+    weights: NDArray[np.float64],
+    bins: NDArray[np.integer[Any]],
+    row: NDArray[np.integer[Any]],
+    bin: NDArray[np.integer[Any]],
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """One index for each entry, among those in its bin, by the weights (R, m) of its row; as evenly as `pick`.
+
+    Parameters
+    ----------
+    bins : (m,) of each index, counted from 0 without gaps.
+    row, bin : (n,) of each entry.
+    """
+    order, count = np.argsort(bins, kind="stable"), np.bincount(bins)
+    last = np.cumsum(count)
+    parts = [np.cumsum(weights[:, order[end - size : end]], axis=1) for end, size in zip(last, count, strict=True)]
+    which = len(count) * np.arange(len(weights))[:, None]
+    ends = [part / np.maximum(part[:, -1:], np.finfo(np.float64).tiny) + which + b for b, part in enumerate(parts)]
+    rows = row * len(count) + bin
+    found = np.searchsorted(
+        np.concatenate(ends, axis=1).ravel(), rows + _even_parts(rows, len(weights) * len(count), rng), "right"
+    )
+    return np.asarray(order[np.minimum(found - row * weights.shape[1], last[bin] - 1)])
+
+
+def _even_parts(rows: NDArray[np.integer[Any]], most: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Uniform numbers (n,), those of one of `most` rows in equal parts of [0, 1], one in each."""
+    order = np.lexsort((rng.random(len(rows)), rows))
+    count = np.bincount(rows, minlength=most)
+    place = np.empty(len(rows))
+    place[order] = np.arange(len(rows)) - (np.cumsum(count) - count)[rows[order]]
+    return np.asarray((place + rng.random(len(rows))) / count[rows])
 
 
 def draw_groups(

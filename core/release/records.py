@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.rows import rows_of_cells
-from cohortmix.core.data.sampling import pick, systematic
+from cohortmix.core.data.sampling import pick_within, systematic
 from cohortmix.core.data.schema import SITE, Schema
 from cohortmix.core.release.pool import Pool
 
@@ -28,9 +28,8 @@ def draw(pool: Pool, schema: Schema, rows: int, seed: int) -> pd.DataFrame:
     site, label, groups = pool.draw(rows, rng)
     codes: dict[str, NDArray[np.int32]] = {}
     for j, (cells, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True)):
-        merged, bins = np.asarray(pool.groups.of_cells[j]), pool.sizes[j]
-        inside = pool.shape[:, None, block] * (merged == np.arange(bins)[:, None])  # (C, bins, cells)
-        codes[cells.name] = pick(inside.reshape(-1, cells.size), label * bins + groups[:, j], rng).astype(np.int32)
+        merged = np.asarray(pool.groups.of_cells[j])
+        codes[cells.name] = pick_within(pool.shape[:, block], merged, label, groups[:, j], rng).astype(np.int32)
     frame = rows_of_cells(codes, label, schema, rng, pool.points)
     frame[SITE] = pd.Series(np.asarray(pool.sites, dtype=object)[site], dtype="string")
     return frame
