@@ -23,7 +23,7 @@ from cohortmix.protocol.fields import Array, Hash, Name, Signature, Wire
 from cohortmix.protocol.study import MOST_SITES
 
 SEED_BYTES = 16
-"""Of each secret of a site, which is what Shamir's sharing of `pycryptodome` takes."""
+"""Of each secret of a site: 128 bits, an element of the field of `masking/sharing.py`."""
 
 BOX_BYTES = 2 * SEED_BYTES + 16
 """A share of each of two secrets, and the tag of the cipher."""

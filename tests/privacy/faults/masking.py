@@ -81,8 +81,8 @@ FAULTS = (
     Fault(
         "shares: a sharing with no randomness in it",
         "protocol/masking/sharing.py",
-        "shares = Shamir.split(threshold, places, bytes.fromhex(secret), False)",
-        "shares = [(place + 1, bytes.fromhex(secret)) for place in range(places)]",
+        "random = secrets.token_bytes(SEED_BYTES * (threshold - 1))",
+        "random = bytes(SEED_BYTES * (threshold - 1))",
         (f"{BELOW}::test_a_site_shares_its_secrets_among_t",),
     ),
     Fault(
