@@ -1,10 +1,10 @@
 """Shamir's sharing of a secret of 16 bytes: any `threshold` shares give it back, fewer say nothing of it.
 
 A secret is the value at 0 of a polynomial of degree threshold - 1 whose other coefficients are random, and the
-share of place p its value at p + 1 (Shamir 1979). Arithmetic is in the field of 2^128 elements, with the polynomial
-of AES-GCM. Sharing among S sites takes S T products, and all sites share: one after the other, as `Shamir` of
-pycryptodome computes them, they are most of what a study of 200 sites takes. Here they are computed for all places
-at once, and the same is done whatever the bits of a secret are. A test compares both.
+share of place p its value at p + 1 (Shamir 1979). Arithmetic is in the field of 2^128 elements, with the
+polynomial of AES-GCM. Sharing among S sites takes S T products, and all sites share: computed one by one, as by
+`Shamir` of pycryptodome, they are most of what a study of 200 sites takes. Here all places are computed at once,
+and the same is done whatever the bits of a secret are. A test compares both.
 """
 
 from __future__ import annotations
