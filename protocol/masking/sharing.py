@@ -9,13 +9,13 @@ and the same is done whatever the bits of a secret are. A test compares both.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cohortmix.protocol.masking.seeds import new_seed
 from cohortmix.protocol.steps import SEED_BYTES
 
 Elements = NDArray[np.uint64]
@@ -34,10 +34,10 @@ def split(secret: str, threshold: int, places: int) -> tuple[str, ...]:
     ----------
     secret : a seed, hexadecimal, as the shares are.
     """
-    random = secrets.token_bytes(SEED_BYTES * (threshold - 1))
+    drawn = b"".join(new_seed("coefficient") for _ in range(threshold - 1))
     at = np.arange(1, places + 1, dtype=np.uint64)
     values = np.zeros((2, places), dtype=np.uint64)
-    for coefficient in _elements(random + bytes.fromhex(secret)).T:  # Horner's rule, from the highest power on
+    for coefficient in _elements(drawn + bytes.fromhex(secret)).T:  # Horner's rule, from the highest power on
         values = _times(values, at) ^ coefficient[:, None]
     return tuple(share.hex() for share in _bytes(values))
 
