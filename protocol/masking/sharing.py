@@ -96,7 +96,8 @@ def _inverse(elements: Elements) -> Elements:
 
 
 def _sum(parts: Elements) -> Elements:
-    return np.bitwise_xor.reduce(parts, axis=0)
+    total: Elements = np.bitwise_xor.reduce(parts, axis=0)
+    return total
 
 
 def _elements(content: bytes) -> Elements:
