@@ -14,6 +14,7 @@ After Bonawitz et al. 2017 (eprint 2017/281, Figure 4, with the consistency chec
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import FailFast, Field, model_validator
@@ -23,7 +24,7 @@ from cohortmix.protocol.fields import Array, Hash, Name, Signature, Wire
 from cohortmix.protocol.study import MOST_SITES
 
 SEED_BYTES = 16
-"""Of each secret of a site, which is what Shamir's sharing of `pycryptodome` takes."""
+"""Of each secret of a site: 128 bits, an element of the field of `masking/sharing.py`."""
 
 BOX_BYTES = 2 * SEED_BYTES + 16
 """A share of each of two secrets, and the tag of the cipher."""
@@ -151,6 +152,7 @@ def hash_of_sites(names: tuple[str, ...], roster: str) -> str:
     return sha256([roster, sorted(names)])
 
 
+@lru_cache(maxsize=4)  # of one sum, in each step: all sites, and those that have sent boxes
 def hash_of_keys(keys: tuple[SignedReply, ...]) -> str:
     """The hash of a set of sites with their keys, in whichever order they are given."""
     return sha256([one.reply.plain() for one in sorted(keys, key=lambda one: one.reply.site)])

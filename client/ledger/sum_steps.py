@@ -45,10 +45,15 @@ class SumSteps:
 
     def __init__(self, journal: LedgerJournal, study: str, request_id: str) -> None:
         self._journal, self._study, self._id = journal, study, request_id
+        self._read: dict[int, Taken] = {}  # a step never changes, and those of a large study take long to parse
 
     def taken(self, step: Step) -> Taken | None:
         """What is kept of a step; None before it."""
-        return self._all().get(STEPS.index(step))
+        part = STEPS.index(step)
+        if part not in self._read:
+            kept = [each for each in self._journal.steps(TAKEN, self._study, self._id) if each.part == part]
+            self._read.update((part, self._journal.read(each, Taken)) for each in kept)
+        return self._read.get(part)
 
     def before(self, step: Step) -> Taken:
         """What is kept of a step that another one needs; StepConflict if it has not been taken."""
@@ -80,7 +85,3 @@ class SumSteps:
         """The noise in this site's answer that is taken off again where no site is missing; None without any."""
         answer = Reservation(self._journal, self._study, self._id, Fraction(0)).load(0)
         return None if answer is None else answer.spare
-
-    def _all(self) -> dict[int, Taken]:
-        steps = self._journal.steps(TAKEN, self._study, self._id)
-        return {step.part: self._journal.read(step, Taken) for step in steps}

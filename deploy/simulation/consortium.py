@@ -71,7 +71,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class SiteFolder:
-    """A site on disk, opened for each call; at a hospital the daemon takes its place."""
+    """A site on disk, opened for each call; `open_sites.py` keeps it open, as the daemon of a hospital does."""
 
     folder: Path
     seed: int | None = None

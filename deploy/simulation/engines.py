@@ -10,15 +10,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from typing import Literal
 
-from flwr.app import Context
-from flwr.common.constant import PARTITION_ID_KEY
-
 from cohortmix.client.app import relay
-from cohortmix.deploy.simulation.consortium import Consortium, SiteFolder
+from cohortmix.deploy.simulation.consortium import Consortium
 from cohortmix.deploy.simulation.local_grid import LocalGrid
+from cohortmix.deploy.simulation.open_sites import OpenSites
 from cohortmix.server.app import Progress, conduct
 from cohortmix.server.commands.outcome import EngineError
 from cohortmix.server.patience import Patience
@@ -49,14 +46,9 @@ def run(consortium: Consortium, engine: Engine, progress: Progress = silent) -> 
     _ENGINES[engine](consortium, progress)
 
 
-def connect(consortium: Consortium, context: Context) -> SiteFolder:
-    """The site that a simulated node speaks for."""
-    return consortium.site(int(context.node_config[PARTITION_ID_KEY]))
-
-
 def _in_process(consortium: Consortium, progress: Progress) -> None:
-    grid = LocalGrid(relay(partial(connect, consortium)), len(consortium.study.study.sites))
-    with consortium.coordinator() as coordinator:
+    with OpenSites(consortium) as sites, consortium.coordinator() as coordinator:
+        grid = LocalGrid(relay(sites.connect), len(coordinator.spec.sites))
         patience = Patience.of_simulation(coordinator.spec.round_deadline_seconds, at_once=1)
         conduct(grid, coordinator, progress, patience)
 

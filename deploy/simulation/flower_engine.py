@@ -17,7 +17,7 @@ from flwr.simulation import run_simulation
 
 from cohortmix.client.app import relay
 from cohortmix.deploy.simulation.consortium import Consortium
-from cohortmix.deploy.simulation.engines import connect
+from cohortmix.deploy.simulation.open_sites import connect
 from cohortmix.server.app import server_app
 
 

@@ -12,5 +12,6 @@ for each one that dropped out the masks that it shared with others, and never bo
     reading      what the coordinator does with the sites' replies
 
 Pure functions over keys and messages, and no state: a site keeps that in its ledger. Primitives are those of
-`cryptography` (X25519, HKDF, ChaCha20-Poly1305, AES in counter mode) and `pycryptodome` (Shamir's sharing).
+`cryptography` (X25519, HKDF, ChaCha20-Poly1305, AES in counter mode); Shamir's sharing is ours, and compared with
+that of `pycryptodome` in the tests.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ from cohortmix.protocol.steps import (
     hash_of_keys,
     hash_of_sites,
 )
+from cohortmix.protocol.study import MOST_SITES
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,23 @@ def require_replies(
     replies: Iterable[SignedReply], study: StudySpec, sum: str, kind: type[Keys | Consent]
 ) -> None:
     """Raise MaskingError unless these are of T different sites of the study at least, each signed for this sum."""
-    sites = set()
+    sites, entries = set(), {entry.name: entry for entry in study.sites}
     for signed in replies:
-        entry, reply = study.site(signed.reply.site), signed.reply
+        entry, reply = entries.get(signed.reply.site), signed.reply
         if entry is None or reply.site in sites or reply.sum != sum or not isinstance(reply.content, kind):
             raise MaskingError(f"a reply of {reply.site!r} does not belong to this step")
         try:
-            verify_reply(signed, entry.key)
+            _require_signed(signed, entry.key)
         except SignatureError:
             raise MaskingError(f"a reply of {reply.site!r} is not signed by this site") from None
         sites.add(reply.site)
     require_enough(sites, study)
+
+
+@lru_cache(maxsize=4 * MOST_SITES)  # the keys of all sites are read in three steps, and at most these are kept
+def _require_signed(signed: SignedReply, key: str) -> None:
+    """As `verify_reply`, which a reply that has passed once passes again; one that has not is looked at anew."""
+    verify_reply(signed, key)
 
 
 def require_enough(sites: set[str], study: StudySpec) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from functools import lru_cache
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -12,6 +13,7 @@ from pydantic import Field
 
 from cohortmix.protocol.fields import Wire
 from cohortmix.protocol.steps import SEED_BYTES, Keys, Seed
+from cohortmix.protocol.study import MOST_SITES
 
 DrawSeed = Callable[[str], bytes]
 """A new secret of SEED_BYTES for a purpose."""
@@ -81,7 +83,12 @@ def agreed(private: X25519PrivateKey, public: str, purpose: str) -> bytes:
 def require_agreement(keys: Keys) -> None:
     """Raise MaskingError unless both public keys of a site can keep a secret with others."""
     for public in (keys.seal, keys.mask):
-        agreed(private_of("00" * SEED_BYTES, "any"), public, "any")  # a point of small order fails with every key
+        _require_agreement(public)
+
+
+@lru_cache(maxsize=4 * MOST_SITES)  # every site looks at the keys of all, in three steps of a sum
+def _require_agreement(public: str) -> None:
+    agreed(private_of("00" * SEED_BYTES, "any"), public, "any")  # a point of small order fails with every key
 
 
 def derived(secret: bytes, purpose: str) -> bytes:

@@ -11,7 +11,6 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("core", "protocol", "client", "server", "deploy")
 MODULES = {
     "flwr[simulation]": "flwr", "grpcio": "grpc", "neural-tangents": "neural_tangents", "protobuf": "google",
-    "pycryptodome": "Crypto",
     "pyyaml": "yaml", "scikit-learn": "sklearn",
 }  # fmt: skip
 """The names under which a distribution is imported, where these are not its own."""

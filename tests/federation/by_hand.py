@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 import pandas as pd
+from flwr.app import Context
+from flwr.common.constant import PARTITION_ID_KEY
 
-from cohortmix.deploy.simulation.consortium import Consortium
+from cohortmix.deploy.simulation.consortium import Consortium, SiteFolder
 from cohortmix.protocol.signing import Key
 from cohortmix.server.coordinator import Coordinator, Verdict
 
@@ -24,6 +26,11 @@ def carry(
     sites = {entry.name: consortium.site(i) for i, entry in enumerate(coordinator.spec.sites)}
     wanted = {site: request for site, request in coordinator.requests().items() if only is None or site in only}
     return {site: coordinator.accept(site, sites[site].answer(request)) for site, request in wanted.items()}
+
+
+def site_of(consortium: Consortium, context: Context) -> SiteFolder:
+    """The site that a node speaks for, opened for each message: what lies in its folder counts at once."""
+    return consortium.site(int(context.node_config[PARTITION_ID_KEY]))
 
 
 def reply_of(consortium: Consortium, coordinator: Coordinator, index: int) -> bytes:

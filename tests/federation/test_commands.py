@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from by_hand import ConsortiumOf, carry
+from by_hand import ConsortiumOf, carry, site_of
 from flwr.app import Context, RecordDict
 from flwr.cli.constant import DEFAULT_FLOWER_CONFIG_TOML
 from typer.testing import CliRunner
@@ -28,7 +28,6 @@ from cohortmix.deploy.cli import app
 from cohortmix.deploy.meeting import meeting, presence, submit
 from cohortmix.deploy.meeting.superlink import SuperLink
 from cohortmix.deploy.simulation.consortium import Consortium
-from cohortmix.deploy.simulation.engines import connect
 from cohortmix.deploy.simulation.local_grid import LocalGrid
 from cohortmix.protocol.local.keyfile import write_key
 from cohortmix.protocol.messages import SignedStudy, decode
@@ -65,7 +64,7 @@ def superlink(monkeypatch: pytest.MonkeyPatch) -> Superlink:
 
         def start(link: SuperLink, path: Path, token: str) -> str:
             asked.append("run")
-            grid = LocalGrid(relay(partial(connect, consortium)), len(consortium.study.study.sites))
+            grid = LocalGrid(relay(partial(site_of, consortium)), len(consortium.study.study.sites))
             if not silent:
                 Thread(target=carrier.app, args=(grid, run_of(socket=str(path), token=token))).start()
             return str(len(asked))
@@ -219,7 +218,7 @@ def test_a_refusal_is_said_in_plain_words_and_what_came_can_be_published(
 
 def conduct_late(consortium: Consortium) -> str:
     """What a deployed run does: it waits in round 2 for a site that missed round 1."""
-    grid = LocalGrid(relay(partial(connect, consortium)), 2)
+    grid = LocalGrid(relay(partial(site_of, consortium)), 2)
     with consortium.coordinator() as coordinator:
         conduct(grid, coordinator, patience=DEPLOYED(100))
     return cohortmix("status", consortium.root / "coordinator")

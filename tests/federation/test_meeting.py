@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from by_hand import ConsortiumOf
+from by_hand import ConsortiumOf, site_of
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.supercore.run import Run
@@ -26,7 +26,6 @@ from cohortmix.core.data.table import InputError
 from cohortmix.deploy.meeting import meeting as module
 from cohortmix.deploy.meeting.grid import StudyGrid
 from cohortmix.deploy.meeting.meeting import Meeting, RemoteGrid, meeting
-from cohortmix.deploy.simulation.engines import connect
 from cohortmix.deploy.simulation.local_grid import LocalGrid
 from cohortmix.protocol.messages import MAX_BYTES
 from cohortmix.protocol.transport import frames
@@ -81,7 +80,7 @@ def test_a_study_over_the_socket_is_the_study_without(consortium_of: ConsortiumO
     results = []
     for folder in ("near", "far"):
         consortium = consortium_of({"tiny": SMALL, "wee": SMALL + 1}, folder=folder)
-        local = LocalGrid(relay(partial(connect, consortium)), 2)
+        local = LocalGrid(relay(partial(site_of, consortium)), 2)
         with consortium.coordinator() as coordinator:
             conduct(local if folder == "near" else over(local), coordinator)
             results.append(coordinator.finish())

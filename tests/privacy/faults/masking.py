@@ -81,8 +81,8 @@ FAULTS = (
     Fault(
         "shares: a sharing with no randomness in it",
         "protocol/masking/sharing.py",
-        "shares = Shamir.split(threshold, places, bytes.fromhex(secret), False)",
-        "shares = [(place + 1, bytes.fromhex(secret)) for place in range(places)]",
+        'drawn = b"".join(new_seed("coefficient") for _ in range(threshold - 1))',
+        "drawn = bytes(SEED_BYTES * (threshold - 1))",
         (f"{BELOW}::test_a_site_shares_its_secrets_among_t",),
     ),
     Fault(
