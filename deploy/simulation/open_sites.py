@@ -22,7 +22,8 @@ from cohortmix.deploy.simulation.consortium import Consortium
 FILES = 3
 """That an open ledger holds: SQLite's file, its log and the log's index."""
 
-MOST_OPEN = min(200, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // (2 * FILES))
+_MAY_OPEN = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+MOST_OPEN = 200 if _MAY_OPEN == resource.RLIM_INFINITY else min(200, _MAY_OPEN // (2 * FILES))
 """Sites that stay open in a process, with half of the files that it may open; any other is opened at each call."""
 
 

@@ -109,8 +109,8 @@ FAULTS = (
     Fault(
         "shares: keys are taken that their site has not signed",
         PART,
-        "            verify_reply(signed, entry.key)\n",
-        "            verify_reply(signed, entry.key) if kind is Consent else None\n",
+        "            _require_signed(signed, entry.key)\n",
+        "            _require_signed(signed, entry.key) if kind is Consent else None\n",
         (f"{ROSTER}::test_a_roster_that_does_not_hold_gets_no_share_and_no_input",),
     ),
     Fault(
@@ -175,8 +175,8 @@ FAULTS = (
     Fault(
         "survivors: consents are taken that their site has not signed",
         PART,
-        "            verify_reply(signed, entry.key)\n",
-        "            verify_reply(signed, entry.key) if kind is Keys else None\n",
+        "            _require_signed(signed, entry.key)\n",
+        "            _require_signed(signed, entry.key) if kind is Keys else None\n",
         (f"{CONSENT}::test_consents_that_do_not_hold_get_no_share",),
     ),
     Fault(
