@@ -11,7 +11,7 @@ from cohortmix.server.result import StudyResult
 
 def pool(result: StudyResult) -> Pool:
     """The pooled mixture, from which records are drawn: each from one centroid, whose site it names."""
-    return Pool.of(result.schema, result.common, result.centroids)
+    return Pool.of(result.schema, result.common, result.centroids, result.points)
 
 
 def draw(result: StudyResult, rows: int | None = None) -> pd.DataFrame:

@@ -231,8 +231,8 @@ FAULTS = (
     Fault(
         "joint study: a sum that no patients can give is used",
         COORDINATOR,
-        "                check_total(values, self.spec, self._whole, common, variance, patients)\n",
-        "                assert variance and patients\n",
+        "                check_total(values, self._parts(round), variances, patients)\n",
+        "                assert variances and patients\n",
         (f"{OF_REPLIES}::test_an_input_that_no_patients_could_give_spoils_the_sum_and_is_noticed",),
     ),
 )
