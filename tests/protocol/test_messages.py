@@ -15,6 +15,7 @@ from cohortmix.core.privacy.budget import Budget
 from cohortmix.protocol.fields import exact
 from cohortmix.protocol.messages import (
     MAX_BYTES,
+    CentroidsRelease,
     Code,
     Description,
     Message,
@@ -111,6 +112,18 @@ def test_round_trip(examples: ModuleType, name: str) -> None:
     assert encode(decode(data)) == data
     loose = json.dumps(json.loads(data), indent=2).encode()  # other spacing, the same message
     assert encode(decode(loose)) == data
+
+
+def test_counts_of_values_leave_a_site_with_all_of_their_noise(examples: ModuleType) -> None:
+    plain, whole = examples.centroids().plain(), examples.answer()
+    kept = CentroidsRelease.model_validate_json(json.dumps(plain | {"counts": whole.plain()}))
+    assert kept.counts == whole
+    assert kept.hash != examples.centroids().hash
+    assert CentroidsRelease.of(kept.to_core()) == kept
+    spare = {"spare": whole.values.plain(), "spare_sigma": "1"}
+    for share in (whole.plain() | {"sharers": 2}, whole.plain() | spare):
+        with pytest.raises(ValidationError, match="leaves a site under masks only"):
+            CentroidsRelease.model_validate_json(json.dumps(plain | {"counts": share}))
 
 
 def test_every_part_of_a_request_is_in_its_hash(examples: ModuleType) -> None:
