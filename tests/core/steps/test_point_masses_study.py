@@ -122,6 +122,22 @@ def test_a_joint_study_counts_on_its_surplus() -> None:
     assert pipeline.looks_of_study([replace(PLAN, surplus=Fraction(3))], HEAVY) == apart
 
 
+def test_no_more_values_are_counted_than_the_kappa_of_a_study_is_for() -> None:
+    """Where every third cell holds much, its other cells nothing, and each would be counted in 500 runs."""
+    spread = {"type": "number", "min": 0, "max": 1}
+    last = {"type": "category", "values": ["a", "b"]}
+    schema = Schema.model_validate({"name": "t", "target": "y", "columns": {"u": spread, "v": spread, "y": last}})
+    encoding = Encoding.of(schema)
+    cells = [np.where(np.arange(feature.size) % 3 == 1, 1.0, 0.0) for feature in encoding.features]
+    shares = np.concatenate([found / found.sum() for found in cells])
+    common = Common(None, Margins(cells=np.stack([shares] * 2), masses=np.array([N, N]), s_a=1e-3))  # type: ignore[arg-type]
+    plan = Plan(schema, Fraction(100), 10**6)
+    looks, _ = pipeline.looks_of_study([plan], common)
+    counted = question(looks).dimension(2)
+    assert MOST_COUNTED - 500 < counted <= MOST_COUNTED
+    assert len(looks) < sum(int(found.sum()) for found in cells)
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_whatever_a_coordinator_says_no_more_is_counted_than_a_study_permits(seed: int) -> None:
     """A site knows that margins are distributions, and nothing else of them."""

@@ -44,7 +44,7 @@ FAULTS = (
         "core/steps/point_masses.py",
         "look.mass >= least and counted <= MOST_COUNTED:",
         "look.mass >= least and counted:",
-        (f"{OF_SUM}::test_whatever_a_coordinator_says_no_more_is_counted_than_a_study_permits",),
+        (f"{OF_SUM}::test_no_more_values_are_counted_than_the_kappa_of_a_study_is_for",),
     ),
     Fault(
         "the sum of a study's counts is read as if it had the noise of one site",
