@@ -46,7 +46,7 @@ class Pool:
         tables.
     left_over : (C, G, G) what the measured pair tables have beyond the centroids'; None where it is not known.
     products : what was measured beyond pairs, where there is one site; else None.
-    points : values that many patients share.
+    points : values that many patients share; of several sites, as the sum over them shows.
     """
 
     masses: NDArray[np.float64]
@@ -64,19 +64,8 @@ class Pool:
     points: tuple[PointMass, ...] = ()
 
     @classmethod
-    def of(
-        cls,
-        schema: Schema,
-        common: Common,
-        centroids: Mapping[str, SiteCentroids],
-        points: Sequence[PointMass] = (),
-    ) -> Pool:
-        """The union of the sites' centroids; each keeps its mass in patients.
-
-        Parameters
-        ----------
-        points : read off the sum of several sites' counts; those of one site are with its centroids.
-        """
+    def of(cls, schema: Schema, common: Common, centroids: Mapping[str, SiteCentroids]) -> Pool:
+        """The union of the sites' centroids; each keeps its mass in patients."""
         parts = list(centroids.values())
         return cls(
             masses=np.concatenate([part.masses for part in parts]),
@@ -91,7 +80,7 @@ class Pool:
             fitted=parts[0].model if len(parts) == 1 else None,
             left_over=parts[0].left_over if len(parts) == 1 else None,
             products=parts[0].products if len(parts) == 1 else None,
-            points=tuple(points) or (parts[0].points if len(parts) == 1 else ()),
+            points=parts[0].points if len(parts) == 1 else (),
         )
 
     @property

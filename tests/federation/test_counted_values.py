@@ -149,7 +149,7 @@ def test_a_site_counts_what_follows_from_the_common_facts_and_nothing_that_is_na
         coordinator.freeze()
         common = coordinator._kept.common()
         assert common is not None
-        assert coordinator._looks == ((), 0)
+        assert coordinator._looks == ((), Fraction(0))
     cells = common.cells.numpy().copy()
     cells[:, :20] *= 0.5 / cells[:, :20].sum(axis=1, keepdims=True)  # of urine, whose cells come first
     size = len(common.groups[0])
@@ -221,18 +221,18 @@ def test_counts_that_a_site_cannot_have_are_not_taken(tmp_path: Path, few_steps:
             )
             return coordinator.accept("ITAL", encode(signed))
 
-        for update in (
-            None,
-            {"values": Array.of(beyond)},
-            {"values": Array.of(below)},
-            {"values": Array.of(values[1:])},
-            {"values": Array.of(values[None])},
-            {"unit": counts.unit * 2},
-            {"sigma": sigma * 2},
-            {"question": "0" * 64},
-            {"mu2": counts.mu2 / 2},
-        ):
+        stated, wrong = "expected a second statement", list[tuple[str, dict[str, object] | None]]()
+        wrong += [(stated, None), ("expected unit=", {"unit": counts.unit * 2})]
+        wrong += [("numbers beyond N and the noise", {"values": Array.of(other)}) for other in (beyond, below)]
+        wrong += [(stated, {"values": Array.of(values[1:])}), ("shape", {"values": Array.of(values[None])})]
+        wrong += [
+            (stated, {"sigma": sigma * 2}),
+            (stated, {"question": "0" * 64}),
+            (stated, {"mu2": counts.mu2 / 2}),
+        ]
+        for sentence, update in wrong:
             assert verdict(update) is Verdict.LATER, update
+            assert sentence in coordinator._store.refusals()[-1].sentence
         for statements in ((pairs,), (counted, pairs), (pairs, counted, counted)):
             assert verdict({}, statements) is Verdict.LATER
         assert coordinator.accept("ITAL", reply) is Verdict.ACCEPTED

@@ -82,10 +82,10 @@ def test_of_one_site_a_study_finds_what_one_table_does() -> None:
     assert one.looks
     assert PLAN.looking(*pipeline.looks_of_study([PLAN], common)) == one
     site = pipeline.class_centroids(one, common, answer_a)
-    counted = replace(site, counts=anonymize.answer_d(vault, one))
-    of_table = pipeline.with_points(one, counted).points
+    answer_d = anonymize.answer_d(vault, one)
+    of_table = pipeline.with_points(one, replace(site, counts=answer_d)).points
     assert [(point.feature, point.value) for point in of_table] == [("urine", 2502)]
-    assert pipeline.points_of_study([one], [answer_a], [counted.counts]) == of_table
+    assert pipeline.points_of_study([one], [answer_a], [answer_d]) == of_table
 
 
 def test_the_noise_of_each_site_is_in_the_sum() -> None:
@@ -108,7 +108,7 @@ def test_the_noise_of_each_site_is_in_the_sum() -> None:
 def test_sites_too_small_for_pairs_count_nothing_and_nobody_counts_on_them() -> None:
     small = replace(PLAN, patients=60)
     assert not small.fits_mixture
-    assert pipeline.looks_of_study([small], HEAVY) == ((), 0)
+    assert pipeline.looks_of_study([small], HEAVY) == ((), Fraction(0))
     looks = pipeline.looks_of_study([PLAN], HEAVY)
     assert pipeline.looks_of_study([PLAN, *[small] * 9], HEAVY) == looks
     assert looks[0]
@@ -177,14 +177,11 @@ def test_a_point_mass_stands_out_from_the_noise_of_the_sum() -> None:
     plan, answer_a = PLAN.looking(looks, share), pipeline.class_sums(vault_of(patients(imputed=0)), PLAN)
     counts, s = np.zeros(len(looks[0].edges) - 1), 20.0
     counts[7] = 6.5 * s
-    found = [
-        pipeline.points_of_study([replace(plan, patients=N // sites)] * sites, of_sites, counted)
-        for sites, of_sites, counted in (
-            (1, [answer_a], [Added(counts, s)]),
-            (9, [answer_a, *[Added(0 * answer_a.estimate, 0.0)] * 8], [Added(counts / 9, s)] * 9),
-        )
-    ]
-    assert [len(points) for points in found] == [1, 0]
+    nothing = Added(0 * answer_a.estimate, 0.0)
+    alone = pipeline.points_of_study([plan], [answer_a], [Added(counts, s)])
+    ninth, answers_a = replace(plan, patients=N // 9), [Added(answer_a.estimate, answer_a.std), *[nothing] * 8]
+    of_nine = pipeline.points_of_study([ninth] * 9, answers_a, [Added(counts / 9, s)] * 9)
+    assert (len(alone), len(of_nine)) == (1, 0)
 
 
 def test_the_share_of_a_cell_is_that_of_the_sites_that_have_counted() -> None:
