@@ -85,14 +85,19 @@ def choose(
     heaviest: dict[int, float] = {}
     for look in looks:
         heaviest.setdefault(look.feature, look.mass)
-    cost, least, kept = Fraction(0), 0.0, set[int]()
+    cost, kept = Fraction(0), set[int]()
     for columns, (feature, mass) in enumerate(heaviest.items(), 1):
         of_cell = (mass * patients) ** 2 * float(mu2)
         if LEAST_NOISES**2 * 2 * columns > COST * of_cell:  # s is sqrt(2 L) / mu
             break
         of_one = 2 * columns / of_cell
-        cost, least = min(COST, Fraction(ceil(ENOUGH_NOISES**2 * of_one * 10_000), 10_000)), mass
+        cost = min(COST, Fraction(ceil(ENOUGH_NOISES**2 * of_one * 10_000), 10_000))
         kept.add(feature)
+    if not kept:
+        return (), cost
+    least = (
+        LEAST_NOISES * sqrt(2 * len(kept) / (float(cost) * float(mu2))) / patients
+    )  # a column's others are free
     chosen: list[Look] = []
     for look in looks:
         counted = sum(len(other.edges) - 1 for other in (*chosen, look))
