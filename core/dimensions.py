@@ -18,6 +18,7 @@ from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.steps.anonymize import sum_query
 from cohortmix.core.steps.bins import LARGEST_GROUP, OF_A_VALUE
+from cohortmix.core.steps.point_masses import MOST_COUNTED, possible
 from cohortmix.core.steps.scores.functions import most_of_column
 
 # `choose_groups`: of a number's bins at least every second one holds the share LARGEST_GROUP, and missing values
@@ -63,3 +64,13 @@ def most_kappa(schema: Schema, variant: str = "cells", products: int = 0, values
     encoding = Encoding.of(schema)
     numbers = {"cells": of_cells, "scores": of_scores, "gaussian": of_gaussians}[variant]
     return gdp.kappa(numbers(encoding) + products * encoding.label.size + values, MIN_SIGMA)
+
+
+def kappa_of_study(schema: Schema, point_masses: bool) -> float:
+    """The largest kappa that the releases of one site in a study can have together.
+
+    Parameters
+    ----------
+    point_masses : whether the study permits answer D, of which a schema may leave nothing to ask.
+    """
+    return most_kappa(schema, values=MOST_COUNTED if point_masses and possible(Encoding.of(schema)) else 0)

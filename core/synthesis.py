@@ -321,7 +321,7 @@ def _cells(
         plan = pipeline.with_products(plan, common, own)
     if point_masses:
         plan = pipeline.with_looks(plan, common, own)
-    return common, pipeline.centroids(vault, plan, common, own, _seed(own))
+    return common, pipeline.with_points(plan, pipeline.centroids(vault, plan, common, own, _seed(own)))
 
 
 def _gaussians(vault: Vault, plan: Plan) -> tuple[Common | ClassGaussians, SiteCentroids]:

@@ -13,8 +13,8 @@ from cohortmix.protocol.canonical import sha256
 from cohortmix.protocol.fields import BigInt, Exact, Hash, Name, Patients, Ratio, RequestId, Version, Wire
 from cohortmix.protocol.study import MOST_SITES, NEIGHBOURS
 
-ANSWER_NAMES = {1: ("class sums",), 2: ("second moments",)}
-"""By round, what a receipt calls the noised answers that the round draws, if it draws any."""
+ANSWER_NAMES = {1: ("class sums",), 2: ("second moments", "value counts")}
+"""By round, what a receipt calls the noised answers that the round draws, as many of the first as it draws."""
 
 MOST_STATEMENTS = 8
 """Statements of one receipt: far more than a round draws, and few enough that their sum can still be printed."""

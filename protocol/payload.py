@@ -140,10 +140,7 @@ class ClassSumsRelease(Wire):
 
     @model_validator(mode="after")
     def _protected_by_itself(self) -> ClassSumsRelease:
-        if self.answer.sharers != 1 or self.answer.spare is not None:
-            raise ValueError(
-                "expected an answer with all of its noise; a share of it leaves a site under masks only"
-            )
+        _require_whole_noise(self.answer)
         return self
 
     @property
@@ -179,7 +176,8 @@ class CentroidsRelease(Wire):
 
     With K centroids, G groups and C classes: `masses` (K,) in patients, `means` (K, G), `labels` (K, C), K
     `kinds`; with S support points: `support_points` (S, G), `support_labels` (S, C). `noise_std` is the standard
-    deviation of the noise of one released count, in patients.
+    deviation of the noise of one released count, in patients. `counts` is answer D, as noised as it was drawn, if
+    the round asks for it.
     """
 
     kind: Literal["centroids"] = "centroids"
@@ -190,6 +188,7 @@ class CentroidsRelease(Wire):
     noise_std: Exact
     support_points: Array
     support_labels: Array
+    counts: NoisedAnswer | None = None
 
     @property
     def hash(self) -> str:
@@ -207,6 +206,7 @@ class CentroidsRelease(Wire):
             noise_std=exact(centroids.noise_std),
             support_points=Array.of(centroids.support_points),
             support_labels=Array.of(centroids.support_labels),
+            counts=None if centroids.counts is None else NoisedAnswer.of(centroids.counts),
         )
 
     def to_core(self) -> core.SiteCentroids:
@@ -219,6 +219,7 @@ class CentroidsRelease(Wire):
             noise_std=float(self.noise_std),
             support_points=self.support_points.numpy(),
             support_labels=self.support_labels.numpy(),
+            counts=None if self.counts is None else self.counts.to_core(),
         )
 
     @model_validator(mode="after")
@@ -232,11 +233,19 @@ class CentroidsRelease(Wire):
             raise ValueError("expected support points and labels as wide as the means and the labels")
         points = (self.support_points, self.support_labels)
         _require_dtype("<f8", self.masses, self.means, self.labels, *points)
+        if self.counts is not None:
+            _require_whole_noise(self.counts)
         return self
 
 
 SiteRelease = Annotated[ClassSumsRelease | CentroidsRelease | MaskedRelease, Field(discriminator="kind")]
 """What a site releases in one round."""
+
+
+def _require_whole_noise(answer: NoisedAnswer) -> None:
+    """What leaves a site by itself has all of its noise."""
+    if answer.sharers != 1 or answer.spare is not None:
+        raise ValueError("expected an answer with all of its noise; a share of it leaves a site under masks only")
 
 
 def _require_dtype(dtype: str, *arrays: Array) -> None:

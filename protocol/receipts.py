@@ -27,6 +27,7 @@ from cohortmix.core.privacy.noise_source import NOT_PRIVATE
 from cohortmix.protocol.fields import decimal_up, ratio_text
 from cohortmix.protocol.messages import (
     NEIGHBOURS,
+    CentroidsRelease,
     ClassSumsRelease,
     NoisedAnswer,
     Receipt,
@@ -226,12 +227,23 @@ def verify_release(signed: SignedRelease, request: Request) -> None:
     kind = "masked" if request.study.study.joint else {1: "class_sums", 2: "centroids"}[request.round]
     if signed.release.kind != kind:
         raise ReceiptError(f"expected {kind} in round {request.round} of this study, got {signed.release.kind}")
-    if isinstance(signed.release, ClassSumsRelease):
-        answer, statements = signed.release.answer, signed.receipt.statements
-        stated = [(one.question, one.dimension, one.sensitivity2, one.sigma, one.mu2) for one in statements]
-        dimension = math.prod(answer.values.shape)
-        if stated != [(answer.question, dimension, answer.sensitivity2, answer.sigma, answer.mu2)]:
+    release, statements = signed.release, signed.receipt.statements
+    stated = [(one.question, one.dimension, one.sensitivity2, one.sigma, one.mu2) for one in statements]
+    if isinstance(release, ClassSumsRelease):
+        if stated != [_facts(release.answer)]:
             raise ReceiptError("expected one statement, that of the released class sums")
+    elif isinstance(release, CentroidsRelease):
+        counts = [] if release.counts is None else [_facts(release.counts)]
+        if stated[1:] != counts:
+            raise ReceiptError(
+                "expected a second statement where counts of values are released, that of these counts"
+            )
+
+
+def _facts(answer: NoisedAnswer) -> tuple[object, ...]:
+    """What its statement says of a released answer, without the limits of a statement."""
+    dimension = math.prod(answer.values.shape)
+    return answer.question, dimension, answer.sensitivity2, answer.sigma, answer.mu2
 
 
 def _expect(receipt: Receipt, facts: Mapping[str, object]) -> None:

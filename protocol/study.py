@@ -65,6 +65,7 @@ class StudySpec(Wire):
     takes (`core/steps/plan.py`), `alpha` the weight of Eq. 6 of 3A. `overlap` says at how many of the sites one
     patient can have records (`overlap.py`); `expires` is the last day, in UTC, on which a site answers. `joint` is
     None where each site adds all of the noise by itself, and `noise` names the source that it is drawn from.
+    `point_masses` permits answer D in round 2, on cells that follow from round 1 (`core/steps/point_masses.py`).
     """
 
     name: Name
@@ -82,6 +83,7 @@ class StudySpec(Wire):
     expires: date | None = None
     alpha: Exact = Decimal("0.5")
     joint: JointNoise | None = None
+    point_masses: bool = True
     noise: Literal["opendp", "TEST"] = "opendp"
     public_data: bool = False
     loose_delta: bool = False
@@ -131,6 +133,17 @@ class StudySpec(Wire):
             ends = (replace(plan, patients=end) for end in (min(sizes), max(sizes)))
             return replace(plan, scores=all(end.by_scores for end in ends))
         return Plan(schema, self.mu2, self.patients, self.share, alpha, surplus=surplus_of(terms))
+
+    def counting(self, schema: Schema) -> tuple[Plan, ...]:
+        """The plans from which the cells of answer D follow, beside the common facts; none if it is not permitted.
+
+        Of every site or, in a joint study, of all together.
+        """
+        if not self.point_masses:
+            return ()
+        counted = [self.patients] if self.joint is not None else [entry.patients for entry in self.sites]
+        plan = self.plan(schema, counted[0])
+        return tuple(replace(plan, patients=patients) for patients in counted)
 
     def expired(self, today: date) -> bool:
         """Whether sites no longer answer on the day `today`, in UTC."""

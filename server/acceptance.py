@@ -4,9 +4,10 @@ A site is trusted with the privacy of its own patients, and with nothing of the 
 be able to spoil their total or the sum of the budget, or to stop the study.
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
 from math import isclose
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from cohortmix.core.data.groups import Groups
 from cohortmix.core.privacy.questions.question import Question, question_hash
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 from cohortmix.core.privacy.scale import Scale, scale
+from cohortmix.core.steps import point_masses
 from cohortmix.core.steps.anonymize import noise_a, pair_query, sum_query
 from cohortmix.core.steps.plan import Plan, components, fits_of
 from cohortmix.protocol.messages import (
@@ -24,6 +26,7 @@ from cohortmix.protocol.messages import (
     ClassSumsRelease,
     CommonMessage,
     MaskedRelease,
+    NoisedAnswer,
     Receipt,
     Request,
     SignedRelease,
@@ -49,7 +52,7 @@ def check_release(signed: SignedRelease, request: Request, plan: Plan) -> None:
     within the study's mu, and not less, since more noise than was planned would drown what the other sites give.
     """
     verify_release(signed, request)
-    budget = plan.mu2_sums if request.round == 1 else plan.mu2_moments
+    budget = plan.mu2_sums if request.round == 1 else plan.mu2_second
     if not budget * SPENT <= signed.receipt.mu2 <= budget:
         raise ReceiptError(
             f"round {request.round} costs mu={float(budget) ** 0.5:.6g}, the receipt says "
@@ -60,44 +63,60 @@ def check_release(signed: SignedRelease, request: Request, plan: Plan) -> None:
     elif isinstance(signed.release, MaskedRelease):
         _check_masked(signed.release, signed.receipt, request, plan)
     else:
-        _check_moments(signed.receipt, request, plan)
+        _check_answers(signed.receipt, request, plan)
+        _check_counts(signed.release, plan)
         _check_centroids(signed.release, request, plan)
 
 
-def asked_in(study: StudySpec, plan: Plan, common: CommonMessage | None) -> tuple[Question, Scale]:
-    """What a round of a joint study asks for, and the share of the noise that each site adds to its answer.
+def questions_of(plan: Plan, common: CommonMessage | None) -> list[tuple[Question, Fraction]]:
+    """What a round asks a site that has room for it, and what each answer may cost, in the order of statements.
 
     Parameters
     ----------
+    plan : for round 2, with the cells that are looked into.
     common : the common facts of round 2; None for round 1.
     """
-    question = sum_query(Encoding.of(plan.schema)) if common is None else pair_query(plan, common.to_core())
-    mu2 = plan.mu2_sums if common is None else plan.mu2_moments
-    return question, scale(question.sensitivity2(plan.schema.cap), mu2, study.terms)
+    if common is None:
+        return [(sum_query(Encoding.of(plan.schema)), plan.mu2_sums)]
+    pairs: tuple[Question, Fraction] = pair_query(plan, common.to_core()), plan.mu2_moments
+    return [pairs, (point_masses.question(plan.looks), plan.mu2_looks)] if plan.looks else [pairs]
 
 
-def check_total(
-    values: NDArray[np.int64],
-    study: StudySpec,
-    plan: Plan,
-    common: CommonMessage | None,
-    variance: int,
-    patients: int,
-) -> None:
-    """Raise ReceiptError unless so many patients and noise of this variance can give this sum.
+class Part(NamedTuple):
+    """One question of a joint study's round, the noise that each site adds, and the place of its answer."""
+
+    question: Question
+    noise: Scale
+    place: slice
+
+
+def parts_of_sum(study: StudySpec, plan: Plan, common: CommonMessage | None) -> list[Part]:
+    """What a round of a joint study asks for; parameters as `questions_of`."""
+    parts, start = list[Part](), 0
+    for question, mu2 in questions_of(plan, common):
+        noise = scale(question.sensitivity2(plan.schema.cap), mu2, study.terms)
+        place = slice(start, start + question.dimension(len(plan.schema.classes)))
+        parts.append(Part(question, noise, place))
+        start = place.stop
+    return parts
+
+
+def check_total(values: NDArray[np.int64], parts: Sequence[Part], variances: Sequence[int], patients: int) -> None:
+    """Raise ReceiptError unless so many patients and noise of these variances can give this sum.
 
     A site that sends anything else than its answer spoils the sum, and no proof shows which one it was.
 
     Parameters
     ----------
-    plan : of all sites of the study.
-    variance : of all noise that is left in it, in noise steps^2.
+    parts : that all sites of the study were asked for.
+    variances : of all noise that is left in each of them, in noise steps^2.
     patients : of the sites in the sum.
     """
-    question, noise = asked_in(study, plan, common)
-    tail, most = int(TAIL * variance**0.5), patients * question.largest << noise.shift
-    low = -most if isinstance(question, ScoreMoment) else 0  # counts are not negative
-    beyond = int(((values < low - tail) | (values > most + tail)).sum())
+    beyond = 0
+    for (question, noise, place), variance in zip(parts, variances, strict=True):
+        tail, most = int(TAIL * variance**0.5), patients * question.largest << noise.shift
+        low = -most if isinstance(question, ScoreMoment) else 0  # counts are not negative
+        beyond += int(((values[place] < low - tail) | (values[place] > most + tail)).sum())
     if beyond:
         raise ReceiptError(
             f"the sum that was read has {beyond} numbers that {patients} patients and the noise cannot give: "
@@ -105,44 +124,70 @@ def check_total(
         )
 
 
-def check_spare(spare: NDArray[np.int64], study: StudySpec, plan: Plan, common: CommonMessage | None) -> None:
+def check_spare(spare: NDArray[np.int64], parts: Sequence[Part]) -> None:
     """Raise ReceiptError unless this can be the spare noise of one site, which is taken off the sum of all."""
-    question, noise = asked_in(study, plan, common)
-    _expect("shape of the spare noise", (question.dimension(len(plan.schema.classes)),), spare.shape)
-    tail = int(TAIL * noise.spare)
-    _expect("spare noise beyond its scale", 0, _outside(spare + tail, 2 * tail) if noise.spare else spare.size)
+    _expect("shape of the spare noise", (parts[-1].place.stop,), spare.shape)
+    for _, noise, place in parts:
+        tail, own = int(TAIL * noise.spare), spare[place]
+        _expect("spare noise beyond its scale", 0, _outside(own + tail, 2 * tail) if noise.spare else own.size)
 
 
 def _check_masked(masked: MaskedRelease, receipt: Receipt, request: Request, plan: Plan) -> None:
-    """The site's receipt is for the round's question, and its masked answer has as many numbers."""
-    question, noise = asked_in(request.study.study, plan, request.common)
-    _check_facts(receipt, ANSWER_NAMES[request.round][0], question, plan, noise)
-    _expect("sigma", noise.sigma, receipt.statements[0].sigma)
-    _expect("spare", noise.spare, receipt.statements[0].spare)
-    _expect("shape", (question.dimension(len(plan.schema.classes)),), masked.values.shape)
+    """The site's receipt is for the round's questions, and its masked answers have as many numbers."""
+    parts = parts_of_sum(request.study.study, plan, request.common)
+    _check_facts(receipt, request.round, [(part.question, part.noise) for part in parts], plan)
+    for part, statement in zip(parts, receipt.statements, strict=True):
+        _expect("sigma", part.noise.sigma, statement.sigma)
+        _expect("spare", part.noise.spare, statement.spare)
+    _expect("shape", (parts[-1].place.stop,), masked.values.shape)
 
 
 def _check_sums(sums: ClassSumsRelease, receipt: Receipt, plan: Plan) -> None:
     """The answer is to the study's question, and N patients and the noise can give its numbers."""
-    encoding, answer = Encoding.of(plan.schema), sums.answer
-    question, classes = sum_query(encoding), encoding.label.size
-    noise = _check_statement(receipt, ANSWER_NAMES[1][0], question, plan, plan.mu2_sums)
-    _expect("shape", (question.dimension(classes),), answer.values.shape)
-    _expect("unit", question.unit << noise.shift, answer.unit)
-    most = [plan.patients * entry << noise.shift for entry in question.entries] * classes
+    encoding = Encoding.of(plan.schema)
+    question = sum_query(encoding)
+    noise = scale(question.sensitivity2(plan.schema.cap), plan.mu2_sums)
+    _check_facts(receipt, 1, [(question, noise)], plan)
+    _check_numbers(sums.answer, [*question.entries] * encoding.label.size, question.unit, noise, plan)
+
+
+def _check_answers(receipt: Receipt, request: Request, plan: Plan) -> None:
+    """The site drew one second moment of the common groups, or nothing if it is too small for one.
+
+    And where cells are looked into, the counts of the values in them.
+    """
+    assert request.common is not None  # a request of round 2 has it
+    asked = questions_of(plan, request.common) if plan.fits_mixture else []
+    noises = [(question, scale(question.sensitivity2(plan.schema.cap), mu2)) for question, mu2 in asked]
+    _check_facts(receipt, 2, noises, plan)
+    for (_, noise), statement in zip(noises[1:], receipt.statements[1:], strict=True):
+        # Each by itself: what one answer saves must not be another's.
+        _expect("sigma of the counts of values", noise.sigma, statement.sigma)
+
+
+def _check_counts(centroids: CentroidsRelease, plan: Plan) -> None:
+    """Counts of values are there where the plan has them counted, and N patients and the noise can give them."""
+    _expect("released counts of values", bool(plan.looks), centroids.counts is not None)
+    if centroids.counts is not None:
+        question = point_masses.question(plan.looks)
+        noise = scale(question.sensitivity2(plan.schema.cap), plan.mu2_looks)
+        entries = [question.largest] * question.dimension(len(plan.schema.classes))
+        _check_numbers(centroids.counts, entries, question.unit, noise, plan)
+
+
+def _check_numbers(answer: NoisedAnswer, entries: Sequence[int], unit: int, noise: Scale, plan: Plan) -> None:
+    """An answer is in the right unit, and N patients and the noise can give its numbers.
+
+    Parameters
+    ----------
+    entries : for each number the most that a patient adds to it, in lattice steps, of which `unit` are 1.
+    """
+    _expect("shape", (len(entries),), answer.values.shape)
+    _expect("unit", unit << noise.shift, answer.unit)
+    most = [plan.patients * entry << noise.shift for entry in entries]
     tail, values = TAIL * answer.sigma, answer.values.numpy().tolist()
     beyond = sum(not -tail <= value <= top + tail for value, top in zip(values, most, strict=True))
     _expect("numbers beyond N and the noise", 0, beyond)
-
-
-def _check_moments(receipt: Receipt, request: Request, plan: Plan) -> None:
-    """The site drew one second moment of the common groups, or nothing if it is too small for one."""
-    assert request.common is not None  # a request of round 2 has it
-    if not plan.fits_mixture:
-        _expect("statements", 0, len(receipt.statements))
-        return
-    question = pair_query(plan, request.common.to_core())
-    _check_statement(receipt, ANSWER_NAMES[2][0], question, plan, plan.mu2_moments)
 
 
 def _check_centroids(centroids: CentroidsRelease, request: Request, plan: Plan) -> None:
@@ -183,23 +228,20 @@ def most_components(plan: Plan) -> int:
     return max((k * fits_of(k) for k in range(1, most + 1)), default=0)
 
 
-def _check_statement(receipt: Receipt, name: str, question: Question, plan: Plan, mu2: Fraction) -> Scale:
-    """The receipt has one statement, of what the vault gives to this question at this cost."""
-    noise = scale(question.sensitivity2(plan.schema.cap), mu2)
-    _check_facts(receipt, name, question, plan, noise)
-    return noise
-
-
-def _check_facts(receipt: Receipt, name: str, question: Question, plan: Plan, noise: Scale) -> None:
-    facts = {
-        "name": name,
-        "question": question_hash(question, plan.schema),
-        "dimension": question.dimension(len(plan.schema.classes)),
-        "sensitivity2": noise.sensitivity2,
-    }
-    _expect("statements", 1, len(receipt.statements))
-    for fact, expected in facts.items():
-        _expect(f"{fact} of the statement", expected, getattr(receipt.statements[0], fact))
+def _check_facts(
+    receipt: Receipt, round: Literal[1, 2], asked: Sequence[tuple[Question, Scale]], plan: Plan
+) -> None:
+    """The receipt has a statement of what the vault gives to each of these questions, and no other."""
+    _expect("statements", len(asked), len(receipt.statements))
+    for (question, noise), name, statement in zip(asked, ANSWER_NAMES[round], receipt.statements, strict=False):
+        facts = {
+            "name": name,
+            "question": question_hash(question, plan.schema),
+            "dimension": question.dimension(len(plan.schema.classes)),
+            "sensitivity2": noise.sensitivity2,
+        }
+        for fact, expected in facts.items():
+            _expect(f"{fact} of the statement", expected, getattr(statement, fact))
 
 
 def _outside(numbers: NDArray[Any], most: float) -> int:

@@ -11,14 +11,18 @@ moment that it is in the store. A study may be stopped between any two steps, an
 """
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
+from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
+from cohortmix.core.data.sampling import PointMass
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.core.steps.plan import Plan
+from cohortmix.core.steps.point_masses import Look
 from cohortmix.protocol.messages import (
     CommonMessage,
     MessageError,
@@ -223,10 +227,13 @@ class Coordinator:
             released = [self._kept.released(entry.name, round) for round in rounds]
             sites.append(SiteResult(entry, tuple(each.receipt for each in released)))
             centroids[entry.name] = self._centroids(entry, released[-1], common)
-        return StudyResult(self._study, self._schema, common, tuple(sites), centroids, self._store.refusals())
+        points = self._points(centroids)
+        return StudyResult(
+            self._study, self._schema, common, tuple(sites), centroids, self._store.refusals(), points
+        )
 
     def plan(self, entry: SiteEntry) -> Plan:
-        """What this site computes; it follows from public facts alone."""
+        """What this site computes; it follows from public facts alone. Without what it counts in round 2."""
         return self.spec.plan(self._schema, entry.patients)
 
     def _next(self) -> dict[str, Place]:
@@ -272,8 +279,16 @@ class Coordinator:
         round, entry = message.receipt.round, self.spec.site(site)
         if entry is None or site not in self._store.asked(round):
             raise ReceiptError(f"site={site!r} was not asked for round {round}")
-        check_release(message, self._of_round(2 if round == 2 else 1, site), self.plan(entry))
+        plan = self.plan(entry) if round == 1 else self.plan(entry).looking(*self._looks)
+        check_release(message, self._of_round(2 if round == 2 else 1, site), plan)
         return message
+
+    @cached_property
+    def _looks(self) -> tuple[tuple[Look, ...], Fraction]:
+        """What round 2 counts, and at which share of mu^2; asked for from the freeze on, when it is settled."""
+        common = self._kept.common()
+        assert common is not None
+        return pipeline.looks_of_study(self.spec.counting(self._schema), common.to_core())
 
     def _entries(self) -> list[SiteEntry]:
         """The sites that have answered round 1, in the order of the study."""
@@ -292,6 +307,15 @@ class Coordinator:
         pairs = bool(self._two_rounds)  # a site that comes late may measure them, too
         answers = (self._kept.class_sums(entry.name) for entry in entries)
         return CommonMessage.of(pipeline.common([self.plan(entry) for entry in entries], answers, pairs=pairs))
+
+    def _points(self, centroids: Mapping[str, SiteCentroids]) -> tuple[PointMass, ...]:
+        """What stands out from the counts of all sites that have given some."""
+        counted = [entry for entry in self._entries() if centroids[entry.name].counts is not None]
+        return pipeline.points_of_study(
+            [self.plan(entry).looking(*self._looks) for entry in counted],
+            (self._kept.class_sums(entry.name) for entry in counted),
+            (counts for entry in counted if (counts := centroids[entry.name].counts) is not None),
+        )
 
     def _centroids(self, entry: SiteEntry, last: Released, common: Common) -> SiteCentroids:
         if isinstance(last.content, SiteCentroids):

@@ -1,7 +1,8 @@
 """A joint study, stage by stage: who is asked for what, which reply counts, and what can be read in the end.
 
     round 1    five steps (`protocol/steps.py`) bring the sum of all sites' class sums; it fixes the merged bins
-    round 2    five steps bring the sum of their pair tables; no round 2 where all patients are too few for pairs
+    round 2    five steps bring the sum of their pair tables, and behind it that of their counts of values, if any;
+               no round 2 where all patients are too few for pairs
     finish     Approximate and Adapt, once, from these two sums
 
 A stage waits for the sites that ended the one before, up to the study's deadline. With fewer than T of them it
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from cohortmix.core.data.sampling import PointMass
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.words import listed
 from cohortmix.core.steps import bins, pipeline
@@ -34,7 +36,7 @@ from cohortmix.protocol.messages import (
 from cohortmix.protocol.receipts import ReceiptError
 from cohortmix.protocol.signing import Key, sign_step
 from cohortmix.protocol.steps import Shares
-from cohortmix.server.acceptance import asked_in, check_release, check_spare, check_total
+from cohortmix.server.acceptance import Part, check_release, check_spare, check_total, parts_of_sum
 from cohortmix.server.coordinator import Coordinator, Round
 from cohortmix.server.kept import freeze
 from cohortmix.server.result import ALL_SITES, SiteResult, StudyResult, TooFewSites
@@ -119,22 +121,26 @@ class JointCoordinator(Coordinator):
         TooFewSites
             If no sum can be read yet.
         """
-        first, second = self._sum_of(1), self._sum_of(2)
-        if first is None:
+        sums, second = self._sums_of(1), self._sums_of(2)
+        if sums is None:
             raise self._too_few(self.present, self.answered)
+        (first,) = sums
         common, plan = (self._kept.common() or self._common()).to_core(), self._plan(1)
+        points: tuple[PointMass, ...] = ()
         if second is None:
             centroids = pipeline.class_centroids(plan, common, first)
         else:
             seed = bytes.fromhex(sha256([self.spec.hash, self._store.receipts()]))
-            centroids = pipeline.approximate_and_adapt(plan, common, first, second, seed)
+            plan = plan.looking(*self._looks)
+            centroids = pipeline.approximate_and_adapt(plan, common, first, second[0], seed)
+            points = pipeline.points_of_study([plan] * len(second[1:]), [first], second[1:])
         receipts = [self._kept.receipts(round) for round in (1, 2)]
         sites = tuple(
             SiteResult(entry, tuple(of_round[entry.name] for of_round in receipts if entry.name in of_round))
             for entry in self._in_sum(1)
         )
         return StudyResult(
-            self._study, self._schema, common, sites, {ALL_SITES: centroids}, self._store.refusals()
+            self._study, self._schema, common, sites, {ALL_SITES: centroids}, self._store.refusals(), points
         )
 
     def _asked(self, stage: Stage) -> tuple[str, ...]:
@@ -165,9 +171,6 @@ class JointCoordinator(Coordinator):
             self._hashes[request.round] = request.sum
         return self._hashes[request.round]
 
-    def _common_of(self, round: int) -> CommonMessage | None:
-        return self._kept.common() if round == 2 else None
-
     def _checked(self, site: str, reply: bytes) -> SignedRelease | SignedStepReply | Refusal:
         """What a reply says; ReceiptError unless it is what the present stage asks this site for."""
         message, stage, entry = decode(reply), self.present, self.spec.site(site)
@@ -177,13 +180,13 @@ class JointCoordinator(Coordinator):
             raise ReceiptError(f"site={site!r} is not asked in {stage.name}")
         request = self._of_round(self.round, site)
         if isinstance(message, SignedRelease) and message.receipt.site == site and stage.step == "input":
-            check_release(message, request, self._whole)
+            check_release(message, request, self._asked_of(self.round))
             return message
         if isinstance(message, SignedStepReply):
             self._sums[stage.round].check(message.signed, self._hash_of(request), entry, stage.step)
             content = message.signed.reply.content
             if isinstance(content, Shares) and content.spare is not None:
-                check_spare(content.spare.numpy(), self.spec, self._whole, request.common)
+                check_spare(content.spare.numpy(), self._parts(self.round))
             return message
         raise ReceiptError(f"expected the reply of site={site!r} to {stage.name}")
 
@@ -196,29 +199,36 @@ class JointCoordinator(Coordinator):
             sum = self._hash_of(self._of_round(self.round, self.spec.sites[0].name))  # at each site the same
             try:
                 values, spared = self._sums[round].read(sum)
-                variance, patients = self._variance(round, spared), self._plan(round).patients
-                common = self._common_of(round)
-                check_total(values, self.spec, self._whole, common, variance, patients)
+                variances, patients = self._variances(round, spared), self._plan(round).patients
+                check_total(values, self._parts(round), variances, patients)
             except (MaskingError, ReceiptError) as error:
                 raise TooFewSites(str(error), self._store.refusals()) from None
-            self._kept.keep_total(round, values, variance, self._key)
+            self._kept.keep_total(round, values, variances, self._key)
         if round == 1 and self._rounds == 2:
             self.freeze()
 
-    def _sum_of(self, round: int) -> Total | None:
-        """A sum that was read, with the noise that really is in it; None before."""
+    def _asked_of(self, round: int) -> Plan:
+        """The plan of all sites, with what a round asks for."""
+        return self._whole.looking(*self._looks) if round == 2 else self._whole
+
+    def _parts(self, round: int) -> list[Part]:
+        return parts_of_sum(self.spec, self._asked_of(round), self._kept.common() if round == 2 else None)
+
+    def _sums_of(self, round: int) -> tuple[Total, ...] | None:
+        """A sum that was read, by its questions, with the noise that really is in it; None before."""
         total = self._kept.total(round)
         if total is None:
             return None
-        question, noise = asked_in(self.spec, self._whole, self._common_of(round))
-        share = self._plan(round).patients / self._plan(1).patients
-        return Total(total.values.numpy(), total.variance, question.unit << noise.shift, share)
+        values, share = total.values.numpy(), self._plan(round).patients / self._plan(1).patients
+        return tuple(
+            Total(values[place], variance, question.unit << noise.shift, share)
+            for (question, noise, place), variance in zip(self._parts(round), total.variances, strict=True)
+        )
 
-    def _variance(self, round: int, spared: int) -> int:
+    def _variances(self, round: int, spared: int) -> tuple[int, ...]:
         """Of the noise in a sum from which the spare noise of some sites was taken off, in noise steps^2."""
-        _, noise = asked_in(self.spec, self._whole, self._common_of(round))
-        sites = len(self._in_sum(round))
-        return int(sites * noise.sigma**2 + (sites - spared) * noise.spare**2)
+        sites, noises = len(self._in_sum(round)), [part.noise for part in self._parts(round)]
+        return tuple(int(sites * noise.sigma**2 + (sites - spared) * noise.spare**2) for noise in noises)
 
     def _in_sum(self, round: int) -> list[SiteEntry]:
         names = self._sums[round].ended("input")
@@ -230,10 +240,10 @@ class JointCoordinator(Coordinator):
         return replace(self._whole, patients=patients, scores=self._whole.by_scores)
 
     def _common(self) -> CommonMessage:
-        total = self._sum_of(1)
-        assert total is not None  # asked for after it was read
+        totals = self._sums_of(1)
+        assert totals is not None  # asked for after it was read
         two, plans = self._rounds == 2, [self._plan(1)]
-        return CommonMessage.of(pipeline.common(plans, [total], pairs=two, numbers=bins.MAX_MASKED))
+        return CommonMessage.of(pipeline.common(plans, totals, pairs=two, numbers=bins.MAX_MASKED))
 
     def _too_few(self, stage: Stage, replied: tuple[str, ...]) -> TooFewSites:
         missing = [entry.name for entry in self.spec.sites if entry.name not in replied]

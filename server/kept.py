@@ -94,9 +94,9 @@ class Kept:
         kept = self._store.total(round)
         return None if kept is None else read_total(kept, self._study, round)
 
-    def keep_total(self, round: int, values: NDArray[np.int64], variance: int, key: Key) -> None:
-        """Keep the sum of a round, and the variance of the noise in it, under the coordinator's signature."""
-        total = SummedUp(study=self._study.hash, round=round, values=Array.of(values), variance=variance)
+    def keep_total(self, round: int, values: NDArray[np.int64], variances: tuple[int, ...], key: Key) -> None:
+        """Keep the sum of a round, and the variances of the noise in it, under the coordinator's signature."""
+        total = SummedUp(study=self._study.hash, round=round, values=Array.of(values), variances=variances)
         signed = SignedTotal(total=total, signature=key.sign(signed_bytes("total", total)))
         self._store.keep_total(round, canonical(signed.plain()))
 
@@ -138,12 +138,15 @@ class SignedFrozen(Wire):
 
 
 class SummedUp(Wire):
-    """The sum of one round of a joint study, as it was read, and the variance of its noise, in noise steps^2."""
+    """The sum of one round of a joint study, as it was read, and the variance of its noise, in noise steps^2.
+
+    There is a variance for each question of the round, whose answers stand one after the other.
+    """
 
     study: Hash
     round: int
     values: Array
-    variance: BigInt
+    variances: tuple[BigInt, ...]
 
 
 class SignedTotal(Wire):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cohortmix.core.data.sampling import PointMass
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.protocol.canonical import sha256
@@ -48,6 +49,7 @@ class StudyResult:
     centroids : by site, those of round 2, or the class centroids that follow from its round 1; of a joint study
         one entry, ALL_SITES.
     refusals : replies that brought no release, in the order of arrival.
+    points : values that many patients of all sites share, where round 2 has counted them.
     """
 
     study: SignedStudy
@@ -56,6 +58,7 @@ class StudyResult:
     sites: tuple[SiteResult, ...]
     centroids: Mapping[str, SiteCentroids]
     refusals: tuple[RefusalEntry, ...]
+    points: tuple[PointMass, ...] = ()
 
     @property
     def spec(self) -> StudySpec:

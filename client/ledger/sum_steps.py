@@ -82,6 +82,7 @@ class SumSteps:
         return kept or taken
 
     def spare(self) -> NDArray[np.int64] | None:
-        """The noise in this site's answer that is taken off again where no site is missing; None without any."""
-        answer = Reservation(self._journal, self._study, self._id, Fraction(0)).load(0)
-        return None if answer is None else answer.spare
+        """The noise in this site's answers that is taken off again where no site is missing; None without any."""
+        answers = Reservation(self._journal, self._study, self._id, Fraction(0)).answers()
+        spares = [answer.spare.numpy() for answer in answers if answer.spare is not None]
+        return np.concatenate(spares) if spares else None

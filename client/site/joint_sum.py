@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from cohortmix.client.ledger.policy import Refused
 from cohortmix.client.ledger.sum_steps import StepConflict, SumSteps
 from cohortmix.core.privacy.meter import Answer
@@ -76,12 +80,13 @@ class JointSum:
         except (MaskingError, StepConflict) as error:
             raise Refused(Code.BAD_STEP, str(error)) from None
 
-    def masked(self, ask: AskInput, answer: Answer) -> MaskedRelease:
-        """A site's noised answer under its masks; the same answer always gives the same bytes.
+    def masked(self, ask: AskInput, answers: Sequence[Answer]) -> MaskedRelease:
+        """A site's noised answers, one after the other, under its masks; the same ones always give the same bytes.
 
         What could fail in it was checked when the keys and boxes came, before anything was paid for.
         """
-        return MaskedRelease(values=Array.of(integers(self._part().masked(self._told(), ask, answer.values))))
+        values = np.concatenate([answer.values for answer in answers])
+        return MaskedRelease(values=Array.of(integers(self._part().masked(self._told(), ask, values))))
 
     def _computed(self, ask: Ask, seeds: Seeds | None, committed: bool) -> SignedReply:
         part = self._part(seeds)

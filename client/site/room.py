@@ -16,9 +16,11 @@ from cohortmix.core.privacy.questions.coordinates import Coordinate
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.question import Question
 from cohortmix.core.privacy.scale import scale_of
+from cohortmix.core.steps import point_masses
 from cohortmix.core.steps.anonymize import sum_query
 from cohortmix.core.steps.bins import fits_pairs
 from cohortmix.core.steps.plan import CENTROIDS, LARGEST_K, Plan
+from cohortmix.core.steps.point_masses import MOST_COUNTED
 from cohortmix.core.steps.scores import functions
 from cohortmix.core.steps.scores.functions import usual_number
 from cohortmix.protocol.messages import MAX_BYTES, Code, CommonMessage
@@ -47,19 +49,23 @@ def require_room(plan: Plan, common: CommonMessage | None, terms: Terms = ALONE)
         if plan.fits_mixture and not fits_pairs(encoding):
             raise Refused(Code.UNKNOWN_COLUMN, "The schema has too many columns for pairs of columns.")
         answer = release = classes * (sum(encoding.sizes) + 1)
-    elif plan.by_scores:
-        answer = functions.question(common.to_core().scores).dimension(classes)
-        release = answer if joint else _centroids(plan, common, classes)
     else:
-        sizes = Groups(common.groups).sizes
-        answer = classes * (sum(sizes) ** 2 - sum(size**2 for size in sizes)) // 2
-        release = answer if joint else _centroids(plan, common, classes)
+        answer = _pairs(plan, common, classes)
+        release = (answer if joint else _centroids(plan, common, classes)) + MOST_COUNTED
     if NUMBER * release + REST > MAX_BYTES or NUMBER * answer + REST > MOST_BYTES:
         raise Refused(
             Code.UNKNOWN_COLUMN,
             f"The release could exceed {MAX_BYTES >> 20} MiB, or an answer {MOST_BYTES >> 20} MiB in the ledger: "
             "the schema has too many values and classes.",
         )
+
+
+def _pairs(plan: Plan, common: CommonMessage, classes: int) -> int:
+    """Numbers of answer B."""
+    if plan.by_scores:
+        return functions.question(common.to_core().scores).dimension(classes)
+    sizes = Groups(common.groups).sizes
+    return classes * (sum(sizes) ** 2 - sum(size**2 for size in sizes)) // 2
 
 
 def _centroids(plan: Plan, common: CommonMessage, classes: int) -> int:
@@ -76,6 +82,8 @@ def _require_range(plan: Plan, common: CommonMessage | None, terms: Terms) -> No
         questions.append((functions.question(scores), plan.mu2_moments))
     elif plan.fits_mixture:  # the noise of pair tables is the same, whatever the bins
         questions.append((PairTables(((0,),) * len(plan.schema.features)), plan.mu2_moments))
+    if plan.looks:
+        questions.append((point_masses.question(plan.looks), plan.mu2_looks))
     try:
         for question, mu2 in questions:
             scale_of(question, plan.schema.cap, mu2, plan.patients, terms)

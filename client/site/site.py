@@ -182,7 +182,7 @@ class Site:
         own.begin_input(ask)
         if isinstance(reserved, bytes):
             return reserved
-        return self._commit(request, plan, reserved, own.masked(ask, self._part_of_sum(request, plan, reserved)))
+        return self._commit(request, plan, reserved, own.masked(ask, self._parts_of_sum(request, plan, reserved)))
 
     def _admit(self, request: Request) -> tuple[Plan, Fraction]:
         """What a request is for, and the most that its study may cost; Refused by public facts or the ledger."""
@@ -196,6 +196,8 @@ class Site:
         plan = study.plan(self._schema, self._patients)
         if request.common is not None:
             require_common(request.common, study, self._schema, plan.by_scores)
+            # Found here, and not taken from the coordinator, who can name nothing that is counted.
+            plan = plan.looking(*pipeline.looks_of_study(study.counting(self._schema), request.common.to_core()))
         require_room(plan, request.common, study.terms)
         return plan, approved_mu2
 
@@ -234,7 +236,7 @@ class Site:
 
     def _reserve(self, request: Request, plan: Plan, approved_mu2: Fraction) -> Reservation | bytes:
         study, id = request.study.study, request.request_id
-        cost = plan.mu2_sums if request.round == 1 else plan.mu2_moments
+        cost = plan.mu2_sums if request.round == 1 else plan.mu2_second
         try:
             return self._ledger.reserve(
                 study.hash, id, request.hash, cost, approved_mu2, coordinator=study.coordinator_key
@@ -250,7 +252,8 @@ class Site:
         return self._commit(request, plan, reserved, self._compute(request, plan, own_sums, reserved))
 
     def _commit(self, request: Request, plan: Plan, reserved: Reservation, release: SiteRelease) -> bytes:
-        names = ANSWER_NAMES[request.round] if request.round == 1 or plan.fits_mixture else ()
+        asked = 1 if request.round == 1 else plan.fits_mixture + bool(plan.looks)
+        names = ANSWER_NAMES[request.round][:asked]
         # Strict: an answer without a name would be missing from the receipt.
         answers = dict(zip(names, reserved.answers(), strict=True))
         return self._ledger.commit(
@@ -270,11 +273,11 @@ class Site:
         seed = bytes.fromhex(sha256([own_sums.plain(), reserved.study, reserved.request_id]))
         return CentroidsRelease.of(pipeline.centroids(self._vault(reserved), plan, common, sums, seed))
 
-    def _part_of_sum(self, request: Request, plan: Plan, reserved: Reservation) -> Answer:
-        """This site's answer with its share of the noise: not protected by itself, and sent under masks only."""
+    def _parts_of_sum(self, request: Request, plan: Plan, reserved: Reservation) -> tuple[Answer, ...]:
+        """This site's answers, with its share of the noise: not protected by it, and sent under masks only."""
         vault, terms = self._vault(reserved), request.study.study.terms
         if request.common is None:
-            return pipeline.class_sums(vault, plan, terms)
+            return (pipeline.class_sums(vault, plan, terms),)
         return pipeline.pairs(vault, plan, request.common.to_core(), terms)
 
     def _vault(self, reserved: Reservation) -> Vault:

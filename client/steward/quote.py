@@ -17,11 +17,12 @@ import numpy as np
 from cohortmix.client.steward.spending import Spending
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.schema import Category, Date, Schema
-from cohortmix.core.dimensions import most_kappa
+from cohortmix.core.dimensions import kappa_of_study
 from cohortmix.core.privacy import gdp
 from cohortmix.core.reduced import require_groups
-from cohortmix.core.steps import anonymize
+from cohortmix.core.steps import anonymize, point_masses
 from cohortmix.core.steps.plan import Plan, components, fits_of, l_min
+from cohortmix.core.steps.point_masses import COST, MOST_COUNTED
 from cohortmix.protocol.messages import StudySpec
 from cohortmix.protocol.overlap import sites_per_patient
 from cohortmix.protocol.receipts import Total
@@ -134,9 +135,11 @@ class ColumnNoise:
 class Quote:
     """What a study would cost; mu and epsilon are those of this site's patients.
 
-    `noise` is the study's mode, and `modes` what either would give; of a study that is not joint, the other one is
-    shown for a tenth of the sites as conspirators, and no dropouts. `more_like_it` is how many further studies of
-    the same cost the cap allows after this one.
+    `counted` is the most values that round 2 counts besides, in cells that hold clearly more than those beside
+    them, and `counted_mu` the most that it takes for it; 0 where it counts none. `noise` is the study's mode, and
+    `modes` what either would give; of a study that is not joint, the other one is shown for a tenth of the sites
+    as conspirators, and no dropouts. `more_like_it` is how many further studies of the same cost the cap allows
+    after this one.
     """
 
     study: str
@@ -153,6 +156,8 @@ class Quote:
     advantage: float
     overlap: Overlap
     mixtures: Mixtures
+    counted: int
+    counted_mu: float
     noise: str
     modes: tuple[Mode, ...]
     trust: Trust
@@ -181,10 +186,11 @@ def quote(study: StudySpec, schema: Schema, site: str, patients: int, spending: 
     InputError
         If the site would measure pairs of more columns than it ever does.
     """
-    kappa = Fraction(most_kappa(schema))
+    kappa = Fraction(kappa_of_study(schema, study.point_masses))
     plan, mu = study.plan(schema, patients), float(study.mu)
     if plan.fits_mixture:
         require_groups(schema)
+    counts = study.point_masses and plan.fits_mixture and point_masses.possible(Encoding.of(schema))
     after = spending.after(study.mu2)
     return Quote(
         study=study.name,
@@ -196,11 +202,13 @@ def quote(study: StudySpec, schema: Schema, site: str, patients: int, spending: 
         epsilon=_epsilon(study.mu2, kappa, study),
         delta=float(study.delta),
         loose_delta=study.loose_delta,
-        round_mu=(sqrt(plan.mu2_sums), sqrt(plan.mu2_moments)),
+        round_mu=(sqrt(plan.mu2_sums), sqrt(plan.mu2_second)),
         attacks=tuple(Attack(share, gdp.detection_rate(mu, share)) for share in FALSE_ALARMS),
         advantage=gdp.advantage(mu),
         overlap=_overlap(study, kappa),
         mixtures=_mixtures(plan) if plan.fits_mixture else Mixtures(0, 0, 0.0, 0.0),
+        counted=MOST_COUNTED if counts else 0,
+        counted_mu=sqrt(COST * study.mu2) if counts else 0.0,
         noise="each" if study.joint is None else "joint",
         modes=_modes(study, schema, patients),
         trust=_trust(study, site),

@@ -127,6 +127,17 @@ def _release(quote: Quote) -> str:
         f"{'by itself random numbers; all sites together: ' * joint}{classes} class centroids, then mixtures: "
         f"{count(mixtures.fits, 'fit')} of up to {mixtures.components} components, each of at least "
         f"{ceil(mixtures.smallest)} patients; {_of_pairs(mixtures)}{', more if a hospital is missing' * joint}"
+        f"{_counts(quote)}"
+    )
+
+
+def _counts(quote: Quote) -> str:
+    """What round 2 may count besides, for which part of its budget."""
+    if not quote.counted:
+        return ""
+    return (
+        "; a cell of a number or date that round 1 shows to hold clearly more than those beside it is looked "
+        f"into: round 2 counts its values, {quote.counted:,} at most, for mu {digits(quote.counted_mu)} at most"
     )
 
 

@@ -48,7 +48,7 @@ class Pool:
         tables.
     left_over : (C, G, G) what the measured pair tables have beyond the centroids'; None where it is not known.
     products : what was measured beyond pairs, where there is one site; else None.
-    points : values that many patients share, where there is one site.
+    points : values that many patients share; of several sites, as the sum over them shows.
     """
 
     masses: NDArray[np.float64]

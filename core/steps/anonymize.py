@@ -13,7 +13,7 @@ Where the noise permits, one table is asked a third one:
 answer C  class-conditional products of the signs of three to five features, which no table of pairs shows
           (`core/steps/products`).
 
-Where a fine cell holds clearly more than those beside it, one table is asked a last one:
+Where a fine cell holds clearly more than those beside it, a table or the sites of a study are asked a last one:
 
 answer D  how many patients have each value in that cell (`core/steps/point_masses.py`).
 
@@ -27,7 +27,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import sqrt
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,18 +178,25 @@ def answer_c(vault: Vault, plan: Plan, question: SignProducts) -> Answer:
     return vault.answer(question, plan.mu2_products)
 
 
-def answer_d(vault: Vault, plan: Plan) -> Answer:
+def answer_d(vault: Vault, plan: Plan, terms: Terms = ALONE) -> Answer:
     """The counts of the values within the cells that the plan looks into, through the vault.
 
     Guarantee
     ---------
     test_sensitivity_of_value_counts. mu-GDP for the replacement of one patient, mu^2 = the answer's mu2 <= that of
-    the plan. Public: the schema, the plan (its cells come from answer A), N.
+    the plan. Public: the schema, the plan (its cells come from answers A), N, the terms.
     """
-    return vault.answer(point_masses.question(plan.looks), plan.mu2_looks)
+    return vault.answer(point_masses.question(plan.looks), plan.mu2_looks, terms)
 
 
-def add_answers(answers: Iterable[Measured]) -> tuple[Array, float]:
+class Added(NamedTuple):
+    """A sum of answers, in patients, and the standard deviation of its noise."""
+
+    estimate: Array
+    std: float
+
+
+def add_answers(answers: Iterable[Measured]) -> Added:
     """Sum of several sites' answers to one question, in patients, and its standard deviation.
 
     One after the other: of many sites all answers together can be more than the memory holds.
@@ -197,7 +204,7 @@ def add_answers(answers: Iterable[Measured]) -> tuple[Array, float]:
     total, variance = np.zeros(1), 0.0
     for answer in answers:
         total, variance = total + answer.estimate, variance + answer.std**2
-    return total, sqrt(variance)
+    return Added(total, sqrt(variance))
 
 
 def read_sums(encoding: Encoding, estimate: Array, s_a: float) -> ClassSums:

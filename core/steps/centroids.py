@@ -14,6 +14,7 @@ from cohortmix.core.steps.distributions.simplex import Array
 from cohortmix.core.steps.products.means import SignMeans
 
 if TYPE_CHECKING:
+    from cohortmix.core.privacy.meter import Answer
     from cohortmix.core.steps.scores.couplings import Fitted  # which brings in JAX
 
 
@@ -73,7 +74,8 @@ class SiteCentroids:
     left_over : (C, G, G) what these tables have beyond the mixture's; records follow it where it is at hand, since
         it does not travel.
     products : what was measured beyond pairs; None where nothing was.
-    points : values that many patients share, within the fine cells that were looked into.
+    counts : answer D, from which points are read: of a study, those of all its sites together.
+    points : of one table, values that many patients share, within the fine cells that were looked into.
     """
 
     masses: Array
@@ -86,4 +88,5 @@ class SiteCentroids:
     model: Fitted | None = None
     left_over: Array | None = None
     products: SignMeans | None = None
+    counts: Answer | None = None
     points: tuple[PointMass, ...] = ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from math import isqrt, sqrt
 
@@ -30,6 +31,7 @@ from cohortmix.core.steps.distributions.simplex import Array, class_masses
 from cohortmix.core.steps.known import available_cases, known_pairs, known_shares, least_known
 from cohortmix.core.steps.left_over import left_over
 from cohortmix.core.steps.plan import RARE, TARGETS, Plan, components, fits_of
+from cohortmix.core.steps.point_masses import Look
 from cohortmix.core.steps.products import means, signs
 from cohortmix.core.steps.products.means import SignMeans
 from cohortmix.core.steps.progress import report
@@ -55,9 +57,10 @@ def class_sums(vault: Vault, plan: Plan, terms: Terms = ALONE) -> Answer:
     return answer
 
 
-def pairs(vault: Vault, plan: Plan, common: Common, terms: Terms) -> Answer:
-    """Round 2 at a site of a joint study: its part of the sum that is answer B."""
-    return anonymize.answer_b(vault, plan, common, terms)
+def pairs(vault: Vault, plan: Plan, common: Common, terms: Terms) -> tuple[Answer, ...]:
+    """Round 2 at a site of a joint study: its parts of the sums that are answer B and, if it is asked for, D."""
+    answer_b = anonymize.answer_b(vault, plan, common, terms)
+    return (answer_b, anonymize.answer_d(vault, plan, terms)) if plan.looks else (answer_b,)
 
 
 def common(
@@ -109,8 +112,54 @@ def with_looks(plan: Plan, common: Common, answer_a: Measured) -> Plan:
     encoding, masses = Encoding.of(plan.schema), common.margins.masses
     _, known = _sums(encoding, answer_a.estimate, answer_a.std, plan.patients)
     everybody = masses @ known / masses.sum()
-    looks, share = point_masses.choose(encoding, common.margins, everybody, plan.patients, plan.mu2)
-    return replace(plan, looks=looks, share_of_looks=share)
+    return plan.looking(*point_masses.choose(encoding, common.margins, everybody, plan.patients, plan.mu2))
+
+
+def looks_of_study(plans: Iterable[Plan], common: Common) -> tuple[tuple[Look, ...], Fraction]:
+    """The cells that answer D of a study is about, and the part of mu^2 that it costs each site.
+
+    Public arithmetic on what every site is told before round 2 and nothing else, so that each finds the same cells
+    by itself. Whose value is not known cannot be told from it: they are taken to be known, which costs at most a
+    question without a finding.
+
+    Parameters
+    ----------
+    plans : of all sites of the study; of a joint study, the one of all of them together.
+    """
+    fitting = [plan for plan in plans if plan.fits_mixture]
+    if not fitting:
+        return (), Fraction(0)
+    encoding, patients = Encoding.of(fitting[0].schema), sum(plan.patients for plan in fitting)
+    mu2 = fitting[0].mu2 / sum(plan.surplus for plan in fitting)  # the noise of each is in the sum
+    return point_masses.choose(encoding, common.margins, np.ones(len(encoding.features)), patients, mu2)
+
+
+def with_points(plan: Plan, site: SiteCentroids) -> SiteCentroids:
+    """The centroids of one table with the point masses that its answer D shows."""
+    if site.counts is None:
+        return site
+    points = point_masses.read(Encoding.of(plan.schema), plan.looks, site.counts, plan.patients)
+    return replace(site, points=points)
+
+
+def points_of_study(
+    plans: Sequence[Plan], answers_a: Iterable[Measured], answers_d: Iterable[Measured]
+) -> tuple[PointMass, ...]:
+    """The point masses of the sites that have answered D: what stands out from the noise of the sum over them.
+
+    Parameters
+    ----------
+    plans : of these sites, with the cells that they were asked about.
+    answers_a, answers_d : of the same sites.
+    """
+    if not plans:
+        return ()
+    encoding, patients = Encoding.of(plans[0].schema), sum(plan.patients for plan in plans)
+    total, s_a = anonymize.add_answers(answers_a)
+    sums, known = _sums(encoding, total, s_a, patients)
+    own = margins.project(sums, encoding, patients)
+    looks = point_masses.weighed(plans[0].looks, encoding, own, own.masses @ known / own.masses.sum())
+    return point_masses.read(encoding, looks, anonymize.add_answers(answers_d), patients)
 
 
 def centroids(vault: Vault, plan: Plan, common: Common, answer_a: Answer, seed: bytes) -> SiteCentroids:
@@ -119,16 +168,13 @@ def centroids(vault: Vault, plan: Plan, common: Common, answer_a: Answer, seed: 
         return class_centroids(plan, common, answer_a)
     answer_b = anonymize.answer_b(vault, plan, common)
     measured: SignMeans | None = None
-    points: tuple[PointMass, ...] = ()
     if plan.products is not None:
         answer_c = anonymize.answer_c(vault, plan, plan.products)
         measured = means.read(plan.products, common.groups, answer_c, common.margins.masses)
-    if plan.looks:
-        answer_d = anonymize.answer_d(vault, plan)
-        points = point_masses.read(Encoding.of(plan.schema), plan.looks, answer_d, plan.patients)
+    counts = anonymize.answer_d(vault, plan) if plan.looks else None
     report("answers", 2, 2)
     site = approximate_and_adapt(plan, common, answer_a, answer_b, seed)
-    return replace(site, products=measured, points=points)
+    return replace(site, products=measured, counts=counts)
 
 
 def class_centroids(plan: Plan, common: Common, answer_a: Measured) -> SiteCentroids:

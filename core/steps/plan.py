@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor, sqrt
 from typing import TYPE_CHECKING
@@ -58,7 +58,7 @@ class Plan:
         noise of sites that may conspire is added on top (`surplus_of`).
     scores : whether answer B is about scores, or about tables; None for what public facts say (`by_scores`).
     products : what answer C is about, chosen from answer A; None for nothing, as always in a study.
-    looks : the cells that answer D is about, chosen from answer A; none in a study.
+    looks : the cells that answer D is about, chosen from answer A; none before it is known.
     share_of_looks : part of mu2 for answer D, which is taken from B's.
     """
 
@@ -151,6 +151,15 @@ class Plan:
     def mu2_moments(self) -> Fraction:
         """Cost of answer B."""
         return self.mu2 - self.mu2_sums - self.mu2_products - self.mu2_looks
+
+    @property
+    def mu2_second(self) -> Fraction:
+        """Cost of all that a study asks for in round 2, whatever parts it has: what answer A leaves."""
+        return self.mu2_moments + self.mu2_products + self.mu2_looks
+
+    def looking(self, looks: tuple[Look, ...], share: Fraction) -> Plan:
+        """The plan with the cells that answer D is about; unchanged where there is no room for pairs either."""
+        return replace(self, looks=looks, share_of_looks=share) if self.fits_mixture else self
 
     @property
     def share_of_products(self) -> Fraction:

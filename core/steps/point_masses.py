@@ -3,7 +3,8 @@
 A fine cell that holds clearly more than those beside it is looked into: how many patients have each value in it,
 down to the decimals that the schema declares. What stands out there is drawn as that value, not as any other of
 the cell. Which cells are looked into follows from answer A, and how much they cost from what they hold; a table
-without such cells is asked nothing. Released values only.
+without such cells is asked nothing. In a study they follow from what all sites are told before round 2, and what
+stands out is read off the sum over the sites. Released values only.
 
 Symbols: C classes, L columns that are looked into, q values of a cell, s the noise of a count, in patients.
 """
@@ -11,7 +12,7 @@ Symbols: C classes, L columns that are looked into, q values of a cell, s the no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, floor, log2, sqrt
@@ -72,28 +73,31 @@ def choose(
 
     Parameters
     ----------
-    margins : pooled over classes, of all patients.
+    margins : of all patients of whom answers A are there.
     known : (D,) share of the patients of whom a feature is known, whom alone an answer counts.
-    mu2 : of the whole release.
+    patients : who are counted.
+    mu2 : of the whole release; of a sum over sites, divided by the number of their noises in it.
     """
     looks = sorted(
-        (
-            look
-            for j in range(len(encoding.features))
-            for look in _candidates(encoding, j, margins, known[j], patients)
-        ),
+        (look for j in range(len(encoding.features)) for look in _candidates(encoding, j, margins, known[j])),
         key=lambda look: -look.mass,
     )
     heaviest: dict[int, float] = {}
     for look in looks:
         heaviest.setdefault(look.feature, look.mass)
-    cost, least, kept = Fraction(0), 0.0, set[int]()
+    cost, kept = Fraction(0), set[int]()
     for columns, (feature, mass) in enumerate(heaviest.items(), 1):
-        of_one = 2 * columns / (mass * patients) ** 2 / float(mu2)  # s is sqrt(2 L) / mu
-        if LEAST_NOISES**2 * of_one > COST:
+        of_cell = (mass * patients) ** 2 * float(mu2)
+        if LEAST_NOISES**2 * 2 * columns > COST * of_cell:  # s is sqrt(2 L) / mu
             break
-        cost, least = min(COST, Fraction(ceil(ENOUGH_NOISES**2 * of_one * 10_000), 10_000)), mass
+        of_one = 2 * columns / of_cell
+        cost = min(COST, Fraction(ceil(ENOUGH_NOISES**2 * of_one * 10_000), 10_000))
         kept.add(feature)
+    if not kept:
+        return (), cost
+    least = (
+        LEAST_NOISES * sqrt(2 * len(kept) / (float(cost) * float(mu2))) / patients
+    )  # a column's others are free
     chosen: list[Look] = []
     for look in looks:
         counted = sum(len(other.edges) - 1 for other in (*chosen, look))
@@ -105,6 +109,20 @@ def choose(
 def question(looks: Sequence[Look]) -> ValueCounts:
     """How many patients have each value of these cells."""
     return ValueCounts(tuple(_values(j, looks) for j in sorted({look.feature for look in looks})))
+
+
+def weighed(looks: Sequence[Look], encoding: Encoding, margins: Margins, known: Array) -> tuple[Look, ...]:
+    """The looks with what their cells hold of the patients who were counted, whose margins these are."""
+    blocks, pooled = encoding.blocks, margins.pooled
+    return tuple(
+        replace(look, mass=float(pooled[blocks[look.feature]][look.cell] * known[look.feature])) for look in looks
+    )
+
+
+def possible(encoding: Encoding) -> bool:
+    """Whether any cell of the schema can be looked into."""
+    numbers = (cells for cells in encoding.features if not isinstance(cells.column, Category))
+    return any(_edges(cells, cell) is not None for cells in numbers for cell in range(_largest_cell(cells) + 1))
 
 
 def read(encoding: Encoding, looks: Sequence[Look], answer: Answered, patients: int) -> tuple[PointMass, ...]:
@@ -130,7 +148,7 @@ def read(encoding: Encoding, looks: Sequence[Look], answer: Answered, patients: 
     return tuple(found)
 
 
-def _candidates(encoding: Encoding, feature: int, margins: Margins, known: float, patients: int) -> list[Look]:
+def _candidates(encoding: Encoding, feature: int, margins: Margins, known: float) -> list[Look]:
     """The cells of a feature that hold clearly more than those beside them, and more than one value.
 
     A cell of one value says nothing of the density beside it, and is left out of the comparison.
@@ -138,13 +156,13 @@ def _candidates(encoding: Encoding, feature: int, margins: Margins, known: float
     cells, block = encoding.features[feature], encoding.blocks[feature]
     if isinstance(cells.column, Category):
         return []
-    last = cells.size - (cells.missing >= 0) - 1
+    last = _largest_cell(cells)
     edges = {cell: found for cell in range(last + 1) if (found := _edges(cells, cell)) is not None}
     if not edges:
         return []
     wide = np.array(list(edges))
     pooled, width = margins.pooled[block][wide], cells.widths[wide]
-    noise = np.full(len(wide), margins.s_a * sqrt(len(margins.masses)) / patients)
+    noise = np.full(len(wide), margins.s_a * sqrt(len(margins.masses)) / margins.masses.sum())
     looks = []
     for cell, mass in zip(wide, pooled, strict=True):
         own, denominator, single = edges[int(cell)]
@@ -193,7 +211,7 @@ def _first_and_last(cells: Cells, cell: int, low: float, high: float, scale: int
         return round(low), round(high)
     first, last = floor(low * scale), ceil(high * scale)
     first += next(more for more in range(3) if (first + more) / scale >= low)
-    of_largest = cell == cells.size - (cells.missing >= 0) - 1
+    of_largest = cell == _largest_cell(cells)
     last -= next(
         less for less in range(3) if (last - less) / scale < high or (of_largest and (last - less) / scale == high)
     )
@@ -210,9 +228,13 @@ def _value(look: Look, at: int, cells: Cells) -> float:
 
 def _largest(cells: Cells) -> float:
     """The largest value of a column."""
-    column, last = cells.column, cells.size - (cells.missing >= 0) - 1
-    high = cells.ends(last)[1]
+    column, high = cells.column, cells.ends(_largest_cell(cells))[1]
     return column.as_written(high, floor) if isinstance(column, Number) else high
+
+
+def _largest_cell(cells: Cells) -> int:
+    """The cell of the largest values; after it there is at most the one of missing values."""
+    return cells.size - (cells.missing >= 0) - 1
 
 
 def _values(feature: int, looks: Sequence[Look]) -> Values:

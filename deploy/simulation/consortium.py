@@ -55,6 +55,7 @@ class Terms:
         from its terms.
     deadline_seconds : how long each round waits.
     alpha : the weight of Eq. 6 of 3A.
+    point_masses : whether round 2 looks for values that many patients share.
     public_data : whether the records are public, so that figures on them may be published.
     """
 
@@ -66,6 +67,7 @@ class Terms:
     min_sites: int | None = None
     deadline_seconds: int = 3600
     alpha: float = 0.5
+    point_masses: bool = True
     public_data: bool = False
 
 
@@ -217,6 +219,7 @@ def _spec(schema: Schema, terms: Terms, sites: list[SiteEntry], coordinator_key:
         min_sites=len(sites) - tolerated if terms.min_sites is None else terms.min_sites,
         round_deadline_seconds=terms.deadline_seconds,
         alpha=exact(terms.alpha),
+        point_masses=terms.point_masses,
         noise="opendp" if terms.seed is None else "TEST",
         public_data=terms.public_data,
         coordinator_key=coordinator_key,

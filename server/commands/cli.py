@@ -15,7 +15,7 @@ import typer
 
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
-from cohortmix.core.dimensions import most_kappa
+from cohortmix.core.dimensions import kappa_of_study
 from cohortmix.protocol.local.folder import require_free
 from cohortmix.protocol.local.keyfile import read_key, write_key
 from cohortmix.protocol.local.rows import Rows
@@ -174,7 +174,7 @@ def _print_draft(spec: StudySpec, schema: Schema) -> None:
     sites, patients = len(spec.sites), sum(entry.patients for entry in spec.sites)
     mu, worst = composed(spec, [float(spec.mu)] * sites)
     say(f"study {spec.name!r}: {count(sites, 'site')}, {count(patients, 'patient')}, schema {schema.name!r}")
-    epsilon = Total(spec.mu2, Fraction(most_kappa(schema))).epsilon(spec.delta)
+    epsilon = Total(spec.mu2, Fraction(kappa_of_study(schema, spec.point_masses))).epsilon(spec.delta)
     say(f"each site spends mu {spec.mu}, that is epsilon {epsilon:.4g} at delta {spec.delta}")
     say(f"one patient: mu {mu:.4g} (overlap: {spec.overlap}), {worst:.4g} at worst")
     waits = duration(spec.round_deadline_seconds)

@@ -22,7 +22,8 @@ tolerated_dropouts: 1          # most sites that may be missing from a sum; in p
 Further keys, with their defaults: `expires` (the last day on which sites answer, in UTC; 180 days from now),
 `share` (the least part of mu^2 for round 1; 3/20, and more at a small site), `alpha` (of Eq. 6 of 3A; 0.5),
 `loose_delta` (true permits a delta above 1/(10 N)), `accept_degraded` (true permits a study in which every site
-has so few patients that it releases class centroids only).
+has so few patients that it releases class centroids only), `point_masses` (false: round 2 does not look for values
+that many patients share, such as an imputed one; true).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from cohortmix.core.data.schema import Day, Schema
 from cohortmix.core.data.table import InputError
-from cohortmix.core.dimensions import most_kappa
+from cohortmix.core.dimensions import kappa_of_study
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget, ResolvedBudget
 from cohortmix.core.privacy.joint import Terms
 from cohortmix.protocol.fields import Exact, Ratio, TypedName, decimal_down, exact
@@ -98,6 +99,7 @@ class StudyFile(BaseModel):
     alpha: Exact = Decimal("0.5")
     loose_delta: bool = False
     accept_degraded: bool = False
+    point_masses: bool = True
 
 
 def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, Schema]:
@@ -127,6 +129,7 @@ def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, S
         "joint": joint,
         "share": file.share,
         "alpha": file.alpha,
+        "point_masses": file.point_masses,
         "expires": expires,
     }
     spec = study_spec(
@@ -156,7 +159,7 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
         If no such study is possible.
     """
     try:
-        kappa = most_kappa(schema)
+        kappa = kappa_of_study(schema, terms.get("point_masses", True))
         counts = [entry.patients for entry in sites]
         resolved = budget.resolve(max(counts) if terms.get("joint") is None else sum(counts), kappa)
         return StudySpec(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.words import listed
-from cohortmix.core.dimensions import most_kappa
+from cohortmix.core.dimensions import kappa_of_study
 from cohortmix.core.reduced import DegradedError, remedies, require_groups
 from cohortmix.protocol.messages import SiteEntry, StudySpec
 
@@ -25,12 +25,12 @@ def notice(spec: StudySpec, schema: Schema) -> str | None:
         return (
             "the study will release one centroid per class, without pairs of columns: all sites together have too "
             f"few patients for mu {float(spec.mu):.3g} (for them, "
-            f"{remedies(plan, float(spec.delta), most_kappa(schema))})"
+            f"{remedies(plan, float(spec.delta), kappa_of_study(schema, spec.point_masses))})"
         )
     return (
         f"{len(small)} of {len(spec.sites)} sites will release one centroid per class, without pairs of columns: "
         f"{listed([entry.name for entry in small])}; they have too few patients for mu {float(spec.mu):.3g} (for "
-        f"{largest.name}, {remedies(plan, float(spec.delta), most_kappa(schema))})"
+        f"{largest.name}, {remedies(plan, float(spec.delta), kappa_of_study(schema, spec.point_masses))})"
     )
 
 

@@ -1,5 +1,7 @@
 """Pooling: the union of the sites' centroids, each with its mass in patients."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from cohortmix.core.release import records
@@ -11,7 +13,7 @@ from cohortmix.server.result import StudyResult
 
 def pool(result: StudyResult) -> Pool:
     """The pooled mixture, from which records are drawn: each from one centroid, whose site it names."""
-    return Pool.of(result.schema, result.common, result.centroids)
+    return replace(Pool.of(result.schema, result.common, result.centroids), points=result.points)
 
 
 def draw(result: StudyResult, rows: int | None = None) -> pd.DataFrame:

@@ -105,6 +105,7 @@ class MadeSites:
             min_sites=count - out,
             round_deadline_seconds=3600,
             noise="TEST",
+            point_masses=False,  # one answer in a round
             version=version("cohortmix"),
             coordinator_key=self.coordinator_key.public_hex,
         )
@@ -190,7 +191,8 @@ class _Joint:
         vault, plan, terms = self._sites.vault(self._names.index(site)), self._sites.plan, self._sites.study.terms
         if self._request.common is None:
             return pipeline.class_sums(vault, plan, terms)
-        return pipeline.pairs(vault, plan, self._request.common.to_core(), terms)
+        (pairs,) = pipeline.pairs(vault, plan, self._request.common.to_core(), terms)
+        return pairs
 
     def _signed(self, site: str, content: Keys | Boxes | Consent | Shares) -> SignedReply:
         return sign_reply(self._sites.keys[site], StepReply(site=site, sum=self._request.sum, content=content))

@@ -16,6 +16,7 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.dimensions import (
     MOST_OF_CATEGORY,
     MOST_OF_NUMBER,
+    kappa_of_study,
     most_groups,
     most_kappa,
     of_cells,
@@ -27,6 +28,7 @@ from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.steps.anonymize import sum_query
 from cohortmix.core.steps.bins import LARGEST_GROUP, OF_A_VALUE, choose_groups
 from cohortmix.core.steps.centroids import Margins
+from cohortmix.core.steps.point_masses import MOST_COUNTED
 
 WIDE = Encoding.of(
     Schema.from_yaml(
@@ -110,6 +112,17 @@ def test_products_of_signs_count_in_each_class() -> None:
     encoding = Encoding.of(SCHEMA)
     numbers = of_cells(encoding) + 7 * encoding.label.size
     assert most_kappa(SCHEMA, "cells", 7) == gdp.kappa(numbers, MIN_SIGMA) > most_kappa(SCHEMA)
+
+
+def test_a_study_that_may_count_values_has_their_kappa_too() -> None:
+    """Unless its schema has none that could be counted."""
+    assert kappa_of_study(SCHEMA, True) == most_kappa(SCHEMA, values=MOST_COUNTED) > most_kappa(SCHEMA)
+    assert kappa_of_study(SCHEMA, False) == most_kappa(SCHEMA)
+    plain = Schema.from_yaml(
+        "name: t\ntarget: y\ncolumns:\n"
+        "  c: {type: category, values: [u, v, w]}\n  y: {type: category, values: [a, b]}\n"
+    )
+    assert kappa_of_study(plain, True) == most_kappa(plain)
 
 
 def test_counted_values_count_once_for_all_classes() -> None:

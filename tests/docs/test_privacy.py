@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from importlib.util import module_from_spec, spec_from_file_location
 from math import ceil, floor, sqrt
 from pathlib import Path
@@ -18,6 +19,7 @@ from cohortmix.client.site.config import SiteConfig
 from cohortmix.core.audit.neighbours import MANY_ROWS
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.noise import MIN_SIGMA
+from cohortmix.core.steps.point_masses import COST, MOST_COUNTED
 from cohortmix.protocol.local.wording import at_most as percent_up
 from cohortmix.protocol.local.wording import power_of_ten
 
@@ -94,6 +96,8 @@ def claims() -> Iterator[str]:
         f"{at_most(gdp.detection_rate(cap, likely))}."
     )
     yield f"a public interval, {SiteConfig.model_fields['interval_seconds'].default:g} seconds if you leave"
+    assert Fraction(1, 50) == COST
+    yield f"at most {MOST_COUNTED:,} numbers, for at most a fiftieth of the study's µ²"
     numbers = 5_000_000
     mantissa, power = f"{gdp.kappa(numbers, MIN_SIGMA):e}".split("e")
     kappa = power_of_ten(ceil(10 * float(mantissa)) / 10 * 10.0 ** int(power))

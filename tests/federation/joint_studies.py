@@ -30,7 +30,7 @@ from cohortmix.core.privacy.vault import Vault
 from cohortmix.deploy.simulation.consortium import Consortium, Terms
 from cohortmix.protocol.messages import SignedStep, StepRequest, decode, request_id
 from cohortmix.protocol.study import JointNoise
-from cohortmix.server.acceptance import asked_in
+from cohortmix.server.acceptance import parts_of_sum
 from cohortmix.server.coordinator import Coordinator, Verdict
 from cohortmix.server.joint_coordinator import JointCoordinator
 
@@ -187,5 +187,5 @@ def exact_answer(consortium: Consortium, site: str, question: Question, mu2: Fra
 def exact_sums(consortium: Consortium, coordinator: JointCoordinator, sites: Iterable[str]) -> dict[str, Answer]:
     """By site, its class sums without noise."""
     plan = coordinator._whole
-    question, _ = asked_in(coordinator.spec, plan, None)
-    return {site: exact_answer(consortium, site, question, plan.mu2_sums) for site in sites}
+    (part,) = parts_of_sum(coordinator.spec, plan, None)
+    return {site: exact_answer(consortium, site, part.question, plan.mu2_sums) for site in sites}

@@ -49,7 +49,6 @@ from cohortmix.protocol.steps import (
     Shares,
     Step,
 )
-from cohortmix.server.acceptance import asked_in
 from cohortmix.server.coordinator import Verdict
 from cohortmix.server.result import TooFewSites
 
@@ -117,8 +116,8 @@ def test_spare_noise_that_cannot_be_a_site_s_own_is_not_taken_off(tmp_path: Path
     with coordinating(consortium) as coordinator:
         carry_to(consortium, coordinator, "round 1, unmask")
         reply = consortium.site(list(FIVE).index("UK")).answer(coordinator.requests()["UK"])
-        _, noise = asked_in(coordinator.spec, coordinator._whole, None)
-        own, most = own_spare(consortium, "UK"), 12 * noise.spare
+        (part,) = coordinator._parts(1)
+        own, most = own_spare(consortium, "UK"), 12 * part.noise.spare
         size = len(own)
         for wrong in (
             None,

@@ -99,9 +99,10 @@ def test_each_answer_is_the_records_and_a_share_of_the_noise(whole: Consortium) 
     """Five shares are in the sum, and no spare noise; the keyed noise is as large as is said of it."""
     with coordinating(whole) as coordinator:
         exact, read = exact_sums(whole, coordinator, SITES), total(coordinator, 1)
-        known = coordinator._sum_of(1)
+        sums = coordinator._sums_of(1)
     assert read is not None
-    assert known is not None
+    assert sums is not None
+    (known,) = sums
     noise = (read - np.sum([answer.values for answer in exact.values()], axis=0)) / exact["UK"].sigma
     assert known.std == pytest.approx(5**0.5 * exact["UK"].sigma / exact["UK"].unit)
     squares = float(noise @ noise) / 5
@@ -209,12 +210,12 @@ def test_a_patient_at_two_sites_takes_twice_the_noise(tmp_path: Path) -> None:
             exact, read, known = (
                 exact_sums(consortium, coordinator, SITES),
                 total(coordinator, 1),
-                coordinator._sum_of(1),
+                coordinator._sums_of(1),
             )
         assert read is not None
         assert known is not None
         noise = (read - np.sum([answer.values for answer in exact.values()], axis=0)) / exact["UK"].unit
-        noises[overlap] = noise, known.std
+        noises[overlap] = noise, known[0].std
     assert noises[2][1] == pytest.approx(2 * noises["disjoint"][1])
     np.testing.assert_allclose(noises[2][0], 2 * noises["disjoint"][0], rtol=1e-6)
 
@@ -452,11 +453,11 @@ def test_a_site_in_the_first_sum_alone_is_made_up_for_in_the_second(tmp_path: Pa
         carry_to(consortium, coordinator, "round 2, keys", gone=["UK"])
         assert set(coordinator.requests()) == set(SITES), "it is in the first sum"
         carry_through(consortium, coordinator, gone=["UK"])
-        first, second = coordinator._sum_of(1), coordinator._sum_of(2)
+        sums = coordinator._sums_of(1), coordinator._sums_of(2)
         result = coordinator.finish()
         np.testing.assert_array_equal(total(coordinator, 2), sum_of_answers(consortium, OTHERS, 2))
-    assert first is not None
-    assert second is not None
+    assert all(each is not None for each in sums)
+    (first,), (second,) = (each or () for each in sums)
     assert [first.share, second.share] == pytest.approx([1, 271 / 331])
     (of_first,), (of_second,) = (signed.receipt.statements for signed in result.sites[0].receipts)
     assert first.variance == 5 * of_first.sigma**2 + of_first.spare**2, "UK has not given its spare noise"

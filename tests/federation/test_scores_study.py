@@ -65,19 +65,19 @@ def test_a_joint_study_reads_the_sum_of_score_moments(joint: Consortium, few_ste
 
 def test_a_sum_beyond_what_patients_can_give_is_noticed_on_either_side(joint: Consortium) -> None:
     from cohortmix.protocol.receipts import ReceiptError
-    from cohortmix.server.acceptance import asked_in, check_total
+    from cohortmix.server.acceptance import check_total
 
     with coordinating(joint) as coordinator:
-        common, plan, read = coordinator._kept.common(), coordinator._whole, total(coordinator, 2)
-        question, noise = asked_in(coordinator.spec, plan, common)
+        parts, plan, read = coordinator._parts(2), coordinator._whole, total(coordinator, 2)
+        ((question, noise, _),) = parts
         assert read is not None
         edge, variance = plan.patients * question.largest << noise.shift, 3 * noise.sigma**2
-        check_total(read, coordinator.spec, plan, common, variance, plan.patients)
+        check_total(read, parts, [variance], plan.patients)
         for beyond in (2 * edge + 20 * noise.sigma, -2 * edge - 20 * noise.sigma):
             other = read.copy()
             other[0] = beyond
             with pytest.raises(ReceiptError, match="1 numbers that 3300 patients"):
-                check_total(other, coordinator.spec, plan, common, variance, plan.patients)
+                check_total(other, parts, [variance], plan.patients)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from cohortmix.core.privacy.budget import Budget
 from cohortmix.protocol.fields import exact
 from cohortmix.protocol.messages import (
     MAX_BYTES,
+    CentroidsRelease,
     Code,
     Description,
     Message,
@@ -69,6 +70,7 @@ def test_golden_bytes_of_a_study(examples: ModuleType) -> None:
         "neighbours": "replace-one-patient",
         "noise": "opendp",
         "overlap": "disjoint",
+        "point_masses": True,
         "protocol": 1,
         "public_data": False,
         "round_deadline_seconds": 600,
@@ -83,7 +85,7 @@ def test_golden_bytes_of_a_study(examples: ModuleType) -> None:
         "version": "0.1.0",
     }
     assert examples.study().plain() == golden
-    assert examples.study().hash == "440da11de496dacd96099a4973f0b33d1603fd7675efa60d3a6afd873356c6cc"
+    assert examples.study().hash == "e7eb0c0c2f5ee628c3c8a8cd0bdaf6f479d0fe1578bcf1baaa71024484d8bc57"
 
 
 def test_a_study_expires_after_its_last_day(examples: ModuleType) -> None:
@@ -96,10 +98,10 @@ def test_a_study_expires_after_its_last_day(examples: ModuleType) -> None:
 
 
 def test_golden_hashes(examples: ModuleType) -> None:
-    assert examples.request(1).hash == "0c25ba91886840545df6bbf100c96a8ba3a45cff8ab210665d43d798b0a4b1d5"
-    assert examples.request(2).hash == "337af97fd1620c24a991c64aea0cfe01398e54231885c08c2be5485fec251113"
+    assert examples.request(1).hash == "644f25209c3b4dc052f9bb5ba7123fc0fa32397a144fd0cac826d6bd5b858ae1"
+    assert examples.request(2).hash == "a8b3f0acd7b484d528c71de2da30c40195adab866b6649e5f1e23b8c6ad781ac"
     assert examples.release().release.hash == "23608ebf85a6f42be24299504090c6ecdffe24c33e18148d5f07120f3e3ac786"
-    assert examples.release(2).release.hash == "72fd6b03a69c9d505e96f647ab55d572970e437ed04f6081491dd345d033b982"
+    assert examples.release(2).release.hash == "78c37a0366b0bc3ea1c023308af6c16d3402059ffcf3d874707a4e867907ff0a"
 
 
 @pytest.mark.parametrize("name", ["study", "request", "release", "centroids", "receipt", "refusal", "description"])
@@ -110,6 +112,18 @@ def test_round_trip(examples: ModuleType, name: str) -> None:
     assert encode(decode(data)) == data
     loose = json.dumps(json.loads(data), indent=2).encode()  # other spacing, the same message
     assert encode(decode(loose)) == data
+
+
+def test_counts_of_values_leave_a_site_with_all_of_their_noise(examples: ModuleType) -> None:
+    plain, whole = examples.centroids().plain(), examples.answer()
+    kept = CentroidsRelease.model_validate_json(json.dumps(plain | {"counts": whole.plain()}))
+    assert kept.counts == whole
+    assert kept.hash != examples.centroids().hash
+    assert CentroidsRelease.of(kept.to_core()) == kept
+    spare = {"spare": whole.values.plain(), "spare_sigma": "1"}
+    for share in (whole.plain() | {"sharers": 2}, whole.plain() | spare):
+        with pytest.raises(ValidationError, match="leaves a site under masks only"):
+            CentroidsRelease.model_validate_json(json.dumps(plain | {"counts": share}))
 
 
 def test_every_part_of_a_request_is_in_its_hash(examples: ModuleType) -> None:

@@ -73,10 +73,10 @@ def test_golden_bytes(examples: ModuleType) -> None:
     }
     assert receipt.plain() == golden
     fixed = receipt.model_copy(update={"version": "0.1.0"})
-    assert fixed.hash == "ab6f6c03c203c5ee5edb997a4d6e847c692e02733d65d3c86f191ec2bcdb0a62"
+    assert fixed.hash == "ab154f47821edb203f6ca3512a43a0dce1408bd785090b2b5ab6b716f308c54e"
     assert sign_receipt(examples.SITE, fixed).signature == (
-        "c5a16080e0b7b85a08897593ebd1daeec3bd92fcb217faa7bf5fe9532e9013d7"
-        "e440a9324331478c87529bfb9e2b2e1e6adbf0bd0ec369e5475b9235e0639b0c"
+        "0bb34cdbc1df7e89dfb4f5813cbeee30342b2ae0626b968728815596961d0b05"
+        "acdc82903e53f769d9297c1ce0df76a88a9433ea553f25fb3556877665fe3f07"
     )
 
 

@@ -152,7 +152,7 @@ OTHER_COSTS: dict[str, tuple[dict[str, Answer], str]] = {
             name: vault().answer(anonymize.pair_query(PLAN, COMMON), HALF)
             for name in ("second moments", "second moments 2")
         },
-        "expected statements=1, got 2",
+        "expected a second statement where counts of values are released",
     ),
     "another question": (
         {"second moments": replace(MOMENTS, question=SUMS.question)},

@@ -22,6 +22,7 @@ from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import anonymize
+from cohortmix.core.steps.point_masses import MOST_COUNTED
 from cohortmix.protocol.local.terminal import Terminal
 from cohortmix.protocol.messages import SiteEntry, StudySpec
 from cohortmix.protocol.signing import Key
@@ -79,6 +80,25 @@ def test_cost_is_the_mu_of_the_study_and_its_two_rounds(mu: str) -> None:
     assert exact <= shown.epsilon < exact + 2e-6
     found = {attack.false_alarms: attack.members_found_at_most for attack in shown.attacks}
     assert found[0.05] == gdp.detection_rate(float(mu), 0.05) < 0.05 + shown.advantage
+
+
+def test_the_values_that_round_2_may_count_are_in_its_budget() -> None:
+    """At most a fiftieth of mu^2, in the round that the quote has anyway; nothing where none can be counted."""
+    shown = quoted(study("0.5"))
+    assert shown.counted == MOST_COUNTED
+    assert shown.counted_mu == pytest.approx(sqrt(0.02) * 0.5)
+    without = quoted(study("0.5", point_masses=False))
+    assert (without.counted, without.counted_mu) == (0, 0)
+    assert without.round_mu == shown.round_mu
+    small = quoted(study("0.05"), patients=60)
+    assert (small.counted, small.counted_mu) == (0, 0)
+
+
+def test_the_screen_says_what_may_be_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    for permitted in (True, False):
+        show_quote(Terminal(soft_wrap=False), quoted(study("0.5", point_masses=permitted)))
+        words = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert ("round 2 counts its values, 8,000 at most, for mu 0.0707 at most" in words) is permitted
 
 
 def test_figures_of_epsilon_one() -> None:

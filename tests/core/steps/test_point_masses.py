@@ -150,6 +150,15 @@ def test_only_cells_above_the_noise_are_looked_into_and_the_cost_is_what_they_ne
     )  # a cell of one value has nothing inside
 
 
+def test_all_heavy_cells_of_a_column_are_looked_into_at_the_price_of_one() -> None:
+    """Each patient is counted once in a column: only what is lost in the noise is left out."""
+    one, cost = chosen(margins(urine={40: 0.3}), N)
+    two, same = chosen(margins(urine={40: 0.3, 60: 0.25, 75: 0.02}), N)
+    assert [look.cell for look in one] == [40]
+    assert [look.cell for look in two] == [40, 60]
+    assert same == cost
+
+
 def test_more_columns_cost_more_and_the_lightest_are_left_out() -> None:
     both = margins(urine={40: 0.5}, saturation={70: 0.4})
     looks, cost = chosen(both, N)

@@ -4,7 +4,7 @@
 fault that no longer fits the code is reported, never skipped. A file for each thing that the faults touch.
 """
 
-from . import cells, contributions, joint, keeping, masking, noise, paying, questions, release, vault, wire
+from . import cells, contributions, counts, joint, keeping, masking, noise, paying, questions, release, vault, wire
 from .fault import Fault
 
 __all__ = ["FAULTS", "Fault"]
@@ -14,6 +14,7 @@ FAULTS = (
     *vault.FAULTS,
     *cells.FAULTS,
     *contributions.FAULTS,
+    *counts.FAULTS,
     *questions.FAULTS,
     *paying.FAULTS,
     *keeping.FAULTS,

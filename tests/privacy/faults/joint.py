@@ -75,7 +75,7 @@ FAULTS = (
         "joint study: boxes are opened after the records were read",
         SITE,
         "        own.begin_input(ask)\n",
-        "        isinstance(reserved, bytes) or self._part_of_sum(request, plan, reserved)\n"
+        "        isinstance(reserved, bytes) or self._parts_of_sum(request, plan, reserved)\n"
         "        reserved = self._reserve(request, plan, approved_mu2)\n"
         "        own.begin_input(ask)\n",
         (f"{OF_SITE}::test_boxes_that_do_not_open_stop_the_sum_before_a_record_is_read",),
@@ -146,8 +146,8 @@ FAULTS = (
     Fault(
         "scores: a sum of signed numbers is checked on one side",
         "server/acceptance.py",
-        "((values < low - tail) | (values > most + tail))",
-        "(values > most + tail)",
+        "((values[place] < low - tail) | (values[place] > most + tail))",
+        "(values[place] > most + tail)",
         (
             "tests/federation/test_scores_study.py::test_a_sum_beyond_what_patients_can_give_is_noticed_on_either_side",
         ),
@@ -155,15 +155,15 @@ FAULTS = (
     Fault(
         "joint study: spare noise that is left in a sum is not counted",
         COORDINATOR,
-        "return int(sites * noise.sigma**2 + (sites - spared) * noise.spare**2)",
-        "return int(sites * noise.sigma**2)",
+        "int(sites * noise.sigma**2 + (sites - spared) * noise.spare**2) for",
+        "int(sites * noise.sigma**2) for",
         (f"{OF_STUDY}::test_a_site_in_the_first_sum_alone_is_made_up_for_in_the_second",),
     ),
     Fault(
         "joint study: a share of the noise is released without masks",
         "protocol/payload.py",
-        "if self.answer.sharers != 1 or self.answer.spare is not None:",
-        "if self.answer.sharers < 1:",
+        "if answer.sharers != 1 or answer.spare is not None:",
+        "if answer.sharers < 1:",
         (f"{OF_SITE}::test_an_answer_with_a_share_of_the_noise_fits_no_release_but_a_masked_one",),
     ),
     Fault(
@@ -231,8 +231,8 @@ FAULTS = (
     Fault(
         "joint study: a sum that no patients can give is used",
         COORDINATOR,
-        "                check_total(values, self.spec, self._whole, common, variance, patients)\n",
-        "                assert variance and patients\n",
+        "                check_total(values, self._parts(round), variances, patients)\n",
+        "                assert variances and patients\n",
         (f"{OF_REPLIES}::test_an_input_that_no_patients_could_give_spoils_the_sum_and_is_noticed",),
     ),
 )

@@ -224,8 +224,8 @@ FAULTS = (
     Fault(
         "class sums on a receipt without a statement",
         "protocol/receipts.py",
-        "        if stated != [(answer.question, dimension, ",
-        "        if stated and stated != [(answer.question, dimension, ",
+        "        if stated != [_facts(release.answer)]:",
+        "        if stated and stated != [_facts(release.answer)]:",
         (f"{RECEIPTS}::test_class_sums_are_one_answer_of_one_statement",),
     ),
     Fault(

@@ -11,7 +11,7 @@ import pytest
 
 from cohortmix.core.data.schema import Schema, SchemaError
 from cohortmix.core.data.table import InputError
-from cohortmix.core.dimensions import most_kappa
+from cohortmix.core.dimensions import kappa_of_study
 from cohortmix.core.privacy import gdp
 from cohortmix.core.reduced import DegradedError
 from cohortmix.protocol.messages import Description, decode, encode
@@ -53,7 +53,7 @@ def test_no_receipt_of_a_study_can_say_more_than_the_epsilon_that_was_asked_for(
     """Receipts round up, and kappa is theirs; both are in the mu that the study names."""
     path = written(epsilon=epsilon, accept_degraded=True)
     spec, schema = draft(path, "c" * 64, NOW)
-    most = Total(spec.mu2, Fraction(most_kappa(schema)))
+    most = Total(spec.mu2, Fraction(kappa_of_study(schema, spec.point_masses)))
     assert 0.95 * epsilon < float(most.epsilon(spec.delta)) <= epsilon
     if epsilon <= 10:  # beyond, e^epsilon kappa takes a share of delta
         assert float(most.epsilon(spec.delta)) > epsilon - 2e-6
