@@ -87,7 +87,7 @@ def test_without_kappa_a_large_epsilon_would_cost_more_than_was_asked_for() -> N
 @example(28.0, 1e-17, 1e-5)
 @example(34.0, 1e-20, 1e-5)
 def test_mu_keeps_the_epsilon_and_grows_with_it(epsilon: float, kappa: float, delta: float) -> None:
-    """It stays level, to the last digits, where e^epsilon kappa outgrows delta, until the bound from rho is larger."""
+    """Level, to the last digits, where e^epsilon kappa outgrows delta, until the bound from rho overtakes it."""
     mu = gdp.mu_of_discrete(epsilon, delta, kappa)
     assert gdp.epsilon_of_discrete(mu, delta, kappa) <= epsilon
     grown = gdp.mu_of_discrete(1.01 * epsilon, delta, kappa)
