@@ -11,9 +11,10 @@ values only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # loads `sparse` at its first use: it takes a while
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -26,6 +27,7 @@ DAMPED = 12  # tries of one step, each more damped than the one before
 FIRST_DAMPING = 1e-6
 SETTLED = 1e-5  # of the objective, which is in units of a log density
 SINGULAR = 1e-10  # of the largest singular value, below which runs say nothing more
+LARGE = 200_000  # entries of a matrix of runs from which on it is sparse: a cell is in one run, or in two
 WORSE = 2  # values of tau in a row whose evidence falls, after which no further one is tried
 
 
@@ -113,7 +115,9 @@ def fit(shares: Shares, base: Array, runs: Array, prior: Sequence[Array]) -> Arr
         has next to nothing.
     """
     live = base > 0
-    within = _Fit(shares.where(live), np.log(base[live]), runs[:, live])
+    kept: Any = runs[:, live]
+    kept = scipy.sparse.csr_array(kept) if kept.size > LARGE else kept
+    within = _Fit(shares.where(live), np.log(base[live]), kept)
     f, best, found, worse = within.near(shares.std[live]), -np.inf, base[live] / base.sum(), 0
     for precision in prior:
         f, p, evidence = within.climbed(f, precision)
@@ -132,12 +136,12 @@ class _Fit(NamedTuple):
 
     shares: Shares
     log_base: Array
-    runs: Array
+    runs: Any  # (k, m), dense or sparse
 
     def near(self, std: Array) -> Array:
         """(k,) f of what was counted, and of the noise where that is less, as far as runs can say it."""
         ratio = np.log(np.maximum(self.shares.x, std)) - self.log_base
-        normal = self.runs @ self.runs.T, self.runs @ (ratio - ratio.mean())
+        normal = _dense(self.runs @ self.runs.T), self.runs @ (ratio - ratio.mean())
         f = np.linalg.lstsq(*normal, rcond=SINGULAR)[0]
         return np.asarray(np.clip(f, -FARTHEST, FARTHEST))
 
@@ -164,15 +168,25 @@ class _Fit(NamedTuple):
         return f, p, float(determinants) / 2 - value
 
     def _objective(self, f: Array, precision: Array) -> tuple[float, Array]:
-        logits = self.log_base + f @ self.runs
+        logits = self.log_base + self.runs.T @ f
         p = np.exp(logits - logits.max())
         p /= p.sum()
         off = self.shares.x - p
         return float(off @ self.shares.by_precision(off) + f @ precision @ f) / 2, p
 
     def _derivatives(self, f: Array, p: Array, precision: Array) -> tuple[Array, Array]:
-        """Of the objective by f, as far as p is linear in it (Gauss and Newton)."""
-        weighted = self.runs * p
-        slope = weighted - np.outer(weighted.sum(axis=1), p)
-        off = self.shares.by_precision(self.shares.x - p)
-        return precision @ f - slope @ off, slope @ self.shares.by_precision(slope.T) + precision
+        """Of the objective by f, as far as p is linear in it (Gauss and Newton).
+
+        The slope of p by f is W - w p^T, for W = A diag(p) and w its row sums; it is never formed.
+        """
+        shares, weighted = self.shares, self.runs * p
+        w, own, mass = weighted.sum(axis=1), weighted * shares.own, float(p @ (shares.own * p))
+        off = shares.by_precision(shares.x - p)
+        along = np.outer(own @ p, w)
+        together = (weighted @ shares.rows.T).T - np.outer(shares.rows @ p, w)
+        squares = _dense(own @ weighted.T) - along - along.T + mass * np.outer(w, w) + together.T @ together
+        return precision @ f - (weighted @ off - w * (p @ off)), squares + precision
+
+
+def _dense(matrix: Any) -> Array:
+    return np.asarray(matrix.toarray() if scipy.sparse.issparse(matrix) else matrix)
