@@ -116,6 +116,18 @@ def test_sites_too_small_for_pairs_count_nothing_and_nobody_counts_on_them() -> 
     assert PLAN.looking(*looks).mu2_second == PLAN.mu2_second == PLAN.mu2 - PLAN.mu2_sums
 
 
+@pytest.mark.parametrize(("share", "counts"), [("95/100", True), ("97/100", False), ("99/100", False)])
+def test_counts_never_take_what_pairs_need(share: str, counts: bool) -> None:
+    """A study may name nearly all of its budget for answer A; what is left for B then stays B's."""
+    plan = replace(PLAN, patients=10**6, share=Fraction(share))
+    assert plan.fits_mixture
+    looking = plan.looking(pipeline.looks_of_study([PLAN], HEAVY)[0], COST)
+    assert (looking != plan) is counts
+    assert looking.mu2_moments >= looking.mu2_looks
+    assert looking.mu2_moments > 0
+    assert looking.s_b > 0
+
+
 def test_a_joint_study_counts_on_its_surplus() -> None:
     """A sum of whose noise a part is spare is as one over more sites."""
     apart = pipeline.looks_of_study([replace(PLAN, patients=N // 3)] * 3, HEAVY)
