@@ -158,8 +158,12 @@ class Plan:
         return self.mu2_moments + self.mu2_products + self.mu2_looks
 
     def looking(self, looks: tuple[Look, ...], share: Fraction) -> Plan:
-        """The plan with the cells that answer D is about; unchanged where there is no room for pairs either."""
-        return replace(self, looks=looks, share_of_looks=share) if self.fits_mixture else self
+        """The plan with the cells that answer D is about; unchanged where there is no room for pairs either.
+
+        Nor where D would leave B less than it takes: a study may name nearly all of its budget for answer A.
+        """
+        room = self.fits_mixture and 2 * share <= 1 - self.share_of_sums - self.share_of_products
+        return replace(self, looks=looks, share_of_looks=share) if room else self
 
     @property
     def share_of_products(self) -> Fraction:

@@ -140,7 +140,8 @@ def read(encoding: Encoding, looks: Sequence[Look], answer: Answered, patients: 
         for _ in range(ROUNDS):
             others = max(mass - float(of_cell[points].sum()), 0.0) / max(1, int((~points).sum()))
             points = alone & (of_cell > others + CLEAR * s)
-        shares = np.where(points, of_cell - others, 0.0) / max(mass, float(of_cell[points].sum()))
+        whole = max(mass, float(of_cell[points].sum())) or 1.0  # of those who were counted, a cell may have none
+        shares = np.where(points, of_cell - others, 0.0) / whole
         cells = encoding.features[look.feature]
         for at in np.flatnonzero(points).tolist():
             value = _value(look, at, cells)

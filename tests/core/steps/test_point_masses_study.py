@@ -21,7 +21,7 @@ from cohortmix.core.steps import anonymize, pipeline
 from cohortmix.core.steps.anonymize import Added
 from cohortmix.core.steps.centroids import Common, Margins
 from cohortmix.core.steps.plan import Plan
-from cohortmix.core.steps.point_masses import COST, LEAST_NOISES, MOST_COUNTED, choose, possible, question
+from cohortmix.core.steps.point_masses import COST, LEAST_NOISES, MOST_COUNTED, choose, possible, question, read
 
 N, MU2 = 6000, Fraction(1, 10)
 SCHEMA = Schema.from_yaml(
@@ -114,6 +114,27 @@ def test_sites_too_small_for_pairs_count_nothing_and_nobody_counts_on_them() -> 
     assert looks[0]
     assert small.looking(*looks) == small
     assert PLAN.looking(*looks).mu2_second == PLAN.mu2_second == PLAN.mu2 - PLAN.mu2_sums
+
+
+def test_a_cell_without_anybody_at_the_sites_that_counted() -> None:
+    """All sites together have some there; the answers of those that came to round 2 may leave it nothing."""
+    looks = tuple(replace(look, mass=0.0) for look in pipeline.looks_of_study([PLAN], HEAVY)[0])
+    nothing = np.zeros(question(looks).dimension(2))
+    assert read(ENCODING, looks, Added(nothing, 10.0), N) == ()
+    (point,) = read(ENCODING, looks, Added(np.append(60.0, nothing[1:]), 10.0), N)
+    assert point.share == 1
+
+
+@pytest.mark.parametrize(("share", "counts"), [("95/100", True), ("97/100", False), ("99/100", False)])
+def test_counts_never_take_what_pairs_need(share: str, counts: bool) -> None:
+    """A study may name nearly all of its budget for answer A; what is left for B then stays B's."""
+    plan = replace(PLAN, patients=10**6, share=Fraction(share))
+    assert plan.fits_mixture
+    looking = plan.looking(pipeline.looks_of_study([PLAN], HEAVY)[0], COST)
+    assert (looking != plan) is counts
+    assert looking.mu2_moments >= looking.mu2_looks
+    assert looking.mu2_moments > 0
+    assert looking.s_b > 0
 
 
 def test_a_joint_study_counts_on_its_surplus() -> None:
