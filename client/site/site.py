@@ -15,6 +15,7 @@ from importlib.metadata import version
 from cohortmix.client.ledger.ledger import Ledger, RequestConflict
 from cohortmix.client.ledger.policy import Policy, Refused
 from cohortmix.client.ledger.reservation import Reservation
+from cohortmix.client.site.counted import looks
 from cohortmix.client.site.joint_sum import JointSum
 from cohortmix.client.site.request import read_request, require_common
 from cohortmix.client.site.room import require_room
@@ -196,8 +197,8 @@ class Site:
         plan = study.plan(self._schema, self._patients)
         if request.common is not None:
             require_common(request.common, study, self._schema, plan.by_scores)
-            # Found here, and not taken from the coordinator, who can name nothing that is counted.
-            plan = plan.looking(*pipeline.looks_of_study(study.counting(self._schema), request.common.to_core()))
+            # A coordinator can make no more be counted, nor paid, than the study permits.
+            plan = plan.looking(*looks(study, self._schema, request.common))
         require_room(plan, request.common, study.terms)
         return plan, approved_mu2
 

@@ -49,6 +49,7 @@ _YAML = (  # a part of the parser's message, and what to say instead
     ("levels are nested", "{0}"),
     ("a value holds itself", "{0}; write it out"),
     ("it has more than", "{0}"),
+    ("half of a character", "an escape stands for {0}; write the letter itself"),
     (r"character '\t'", "a tab stands where spaces are expected; indent with spaces"),
     (
         "mapping values are not allowed",

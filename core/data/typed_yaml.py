@@ -21,6 +21,9 @@ DEEPEST = 30
 MOST_NODES = 100_000
 """Most values of a file; an alias counts as many as it stands for."""
 
+HALVES = "\ud800", "\udfff"
+"""Code points between these are halves of characters: an escape can write one, no encoding can."""
+
 _TYPES = ("map", "seq", "str", "null")
 
 
@@ -42,6 +45,8 @@ class BoundedLoader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         if repeated and id(node) not in self._sizes:
             raise yaml.composer.ComposerError(None, None, "a value holds itself", mark)
+        if isinstance(node, yaml.ScalarNode) and any(HALVES[0] <= letter <= HALVES[1] for letter in node.value):
+            raise yaml.composer.ComposerError(None, None, "half of a character, which no text can hold", mark)
         self._nodes += self._sizes[id(node)] if repeated else 1
         if self._nodes > MOST_NODES:
             raise yaml.composer.ComposerError(None, None, f"it has more than {MOST_NODES} values", mark)

@@ -6,7 +6,8 @@ feature. Its class-conditional second moment has the closed form `P_c = sum_k w_
 matched to answer B, and its class margins to answer A, each weighted by its known noise. Only released values
 enter, so nothing here can cost privacy.
 
-What a fit costs is bounded: K * steps * C * G^2 is at most WORK, whatever the table is.
+What a fit costs is bounded: K * steps * C * G^2 is at most WORK or, if that is more, what a component for each
+class takes for CHUNK steps.
 
 Size constraint (p(s) of Eq. 2-3): every component of a fit keeps at least `l_min = s_B / sigma_max` patients, so
 that the noise of one of its cells stays below sigma_max of its mass.
@@ -33,7 +34,9 @@ from cohortmix.core.steps.progress import report
 STEPS = 1200  # of Adam, unless the fit is within the noise sooner, or still far above it
 MORE_STEPS = 2400  # of a fit that is far above the noise
 WORK = 2.4e11  # most of K * steps * C * G^2 of all fits together: 10 to 20 CPU seconds
-LEAST_STEPS = 300  # that a fit takes; where there is no room for them, it has fewer components
+LEAST_STEPS = (
+    300  # that there shall be room for; where there is not, a fit has fewer components, one a class at least
+)
 CHUNK = 50  # steps of one compiled call; between two of them it is decided which fits go on
 FITS, LENGTH = 32, 2**16  # keys and normal numbers made at once, so that one compilation serves all; or more
 LEARNING_RATE = 0.1  # of logits; it falls to a twentieth
@@ -139,7 +142,7 @@ def bounded(moments: Moments, k: int, fits: int) -> Cost:
     room = max(int(WORK / (of_a_step * LEAST_STEPS)), len(moments.masses))
     k = min(k, room)
     fits = min(fits, room // k)
-    most = int(min(max(WORK / (of_a_step * k * fits), LEAST_STEPS), MORE_STEPS))
+    most = int(min(max(WORK / (of_a_step * k * fits), CHUNK), MORE_STEPS))
     return Cost(k, fits, min(STEPS, most), most)
 
 

@@ -34,6 +34,17 @@ def test_number_of_values() -> None:
                 read(text)
 
 
+@pytest.mark.parametrize("half", ["\\ud800", "\\udfff"])
+def test_half_of_a_character(half: str) -> None:
+    """No encoding holds it, so it would end in a fault wherever it is written; whole characters are read."""
+    for text in (f'["x{half}"]', f'{{"x{half}": 1}}'):
+        with pytest.raises(yaml.YAMLError, match="half of a character"):
+            read(text)
+    with pytest.raises(SchemaError, match="half of a character"):
+        Schema.from_yaml(f'name: "{half}"')
+    assert read('["x\\ue000", "\\U0001F600"]') == ["x\ue000", "\U0001f600"]
+
+
 @pytest.mark.parametrize("text", ["&a [*a]", "&a {x: {y: *a}}"])
 def test_a_value_in_itself(text: str) -> None:
     with pytest.raises(yaml.YAMLError, match="holds itself"):
