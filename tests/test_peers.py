@@ -22,6 +22,7 @@ import random_mixing
 import result_cells
 from markdown_tables import markdown
 from peer_tables import peer_table
+from peer_synthesizers import PeerFailedError
 from peer_terms import FEDERATED, LIMIT, PEERS
 from record_vectors import Vectors, gaussian_mu
 from result_cells import Cell, Facts
@@ -207,3 +208,16 @@ def test_what_is_not_run_has_no_winner() -> None:
     stored: dict[Cell, Facts] = {Cell("heart", "one", "mst", 1.0, 0): facts(0.9)}
     assert race(stored, "heart", 1.0, MEASURES[0]).words() == ""
     assert TABLES["heart"] not in wins_table(stored)
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [("TERM", InterruptedError), ("INT", InterruptedError), ("KILL", PeerFailedError)]
+)
+def test_a_peer_that_a_person_has_ended_has_not_failed(
+    tmp_path: Path, number: str, raised: type[Exception]
+) -> None:
+    """It would be stored as the peer's own fault; what memory has ended is one."""
+    with pytest.raises(raised):
+        peer_synthesizers._run(["sh", "-c", f"kill -{number} $$"], tmp_path, 5)
+    with pytest.raises(PeerFailedError, match="no such thing"):
+        peer_synthesizers._run(["sh", "-c", "echo no such thing >&2; exit 3"], tmp_path, 5)

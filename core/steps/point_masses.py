@@ -95,9 +95,8 @@ def choose(
         kept.add(feature)
     if not kept:
         return (), cost
-    least = (
-        LEAST_NOISES * sqrt(2 * len(kept) / (float(cost) * float(mu2))) / patients
-    )  # a column's others are free
+    # Of a column that is paid for, other cells cost nothing more.
+    least = LEAST_NOISES * sqrt(2 * len(kept) / (float(cost) * float(mu2))) / patients
     chosen: list[Look] = []
     for look in looks:
         counted = sum(len(other.edges) - 1 for other in (*chosen, look))

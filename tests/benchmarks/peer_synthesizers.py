@@ -55,6 +55,8 @@ def synthesize(
     ------
     PeerFailedError
         If the peer raises, or takes longer than `limit`, in CPU seconds.
+    InterruptedError
+        If a person ends it.
     """
     peer = {**PEERS, **FEDERATED}[method]
     python = ROOT / peer.environment / "bin/python"
@@ -92,6 +94,8 @@ def _run(command: list[str], folder: Path, limit: int) -> None:
         raise PeerStoppedError(f"stopped: more than {limit:,} CPU seconds")
     if done.returncode == -signal.SIGKILL:
         raise PeerFailedError("stopped: more memory than there is")
+    if done.returncode in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP):
+        raise InterruptedError("a person has ended the peer, which says nothing of it: nothing is stored")
     if done.returncode:
         raise PeerFailedError(_short(done.stderr))
 
