@@ -21,8 +21,8 @@ import pytest
 import random_mixing
 import result_cells
 from markdown_tables import markdown
-from peer_tables import peer_table
 from peer_synthesizers import PeerFailedError
+from peer_tables import peer_table
 from peer_terms import FEDERATED, LIMIT, PEERS
 from record_vectors import Vectors, gaussian_mu
 from result_cells import Cell, Facts
