@@ -5,8 +5,9 @@ From the schema alone: merged bins are chosen from released values, but no more 
 
 from __future__ import annotations
 
+from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Cells, Encoding
-from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.gaussian.levels import Levels
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.noise import MIN_SIGMA

@@ -208,7 +208,7 @@ def _summary(release: Release, rows: int) -> dict[str, Any]:
     receipt, schema = release.receipt, release.schema
     warning = {"warning": receipt["warning"]} if "warning" in receipt else {}
     return warning | {
-        "schema": {"name": schema.name, "hash": schema.hash, "target": schema.target},
+        "schema": {"name": schema.name, "hash": schema.hash, "target": schema.target_name},
         "n": receipt["patients"],
         "mu": receipt["mu"],
         "epsilon": receipt["epsilon"],

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from cohortmix.client.local.suggestions import Suggestion, repeated, suggested
 from cohortmix.core.data.cell import TRUTH_TEXTS
-from cohortmix.core.data.schema import Date, Number
+from cohortmix.core.data.dictionary.columns import Date, Number
 from cohortmix.core.data.table import InputError, Source, is_null, plain
 from cohortmix.core.data.values import is_nested, is_text, numbers
 from cohortmix.core.data.words import some

@@ -212,7 +212,7 @@ class Site:
                 f"The study was made with cohortmix {study.version}, this site runs {installed}; install the "
                 "same version.",
             )
-        if (study.schema_hash, study.target) != (self._schema.hash, self._schema.target):
+        if (study.schema_hash, study.target) != (self._schema.hash, self._schema.target_name):
             raise Refused(Code.UNKNOWN_COLUMN, "The study's schema is not the one that this site serves.")
         if study.noise != self._noise.name or self._noise.private == (study.noise == "TEST"):
             raise Refused(

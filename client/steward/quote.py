@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from cohortmix.client.steward.spending import Spending
+from cohortmix.core.data.dictionary.columns import Category, Date
 from cohortmix.core.data.encoding import Cells, Encoding
-from cohortmix.core.data.schema import Category, Date, Schema
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.dimensions import kappa_of_study
 from cohortmix.core.privacy import gdp
 from cohortmix.core.reduced import require_groups

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Group
 
+from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Cells, Encoding
-from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.steps.anonymize import read_sums
 from cohortmix.core.steps.centroids import Margins

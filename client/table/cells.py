@@ -19,11 +19,12 @@ import numpy as np
 import pyarrow as pa
 
 from cohortmix.client.table.run import CURE
+from cohortmix.core.data.dictionary.columns import Category, Number
 from cohortmix.core.data.digest import digest
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.patients import count
 from cohortmix.core.data.reading import ColumnReader, RecordReader
-from cohortmix.core.data.schema import Category, Number, Schema
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source
 from cohortmix.core.data.words import in_quotes
 
@@ -98,7 +99,7 @@ def write_cells(source: Source, schema: Schema, file: IO[bytes]) -> None:
         If the file cannot be written.
     """
     reader = Encoding.of(schema).reader
-    columns = {column.name: column for column in (*reader.features, reader.label)}
+    columns = {column.name: column for column in (*reader.features, *reader.label.columns)}
     texts = {
         name: pa.array([_text(column, cell) for cell in range(column.values)], pa.string())
         for name, column in columns.items()
@@ -119,8 +120,8 @@ def write_cells(source: Source, schema: Schema, file: IO[bytes]) -> None:
 def grid_hash(schema: Schema) -> str:
     """Which cells there are: they follow from the schema, but another version may follow another way."""
     reader = Encoding.of(schema).reader
-    facts = [[column.name, column.values, *map(repr, column.edges)] for column in (*reader.features, reader.label)]
-    return digest(facts)
+    columns = (*reader.features, *reader.label.columns)
+    return digest([[column.name, column.values, *map(repr, column.edges)] for column in columns])
 
 
 def _in_cells(array: pa.Array, column: ColumnReader, texts: pa.Array) -> pa.Array:

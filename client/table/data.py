@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from cohortmix.client.table.csv_file import CsvSource, csv_header
 from cohortmix.client.table.file import is_csv, readable
 from cohortmix.client.table.parquet_file import ParquetSource, parquet_files
-from cohortmix.core.data.schema import Column, Schema
+from cohortmix.core.data.dictionary.columns import Column
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import Source, plain, require_columns
 
 SYNTHETIC = b"cohortmix"  # metadata of every Parquet file that holds synthetic records or centroids

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from cohortmix.client.table.file import PARQUET_SUFFIXES, readable, require_plain
 from cohortmix.core.data.cell import category_text
-from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.dictionary.columns import Category
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import (
     BATCH_ROWS,
     InputError,

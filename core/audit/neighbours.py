@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cohortmix.core.data.cell import category_text
-from cohortmix.core.data.encoding import bounds
-from cohortmix.core.data.schema import Category, Column, Date, Schema
+from cohortmix.core.data.dictionary.columns import Category, Column, Date
+from cohortmix.core.data.dictionary.grid import bounds
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source
 from cohortmix.core.data.values import numbers, patient_keys
 
@@ -101,22 +102,19 @@ def worst(cohort: Cohort, patient: str) -> dict[str, Records]:
     turns = {name: (low, high)[at % 2][name] for at, name in enumerate(schema.features)}
     far = {name: "1e308" if column.type == "number" else high[name] for name, column in schema.columns.items()}
     nothing: dict[str, str | None] = dict.fromkeys(schema.columns)
+    first = schema.outcome.example(0, schema.columns)
     return {
         "as it is": cohort.records(patient),
-        "label flip": ({**record, schema.target: _other_class(record[schema.target], schema)},),
+        "label flip": ({**record, **_of_another_class(record, schema)},),
         "outlier far from everything": (far,),
         "every column at its first value": (low,),
         "every column at its last value": (high,),
-        "last values in the first class": (
-            {**high, schema.target: low[schema.target]},
-        ),  # as signed numbers: opposite
-        "first and last values in turn": (
-            {**turns, schema.target: low[schema.target]},
-        ),  # as signed numbers: orthogonal
+        "last values in the first class": ({**high, **first},),  # as signed numbers: opposite
+        "first and last values in turn": ({**turns, **first},),  # as signed numbers: orthogonal
         "between two clusters": (_between(cohort),),
         f"{MANY_ROWS} rows": (record,) * MANY_ROWS,
         f"{MANY_ROWS} rows at both ends": (low, high) * (MANY_ROWS // 2),
-        "missing everywhere": (nothing | {schema.target: record[schema.target]},),
+        "missing everywhere": (nothing | {name: record[name] for name in schema.outcome.columns},),
         "missing everywhere, the label too": (nothing,),
         "values that no schema declares": (dict(zip(schema.columns, ODD * len(schema.columns), strict=False)),),
     }
@@ -161,10 +159,12 @@ def _end(column: Column, first: bool) -> str:
     return _written(bounds(column)[0 if first else 1], column)
 
 
-def _other_class(label: str | None, schema: Schema) -> str:
-    """The last class that is not this one."""
-    others = [name for name in schema.classes if label is None or category_text(name) != category_text(label)]
-    return others[-1]
+def _of_another_class(record: Record, schema: Schema) -> Record:
+    """What makes a record one of the last class, or of the one before it if it is in the last."""
+    batch = pa.RecordBatch.from_pylist([dict(record)], schema=pa.schema([(name, pa.string()) for name in record]))
+    last = len(schema.classes) - 1
+    in_last = last > 0 and Encoding.of(schema).label.codes(batch)[0] == last
+    return schema.outcome.example(last - in_last, schema.columns)
 
 
 def _between(cohort: Cohort) -> Record:
@@ -173,9 +173,9 @@ def _between(cohort: Cohort) -> Record:
     Numbers lie in the middle; other columns are taken from one and the other in turn.
     """
     schema = cohort.schema
-    target = cohort.table.column(schema.target)
-    ends = [cohort.table.filter(pc.equal(target, schema.classes[at])) for at in (0, -1)]
-    record: dict[str, str | None] = {schema.target: schema.classes[0]}
+    label = np.concatenate([Encoding.of(schema).label.codes(batch) for batch in cohort.table.to_batches()])
+    ends = [cohort.table.filter(pa.array(label == at)) for at in (0, len(schema.classes) - 1)]
+    record: dict[str, str | None] = {}
     for at, name in enumerate(schema.features):
         column = schema.columns[name]
         if isinstance(column, Category):
@@ -184,7 +184,7 @@ def _between(cohort: Cohort) -> Record:
         else:
             first, last = (_typical(table.column(name), column) for table in ends)
             record[name] = _written((first + last) / 2, column)
-    return record
+    return record | schema.outcome.example(0, schema.columns)
 
 
 def _typical(values: pa.ChunkedArray, column: Column) -> float:

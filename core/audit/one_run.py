@@ -216,9 +216,12 @@ def _right(mu: float, share: float) -> float:
 
 def _coin(cohort: Cohort, rng: random.Random) -> Coin:
     """Two made-up records of two classes."""
-    first, second = rng.sample(cohort.schema.classes, 2)
-    tails, heads = (made_up(cohort.schema, rng) for _ in range(2))
-    return {**tails, cohort.schema.target: first}, {**heads, cohort.schema.target: second}
+    schema = cohort.schema
+    classes = range(len(schema.classes))
+    first, second = rng.sample(classes, 2) if len(classes) > 1 else (0, 0)
+    tails, heads = (made_up(schema, rng) for _ in range(2))
+    of_class = (schema.outcome.example(number, schema.columns) for number in (first, second))
+    return {**tails, **next(of_class)}, {**heads, **next(of_class)}
 
 
 def _moves(

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from cohortmix.core.audit.lower_bound import LowerBound, lower_bound
 from cohortmix.core.audit.neighbours import KEY, Cohort, Record, worst
 from cohortmix.core.audit.pairs import CHUNK, Map
+from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Encoding
-from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.steps.centroids import Common
@@ -140,7 +141,7 @@ def narrow(cohort: Cohort, rng: random.Random) -> Cohort:
     }
     halved = schema.model_copy(update={"columns": columns})
     few = sorted(Encoding.of(halved).features, key=lambda cells: (cells.size, cells.edges is not None))[:FEATURES]
-    kept = {schema.target, *(cells.name for cells in few)}
+    kept = {*schema.outcome.columns, *(cells.name for cells in few)}
     patients = tuple(rng.sample(cohort.patients, min(PATIENTS, len(cohort.patients))))
     table = cohort.table.filter(pc.is_in(cohort.table[KEY], pa.array(patients))).select([*kept, KEY])
     columns = {name: column for name, column in columns.items() if name in kept}

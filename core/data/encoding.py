@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortmix.core.data.reading import ColumnReader, RecordReader
+from cohortmix.core.data.dictionary.columns import Category, Column, Date, Number
+from cohortmix.core.data.dictionary.grid import edges_of, is_whole, limits
+from cohortmix.core.data.reading import ColumnReader, LabelReader, RecordReader
 from cohortmix.core.data.sampling import PointMass, with_points
-from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
+from cohortmix.core.data.schema import Schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EQUAL_CELLS = 100  # equal cells of a number's range: their number does not change the sensitivity of answer A
-PER_DECADE = 4  # edges per decade of a logarithmic grid around the origin: equal cells put a skewed number in one
-DECADES = 5  # of that grid: its finest cell is a hundred-thousandth of the range
 COARSE = 8  # coarse bins of a number, measured beside its fine cells: a sum of many noised cells would be noisier
 
 
@@ -52,7 +51,7 @@ class Cells:
     @classmethod
     def of(cls, name: str, column: Column) -> Cells:
         """The grid that the schema alone determines."""
-        edges = None if isinstance(column, Category) else _edges(column)
+        edges = None if isinstance(column, Category) else edges_of(column)
         reader = ColumnReader(name, column, edges or ())
         return cls(name, column, reader.size, edges, _coarse_bins(reader) if edges else None, reader.missing)
 
@@ -113,16 +112,16 @@ class Cells:
 
     def _between(self, scale: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float64]:
         left, right = self._ends(np.arange(self.size - (self.missing >= 0)))
-        right = right + 1 if _whole(self.column) else right
+        right = right + 1 if is_whole(self.column) else right
         return np.maximum(scale(right) - scale(left), np.finfo(np.float64).tiny)
 
     def _ends(self, codes: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Both ends of each cell; for whole numbers, the first and the last one in it."""
         assert not isinstance(self.column, Category)
-        low, high = _limits(self.column)
+        low, high = limits(self.column)
         ends = np.concatenate([[low], np.asarray(self.edges), [high]])
         left, right = ends[codes], ends[codes + 1]
-        if _whole(self.column):
+        if is_whole(self.column):
             left = np.ceil(left)
             return left, np.where(codes == len(ends) - 2, high, np.ceil(right) - 1)
         return left, np.where(right == np.nextafter(left, np.inf), left, right)
@@ -130,7 +129,7 @@ class Cells:
     def _uniform(self, codes: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.float64]:
         left, right = self._ends(codes)
         u = rng.random(len(codes))
-        if _whole(self.column):
+        if is_whole(self.column):
             return np.asarray(left + np.floor(u * (right - left + 1)))
         inside = left + u * (right - left)
         if isinstance(self.column, Number) and self.column.transform == "log1p":
@@ -153,18 +152,23 @@ class Encoding:
 
     Attributes
     ----------
-    features : the D columns other than the target, in the schema's order.
-    label : the target.
+    features : the D columns that the class alone does not tell, in the schema's order.
+    label : how the class is read, of C.
+    possible : for each feature, (C, m) in which of its m cells a record of each class can be; None if in all.
     """
 
     features: tuple[Cells, ...]
-    label: Cells
+    label: LabelReader
+    possible: tuple[NDArray[np.bool_] | None, ...]
 
     @classmethod
     def of(cls, schema: Schema) -> Encoding:
         """The encoding that a schema determines."""
         features = tuple(Cells.of(name, schema.columns[name]) for name in schema.features)
-        return cls(features, Cells.of(schema.target, schema.columns[schema.target]))
+        outcome = schema.outcome
+        readers = tuple(Cells.of(name, schema.columns[name]).reader for name in outcome.columns)
+        possible = tuple(outcome.possible(cells.name, cells.size) for cells in features)
+        return cls(features, LabelReader(readers, outcome.slices), possible)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -174,7 +178,7 @@ class Encoding:
     @property
     def reader(self) -> RecordReader:
         """How a record is read on this grid."""
-        return RecordReader(tuple(cells.reader for cells in self.features), self.label.reader)
+        return RecordReader(tuple(cells.reader for cells in self.features), self.label)
 
     @property
     def blocks(self) -> tuple[slice, ...]:
@@ -205,55 +209,9 @@ def one_hot(codes: NDArray[np.integer[Any]], sizes: tuple[int, ...]) -> NDArray[
     return out
 
 
-def _edges(column: Number | Date) -> tuple[float, ...]:
-    """Interior edges: equal cells on the declared scale, and a logarithmic grid unless `knots` says how many."""
-    low, high = _limits(column)
-    count = column.knots or EQUAL_CELLS
-    if isinstance(column, Number) and column.transform == "log1p":
-        edges = np.expm1(np.linspace(np.log1p(low), np.log1p(high), count + 1))
-    else:
-        edges = np.linspace(low, high, count + 1)
-        if isinstance(column, Number) and not column.knots:
-            edges = np.concatenate([edges, _log_grid(low, high)])
-    # Machines differ in the last bits of a logarithm or a power; sites of a study must have the same cells.
-    edges = np.array([float(f"{edge:.13g}") for edge in edges])
-    edges[[0, count]] = low, high
-    if _whole(column):
-        edges = np.ceil(edges) - 0.5
-    elif low <= 0 < high and not column.knots:
-        edges = np.concatenate([edges, [0.0, np.nextafter(0.0, 1.0)]])  # an exact zero is a cell of its own
-    inside = np.unique(edges[(edges > low) & (edges < high)])
-    return tuple(float(edge) for edge in inside)
-
-
-def _log_grid(low: float, high: float) -> NDArray[np.float64]:
-    """Edges on both sides of the origin (0, or the bound nearest to it), PER_DECADE of them per decade."""
-    origin = min(max(0.0, low), high)
-    steps = 10.0 ** (-np.arange(DECADES * PER_DECADE + 1) / PER_DECADE)
-    return np.concatenate([origin + steps * (high - origin), origin - steps * (origin - low)])
-
-
 def _coarse_bins(reader: ColumnReader) -> tuple[int, ...] | None:
     """The coarse bin of each fine cell: about equally many cells each; the slot for missing values is its own."""
     if reader.values <= COARSE:
         return None
     bins = np.arange(reader.values) * COARSE // reader.values
     return (*bins.tolist(), *([COARSE] if reader.column.missing else []))
-
-
-def bounds(column: Number | Date) -> tuple[float, float]:
-    """The declared bounds in the units of `values.numbers`."""
-    if isinstance(column, Date):
-        return float(column.min.toordinal()), float(column.max.toordinal())
-    return column.min, column.max
-
-
-def _limits(column: Number | Date) -> tuple[float, float]:
-    """The declared bounds; for whole numbers, the first and the last one within them."""
-    low, high = bounds(column)
-    return (float(np.ceil(low)), float(np.floor(high))) if _whole(column) else (low, high)
-
-
-def _whole(column: Column) -> bool:
-    """Whether values are whole numbers: days, or numbers that the schema declares so."""
-    return isinstance(column, Date) or (isinstance(column, Number) and column.integer)

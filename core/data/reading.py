@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from cohortmix.core.data.values import category_codes, numbers
 
 if TYPE_CHECKING:
-    from cohortmix.core.data.schema import Column
+    from cohortmix.core.data.dictionary.columns import Column
 
 UNKNOWN = -1  # the zero block: a value that is neither declared nor allowed to be missing
 
@@ -75,11 +76,40 @@ class ColumnReader:
 
 
 @dataclass(frozen=True)
+class LabelReader:
+    """How a record's class is read: from the parts in which its values are, of the columns of the outcome.
+
+    Attributes
+    ----------
+    columns : of the outcome; without one, all records are of one class.
+    parts : for each column, the part 0, 1, ... to which each of its cells belongs.
+    """
+
+    columns: tuple[ColumnReader, ...]
+    parts: tuple[tuple[int, ...], ...]
+
+    @property
+    def size(self) -> int:
+        """C, the number of classes: of every combination of parts."""
+        return prod(max(parts) + 1 for parts in self.parts)
+
+    def codes(self, batch: pa.RecordBatch) -> NDArray[np.int32]:
+        """Class of each record, shape (n,); UNKNOWN where one of the values is."""
+        label = np.zeros(batch.num_rows, dtype=np.int32)
+        for reader, parts in zip(self.columns, self.parts, strict=True):
+            # UNKNOWN is -1, so it picks the last entry, which is UNKNOWN again.
+            part = np.asarray((*parts, UNKNOWN), dtype=np.int32)[reader.codes(batch.column(reader.name))]
+            known = (label >= 0) & (part >= 0)
+            label = np.where(known, label * np.int32(max(parts) + 1) + part, np.int32(UNKNOWN))
+        return label
+
+
+@dataclass(frozen=True)
 class RecordReader:
     """How a record is read: its features in the schema's order, and its label."""
 
     features: tuple[ColumnReader, ...]
-    label: ColumnReader
+    label: LabelReader
 
     def on(self, grid: Iterable[tuple[int, tuple[float, ...]]]) -> RecordReader:
         """The same with other edges of some features; ValueError for a category, which has none."""
@@ -97,7 +127,7 @@ class RecordReader:
 
     def codes(self, batch: pa.RecordBatch) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Cells of each record: features (n, D) and label (n,); `codes(batch)[i]` depends on row i alone."""
-        return self.feature_codes(batch), self.label.codes(batch.column(self.label.name))
+        return self.feature_codes(batch), self.label.codes(batch)
 
     def feature_codes(self, batch: pa.RecordBatch) -> NDArray[np.int32]:
         """Cells of the features alone, (n, D)."""

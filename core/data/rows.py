@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cohortmix.core.data.dictionary.columns import Category, Column, Number
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.sampling import PointMass
-from cohortmix.core.data.schema import Category, Column, Number, Schema
+from cohortmix.core.data.schema import Schema
 
 
 def rows_of_cells(
@@ -37,7 +38,9 @@ def rows_of_cells(
         for cells in encoding.features
     }
     _put_in_order(columns, schema)
-    columns[schema.target] = np.asarray(schema.classes, dtype=object)[label]
+    told = schema.outcome.told
+    if told is not None:
+        columns[told] = schema.outcome.values_told(schema.columns[told])[label]
     return pd.DataFrame({name: _typed(columns[name], schema, name) for name in schema.columns})
 
 

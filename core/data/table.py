@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cohortmix.core.data.cell import NULL_TEXTS, category_text, text_of
-from cohortmix.core.data.schema import EXACT, Category, Column, Schema
+from cohortmix.core.data.dictionary.columns import EXACT, Category, Column
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.values import is_text, simple
 from cohortmix.core.data.words import MOST_NAMES, in_quotes, some
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cohortmix.core.data.cell import NULL_TEXTS, TRUTH_TEXTS, category_text, day_of, number_of, text_of, whole_text
 
 if TYPE_CHECKING:
-    from cohortmix.core.data.schema import Category, Column
+    from cohortmix.core.data.dictionary.columns import Category, Column
 
 NOBODY = np.zeros((), dtype="S16")  # whose a row without a key is
 

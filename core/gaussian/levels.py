@@ -14,8 +14,8 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
+from cohortmix.core.data.dictionary.columns import Category, Date
 from cohortmix.core.data.encoding import Cells, Encoding
-from cohortmix.core.data.schema import Category, Date
 from cohortmix.core.privacy.questions.coordinates import Coordinate
 
 FURTHEST = 10.0  # scales from the centre: a level beyond counts as if it were there, so that integers stay small

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.rows import rows_of_cells
-from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.gaussian.levels import Array, Levels
 from cohortmix.core.steps.adapt import adapt
 from cohortmix.core.steps.centroids import SiteCentroids

@@ -10,9 +10,10 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cohortmix.core.data.dictionary.columns import Category, Date
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.groups import Groups
-from cohortmix.core.data.schema import Category, Date, Schema
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, source_of
 from cohortmix.core.gaussian.levels import Levels
 from cohortmix.core.gaussian.model import ClassGaussians
@@ -151,7 +152,7 @@ def _labelled(
     named: Callable[[NDArray[np.float64]], pd.DataFrame],
 ) -> pd.DataFrame:
     """Heads, soft labels and named means side by side."""
-    labels = [f"{schema.target}: {value}" for value in schema.classes]
+    labels = [f"{schema.target_name}: {value}" for value in schema.classes]
     head = pd.concat([frame for frame, _ in frames], ignore_index=True)
     body = np.concatenate([values for _, values in frames])
     soft = pd.DataFrame(body[:, : len(labels)], columns=labels)

@@ -16,9 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
-from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.gaussian.denoise import CLASS_RADIUS, LABEL
 from cohortmix.core.gaussian.model import ClassGaussians
 from cohortmix.core.steps.centroids import Common, SiteCentroids
@@ -79,7 +80,7 @@ class Lost:
         silent = ~alone & ~_with_scores(encoding, common) & bool(common.scores and fitted.any())
         nothing = not fitted.any() and len(schema.features) > 1
         return cls(
-            target=schema.target,
+            target=schema.target_name,
             pairs=("too noisy" if pairs_asked else "not measured") if nothing else None,
             classes_in_noise=_named(schema.classes, faint),
             classes_without_pairs=_named(schema.classes, ~faint & ~fitted & fitted.any()),
@@ -94,7 +95,7 @@ class Lost:
         alike = float(np.ptp(model.scores, axis=0).max()) < ALIKE  # noise has taken all differences
         noisy = len(schema.features) > 1 and _noise_of_correlations(model) > MOST_NOISE
         return cls(
-            target=schema.target,
+            target=schema.target_name,
             pairs="too noisy" if noisy else None,
             classes_in_noise=_named(schema.classes, (model.masses < RARE * model.masses_std) | alike),
         )

@@ -11,9 +11,9 @@ from math import isqrt
 
 import numpy as np
 
+from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.groups import Groups
-from cohortmix.core.data.schema import Category
 from cohortmix.core.steps.anonymize import weight_of
 from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.distributions.simplex import Array

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from math import sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Cells, Encoding
-from cohortmix.core.data.schema import Category
 from cohortmix.core.steps.anonymize import ClassSums, weight_of
 from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.distributions.log_density import Shares, fit
@@ -53,13 +54,16 @@ def project(
     masses, out = class_masses(sums.masses, patients), np.empty_like(sums.cells)
     with ONE_THREAD.limit(limits=1, user_api="blas"):
         for j, (feature, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True)):
-            bases = _pooled(sums, block, feature, patients) if prior is None else prior.cells[:, block]
+            own = _possible(sums.cells[:, block], encoding.possible[j])
+            bases = _pooled(sums, own, feature, patients) if prior is None else prior.cells[:, block]
+            bases = _within(bases, encoding.possible[j])
             for c, (mass, base) in enumerate(zip(masses, bases, strict=True)):
-                cells = sums.cells[c, block] / mass
+                cells = own[c] / mass
                 shares = Shares.of(cells, sums.s_a / mass, feature.coarse, weight_of(feature))
                 if means is not None:
                     shares = shares.with_means(means[j].functions, means[j].means[c], means[j].std[c])
                 out[c, block] = _class_of(shares, base, feature)
+            out[:, block] = _within(out[:, block], encoding.possible[j])
     return Margins(cells=out, masses=masses, s_a=sums.s_a)
 
 
@@ -78,11 +82,25 @@ def raked(margins: Margins, pooled: Array, encoding: Encoding) -> Margins:
     return Margins(cells=cells, masses=margins.masses, s_a=margins.s_a)
 
 
-def _pooled(sums: ClassSums, block: slice, feature: Cells, patients: int) -> Array:
+def _possible(cells: Array, possible: NDArray[np.bool_] | None) -> Array:
+    """(C, m) without what a record of a class cannot have: a time of another slice."""
+    return cells if possible is None else np.where(possible, cells, 0.0)
+
+
+def _within(cells: Array, possible: NDArray[np.bool_] | None) -> Array:
+    """Distributions (C, m) within what is possible: equal ones where they have nothing there."""
+    if possible is None:
+        return cells
+    kept = np.where(possible, cells, 0.0)
+    kept = np.where(kept.sum(axis=1, keepdims=True) > 0, kept, possible)
+    return np.asarray(kept / kept.sum(axis=1, keepdims=True))
+
+
+def _pooled(sums: ClassSums, own: Array, feature: Cells, patients: int) -> Array:
     """(C, m) the same distribution for each class: that of all of them together."""
-    noise = sums.s_a * sqrt(len(sums.cells)) / patients
-    pooled = smooth(sums.cells[:, block].sum(axis=0) / patients, feature, noise, weight_of(feature))
-    return np.tile(pooled, (len(sums.cells), 1))
+    noise = sums.s_a * sqrt(len(own)) / patients
+    pooled = smooth(own.sum(axis=0) / patients, feature, noise, weight_of(feature))
+    return np.tile(pooled, (len(own), 1))
 
 
 def _class_of(shares: Shares, base: Array, feature: Cells) -> Array:

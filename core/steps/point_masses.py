@@ -19,9 +19,9 @@ from math import ceil, floor, log2, sqrt
 
 import numpy as np
 
+from cohortmix.core.data.dictionary.columns import Category, Date, Number
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.sampling import PointMass
-from cohortmix.core.data.schema import Category, Date, Number
 from cohortmix.core.privacy.questions.value_counts import NOWHERE, ValueCounts, Values
 from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.distributions.simplex import Array

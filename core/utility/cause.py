@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cohortmix.core.data.cell import category_text, whole_text
-from cohortmix.core.data.schema import Category, Column, Date
+from cohortmix.core.data.dictionary.columns import Category, Column, Date
 from cohortmix.core.data.values import is_nested, python_values, simple
 
 _TRUTH = ("true|false|yes|no|ja|nein|oui|non|wahr|falsch", "they are truth values; declare a category for them")

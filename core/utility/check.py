@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cohortmix.core.data.dictionary.columns import Category, Column, Date, Number
 from cohortmix.core.data.patients import count_patients
-from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import (
     InputError,
     Source,

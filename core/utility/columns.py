@@ -15,7 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix, hstack
 
-from cohortmix.core.data.schema import Category, Column, Schema
+from cohortmix.core.data.dictionary.columns import Category, Column
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import Source, plain, require_columns, source_of
 from cohortmix.core.data.values import category_codes, numbers, patient_keys
 

@@ -114,7 +114,9 @@ def cross_validated(
     for held_out in range(FOLDS):
         train, test = (fold != held_out) & used, fold == held_out
         scores[test] = probabilities(form.scorer, x[train], label[train], x[test], outcome.classes)
-        report(f"models of {target or schema.target}", held_out + 2, FOLDS + 1)  # after that of synthetic records
+        report(
+            f"models of {target or schema.target_name}", held_out + 2, FOLDS + 1
+        )  # after that of synthetic records
     return auc(label[used], scores[used], None if real.weight is None else real.weight[used])
 
 
@@ -154,7 +156,7 @@ def evaluate(
         "private": False,
         "records": {"synthetic": made.rows, "real": known.rows},
         "weighted": known.weight is not None,
-        "targets": [_target_report(target, made, known, schema) for target in targets or (schema.target,)],
+        "targets": [_target_report(target, made, known, schema) for target in targets or (schema.target_name,)],
         "tvd": asdict(marginals.mean),
         "columns": marginals.column_reports(),
         "pairs": marginals.pair_reports(),
@@ -179,7 +181,7 @@ def _target_report(target: str, made: Values, known: Values, schema: Schema) -> 
 
 def _outcome(target: str | None, real: Values, schema: Schema) -> Target:
     """What is predicted, by default the schema's target; its classes are the frequent ones of the real records."""
-    outcome = Target.parse(target or schema.target, schema)
+    outcome = Target.parse(target or schema.target_name, schema)
     return outcome.of_frequent(real[outcome.name], real.weight)
 
 

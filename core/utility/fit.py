@@ -10,8 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cohortmix.core.data.cell import time_of
-from cohortmix.core.data.encoding import bounds
-from cohortmix.core.data.schema import EXACT, Category, Column, Date, Number
+from cohortmix.core.data.dictionary.columns import EXACT, Category, Column, Date, Number
+from cohortmix.core.data.dictionary.grid import bounds
 from cohortmix.core.data.table import is_null, plain
 from cohortmix.core.data.values import category_codes, each_distinct, numbers, simple
 from cohortmix.core.data.words import counted

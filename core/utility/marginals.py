@@ -15,8 +15,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortmix.core.data.encoding import bounds
-from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
+from cohortmix.core.data.dictionary.columns import Category, Column, Date, Number
+from cohortmix.core.data.dictionary.grid import bounds
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
 from cohortmix.core.steps.progress import report
 from cohortmix.core.utility.columns import Table, Values, read

@@ -20,7 +20,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.dictionary.columns import Category
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.utility.columns import Values, coded_features, feature_matrix, sparse_features
 
 MOST_INDICATORS = 1_000

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cohortmix.core.data.schema import Category, Column, Date, Number, Schema
+from cohortmix.core.data.dictionary.columns import Category, Column, Date, Number
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, quoted
 from cohortmix.core.data.values import category_codes
 

@@ -15,9 +15,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cohortmix.core.data.cell import category_text
-from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, plain
-from cohortmix.core.data.values import category_codes, patient_keys
+from cohortmix.core.data.values import patient_keys
 
 TEST_FRACTION = 0.25
 """Share of each site's patients that is held out by default."""
@@ -154,6 +155,5 @@ def _named(table: pa.Table, column: str) -> NDArray[np.str_]:
 
 
 def _labels(table: pa.Table, schema: Schema) -> NDArray[np.int64]:
-    target = schema.columns[schema.target]
-    assert isinstance(target, Category)
-    return category_codes(plain(table.column(schema.target)), target)
+    label = Encoding.of(schema).label
+    return np.concatenate([label.codes(batch) for batch in table.to_batches()] or [np.empty(0, np.int32)])

@@ -39,7 +39,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from cohortmix.core.data.schema import Day, Schema
+from cohortmix.core.data.dictionary.columns import Day
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
 from cohortmix.core.dimensions import kappa_of_study
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget, ResolvedBudget
@@ -164,7 +165,7 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
         resolved = budget.resolve(max(counts) if terms.get("joint") is None else sum(counts), kappa)
         return StudySpec(
             schema_hash=schema.hash,
-            target=schema.target,
+            target=schema.target_name,
             mu=exact(resolved.mu) if budget.mu is not None else _in_places(resolved, kappa),
             delta=exact(resolved.delta),
             sites=tuple(sites),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cohortmix.core.data.schema import Category, Column, Number, Schema
+from cohortmix.core.data.dictionary.columns import Category, Column, Number
+from cohortmix.core.data.schema import Schema
 from cohortmix.protocol.local.wording import count
 from cohortmix.server.publish.html import Html, element
 from cohortmix.server.publish.tables import table
@@ -48,7 +49,7 @@ def _range(column: Column) -> str:
 def _notes(schema: Schema, name: str) -> str:
     column = schema.columns[name]
     notes = [
-        "the outcome" if name == schema.target else "",
+        "the outcome" if name in schema.outcome.columns else "",
         "may be missing" if column.missing else "",
         column.description or "",
     ]

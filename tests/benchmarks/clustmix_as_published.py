@@ -35,8 +35,9 @@ from scipy.spatial.distance import cdist
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from cohortmix.core.data.encoding import bounds as bounds_of
-from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.dictionary.columns import Category
+from cohortmix.core.data.dictionary.grid import bounds as bounds_of
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy import gdp
 from cohortmix.core.steps.adapt import adapt
 from cohortmix.core.utility.columns import read

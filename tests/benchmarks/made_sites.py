@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from cohortmix.core.audit.noise_keyed import KeyedNoise
-from cohortmix.core.data.schema import Category, Date, Schema
+from cohortmix.core.data.dictionary.columns import Category, Date
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.meter import Answer

@@ -21,9 +21,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from peer_terms import FEDERATED, LIMIT, PEERS, Peer
 
+from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.rows import rows_of_cells
-from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.budget import ResolvedBudget
 

@@ -23,7 +23,8 @@ from scoring import SCORERS
 
 from cohortmix.core import Budget
 from cohortmix.core.audit.noise_keyed import KeyedNoise
-from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.dictionary.columns import Category
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.budget import ResolvedBudget
 from cohortmix.core.privacy.noise import OpenDPNoise
 from cohortmix.core.privacy.noise_source import NoiseSource

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from cohortmix.core.data.dictionary.columns import Category, Column, Date, Number
 from cohortmix.core.data.encoding import Cells
-from cohortmix.core.data.schema import Category, Column, Date, Number
 
 AGE = Number(type="number", min=16, max=105, integer=True, missing=True)
 BALANCE = Number(type="number", min=-1000, max=50_000, missing=True)

@@ -16,7 +16,8 @@ from sklearn.metrics import roc_auc_score
 
 from cohortmix.core import Budget, Schema, synthesize
 from cohortmix.core.audit.noise_keyed import KeyedNoise
-from cohortmix.core.data.schema import Category, SchemaError
+from cohortmix.core.data.dictionary.columns import Category
+from cohortmix.core.data.schema import SchemaError
 from cohortmix.core.data.table import InputError
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.budget import MIN_PATIENTS

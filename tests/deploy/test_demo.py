@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from cohortmix.core.data.schema import Number, Schema
+from cohortmix.core.data.dictionary.columns import Number
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, TableSource
 from cohortmix.core.utility.check import check
 from cohortmix.deploy.simulation.simulation import Simulation

@@ -27,8 +27,9 @@ from pages import (
 from typer.testing import CliRunner
 
 from cohortmix.client.site.config import SiteConfig
-from cohortmix.core.data.encoding import EQUAL_CELLS
-from cohortmix.core.data.schema import Category, Date, Number, Schema
+from cohortmix.core.data.dictionary.columns import Category, Date, Number
+from cohortmix.core.data.dictionary.grid import EQUAL_CELLS
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.gaussian.model import WIDE
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.budget import DEFAULT_DELTA, MIN_PATIENTS

@@ -14,9 +14,10 @@ from audited import SCHEMA, table
 from cohortmix.core.audit.neighbours import KEY, MANY_ROWS, ODD, Cohort, at_random, made_up, worst
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.audit.pairs import level_questions, questions
-from cohortmix.core.data.encoding import Encoding, bounds
+from cohortmix.core.data.dictionary.columns import Number
+from cohortmix.core.data.dictionary.grid import bounds
+from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
-from cohortmix.core.data.schema import Number
 from cohortmix.core.data.table import InputError, TableSource
 from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.questions.value_counts import ValueCounts

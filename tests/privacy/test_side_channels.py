@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.client.table.data import open_table
 from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Encoding
-from cohortmix.core.data.schema import Category
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.steps import adapt, pipeline
 from cohortmix.core.steps.anonymize import sum_query

@@ -15,8 +15,8 @@ import numpy as np
 import scipy  # loads `special` and `optimize` at their first use: they take a while
 from numpy.typing import NDArray
 
+from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Cells
-from cohortmix.core.data.schema import Category
 from cohortmix.core.steps.distributions.log_density import Shares, fit
 from cohortmix.core.steps.distributions.simplex import Array, simplex
 

@@ -12,9 +12,9 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.groups import Groups
-from cohortmix.core.data.schema import Category
 from cohortmix.core.privacy.questions.sign_products import SignProducts
 
 Array = NDArray[np.float64]

@@ -17,8 +17,9 @@ import numpy as np
 import scipy  # loads `special` at its first use: it takes a while
 from numpy.typing import NDArray
 
+from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Cells, Encoding
-from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.questions.coordinates import Coordinate
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
 

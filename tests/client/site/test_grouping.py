@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from cohortmix.client.ledger.policy import Refused
 from cohortmix.client.site.request import require_common
 from cohortmix.client.site.room import require_room
+from cohortmix.core.data.dictionary.columns import Category, Date, Number
 from cohortmix.core.data.encoding import Encoding, blocks_of
 from cohortmix.core.data.groups import Groups
-from cohortmix.core.data.schema import Category, Date, Number, Schema
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
 from cohortmix.core.privacy.joint import Terms
 from cohortmix.core.privacy.meter import Answer

@@ -20,9 +20,10 @@ from cohortmix.client.table import cells
 from cohortmix.client.table.cells import CellSource, TableInCells, grid_hash, write_cells
 from cohortmix.client.table.data import open_table
 from cohortmix.client.table.snapshot import open_snapshot, pin_snapshot
+from cohortmix.core.data.dictionary.columns import Category, Column, Date
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.patients import each
-from cohortmix.core.data.schema import Category, Column, Date, Schema
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source
 
 GOOD: dict[str, list[object]] = {

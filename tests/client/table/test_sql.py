@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from cohortmix.client.table.data import open_table
 from cohortmix.client.table.sql import SqlSource
-from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.dictionary.columns import Category
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import BATCH_ROWS, InputError, Source, plain
 from cohortmix.core.data.values import category_codes, numbers
 from cohortmix.core.utility.check import check

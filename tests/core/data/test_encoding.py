@@ -27,9 +27,10 @@ from columns import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cohortmix.core.data.dictionary.columns import Category, Column, Number
 from cohortmix.core.data.encoding import COARSE, Encoding, one_hot
 from cohortmix.core.data.reading import UNKNOWN
-from cohortmix.core.data.schema import Category, Column, Number, Schema
+from cohortmix.core.data.schema import Schema
 
 # The grid of numbers
 

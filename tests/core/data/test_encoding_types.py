@@ -13,9 +13,10 @@ from columns import AGE, BALANCE, COLUMNS, DAY, GRADE, LAB, LARGE, SEX, STRICT, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cohortmix.core.data.dictionary.columns import Number
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.reading import UNKNOWN
-from cohortmix.core.data.schema import Number, Schema
+from cohortmix.core.data.schema import Schema
 
 TYPES: dict[str, tuple[pa.DataType, list[Any]]] = {
     "string": (

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortmix.core.data.cell import category_text, whole_text
-from cohortmix.core.data.schema import Category, Date, Number, Schema, SchemaError
+from cohortmix.core.data.dictionary.columns import Category, Date, Number
+from cohortmix.core.data.schema import Schema, SchemaError
 
 STROKE = """
 name: stroke-trial

@@ -13,8 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cohortmix.core.data.cell import category_text
-from cohortmix.core.data.encoding import Cells, bounds
-from cohortmix.core.data.schema import Category, Date, Number, Schema
+from cohortmix.core.data.dictionary.columns import Category, Date, Number
+from cohortmix.core.data.dictionary.grid import bounds
+from cohortmix.core.data.encoding import Cells
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import (
     BATCH_ROWS,
     InputError,

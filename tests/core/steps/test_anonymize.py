@@ -12,9 +12,10 @@ import pytest
 from cohorts import AGE, BATCH, DOSE, ENCODING, SCHEMA, SEX, counts, estimate
 
 from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.groups import Groups
-from cohortmix.core.data.schema import Category, Schema
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.memory_meter import MemoryMeter
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps.anonymize import (

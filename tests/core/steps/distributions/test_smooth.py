@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from cohortmix.core.data.dictionary.columns import Category, Number
 from cohortmix.core.data.encoding import Cells
-from cohortmix.core.data.schema import Category, Number
 from cohortmix.core.steps.distributions.log_density import Shares
 from cohortmix.core.steps.distributions.simplex import simplex
 from cohortmix.core.steps.distributions.smooth import _rate, smooth

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from wide_tables import SCHEMA, patients
 
+from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Encoding
-from cohortmix.core.data.schema import Category
 from cohortmix.core.data.table import source_of
 from cohortmix.core.steps.scores.functions import (
     LONGEST,
