@@ -131,8 +131,9 @@ class Outcome:
         happened = Survival(target.time, target.event, _happened(target, event))
         return cls((target.event, target.time), (_own(event), slices), classes, target.event, happened)
 
-    def values_told(self, column: Category) -> NDArray[np.object_]:
+    def values_told(self, column: Column) -> NDArray[np.object_]:
         """(C,) of each class the value of the column that it tells."""
+        assert isinstance(column, Category)
         return np.repeat(np.asarray(column.values, dtype=object), len(self.classes) // len(column.values))
 
     def example(self, number: int, columns: Mapping[str, Column]) -> dict[str, str]:
@@ -141,9 +142,8 @@ class Outcome:
         for name, slices in zip(reversed(self.columns), reversed(self.slices), strict=True):
             number, part = divmod(number, max(slices) + 1)
             column: Any = columns[name]
-            values[name] = (
-                column.values[part] if isinstance(column, Category) else _first(column, slices.index(part))
-            )
+            cell = slices.index(part)
+            values[name] = column.values[cell] if isinstance(column, Category) else _first(column, cell)
         return values
 
     def possible(self, name: str, size: int) -> NDArray[np.bool_] | None:
