@@ -100,7 +100,7 @@ def test_schema_draft_prints_a_schema_to_complete(folder: Path) -> None:
     assert "x: {type: number, min: null, max: null, missing: true, confirmed: false}" in out
     assert err == ""
     (folder / "draft.yaml").write_text(out)
-    assert "target: it has no value" in refused(*EVALUATE[:-1], "draft.yaml")
+    assert "target: choose the outcome" in refused(*EVALUATE[:-1], "draft.yaml")
 
 
 def test_synthesize_writes_a_release_and_prints_what_it_cost(folder: Path) -> None:
