@@ -146,7 +146,7 @@ def test_it_says_how_far_it_is() -> None:
     pairs = [(done, total) for part, done, total in told if part == "pairs of columns"]
     assert pairs == [(done, 10) for done in range(1, 11)]
     for target in ("y", "x>5"):
-        assert [(d, t) for part, d, t in told if part == f"models of {target}"] == [(d, 5) for d in range(6)]
+        assert [(d, t) for part, d, t in told if part == f"models of {target}"] == [(d, 6) for d in range(7)]
 
 
 def score(synthetic: pd.DataFrame, target: str, scorer: Scorer = boosted_trees) -> float:
@@ -288,7 +288,8 @@ def test_a_column_whose_name_holds_a_sign_is_found_first() -> None:
     ("text", "sentence"),
     [
         ("z", "no column 'z'; the schema has 'x', 'whole'"),
-        ("x", "'x' is no category; say where to cut it, as in 'x>=10'"),
+        ("x", "'x' is a number; say where to cut it into classes, as in 'x>=10'"),
+        ("day", "'day' is no category; say where to cut it, as in 'day<1995-01-01'"),
         ("x>F", "expected a number after the sign, got 'F'"),
         ("day>5", "expected a date after the sign, got '5'"),
         ("sex>F", "a category has no order"),
