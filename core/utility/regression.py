@@ -13,6 +13,7 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.utility.classification import Weight, in_groups
 from cohortmix.core.utility.columns import Values
+from cohortmix.core.utility.marginals import correlation
 from cohortmix.core.utility.models import (
     WAYS,
     Known,
@@ -69,12 +70,8 @@ def figures(y: NDArray[np.float64], predicted: NDArray[np.float64], weight: Weig
 
 def spearman(x: NDArray[np.float64], y: NDArray[np.float64], weight: Weight = None) -> float | None:
     """Rank correlation; a record's rank is the weight below it and half of that beside it. None of a constant."""
-    if len(x) < 2 or x.min() == x.max() or y.min() == y.max():
-        return None
-    if weight is None:
-        weight = np.ones(len(x))
-    (a, between), (_, b) = np.cov(_ranks(x, weight), _ranks(y, weight), aweights=weight)
-    return float(between / np.sqrt(a * b))
+    weight = np.ones(len(x)) if weight is None else weight
+    return correlation(_ranks(x, weight), _ranks(y, weight), weight)
 
 
 def _ranks(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -75,6 +75,9 @@ def survival_report(
         known = {side: _known(sides[side], followed[side], schema, hidden) for side in sides}
         models, reasons = _reached(known, followed, horizon, tick)
     return {
+        "time": target.time,
+        "event": target.event,
+        "happened": target.happened,
         "horizon": horizon,
         "curves": compared(followed["synthetic"], followed["real"], horizon),
         "strata": None if strata is None else by_strata(strata, sides, followed, schema, horizon),
