@@ -99,7 +99,7 @@ def _print_models(console: Terminal, target: Mapping[str, Any], places: int) -> 
     rare = target.get("smallest")
     if rare:
         console.print(
-            f"precision, calibration and recall are of {rare['class']}, {percent(rare['share'])} of the real records"
+            f"precision, calibration and recall are of {rare['class']}: {percent(rare['share'])} of real records"
         )
 
 
@@ -130,10 +130,10 @@ def _print_curves(console: Terminal, target: Mapping[str, Any]) -> None:
 
 
 def _print_copies(console: Terminal, copies: Mapping[str, Any]) -> None:
-    shares = {key: UNDEFINED if share is None else percent(share) for key, share in copies.items()}
+    shares = {key: _share(share) for key, share in copies.items()}
+    console.print(f"copies of a real record: {shares['share']} of the synthetic ones; of one in a random half")
     console.print(
-        f"copies of a real record: {shares['share']} of the synthetic ones; of one in a random half "
-        f"{shares['of_a_half']}, where other real records have {shares['by_chance']}"
+        f"of them: {shares['of_a_half']}, where real records of the other half have {shares['by_chance']}"
     )
 
 
@@ -171,6 +171,10 @@ def _details(column: Mapping[str, Any]) -> str:
 
 def _change(real: str, synthetic: str) -> str:
     return real if real == synthetic else f"{real} -> {synthetic}"
+
+
+def _share(share: float | None) -> str:
+    return UNDEFINED if share is None else percent(share)
 
 
 def _value(value: float | str | None) -> str:

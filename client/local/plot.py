@@ -124,8 +124,7 @@ def _predictions(target: Mapping[str, Any], groups: Mapping[str, Any], top: floa
     keys = ("predicted", "real", "low", "high") if regression else ("predicted", "real")
     values = [group[key] for way in groups.values() for group in way for key in keys]
     low, high = (min(values), max(values)) if regression else (0.0, max(values))
-    ticks = _ticks(low, high if high > low else low + 1)
-    ends = (min(ticks[0], low), max(ticks[-1], high, low + 1e-9))
+    ends = _outward(low, high)
     panel = Panel(top, ends, ends)
     marks = [element("line", x1=panel.x(ends[0]), y1=panel.y(ends[0]), x2=panel.x(ends[1]), y2=panel.y(ends[1]),
                      class_="ideal")]  # fmt: skip
@@ -143,7 +142,8 @@ def _predictions(target: Mapping[str, Any], groups: Mapping[str, Any], top: floa
         title, left, note = target["target"], "mean of real records", ["lines: quartiles of real records"]
     else:
         rare = target["smallest"]
-        title = f"{target['target']}: {rare['class']}, {percent(rare['share'])} of the real records"
+        what = "" if rare["class"] == target["target"] else f": {rare['class']}"
+        title = f"{target['target']}{what}, {percent(rare['share'])} of the real records"
         left, note = "share of real records", []
     return join(panel.frame(title, "predicted", left), *marks, _key(key, top, [*note, "dotted: as predicted"]))
 
@@ -184,8 +184,19 @@ def _short(text: str, longest: int = LONGEST) -> str:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between both ends, few enough to read; at least both sides of a short range."""
-    power = 10.0 ** math.floor(math.log10((high - low) / MOST_TICKS))
-    step = next(power * digit for digit in (1, 2, 5, 10) if (high - low) / (power * digit) <= MOST_TICKS)
+    """Round numbers from one end to the other, few enough to read."""
+    step = _step(low, high)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]
+
+
+def _outward(low: float, high: float) -> tuple[float, float]:
+    """Round numbers that enclose both ends, and are apart."""
+    high = high if high > low else low + (abs(low) or 1)
+    step = _step(low, high)
+    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+
+
+def _step(low: float, high: float) -> float:
+    power = 10.0 ** math.floor(math.log10((high - low) / MOST_TICKS))
+    return next(power * digit for digit in (1, 2, 5, 10) if (high - low) / (power * digit) <= MOST_TICKS)
