@@ -32,9 +32,9 @@ from cohortmix.core.utility.models import (
 )
 from cohortmix.core.utility.target import Target
 
-LEAST = 1e-9  # probability of a class; a model that is certain has no finite logit
+LEAST = 1e-12  # probability of a class: a model that is certain has no finite logit
 GROUPS = 10  # of a plot, of equally many records by their predictions
-STEEPEST = 50.0  # logits; no event rate is further from what a model predicts
+STEEPEST = 60.0  # logits: further than any share of members is from any prediction
 
 Weight: TypeAlias = NDArray[np.float64] | None
 Labels: TypeAlias = NDArray[np.int64]
@@ -112,16 +112,14 @@ def calibration(
     """Calibration slope, and calibration-in-the-large (Cox 1958); None where no finite one is the likeliest."""
     if not 0 < np.count_nonzero(member) < len(member):
         return None, None
-    x = logit(np.clip(predicted, LEAST, 1 - LEAST))
-    share = np.average(member, weights=weight)
+    if predicted.min() < LEAST or predicted.max() > 1 - LEAST:
+        return None, None
+    x, share = logit(predicted), np.average(member, weights=weight)
 
     def surplus(intercept: float) -> float:
         return float(np.average(expit(x + intercept), weights=weight) - share)
 
-    certain = predicted.min() <= LEAST or predicted.max() >= 1 - LEAST
-    intercept = None if certain or surplus(-STEEPEST) * surplus(STEEPEST) > 0 else brentq(
-        surplus, -STEEPEST, STEEPEST, xtol=1e-12
-    )  # fmt: skip
+    intercept = float(brentq(surplus, -STEEPEST, STEEPEST, xtol=1e-12))
     yes, no = x[member], x[~member]
     if no.max() <= yes.min() or yes.max() <= no.min():  # told apart, or not at all: the slope has no end
         return None, intercept

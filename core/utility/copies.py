@@ -28,7 +28,7 @@ def copies(synthetic: Values, real: Values, schema: Schema) -> dict[str, Any]:
 
     Numbers are compared with the decimals that the schema declares, and missing values are equal.
     """
-    made, known = (_rows(values, schema) for values in (synthetic, real))
+    made, known = (_as_bytes(values, schema) for values in (synthetic, real))
     patient = np.arange(len(known)) if real.patient is None else real.patient
     half = np.random.default_rng(0).permutation(int(patient.max(initial=0)) + 1)[patient] % 2
     weights = [_weight(values, len(rows)) for values, rows in ((synthetic, made), (real, known))]
@@ -45,7 +45,7 @@ def copies(synthetic: Values, real: Values, schema: Schema) -> dict[str, Any]:
     }
 
 
-def _rows(values: Values, schema: Schema) -> NDArray[np.object_]:
+def _as_bytes(values: Values, schema: Schema) -> NDArray[np.object_]:
     """(n,) the bytes of each record, which are equal where all its values are."""
     columns = [_comparable(values[name], column) for name, column in schema.columns.items()]
     matrix = np.ascontiguousarray(np.stack(columns, axis=1))

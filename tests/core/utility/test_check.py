@@ -398,7 +398,7 @@ def test_a_follow_up_that_is_known_passes() -> None:
     ],
 )
 def test_a_follow_up_that_is_not_known_is_refused_with_count_and_first_row(
-    column: str, values: list[object], sentence: str
+    column: str, values: list[Any], sentence: str
 ) -> None:
     assert f"column {column!r}: {sentence}" in faults(PEOPLE.assign(**{column: values}), FOLLOWED)
     assert "-2" not in faults(PEOPLE.assign(days=[3.0, 0, 7, -2, 11, 13]), FOLLOWED)
@@ -411,7 +411,7 @@ def test_a_clip_does_not_make_a_time_of_zero_one() -> None:
 
 
 def test_rows_of_nobody_are_not_looked_at_for_their_follow_up() -> None:
-    check(TableSource(PEOPLE.assign(id=[None, *range(5)], days=[0.0, *PEOPLE["days"][1:]])), FOLLOWED)
+    check(TableSource(PEOPLE.assign(id=[NOTHING, *range(5)], days=[0.0, *PEOPLE["days"][1:]])), FOLLOWED)
 
 
 def test_the_first_row_is_that_of_the_whole_table() -> None:
@@ -441,4 +441,4 @@ def test_a_number_as_the_target_may_be_clipped_if_that_is_declared_and_never_mis
     assert "the target holds 1 value that is not a number in 0 to 30" in said
     assert "declare a class" not in said
     assert check(TableSource(long), of(outside="clip")).columns["stay"].clipped == 1
-    assert "has no value in 1 row" in faults(long.assign(stay=[3.0, None, 5.0]), of(outside="clip"))
+    assert "has no value in 1 row" in faults(long.assign(stay=[3.0, NOTHING, 5.0]), of(outside="clip"))
