@@ -57,14 +57,9 @@ def evaluate(
     schema: SchemaFile,
     target: Annotated[
         list[str] | None,
-        typer.Option(
-            help="What to predict: a category or number column, a rule such as 'AGE>=70', or a time to an event, "
-            "'DAYS, DEATH'. May be repeated."
-        ),
+        typer.Option(help="A category or number, a rule as 'AGE>=70', or 'TIME, EVENT'. May be repeated."),
     ] = None,
-    strata: Annotated[
-        str | None, typer.Option(help="A category column, or a rule: tell apart the curves of a time to an event.")
-    ] = None,
+    strata: Annotated[str | None, typer.Option(help="Tell survival curves apart by a category or rule.")] = None,
     more_targets: Annotated[list[str] | None, typer.Argument(metavar="[COL]...", hidden=True)] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw curves and predictions into this SVG file.")] = None,

@@ -78,7 +78,8 @@ def _print_targets(console: Terminal, targets: Sequence[Mapping[str, Any]], plac
 
 
 def _print_notes(console: Terminal, target: Mapping[str, Any]) -> None:
-    name, nothing = target["target"], target["kind"] == "classification"
+    name = target["target"]
+    nothing = target["kind"] == "classification" and None in (target["auc"], target["ceiling_auc"])
     if target["merged"]:
         console.print(f"{name}: its {target['merged']:,} rarest values are scored as one class")
     if target["reason"]:

@@ -91,7 +91,7 @@ def _of_target(target: Mapping[str, Any], top: float) -> Html:
     if target["kind"] == "survival":
         return _curves(target, top)
     groups = target["groups"]
-    if not groups:
+    if not any(groups.values()):
         return join(
             element("text", _short(target["target"], 2 * LONGEST), class_="title", x=LEFT, y=top - 16),
             _label(f"nothing to draw: {target['reason']}", LEFT, top + 8, "start"),

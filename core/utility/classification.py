@@ -19,7 +19,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
-from cohortmix.core.utility.columns import Values
+from cohortmix.core.utility.columns import Values, Weight
 from cohortmix.core.utility.models import (
     WAYS,
     Known,
@@ -36,7 +36,6 @@ LEAST = 1e-12  # probability of a class: a model that is certain has no finite l
 GROUPS = 10  # of a plot, of equally many records by their predictions
 STEEPEST = 60.0  # logits: further than any share of members is from any prediction
 
-Weight: TypeAlias = NDArray[np.float64] | None
 Labels: TypeAlias = NDArray[np.int64]
 
 

@@ -176,7 +176,17 @@ def _target_report(
     head = {"target": text, "kind": KINDS[type(aim)], "auc": None, "ceiling_auc": None, "merged": 0}
     tick = ticks(f"models of {text}", (FOLDS + 2) * (1 if isinstance(aim, Target) else 2))
     if isinstance(aim, Target):
-        return head | class_report(text, made, known, schema, tick)
+        return _explained(head | class_report(text, made, known, schema, tick))
     if isinstance(aim, Quantity):
-        return head | regression_report(aim, made, known, schema, tick)
-    return head | survival_report(aim, made, known, schema, tick, strata)
+        return _explained(head | regression_report(aim, made, known, schema, tick))
+    return _explained(head | survival_report(aim, made, known, schema, tick, strata))
+
+
+def _explained(found: dict[str, Any]) -> dict[str, Any]:
+    """The report of a target, with a reason where a figure is None and the records do not say why."""
+    figures = [one for ways in found["models"].values() for way in ways.values() for one in way.items()]
+    undefined = dict.fromkeys(name.replace("_", " ") for name, figure in figures if figure is None)
+    if undefined and found["reason"] is None:
+        why = "predictions are all the same, tell all records apart, or are of too few"
+        found["reason"] = f"no {', '.join(undefined)}: {why}"
+    return found

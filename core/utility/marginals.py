@@ -21,7 +21,7 @@ from cohortmix.core.data.dictionary.grid import bounds
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
 from cohortmix.core.steps.progress import report
-from cohortmix.core.utility.columns import Table, Values, read
+from cohortmix.core.utility.columns import Table, Values, Weight, bounded, correlation, read, there_of
 
 CELLS = 10  # of a number's range: few enough that a table of a thousand records fills those of a pair
 DENSE = 4  # cells of a pair for each record, up to which all are counted; beyond, only those that occur
@@ -30,7 +30,6 @@ MOST_VALUES = 8  # of a category, in a report
 MOST_PAIRS = 20  # in a report: sixty columns have 1,770
 
 Codes: TypeAlias = NDArray[np.int64]
-Weight: TypeAlias = NDArray[np.float64] | None
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,11 @@ class Marginals:
     def _correlations(self, x: str, y: str) -> dict[str, Any] | None:
         if any(isinstance(self.schema.columns[name], Category) for name in (x, y)):
             return None
-        return _of_both([correlation(side[x], side[y], side.weight) for side in (self.synthetic, self.real)])
+        found = []
+        for side in (self.synthetic, self.real):
+            first, second = (bounded(side[name], self.schema.columns[name])[0] for name in (x, y))
+            found.append(correlation(first, second, side.weight))
+        return _of_both(found)
 
     def _column_report(self, name: str) -> dict[str, Any]:
         column, sides = self.schema.columns[name], (self.synthetic[name], self.real[name])
@@ -181,7 +184,7 @@ def _quantiles(sides: Sequence[NDArray[np.float64]], weights: Sequence[Weight], 
     """By per cent; None where no value is there. They are values that occur, never means of two."""
 
     def of_one(values: NDArray[np.float64], weight: Weight) -> list[float | str | None]:
-        there, counts = _there(values, weight)
+        there, counts = there_of(values, weight)
         if not len(there):
             return [None] * len(QUANTILES)
         quantiles = np.quantile(
@@ -200,36 +203,20 @@ def _moments(
     sides: Sequence[NDArray[np.float64]], weights: Sequence[Weight], column: Number | Date
 ) -> dict[str, Any]:
     """Means, and how far apart the values are; None of a table that has none."""
-    there = [_there(*side) for side in zip(sides, weights, strict=True)]
+    inside, unit = [bounded(side, column)[0] for side in sides], bounded(sides[0], column)[1]
+    there = [there_of(*side) for side in zip(inside, weights, strict=True)]
     means = [float(np.average(values, weights=counts)) if len(values) else None for values, counts in there]
-    found: dict[str, Any] = {"mean": _of_both([None if mean is None else _shown(mean, column) for mean in means])}
+    shown = [None if mean is None else _shown(mean * unit, column) for mean in means]
+    found: dict[str, Any] = {"mean": _of_both(shown), "standardized_difference": None, "wasserstein": None}
     if means[0] is None or means[1] is None:
-        return found | {"standardized_difference": None, "wasserstein": None}
+        return found
     spread = np.sqrt(np.mean([np.cov(values, ddof=0, aweights=counts) for values, counts in there]))
-    apart, (low, high) = means[0] - means[1], bounds(column)
-    (made, of_made), (known, of_known) = ((np.clip(values, low, high), counts) for values, counts in there)
+    apart, (low, high), ((made, of_made), (known, of_known)) = means[0] - means[1], bounds(column), there
+    moved = wasserstein_distance(made, known, of_made, of_known) / (high / unit - low / unit)
     return found | {
         "standardized_difference": float(apart / spread) if spread else None if apart else 0.0,
-        "wasserstein": float(wasserstein_distance(made, known, of_made, of_known) / (high - low)),
+        "wasserstein": float(moved),
     }
-
-
-def _there(values: NDArray[np.float64], weight: Weight) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The values that are there, of rows that count, and what each counts."""
-    weight = np.ones(len(values)) if weight is None else weight
-    known = ~np.isnan(values) & (weight > 0)
-    return values[known], weight[known]
-
-
-def correlation(x: NDArray[np.float64], y: NDArray[np.float64], weight: Weight = None) -> float | None:
-    """Pearson's, of the rows that have both values; None where one of them does not vary."""
-    weight = np.ones(len(x)) if weight is None else weight
-    both = ~np.isnan(x) & ~np.isnan(y) & (weight > 0)
-    x, y = x[both], y[both]
-    if len(x) < 2 or x.min() == x.max() or y.min() == y.max():
-        return None
-    (a, between), (_, b) = np.cov(x, y, aweights=weight[both])
-    return float(between / np.sqrt(a * b))
 
 
 def _shown(value: float, column: Column) -> float | str:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import mean_absolute_error, r2_score
 
+from cohortmix.core.data.dictionary.columns import Number
+from cohortmix.core.data.dictionary.grid import bounds
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.utility.classification import Weight, in_groups
-from cohortmix.core.utility.columns import Values
-from cohortmix.core.utility.marginals import correlation
+from cohortmix.core.utility.classification import in_groups
+from cohortmix.core.utility.columns import Values, Weight, correlation
 from cohortmix.core.utility.models import (
     WAYS,
     Known,
@@ -33,11 +34,12 @@ def regression_report(
 ) -> dict[str, Any]:
     """What each model reaches in the three `models.WAYS`, ready for JSON, and why a figure is None.
 
-    Records without the number, or of weight 0, take no part. Models learn from all others alike.
+    Records without the number, or of weight 0, take no part. Models learn from all others alike. What is beyond a
+    declared bound counts as the bound, as in a release.
     """
     sides = {"synthetic": synthetic, "real": real}
     used = {side: _used(values, target.name) for side, values in sides.items()}
-    y = {side: values[target.name][used[side]] for side, values in sides.items()}
+    y = {side: _numbers(values, target.name, schema)[used[side]] for side, values in sides.items()}
     reasons = [
         f"the {side} records have {'one value only' if len(numbers) else 'no value'}"
         for side, numbers in y.items()
@@ -80,6 +82,12 @@ def _ranks(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[
     return np.asarray((np.cumsum(at_value) - at_value / 2)[place])
 
 
+def _numbers(values: Values, name: str, schema: Schema) -> NDArray[np.float64]:
+    column = schema.columns[name]
+    assert isinstance(column, Number)
+    return np.clip(values[name], *bounds(column))
+
+
 def _used(values: Values, name: str) -> NDArray[np.bool_]:
     known = ~np.isnan(values[name])
     return known if values.weight is None else known & (values.weight > 0)
@@ -87,11 +95,12 @@ def _used(values: Values, name: str) -> NDArray[np.bool_]:
 
 def _known(scorer: Scorer, values: Values, schema: Schema, name: str, used: NDArray[np.bool_]) -> Known:
     x = form_of(scorer, schema, (name,)).features(values, schema, (name,))
-    return Known.of(x, values[name], used, values.patient)
+    return Known.of(x, _numbers(values, name, schema), used, values.patient)
 
 
 def _predict(scorer: Scorer, schema: Schema, name: str, x: Any, y: NDArray[np.float64], x_test: Any) -> Any:
     """Of records that have one number, or of none, that number, or 0."""
     if len(y) < 2 or y.min() == y.max() or not x_test.shape[0]:
         return np.full(x_test.shape[0], y[0] if len(y) else 0.0)
-    return form_of(scorer, schema, (name,)).scorer().fit(x, y).predict(x_test)
+    with np.errstate(over="ignore"):  # of a feature far beyond its bounds, whose variance is then infinite
+        return form_of(scorer, schema, (name,)).scorer().fit(x, y).predict(x_test)

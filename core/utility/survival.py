@@ -27,6 +27,7 @@ from cohortmix.core.utility.kaplan_meier import Curve, FollowUp, by_strata, comp
 from cohortmix.core.utility.models import MOST_INDICATORS, WAYS, Known, is_wide, three_ways
 
 RIDGE = 1.0  # of Cox's partial likelihood, on standardized columns: as small as the logistic regression's
+NET = 0.1  # of the elastic net, large enough for columns that tell the time exactly
 TREES, LEAF = 100, 15  # of a forest; records in a leaf, at least
 MOST_DRAWN = 4_000  # records from which a tree grows
 BINS, STEPS = 32, 50  # of a column, and of the time: a forest's work grows with the product of both
@@ -47,12 +48,7 @@ def require_models() -> None:
 
 
 def survival_report(
-    target: Survival,
-    synthetic: Values,
-    real: Values,
-    schema: Schema,
-    tick: Callable[[], None],
-    strata: str | None = None,
+    target: Survival, synthetic: Values, real: Values, schema: Schema, tick: Callable[[], None], strata: str | None
 ) -> dict[str, Any]:
     """Curves, and what Cox's model and a random survival forest reach in the three `models.WAYS`, ready for JSON.
 
@@ -200,7 +196,7 @@ def cox(x: NDArray[np.float64], y: NDArray[Any], times: NDArray[np.float64]) -> 
     try:
         model = CoxPHSurvivalAnalysis(alpha=RIDGE).fit(steps.transform(x), y)
     except FAILURES:
-        model = CoxnetSurvivalAnalysis(alphas=[0.01], l1_ratio=0.5, fit_baseline_model=True)
+        model = CoxnetSurvivalAnalysis(alphas=[NET], l1_ratio=0.5, fit_baseline_model=True)
         model.fit(steps.transform(x), y)
 
     def predict(x_test: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,8 +11,8 @@ from mixed_tables import LIKE, REAL, SCHEMA
 
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
-from cohortmix.core.utility.columns import read
-from cohortmix.core.utility.marginals import QUANTILES, Marginals, _cells, correlation, marginal_tvd
+from cohortmix.core.utility.columns import correlation, read
+from cohortmix.core.utility.marginals import QUANTILES, Marginals, _cells, marginal_tvd
 
 
 def test_tvd_of_equal_tables_is_zero_and_of_disjoint_ones_is_one() -> None:
