@@ -106,7 +106,7 @@ def _print_models(console: Terminal, target: Mapping[str, Any], places: int) -> 
 
 def _number(value: float | None, name: str, places: int) -> str:
     """A figure; an error is in the units of the column, which can be of any size."""
-    return f"{value:.4g}" if value is not None and name == "mean_absolute_error" else figure(value, places)
+    return _value(value) if name == "mean_absolute_error" else figure(value, places)
 
 
 def _print_curves(console: Terminal, target: Mapping[str, Any]) -> None:

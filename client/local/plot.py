@@ -14,7 +14,7 @@ from typing import Any
 from cohortmix.protocol.local.html import Html, element, join
 from cohortmix.protocol.local.wording import percent
 
-WIDTH, LEFT, SIDE = 780, 70, 440  # pixels: of the drawing; left of a panel, and its width
+WIDTH, LEFT, SIDE = 780, 92, 430  # pixels: of the drawing; left of a panel, and its width
 TOP, HEIGHT, BELOW = 46, 280, 66  # pixels: the title of a panel, its height, and the labels below it
 KEY = 26  # pixels between a panel and its key
 COLOURS = ("#1f5fa8", "#b9770e", "#2e7d4f", "#a32020", "#6b3fa0", "#5b6675")  # of strata; more are not told apart

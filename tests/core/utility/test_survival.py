@@ -12,12 +12,15 @@ from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.metrics import concordance_index_censored, concordance_index_ipcw, integrated_brier_score
 from sksurv.util import Surv
 
+from cohortmix.core.data.dictionary.columns import Category
+from cohortmix.core.data.dictionary.outcome import Survival
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
 from cohortmix.core.utility import survival
 from cohortmix.core.utility.evaluate import evaluate
 from cohortmix.core.utility.kaplan_meier import FollowUp
 from cohortmix.core.utility.survival import concordance, figures, integrated_brier
+from cohortmix.core.utility.target import Target, parse
 
 SCHEMA = Schema.from_yaml("""
 name: trial
@@ -219,6 +222,19 @@ def test_any_time_and_event_can_be_named_and_only_what_has_them_has_strata() -> 
         evaluate(LIKE, REAL, SCHEMA, ("grade",), "arm")
     with pytest.raises(InputError, match="no column 'ward'"):
         evaluate(LIKE, REAL, SCHEMA, (), "ward")
+
+
+def test_names_of_a_time_and_an_event_may_hold_commas() -> None:
+    column = SCHEMA.columns
+    schema = SCHEMA.model_copy(
+        update={"columns": {**column, "days, all": column["days"], "days, died": column["arm"]}}
+    )
+    assert parse("days, all, died", schema) == Survival("days, all", "died", "yes")
+    assert parse("days,died", schema) == Survival("days", "died", "yes")
+    assert parse("days, died", schema) == Target("days, died", 2)  # a column of this name comes first
+    values = Category.model_validate({"type": "category", "values": ["A, died", "B"]})
+    rule = parse("arm=A, died", SCHEMA.model_copy(update={"columns": {**column, "arm": values}}))
+    assert rule == Target("arm", 2, "=", (0,))
 
 
 def test_a_target_that_the_schema_declares_knows_what_happened() -> None:
