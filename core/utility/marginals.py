@@ -89,7 +89,8 @@ class Marginals:
         Each has `column`, `type`, `tvd` and `missing` (shares of the records). A category has `values`, whose
         shares differ most. A number or date has `quantiles` by per cent and `mean`, of the values that are there,
         `standardized_difference` (synthetic less real mean, by the root of the mean variance; Austin 2009) and
-        `wasserstein`, how far values have to move on average to be distributed alike, as a share of the range.
+        `wasserstein`, how far values have to move on average to be distributed alike, as a share of the range. For
+        these three, what is beyond a declared bound is the bound.
         """
         order = sorted(self.columns, key=lambda name: -self.columns[name])
         return [self._column_report(name) for name in order]
