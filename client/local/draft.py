@@ -98,7 +98,7 @@ def _places(marked: Sequence[bool]) -> str:
 def _lines(name: str, types: dict[str, _Types]) -> Iterator[str]:
     yield f"name: {_text(name)}"
     yield "patient_key: null   # the column that names the patient; null: one row is one patient"
-    yield f"target: '{UNDECIDED}'         # the outcome: a column, {{time: COLUMN, event: COLUMN}}, or null for none"
+    yield f"target: '{UNDECIDED}'         # the outcome: a column, {{time: COLUMN, event: COLUMN}}, or null"
     yield "columns:"
     kinds = {column: possible.kind for column, possible in types.items() if not possible.nested}
     suggestions, series = suggested(kinds), repeated(kinds)
