@@ -16,7 +16,9 @@ from cohortmix.core.data.dictionary.satisfy import MISSING, Connected, Domains, 
 from cohortmix.core.data.words import listed
 
 
-def require_consistent(columns: Mapping[str, Column], outcome: Outcome, rules: Sequence[Rule], target: str) -> None:
+def require_consistent(
+    columns: Mapping[str, Column], outcome: Outcome, rules: Sequence[Rule], target: str
+) -> None:
     """Raise ValueError, with the rules named, unless records can keep them.
 
     Parameters
@@ -36,7 +38,9 @@ def require_consistent(columns: Mapping[str, Column], outcome: Outcome, rules: S
         if not _has_a_use(stated, rule):
             others = _needed(rules, lambda some, rule=rule: not _has_a_use(parts([rule, *some]), rule))
             others = [other for other in others if other.text != rule.text]
-            what = f"it contradicts {_named(others)}" if others else "the bounds and values of its columns exclude it"
+            what = (
+                f"it contradicts {_named(others)}" if others else "the bounds and values of its columns exclude it"
+            )
             raise ValueError(f"rule {rule.text!r} can hold in no record: {what}; correct one of them")
     for c, name in enumerate(outcome.classes):
         if any(part.witness(c) is None for part in stated):

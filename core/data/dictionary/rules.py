@@ -151,7 +151,7 @@ def _written(column: Column, value: float, up: bool) -> float:
     if not isinstance(column, Number) or column.integer:
         return float(rounding(value))
     written = float(column.as_written(value, rounding))
-    step = 10.0 ** -column.decimals if column.decimals is not None else 0.0
+    step = 10.0**-column.decimals if column.decimals is not None else 0.0
     while written < value if up else written > value:  # the last bits of a decimal can lie on the other side
         further = float(column.as_written(written + (step if up else -step), rounding))
         written = further if further != written else nextafter(written, toward)

@@ -137,7 +137,9 @@ class Connected:
     def _search(self, domains: Domains, near: Mapping[str, float], steps: list[int]) -> dict[str, float] | None:
         steps[0] -= 1
         if steps[0] < 0:
-            raise TooEntangledError("the rules are too entangled to tell whether a record can keep them; state fewer")
+            raise TooEntangledError(
+                "the rules are too entangled to tell whether a record can keep them; state fewer"
+            )
         left = self.narrowed(domains)
         if left is None:
             return None
@@ -212,7 +214,9 @@ def _distance(atom: Interval, value: float) -> float:
     return max(atom[0] - value, value - atom[1], 0.0)
 
 
-def _compared(rule: Comparison, domains: Domains, columns: Mapping[str, Column]) -> dict[str, tuple[Interval, ...]]:
+def _compared(
+    rule: Comparison, domains: Domains, columns: Mapping[str, Column]
+) -> dict[str, tuple[Interval, ...]]:
     """What a comparison leaves of its columns: one that may be missing bounds nothing."""
     low, high = domains[rule.lower], domains[rule.upper]
     if MISSING not in low and low:
