@@ -64,19 +64,14 @@ class Cells:
         """Cell of each entry, shape (n,); see `ColumnReader.codes`."""
         return self.reader.codes(array)
 
-    def draw(
-        self, codes: NDArray[np.int32], rng: np.random.Generator, points: Sequence[PointMass] = ()
-    ) -> NDArray[np.object_]:
-        """A value for each cell: uniform within an interval, whole where the column is; None for missing.
-
-        Of a cell with point masses, these values for their shares of the cell.
-        """
-        return self.values(self.numbers(codes, rng, points))
-
     def numbers(
         self, codes: NDArray[np.int32], rng: np.random.Generator, points: Sequence[PointMass] = ()
     ) -> NDArray[np.float64]:
-        """The same as numbers: a date's ordinal, the place of a category's value, NaN for missing."""
+        """A number for each cell: uniform within an interval, whole where the column is; of a date its ordinal, of
+        a category the place of its value, NaN for missing.
+
+        Of a cell with point masses, these values for their shares of the cell.
+        """
         out = np.full(len(codes), np.nan)
         known = (codes >= 0) & (codes != self.missing)
         if isinstance(self.column, Category):
@@ -111,8 +106,9 @@ class Cells:
         return float(low[0]), float(high[0])
 
     def overlaps(self, atoms: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
-        """(size,) which cells have a value in one of some intervals that hold their ends; an interval of NaN is the
-        slot for missing values.
+        """(size,) which cells have a value in one of some intervals, that hold both of their ends.
+
+        An interval of NaN is the slot for missing values.
         """
         out = np.zeros(self.size, dtype=bool)
         known = [(low, high) for low, high in atoms if low == low]

@@ -29,8 +29,8 @@ def rows_of_cells(
 ) -> pd.DataFrame:
     """Rows of the original table from the fine cells of each feature and the class; the schema's rules hold.
 
-    Where there are point masses, these values have their shares of a cell. `site` tells whose a row is, where there
-    are several: values that are exchanged to keep a rule stay at their site where they can.
+    Where there are point masses, these values have their shares of a cell. `site` says whose a row is, where there
+    are several: a row takes a value that keeps a rule from one of its own site if it can.
     """
     encoding = Encoding.of(schema)
     _pair_missing(codes, encoding)
@@ -40,7 +40,7 @@ def rows_of_cells(
     }
     told = schema.outcome.told
     if told is not None:
-        values[told] = np.asarray(label // (len(schema.classes) // len(schema.columns[told].values)), np.float64)
+        values[told] = schema.outcome.places_told(schema.columns[told])[label]
     keep(values, label, site, schema, rng)
     return pd.DataFrame({name: _typed(values[name], schema, name) for name in schema.columns})
 

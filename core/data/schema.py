@@ -41,8 +41,9 @@ class Schema(BaseModel):
     """Columns of a table, its patient key and its target; everything in it is public.
 
     `target` is what the records are divided by: a category or number column, a time and its event, or nothing
-    (`dictionary/outcome.py`). `rules` hold in every record (`dictionary/rules.py`). `patient_key` names the column that tells patients apart; without one,
+    (`dictionary/outcome.py`). `patient_key` names the column that tells patients apart; without one,
     a row is a patient. Of one patient, rows beyond the first `max_rows_per_patient` count for nothing.
+    `rules` hold in every synthetic record (`dictionary/rules.py`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.groups import Groups
-from cohortmix.core.data.keeping.pairs import forbidden, without
+from cohortmix.core.data.keeping.pairs import forbidden
 from cohortmix.core.data.sampling import PointMass, draw_groups, systematic
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.release import gibbs
@@ -117,10 +117,7 @@ class Pool:
             pairs[:, features, features] += self.left_over
         diagonal = np.arange(z.shape[1])
         pairs[:, diagonal, diagonal] = _shares(patients).T @ z
-        zeros = None
-        if self.zeros is not None:
-            zeros = np.pad(self.zeros, (0, sites))
-            pairs = without(pairs, zeros, (*self.sizes, sites))
+        zeros = None if self.zeros is None else np.pad(self.zeros, (0, sites))
         known = np.stack([np.bincount(self.site, by_centroid, sites) for by_centroid in paired.T]) > 0
         mass, noise = paired.sum(axis=0), np.sqrt(known @ self.noise_std**2)
         std = np.divide(noise, mass, out=np.full(len(mass), np.inf), where=mass > 0)

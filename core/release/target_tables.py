@@ -54,8 +54,9 @@ class NewtonTarget:
     """The tables, and what a Newton step needs to know of each class and of all together.
 
     The curvature of an entry is its share of the patients, as wanted or as of independent features, whichever is
-    more, and not far below the noise; it is infinite within a feature and for what is never, where nothing moves. The decay says how far
-    the prior draws theta back: noise^2 / (variance of the prior * product of the margins * curvature).
+    more, and not far below the noise; it is infinite within a feature, and for what no record can have, where
+    nothing moves. The decay says how far the prior draws theta back: noise^2 / (variance of the prior * product of
+    the margins * curvature).
     """
 
     pairs: jax.Array  # (C, G, G)

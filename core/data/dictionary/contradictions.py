@@ -8,6 +8,7 @@ refused only if the search would take too long.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from cohortmix.core.data.dictionary.columns import Column
 from cohortmix.core.data.dictionary.outcome import Outcome
@@ -33,18 +34,21 @@ def require_consistent(
     def parts(of: Iterable[Rule]) -> list[Connected]:
         return list(Connected.parts(columns, outcome, closed(of)))
 
+    def useless(rule: Rule, some: list[Rule]) -> bool:
+        return not _has_a_use(parts([rule, *some]), rule)
+
+    def excluded(c: int, some: Sequence[Rule]) -> bool:
+        return any(part.witness(c) is None for part in parts(some))
+
     stated = parts(rules)
     for rule in rules:
         if not _has_a_use(stated, rule):
-            others = _needed(rules, lambda some, rule=rule: not _has_a_use(parts([rule, *some]), rule))
-            others = [other for other in others if other.text != rule.text]
-            what = (
-                f"it contradicts {_named(others)}" if others else "the bounds and values of its columns exclude it"
-            )
+            others = [other for other in _needed(rules, partial(useless, rule)) if other.text != rule.text]
+            what = f"it contradicts {_named(others)}" if others else "its columns' bounds and values exclude it"
             raise ValueError(f"rule {rule.text!r} can hold in no record: {what}; correct one of them")
     for c, name in enumerate(outcome.classes):
         if any(part.witness(c) is None for part in stated):
-            needed = _needed(rules, lambda some, c=c: any(part.witness(c) is None for part in parts(some)))
+            needed = _needed(rules, partial(excluded, c))
             raise ValueError(f"{_named(needed)}: no record with {target}={name!r} keeps this; correct one of them")
 
 

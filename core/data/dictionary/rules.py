@@ -61,7 +61,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Comparison:
-    """That one column is below another, or equal if not `strict`, where both are known; `text` as it was written."""
+    """That one column is below another, or equal if not `strict`, where both are known; `text` as written."""
 
     lower: str
     upper: str

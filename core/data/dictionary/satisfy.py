@@ -62,11 +62,12 @@ class Connected:
         """Rules that have no column in common, each part by itself."""
         left = list(rules)
         while left:
-            part, names = [left.pop(0)], set[str]()
-            while part[-1:] and not names.issuperset(part[-1].columns):
-                names = {name for rule in part for name in rule.columns}
-                part += [rule for rule in left if names & set(rule.columns)]
+            part = [left.pop(0)]
+            names = set(part[0].columns)
+            while more := [rule for rule in left if names & set(rule.columns)]:
                 left = [rule for rule in left if not names & set(rule.columns)]
+                part += more
+                names |= {name for rule in more for name in rule.columns}
             yield cls(columns, outcome, tuple(part))
 
     @cached_property

@@ -2,7 +2,7 @@
 
 Two records of one class exchange their values of one column, where fewer rules are broken afterwards: no column's
 distribution moves, in no class, and as partners are sought among near values first, what goes together hardly does
-either. Where no exchange helps, since too few values fit, a record takes the value of another one of its class; and
+either. Where no exchange helps, since too few values fit, a record takes a value of another one of its class; and
 where that does not help, the fewest of its values are replaced by the nearest that keep the rules (`satisfy`).
 """
 
@@ -113,7 +113,7 @@ class _Sorted:
         first, end, place = self.first[rows], self.end[rows], self.place[rows]
         most = np.ceil(reach * (end - first)).astype(np.int64)
         low, high = np.maximum(first, place - most), np.minimum(end, place + most + 1)
-        return self.order[low + (rng.random(len(rows)) * (high - low)).astype(np.int64)]
+        return np.asarray(self.order[low + (rng.random(len(rows)) * (high - low)).astype(np.int64)])
 
     def exchange(self, one: Rows, other: Rows) -> None:
         """The same where these have exchanged their values."""

@@ -18,7 +18,6 @@ from cohortmix.core.data.schema import Schema
 Array = NDArray[np.float64]
 
 PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a cell, at which a rule is asked of a number
-RAKINGS = 30
 
 
 def shares_allowed(schema: Schema, groups: Groups, cells: Array) -> Iterator[tuple[int, int, Array]]:
@@ -49,24 +48,6 @@ def forbidden(schema: Schema, groups: Groups, cells: Array) -> NDArray[np.bool_]
         out[groups.blocks[i], groups.blocks[j]] = share <= 0
         out[groups.blocks[j], groups.blocks[i]] = share.T <= 0
     return out if out.any() else None
-
-
-def without(pairs: Array, zeros: NDArray[np.bool_], sizes: tuple[int, ...]) -> Array:
-    """Tables (C, G, G) of each pair of features without what is forbidden, and nearly with the same margins (Deming,
-    Stephan 1940); the diagonal holds the margins.
-    """
-    out, ends = pairs.copy(), np.cumsum((0, *sizes))
-    blocks = [slice(int(first), int(end)) for first, end in zip(ends, ends[1:], strict=False)]
-    margins = np.maximum(np.diagonal(pairs, axis1=1, axis2=2), 0)
-    for one, other in combinations(blocks, 2):
-        if zeros[one, other].any():
-            table = np.where(zeros[one, other], 0, np.maximum(pairs[:, one, other], 1e-12))
-            for _ in range(RAKINGS):
-                for axis, block in ((2, one), (1, other)):
-                    total = np.maximum(table.sum(axis=axis, keepdims=True), 1e-300)
-                    table = table * np.expand_dims(margins[:, block], axis) / total
-            out[:, one, other], out[:, other, one] = table, table.transpose(0, 2, 1)
-    return out
 
 
 def _of_cells(one: Cells, other: Cells, rules: list[Any]) -> Array:

@@ -54,9 +54,10 @@ def _with_rules(
     groups: Groups,
     allowed: Iterable[tuple[int, int, Array]],
 ) -> tuple[Array, NDArray[np.int64], Array, Array]:
-    """The scores with further ones, by which the model has what rules of two columns leave: of one of the columns an
-    indicator of each bin, of the other what this bin leaves of its bins, and between both a coupling of 1 that is
-    held. Also their columns, their moments, and the couplings that are held.
+    """The scores with further ones, by which the model has what rules of two columns leave.
+
+    Of one of the columns that is an indicator of each bin, of the other the log share that this bin leaves of its
+    bins, and between both a coupling of 1 that is held. Also their columns, moments, and held couplings.
     """
     more, of_columns = [], []
     for i, j, share in allowed:

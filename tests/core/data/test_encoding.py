@@ -172,7 +172,7 @@ def assert_inverse(column: Column, seed: int) -> None:
     """Every cell, drawn twenty times, is read as itself, within the declared bounds."""
     grid, rng = cells(column), np.random.default_rng(seed)
     asked = np.repeat(np.arange(grid.size, dtype=np.int32), 20)
-    drawn = grid.draw(asked, rng)
+    drawn = grid.values(grid.numbers(asked, rng))
     kinds = {"number": pa.float64(), "date": pa.date32(), "category": pa.string()}
     assert codes(column, pa.array(drawn.tolist(), kinds[column.type])) == asked.tolist()
     known = [value for value in drawn if value is not None]
@@ -216,7 +216,7 @@ def test_whole_numbers_keep_bounds_that_are_none() -> None:
 def test_the_ends_of_a_cell_belong_to_it(name: str, u: float) -> None:
     grid = cells(COLUMNS[name])
     asked = np.arange(grid.size, dtype=np.int32)
-    drawn = grid.draw(asked, Edge(u))  # type: ignore[arg-type]
+    drawn = grid.values(grid.numbers(asked, Edge(u)))  # type: ignore[arg-type]
     kinds = {"number": pa.float64(), "date": pa.date32(), "category": pa.string()}
     assert codes(COLUMNS[name], pa.array(drawn.tolist(), kinds[COLUMNS[name].type])) == asked.tolist()
 
