@@ -106,7 +106,7 @@ class Connected:
         free, tried = self.declared(c), 0
         own = {name: (MISSING if isnan(record[name]) else (record[name],) * 2,) for name in self.names}
         movable = [name for name in self.names if name != self.outcome.told]
-        for count in range(1, len(movable)):
+        for count in range(len(movable)):
             tried += comb(len(movable), count)
             if tried > MOST_CHOICES:
                 break
@@ -138,9 +138,7 @@ class Connected:
     def _search(self, domains: Domains, near: Mapping[str, float], steps: list[int]) -> dict[str, float] | None:
         steps[0] -= 1
         if steps[0] < 0:
-            raise TooEntangledError(
-                "the rules are too entangled to tell whether a record can keep them; state fewer"
-            )
+            raise TooEntangledError("the rules are too entangled to tell if a record can keep them; state fewer")
         left = self.narrowed(domains)
         if left is None:
             return None

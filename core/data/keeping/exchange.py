@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from cohortmix.core.data.dictionary.satisfy import Connected
 from cohortmix.core.data.schema import Schema
 
-ROUNDS = 32  # of exchanges within a site and class, then as many within a class, then as many of taking
+ROUNDS = 256  # of exchanges within a site and class, then as many within a class, then as many of taking, at most
+STUCK = 8  # rounds in which no exchange helped, after which a record may also hand its fault on to its partner
+IN_VAIN = 64  # such rounds, after which none is expected to help
 WHOLE = 16  # round from which on a partner is sought among all, and not among near values
 
 Column = NDArray[np.float64]
@@ -125,21 +127,24 @@ class _Sorted:
 def _exchanged(part: _Part, rows: Rows, strata: Rows, first: int, rng: np.random.Generator) -> None:
     """Exchange values within strata, for ROUNDS at most."""
     by_column: dict[int, _Sorted] = {}
+    found_at = WHOLE
     for number in range(ROUNDS):
         reach = len(strata) ** (min(1.0, max(number, first) / WHOLE) - 1.0)  # of a stratum, from one record to all
         moved = part.to_move(rows, rng)
-        for at in np.unique(moved).tolist():
+        for at, one in [(at, rows[moved == at]) for at in np.unique(moved).tolist()]:
             if at not in by_column:
                 by_column[at] = _Sorted.of(part.values[part.movable[at]], strata, rng)
-            one = rows[moved == at]
             one, other = _pairs(one, by_column[at].partners(one, reach, rng), len(strata))
-            accepted = _fewer_broken(part, part.movable[at], one, other)
+            helped, moved_on = _outcomes(part, part.movable[at], one, other)
+            found_at = max(found_at, number * bool(helped.any()))
+            accepted = helped | moved_on if number - found_at > STUCK else helped
             one, other = one[accepted], other[accepted]
             column = part.values[part.movable[at]]
             column[one], column[other] = column[other], column[one]
             by_column[at].exchange(one, other)
+            rows = np.union1d(rows, other)
         rows = rows[part.broken(rows).any(axis=0)]
-        if not len(rows):
+        if not len(rows) or number - found_at > IN_VAIN:
             return
 
 
@@ -152,12 +157,16 @@ def _pairs(one: Rows, other: Rows, records: int) -> tuple[Rows, Rows]:
     return one[alone], other[alone]
 
 
-def _fewer_broken(part: _Part, name: str, one: Rows, other: Rows) -> NDArray[np.bool_]:
-    """Whether two records together break fewer rules with their values of a column exchanged."""
+def _outcomes(part: _Part, name: str, one: Rows, other: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether two records together break fewer rules with their values of a column exchanged.
+
+    And whether they break as many, and the first one fewer.
+    """
     column, both = part.values[name], np.concatenate([one, other])
     exchanged = np.concatenate([column[other], column[one]])
     fewer = part.broken(both).sum(axis=0) - part.broken(both, **{name: exchanged}).sum(axis=0)
-    return np.asarray(fewer[: len(one)] + fewer[len(one) :] > 0)
+    together = fewer[: len(one)] + fewer[len(one) :]
+    return together > 0, (together == 0) & (fewer[: len(one)] > 0)
 
 
 def _taken(part: _Part, rng: np.random.Generator) -> None:
@@ -168,7 +177,8 @@ def _taken(part: _Part, rng: np.random.Generator) -> None:
     order = np.argsort(part.label, kind="stable")
     in_order = part.label[order]
     first, end = (np.searchsorted(in_order, part.label[rows], side) for side in ("left", "right"))
-    for _ in range(ROUNDS):
+    found_at = 0
+    for number in range(ROUNDS):
         donor = order[first + (rng.random(len(rows)) * (end - first)).astype(np.int64)]
         moved = part.to_move(rows, rng)
         for at in np.unique(moved).tolist():
@@ -176,7 +186,8 @@ def _taken(part: _Part, rng: np.random.Generator) -> None:
             value = part.values[name][donor[moved == at]]
             fewer = part.broken(own, **{name: value}).sum(axis=0) < part.broken(own).sum(axis=0)
             part.values[name][own[fewer]] = value[fewer]
+            found_at = max(found_at, number * bool(fewer.any()))
         still = part.broken(rows).any(axis=0)
         rows, first, end = rows[still], first[still], end[still]
-        if not len(rows):
+        if not len(rows) or number - found_at > IN_VAIN:
             return
