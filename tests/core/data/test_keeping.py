@@ -138,7 +138,7 @@ def test_an_exchange_keeps_every_distribution_of_every_class(seed: int) -> None:
             assert (was - now).total() <= 3  # of 1,500: these found no partner, and took another value
         for number in range(6):
             was, now = (Counter(each[name][stratum == number].tolist()) for each in (before, after))
-            assert (was - now).total() < 0.02 * was.total()
+            assert (was - now).total() < 0.06 * was.total()
     np.testing.assert_array_equal(before["X"], after["X"])
 
 
