@@ -225,7 +225,7 @@ def test_the_ends_of_a_cell_belong_to_it(name: str, u: float) -> None:
 def test_values_are_uniform_within_a_cell(column: Number) -> None:
     grid, rng = cells(column), np.random.default_rng(3)
     low, high = grid.interval(2)
-    drawn = grid.draw(np.full(4000, 2, dtype=np.int32), rng).astype(float)
+    drawn = grid.values(grid.numbers(np.full(4000, 2, dtype=np.int32), rng)).astype(float)
     if column.integer:
         assert set(drawn.tolist()) == set(range(int(low), int(high) + 1))
         assert high - low >= 8
@@ -243,7 +243,9 @@ def test_skewed_numbers_are_uniform_after_their_transform() -> None:
 
 def test_missing_and_unknown_are_drawn_as_nothing() -> None:
     grid = cells(SEX)
-    assert grid.draw(np.array([grid.missing, UNKNOWN, 0], dtype=np.int32), np.random.default_rng(0)).tolist() == [
+    assert grid.values(
+        grid.numbers(np.array([grid.missing, UNKNOWN, 0], dtype=np.int32), np.random.default_rng(0))
+    ).tolist() == [
         None,
         None,
         "F",

@@ -137,7 +137,7 @@ def test_without_the_rules_rows_would_break_them(dropped: str) -> None:
 
 
 def test_values_are_exchanged_until_rows_are_in_order() -> None:
-    """Columns that no rule is about stay as they were drawn, and the others keep their values, but in other rows."""
+    """Columns that no rule is about stay as they were drawn; the others keep their values, in other rows."""
     free = {
         name: column.model_copy(update={"after": None}) if hasattr(column, "after") else column
         for name, column in SCHEMA.columns.items()
