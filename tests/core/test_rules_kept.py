@@ -11,10 +11,12 @@ import pytest
 
 from cohortmix.core import Budget, Schema, synthesize
 from cohortmix.core.audit.noise_keyed import KeyedNoise
-from cohortmix.core.data.table import InputError
+from cohortmix.core.data.table import InputError, TableSource
 from cohortmix.core.synthesis import Variant
+from cohortmix.core.utility.check import check
 from cohortmix.deploy.simulation.consortium import Terms
 from cohortmix.deploy.simulation.simulation import simulate
+from cohortmix.protocol.local.checked import summary
 from cohortmix.protocol.study import JointNoise
 
 ROOT = Path(__file__).parents[2]
@@ -190,3 +192,12 @@ def test_a_table_that_breaks_a_rule() -> None:
         InputError, match=r"10 records of 200 break it \(first in row 191\), and 'SBP' has `outside: ref"
     ):
         synthesize(bad, strict, budget)
+
+
+def test_the_local_screen_names_the_rule_and_no_value() -> None:
+    good = table(200, 0)
+    bad = good.assign(DBP=good["DBP"].mask(np.arange(200) == 7, 199), SBP=good["SBP"].clip(upper=190))
+    found = check(TableSource(bad), Schema.from_yaml(COLUMNS + RULES))
+    assert "rule 'DBP < SBP': 1 record of 200 breaks it (first in row 8)" in summary(found)
+    assert "rule" not in summary(check(TableSource(good), Schema.from_yaml(COLUMNS + RULES)))
+    assert "199" not in summary(found)
