@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from pages import blocks, page, section
@@ -20,7 +22,7 @@ def broken(schema: Schema, shown: Schema) -> int:
     rng, encoding = np.random.default_rng(0), Encoding.of(schema)
     codes = {cells.name: rng.integers(0, cells.size, ROWS).astype(np.int32) for cells in encoding.features}
     rows = rows_of_cells(codes, rng.integers(0, 2, ROWS), schema, rng)
-    values = {}
+    values: dict[str, Any] = {}
     for name, column in schema.columns.items():
         if isinstance(column, Category):
             places = {value: float(place) for place, value in enumerate(column.values)}

@@ -56,7 +56,7 @@ def as_records(frame: pd.DataFrame) -> list[dict[str, float]]:
     found = []
     for row in plain.to_dict("records"):
         places = {name: NAMES[name].index(row[name]) if row[name] is not None else None for name in NAMES}
-        found.append({k: float("nan") if v is None else float(v) for k, v in (row | places).items()})
+        found.append({str(k): float("nan") if v is None else float(v) for k, v in (row | places).items()})
     return found
 
 
