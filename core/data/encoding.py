@@ -64,21 +64,33 @@ class Cells:
         """Cell of each entry, shape (n,); see `ColumnReader.codes`."""
         return self.reader.codes(array)
 
-    def draw(
+    def numbers(
         self, codes: NDArray[np.int32], rng: np.random.Generator, points: Sequence[PointMass] = ()
-    ) -> NDArray[np.object_]:
-        """A value for each cell: uniform within an interval, whole where the column is; None for missing.
+    ) -> NDArray[np.float64]:
+        """A number for each cell: uniform within an interval, whole where the column is; of a date its ordinal, of
+        a category the place of its value, NaN for missing.
 
         Of a cell with point masses, these values for their shares of the cell.
         """
-        column = self.column
-        out = np.full(len(codes), None, dtype=object)
+        out = np.full(len(codes), np.nan)
         known = (codes >= 0) & (codes != self.missing)
-        if isinstance(column, Category):
-            out[known] = np.asarray(column.values, dtype=object)[codes[known]]
+        if isinstance(self.column, Category):
+            out[known] = codes[known]
         else:
-            values = with_points(self._uniform(codes[known], rng), codes[known], points, rng)
-            out[known] = [date.fromordinal(int(day)) for day in values] if isinstance(column, Date) else values
+            out[known] = with_points(self._uniform(codes[known], rng), codes[known], points, rng)
+        return out
+
+    def values(self, numbers: NDArray[np.float64]) -> NDArray[np.object_]:
+        """The values that such numbers stand for."""
+        column = self.column
+        out = np.full(len(numbers), None, dtype=object)
+        known = ~np.isnan(numbers)
+        if isinstance(column, Category):
+            out[known] = np.asarray(column.values, dtype=object)[numbers[known].astype(np.int64)]
+        elif isinstance(column, Date):
+            out[known] = [date.fromordinal(int(day)) for day in numbers[known]]
+        else:
+            out[known] = numbers[known]
         return out
 
     def interval(self, code: int) -> tuple[Any, Any]:
@@ -92,6 +104,25 @@ class Cells:
         """The same, of a date as ordinals."""
         low, high = self._ends(np.array([code]))
         return float(low[0]), float(high[0])
+
+    def overlaps(self, atoms: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
+        """(size,) which cells have a value in one of some intervals, that hold both of their ends.
+
+        An interval of NaN is the slot for missing values.
+        """
+        out = np.zeros(self.size, dtype=bool)
+        known = [(low, high) for low, high in atoms if low == low]
+        if self.missing >= 0:
+            out[self.missing] = len(known) < len(atoms)
+        if isinstance(self.column, Category):
+            out[[int(place) for place, _ in known]] = True
+            return out
+        left, right = self._ends(np.arange(len(self.edges or ()) + 1))
+        last = np.where(is_whole(self.column) | (left == right), right, np.nextafter(right, -np.inf))
+        last[-1] = right[-1]
+        for low, high in known:
+            out[: len(left)] |= (low <= last) & (left <= high)
+        return out
 
     @property
     def widths(self) -> NDArray[np.float64]:
@@ -167,7 +198,7 @@ class Encoding:
         features = tuple(Cells.of(name, schema.columns[name]) for name in schema.features)
         outcome = schema.outcome
         readers = tuple(Cells.of(name, schema.columns[name]).reader for name in outcome.columns)
-        possible = tuple(outcome.possible(cells.name, cells.size) for cells in features)
+        possible = tuple(_possible(cells, schema) for cells in features)
         return cls(features, LabelReader(readers, outcome.slices), possible)
 
     @property
@@ -192,6 +223,16 @@ class Encoding:
     def feature_codes(self, batch: pa.RecordBatch) -> NDArray[np.int32]:
         """Cells of the features alone, (n, D)."""
         return self.reader.feature_codes(batch)
+
+
+def _possible(cells: Cells, schema: Schema) -> NDArray[np.bool_] | None:
+    """(C, m) in which of its cells a record of each class can be, by the outcome and the rules; None if in all."""
+    found = schema.outcome.possible(cells.name, cells.size)
+    for part in schema.connected:
+        if cells.name in part.names:
+            of_rules = np.stack([cells.overlaps(domains[cells.name]) for domains in part.by_class])
+            found = of_rules if found is None else found & of_rules
+    return None if found is None or found.all() else found
 
 
 def blocks_of(sizes: Sequence[int]) -> tuple[slice, ...]:

@@ -1,21 +1,20 @@
 """Rows: fine cells back to values of the original table.
 
-A value is drawn from each cell. The rules of the schema hold in every row: `with`, `after`, bounds, whole numbers,
-declared values.
+A value is drawn from each cell. What the schema says holds in every row: `rules`, `with`, `after`, bounds, whole
+numbers, declared values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from math import ceil, floor
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cohortmix.core.data.dictionary.columns import Category, Column, Number
+from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Cells, Encoding
+from cohortmix.core.data.keeping.exchange import keep
 from cohortmix.core.data.sampling import PointMass
 from cohortmix.core.data.schema import Schema
 
@@ -26,22 +25,24 @@ def rows_of_cells(
     schema: Schema,
     rng: np.random.Generator,
     points: Sequence[PointMass] = (),
+    site: NDArray[np.int64] | None = None,
 ) -> pd.DataFrame:
     """Rows of the original table from the fine cells of each feature and the class; the schema's rules hold.
 
-    Where there are point masses, these values have their shares of a cell.
+    Where there are point masses, these values have their shares of a cell. `site` says whose a row is, where there
+    are several: a row takes a value that keeps a rule from one of its own site if it can.
     """
     encoding = Encoding.of(schema)
     _pair_missing(codes, encoding)
-    columns = {
-        cells.name: cells.draw(codes[cells.name], rng, [point for point in points if point.feature == cells.name])
+    values = {
+        cells.name: cells.numbers(codes[cells.name], rng, [each for each in points if each.feature == cells.name])
         for cells in encoding.features
     }
-    _put_in_order(columns, schema)
     told = schema.outcome.told
     if told is not None:
-        columns[told] = schema.outcome.values_told(schema.columns[told])[label]
-    return pd.DataFrame({name: _typed(columns[name], schema, name) for name in schema.columns})
+        values[told] = schema.outcome.places_told(schema.columns[told])[label]
+    keep(values, label, site, schema, rng)
+    return pd.DataFrame({name: _typed(values[name], schema, name) for name in schema.columns})
 
 
 def _pair_missing(codes: dict[str, NDArray[np.int32]], encoding: Encoding) -> None:
@@ -72,32 +73,13 @@ def _follow(codes: NDArray[np.int32], cells: Cells, absent: NDArray[np.bool_]) -
     codes[absent] = cells.missing
 
 
-def _put_in_order(columns: dict[str, NDArray[np.object_]], schema: Schema) -> None:
-    """`after: OTHER`: a value before its predecessor's is moved up to it, or both are moved to the upper bound."""
-    # By the number of predecessors: a column is in order before those that come after it are looked at.
-    for name in sorted(schema.features, key=lambda feature: len(schema.predecessors(feature))):
-        column: Any = schema.columns[name]
-        for earlier in schema.predecessors(name):
-            for row, (value, before) in enumerate(zip(columns[name], columns[earlier], strict=True)):
-                if value is not None and before is not None and value < before:
-                    moved = min(_rounded(before, column, ceil), _rounded(column.max, column, floor))
-                    columns[name][row] = moved
-                    columns[earlier][row] = min(before, _rounded(moved, schema.columns[earlier], floor))
-
-
-def _rounded(value: Any, column: Column, rounding: Callable[[float], int]) -> Any:
-    """A number as its column writes it; a date as it is."""
-    return column.as_written(value, rounding) if isinstance(column, Number) else value
-
-
-def _typed(values: NDArray[np.object_], schema: Schema, name: str) -> pd.Series:
+def _typed(numbers: NDArray[np.float64], schema: Schema, name: str) -> pd.Series:
     """A column in the schema's type: whole numbers, dates as days, categories as text or as truth values."""
     column = schema.columns[name]
     if column.type == "number":
-        series = pd.Series(pd.array([None if v is None else float(v) for v in values], dtype="Float64"))
-        if column.integer:
-            return series.astype("Int64")
-        return series
+        series = pd.Series(pd.array(numbers, dtype="Float64"))
+        return series.astype("Int64") if column.integer else series
+    values = Cells.of(name, column).values(numbers)
     if isinstance(column, Category) and column.truth:
         return pd.Series([None if v is None else v == "true" for v in values], dtype="boolean")
     return pd.Series(values, dtype="object" if column.type == "date" else "string")

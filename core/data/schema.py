@@ -8,7 +8,8 @@ types, and marks every line as unconfirmed until a person has looked at it).
 from __future__ import annotations
 
 import re
-from typing import Any
+from functools import cached_property
+from typing import Annotated, Any
 
 import yaml
 from pydantic import (
@@ -20,7 +21,11 @@ from pydantic import (
 )
 
 from cohortmix.core.data.dictionary.columns import Column
+from cohortmix.core.data.dictionary.contradictions import require_consistent
 from cohortmix.core.data.dictionary.outcome import Outcome, Target
+from cohortmix.core.data.dictionary.rule_text import parse
+from cohortmix.core.data.dictionary.rules import Rule, closed, of_columns
+from cohortmix.core.data.dictionary.satisfy import Connected
 from cohortmix.core.data.digest import digest
 from cohortmix.core.data.sentences import fault_sentences, yaml_sentence
 from cohortmix.core.data.typed_yaml import load_yaml
@@ -38,6 +43,7 @@ class Schema(BaseModel):
     `target` is what the records are divided by: a category or number column, a time and its event, or nothing
     (`dictionary/outcome.py`). `patient_key` names the column that tells patients apart; without one,
     a row is a patient. Of one patient, rows beyond the first `max_rows_per_patient` count for nothing.
+    `rules` hold in every synthetic record (`dictionary/rules.py`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +53,7 @@ class Schema(BaseModel):
     max_rows_per_patient: int = Field(default=100, ge=1, le=10_000)
     target: Target
     columns: dict[str, Column] = Field(min_length=2)
+    rules: tuple[Annotated[str, Field(min_length=1, max_length=500)], ...] = Field(default=(), max_length=100)
 
     @model_validator(mode="after")
     def _consistent(self) -> Schema:
@@ -63,6 +70,9 @@ class Schema(BaseModel):
             _check_order(self, name)
         if SITE in self.columns:
             raise ValueError(f"column {SITE!r}: this name is kept for the site of a record; rename the column")
+        rules = [*self.stated, *of_columns(self.columns)]
+        if rules:
+            require_consistent(self.columns, self.outcome, rules, self.target_name)
         return self
 
     @classmethod
@@ -117,6 +127,24 @@ class Schema(BaseModel):
     def features(self) -> tuple[str, ...]:
         """The columns that the class alone does not tell, D of them, in the schema's order."""
         return tuple(name for name in self.columns if name != self.outcome.told)
+
+    @cached_property
+    def stated(self) -> tuple[Rule, ...]:
+        """The `rules`, read, in their order."""
+        return tuple(parse(text, self.columns) for text in self.rules)
+
+    @cached_property
+    def connected(self) -> tuple[Connected, ...]:
+        """What holds in every record: the rules, `with` and `after`, and what follows from several of them."""
+        rules = closed([*self.stated, *of_columns(self.columns)])
+        return tuple(Connected.parts(self.columns, self.outcome, rules))
+
+    def __copy__(self) -> Schema:
+        """Without what was computed from the fields: `model_copy` may replace one of them."""
+        copy = super().__copy__()
+        for name in set(vars(copy)) - set(type(self).model_fields):
+            del vars(copy)[name]
+        return copy
 
     def predecessors(self, name: str) -> tuple[str, ...]:
         """The columns that `name` comes after, the nearest first."""

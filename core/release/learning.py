@@ -32,6 +32,7 @@ STEP = 0.3  # of the way to the largest likelihood along a direction; chains lag
 LEAST_STEP = 0.1  # to which it falls
 JUDGED = 4  # one chain in so many says how curved the likelihood is along a direction
 OF_MARGINS = 0.2  # share of a margin's error by which each of its tables moves; b moves by all of it
+NEVER = -30.0  # coupling of bins that no record has together
 FLOOR = 1e-3  # share of the records in a bin, below which b moves more slowly
 
 
@@ -60,7 +61,8 @@ def fit(
     x = chains_of([start[rows] for rows in rows_of_class], chains_for(classes, sum(tables.sizes)), tables.sizes)
     target = NewtonTarget.of(tables)
     zero = jnp.zeros_like(target.pairs)
-    first = _Parameters(jnp.log(target.margins), zero[0], zero, jnp.zeros((0, classes, 1)))
+    never = zero[0] if tables.zeros is None else jnp.asarray(np.where(tables.zeros, NEVER, 0).astype(np.float32))
+    first = _Parameters(jnp.log(target.margins), never, zero, jnp.zeros((0, classes, 1)))
     state = _run(_State(x, first, first, jax.random.key(seed)), target, None, tables.sizes)
     aim = None
     if products is not None:

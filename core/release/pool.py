@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.groups import Groups
+from cohortmix.core.data.keeping.pairs import forbidden
 from cohortmix.core.data.sampling import PointMass, draw_groups, systematic
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.release import gibbs
@@ -49,6 +50,7 @@ class Pool:
     left_over : (C, G, G) what the measured pair tables have beyond the centroids'; None where it is not known.
     products : what was measured beyond pairs, where there is one site; else None.
     points : values that many patients share; of several sites, as the sum over them shows.
+    zeros : (G, G) pairs of merged bins that rules of the schema forbid; None where there are none.
     """
 
     masses: NDArray[np.float64]
@@ -64,6 +66,7 @@ class Pool:
     left_over: NDArray[np.float64] | None = None
     products: SignMeans | None = None
     points: tuple[PointMass, ...] = ()
+    zeros: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(cls, schema: Schema, common: Common, centroids: Mapping[str, SiteCentroids]) -> Pool:
@@ -83,6 +86,7 @@ class Pool:
             left_over=parts[0].left_over if len(parts) == 1 else None,
             products=parts[0].products if len(parts) == 1 else None,
             points=parts[0].points if len(parts) == 1 else (),
+            zeros=forbidden(schema, common.groups, common.margins.pooled),
         )
 
     @property
@@ -113,11 +117,12 @@ class Pool:
             pairs[:, features, features] += self.left_over
         diagonal = np.arange(z.shape[1])
         pairs[:, diagonal, diagonal] = _shares(patients).T @ z
+        zeros = None if self.zeros is None else np.pad(self.zeros, (0, sites))
         known = np.stack([np.bincount(self.site, by_centroid, sites) for by_centroid in paired.T]) > 0
         mass, noise = paired.sum(axis=0), np.sqrt(known @ self.noise_std**2)
         std = np.divide(noise, mass, out=np.full(len(mass), np.inf), where=mass > 0)
         return TargetTables(
-            sizes=(*self.sizes, sites), pairs=pairs, std=std, masses=patients.sum(axis=0), known=known
+            sizes=(*self.sizes, sites), pairs=pairs, std=std, masses=patients.sum(axis=0), known=known, zeros=zeros
         )
 
     @cached_property

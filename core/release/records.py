@@ -30,7 +30,7 @@ def draw(pool: Pool, schema: Schema, rows: int, seed: int) -> pd.DataFrame:
     for j, (cells, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True)):
         merged = np.asarray(pool.groups.of_cells[j])
         codes[cells.name] = pick_within(pool.shape[:, block], merged, label, groups[:, j], rng).astype(np.int32)
-    frame = rows_of_cells(codes, label, schema, rng, pool.points)
+    frame = rows_of_cells(codes, label, schema, rng, pool.points, site)
     frame[SITE] = pd.Series(np.asarray(pool.sites, dtype=object)[site], dtype="string")
     return frame
 

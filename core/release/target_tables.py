@@ -28,6 +28,7 @@ class TargetTables:
     std : (C,) standard deviation of the noise of one entry of `pairs`; infinite where a class has no pairs.
     masses : (C,) patients.
     known : (C, S) true for the sites whose patients the pairs of features describe.
+    zeros : (G, G) true for pairs of bins that no record can have; None where there are none.
     """
 
     sizes: tuple[int, ...]
@@ -35,6 +36,7 @@ class TargetTables:
     std: Array
     masses: Array
     known: NDArray[np.bool_]
+    zeros: NDArray[np.bool_] | None = None
 
     @property
     def margins(self) -> Array:
@@ -52,8 +54,9 @@ class NewtonTarget:
     """The tables, and what a Newton step needs to know of each class and of all together.
 
     The curvature of an entry is its share of the patients, as wanted or as of independent features, whichever is
-    more, and not far below the noise; it is infinite within a feature, where nothing moves. The decay says how far
-    the prior draws theta back: noise^2 / (variance of the prior * product of the margins * curvature).
+    more, and not far below the noise; it is infinite within a feature, and for what no record can have, where
+    nothing moves. The decay says how far the prior draws theta back: noise^2 / (variance of the prior * product of
+    the margins * curvature).
     """
 
     pairs: jax.Array  # (C, G, G)
@@ -70,6 +73,8 @@ class NewtonTarget:
         """Everything in single precision, as the chains have it."""
         feature = np.repeat(np.arange(len(tables.sizes)), tables.sizes)
         apart = feature[:, None] != feature[None, :]
+        if tables.zeros is not None:
+            apart &= ~tables.zeros
         has = np.isfinite(tables.std)
         std, share = np.where(has, tables.std, 1.0), np.where(has, tables.masses, 0.0)
         share /= max(share.sum(), 1e-12)
@@ -99,4 +104,4 @@ class NewtonTarget:
 def _newton(product: Array, moved: Array, std: Any, sd: float, free: NDArray[np.bool_]) -> tuple[Array, Array]:
     """Curvature and decay; where nothing is free to move, the curvature is infinite."""
     damped = np.maximum(moved, std / 2)
-    return np.where(free, damped, np.inf), (std / sd) ** 2 / (product * damped)
+    return np.where(free, damped, np.inf), np.where(free, (std / sd) ** 2 / (product * damped), 0)

@@ -281,7 +281,8 @@ def _of_scores(plan: Plan, common: Common, answer_a: Measured, answer_b: Measure
     sums, _ = _sums(Encoding.of(plan.schema), answer_a.estimate, answer_a.std, plan.patients)
     found = read_scores(question, answer_b, class_masses(sums.masses, plan.patients))
     own = _margins_of_both(plan, common, sums, found)
-    model = scores.model_of(common.scores, groups, own.cells, own.masses, found, partial(report, "dependences"))
+    told = partial(report, "dependences")
+    model = scores.model_of(common.scores, groups, own.cells, own.masses, found, told, plan.schema)
     pairs = model.tables * own.masses[:, None, None]
     by_bin = np.diagonal(pairs, axis1=1, axis2=2).copy()
     feature = np.repeat(np.arange(len(groups)), groups.sizes)

@@ -8,7 +8,7 @@ the same table is served as it is, and a value that does not fit is clipped or c
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.dictionary.columns import Category, Column, Date, Number
 from cohortmix.core.data.dictionary.outcome import Survival
+from cohortmix.core.data.dictionary.rules import Rule
 from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import (
@@ -27,7 +28,9 @@ from cohortmix.core.data.table import (
 )
 from cohortmix.core.data.values import NOBODY, is_nested, patient_ids
 from cohortmix.core.data.words import counted
+from cohortmix.core.utility import rules
 from cohortmix.core.utility.fit import MANY, Fit
+from cohortmix.core.utility.rules import Kept
 
 MOST_UNREADABLE = 0.05  # share of a column's values, unless `outside: clip` is set: more is a wrong format
 
@@ -49,17 +52,20 @@ class Checked:
     columns : how the values of each column fit, by its name.
     without_key : rows without a patient key, which are left out.
     over_cap : rows beyond `max_rows_per_patient` of their patient, which are left out.
+    rules : how many records keep each rule of the schema, by its text.
     """
 
     columns: Mapping[str, Fit]
     without_key: int = 0
     over_cap: int = 0
+    rules: Mapping[str, Kept] = field(default_factory=dict)
 
     @property
     def as_declared(self) -> bool:
         """Whether every value and every row counts as it stands in the table."""
         changed = any(fit.outside or fit.empty or fit.timed or fit.rounded for fit in self.columns.values())
-        return not (changed or self.without_key or self.over_cap)
+        broken = any(kept.broken for kept in self.rules.values())
+        return not (changed or broken or self.without_key or self.over_cap)
 
 
 def check(source: Source, schema: Schema, max_unreadable: float = MOST_UNREADABLE) -> Checked:
@@ -69,7 +75,9 @@ def check(source: Source, schema: Schema, max_unreadable: float = MOST_UNREADABL
     then not the declared ones. So is a column of numbers or dates if more than a share `max_unreadable` of them
     cannot be read, or have more decimals than it declares, unless it has `outside: clip`. A single value that does
     not fit is refused in the target, and in a column with `outside: refuse`; of a time to an event, what is zero
-    or below, missing, or no declared event. Rows without a patient key contribute nothing and are not looked at.
+    or below, missing, or no declared event. The table is refused if no record keeps a rule of the schema, or if
+    one breaks a rule that names a column with `outside: refuse`; other records that break a rule are counted, and
+    count as they are. Rows without a patient key contribute nothing and are not looked at.
 
     Raises
     ------
@@ -85,6 +93,7 @@ def check(source: Source, schema: Schema, max_unreadable: float = MOST_UNREADABL
     require_exact_codes(source, schema)
     seen = {name: Fit() for name in schema.columns}
     nested: set[str] = set()
+    kept_rules = {text: Kept() for text in schema.rules}
     rows, with_key = 0, 0
     for batch in source.batches():
         kept = _kept(batch, schema)
@@ -92,6 +101,8 @@ def check(source: Source, schema: Schema, max_unreadable: float = MOST_UNREADABL
             if is_nested(batch.column(name).type):
                 nested.add(name)
             seen[name] += Fit.of(batch.column(name), column, kept, rows)
+        for text, count in rules.count(batch, schema, kept, rows).items():
+            kept_rules[text] += count
         rows += batch.num_rows
         with_key += int(kept.sum())
     if not with_key:
@@ -99,11 +110,14 @@ def check(source: Source, schema: Schema, max_unreadable: float = MOST_UNREADABL
             "the table is empty: it holds no record"
             + (f" with a value of {schema.patient_key!r}" if schema.patient_key else "")
         )
-    _refuse({name: _of_column(name, schema, fit, name in nested, max_unreadable) for name, fit in seen.items()})
+    problems = {name: _of_column(name, schema, fit, name in nested, max_unreadable) for name, fit in seen.items()}
+    for rule in schema.stated:
+        problems[rule.columns[0]] += _of_rule(rule, schema, kept_rules[rule.text])
+    _refuse(problems)
     over_cap = 0
     if schema.patient_key is not None:
         over_cap = int(np.maximum(count_patients(source, schema).rows - schema.cap, 0).sum())
-    return Checked(seen, rows - with_key, over_cap)
+    return Checked(seen, rows - with_key, over_cap, kept_rules)
 
 
 def _refuse(problems: Mapping[str, list[str]]) -> None:
@@ -195,6 +209,17 @@ def _of_follow_up(name: str, survival: Survival, column: Column, seen: Fit, reas
         f"column {name!r}: the {part} holds {counted(wrong, 'value')} that {_are(wrong)} not {_declared(column)}"
         f"{reason}; correct the table, or leave out who was not followed"
     )
+
+
+def _of_rule(rule: Rule, schema: Schema, seen: Kept) -> list[str]:
+    """What is wrong with the records that break a rule; nothing where they are only counted."""
+    text = f"rule {rule.text!r}: {seen.words}"
+    if seen.broken and not seen.kept:
+        return [f"{text}, and none keeps it; are columns and codes the right ones?"]
+    strict = [name for name in rule.columns if schema.columns[name].outside == "refuse"]
+    if seen.broken and strict:
+        return [f"{text}, and {strict[0]!r} has `outside: refuse`; correct the table, or drop the rule"]
+    return []
 
 
 def _instead(seen: Fit, column: Column) -> str:

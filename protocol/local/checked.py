@@ -53,7 +53,8 @@ def summary(checked: Checked) -> str:
     'lab: 40\\xa0% empty'
     """
     columns = [f"{name}: {shares}" for name, fit in checked.columns.items() if (shares := _shares(fit))]
-    return "; ".join([*columns, *_dropped(checked)])
+    rules = [f"rule {text!r}: {kept.words}" for text, kept in checked.rules.items() if kept.broken]
+    return "; ".join([*columns, *rules, *_dropped(checked)])
 
 
 def _table(checked: Checked) -> Iterator[RenderableType]:
@@ -76,6 +77,9 @@ def _sentences(checked: Checked) -> Iterator[str]:
         if fit.timed:
             values = _counted(fit.timed, "value has", "values have")
             yield f"column {name!r}: {values} a time of day, which is not kept"
+    for text, kept in checked.rules.items():
+        if kept.broken:
+            yield f"rule {text!r}: {kept.words}; they count as they are, and no synthetic record breaks it"
     yield from _dropped(checked)
     if any(fit.outside or fit.empty for fit in checked.columns.values()):
         yield (

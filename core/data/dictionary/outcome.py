@@ -134,10 +134,10 @@ class Outcome:
         happened = Survival(target.time, target.event, _happened(target, event))
         return cls((target.event, target.time), (_own(event), slices), classes, target.event, happened)
 
-    def values_told(self, column: Column) -> NDArray[np.object_]:
-        """(C,) of each class the value of the column that it tells."""
+    def places_told(self, column: Column) -> NDArray[np.float64]:
+        """(C,) of each class the value of the column that it tells, by its place among the declared ones."""
         assert isinstance(column, Category)
-        return np.repeat(np.asarray(column.values, dtype=object), len(self.classes) // len(column.values))
+        return np.repeat(np.arange(len(column.values), dtype=float), len(self.classes) // len(column.values))
 
     def example(self, number: int, columns: Mapping[str, Column]) -> dict[str, str]:
         """A value of each of the outcome's columns, as a text, that a record of this class can have."""

@@ -71,6 +71,7 @@ def fit(
     second: Array,
     std: float,
     report: Callable[[int, int], None] = lambda done, total: None,
+    held: Array | None = None,
 ) -> Fitted:
     """The model of these margins and moments.
 
@@ -84,9 +85,11 @@ def fit(
     second : (K, K) released mean products, of which those within a column are not used.
     std : of their noise.
     report : is told how many sweeps are done, and how many there are.
+    held : (K, K) couplings that are not learned, since they are known; NaN for those that are.
     """
     layout = Layout.of(sizes, columns)
-    apart = columns[:, None] != columns[None, :]
+    held = np.full((len(columns),) * 2, np.nan) if held is None else held
+    apart = (columns[:, None] != columns[None, :]) & np.isnan(held)
     variance = share @ margins @ values**2
     product = np.outer(variance, variance)
     damped = np.maximum(product, std / 2)
@@ -95,21 +98,22 @@ def fit(
         share=jnp.asarray(share.astype(np.float32)),
         second=layout.of_pairs(np.where(apart, second, 0), 0.0),
         curvature=layout.of_pairs(np.where(apart, damped, np.inf), np.inf),
-        decay=layout.of_pairs(beforehand / np.maximum(product * damped, LEAST), 0.0),
+        decay=layout.of_pairs(np.where(apart, beforehand / np.maximum(product * damped, LEAST), 0), 0.0),
     )
     alike = tuple(Alike.of(kind, margins, values) for kind in layout.kinds)
     chains, steps = chains_of_class(len(sizes), len(margins), std), _schedule()
-    state, sweeps = _started(target, alike, chains), len(steps.b)
+    coupling = layout.of_pairs(np.nan_to_num(held), 0.0)
+    state, sweeps = _started(target, alike, coupling, chains), len(steps.b)
     for first in range(0, sweeps, AT_ONCE):
         report(first, sweeps)
         part = _Step(*(jnp.asarray(each[first : first + AT_ONCE]) for each in steps))
         state = _learned(state, target, alike, part, chains=chains)
         state.key.block_until_ready()
     report(sweeps, sweeps)
-    coupling = np.asarray(state.coupling, np.float64)[layout.row][:, layout.row]
+    learned = np.asarray(state.coupling, np.float64)[layout.row][:, layout.row]
     b = np.concatenate([np.asarray(each, np.float64).reshape(-1, len(margins)) for each in state.kept_b])
     tables = np.asarray(state.tables, np.float64) / KEPT
-    return Fitted(b[layout.bin].T, coupling, values, columns, tables[:, layout.bin][:, :, layout.bin])
+    return Fitted(b[layout.bin].T, learned, values, columns, tables[:, layout.bin][:, :, layout.bin])
 
 
 def chains_of_class(columns: int, classes: int, std: float) -> int:
@@ -171,14 +175,14 @@ def _schedule() -> _Step:
     return _Step(*(each if each.dtype == bool else each.astype(np.float32) for each in steps))
 
 
-def _started(target: _Target, alike: tuple[Alike, ...], chains: int) -> _State:
-    """Chains that are nowhere yet, b of the margins, no couplings."""
+def _started(target: _Target, alike: tuple[Alike, ...], coupling: jax.Array, chains: int) -> _State:
+    """Chains that are nowhere yet, b of the margins, no couplings but those that are held."""
     classes, bins = len(target.share), sum(each.logits.shape[0] * each.logits.shape[1] for each in alike)
     b = tuple(each.logits for each in alike)
     return _State(
         phi=jnp.zeros((len(target.second), classes * chains)),
         b=b,
-        coupling=jnp.zeros_like(target.second),
+        coupling=coupling,
         kept_b=tuple(jnp.zeros_like(each) for each in b),
         tables=jnp.zeros((classes, bins, bins)),
         key=jax.random.key(0),

@@ -172,7 +172,7 @@ def assert_inverse(column: Column, seed: int) -> None:
     """Every cell, drawn twenty times, is read as itself, within the declared bounds."""
     grid, rng = cells(column), np.random.default_rng(seed)
     asked = np.repeat(np.arange(grid.size, dtype=np.int32), 20)
-    drawn = grid.draw(asked, rng)
+    drawn = grid.values(grid.numbers(asked, rng))
     kinds = {"number": pa.float64(), "date": pa.date32(), "category": pa.string()}
     assert codes(column, pa.array(drawn.tolist(), kinds[column.type])) == asked.tolist()
     known = [value for value in drawn if value is not None]
@@ -216,7 +216,7 @@ def test_whole_numbers_keep_bounds_that_are_none() -> None:
 def test_the_ends_of_a_cell_belong_to_it(name: str, u: float) -> None:
     grid = cells(COLUMNS[name])
     asked = np.arange(grid.size, dtype=np.int32)
-    drawn = grid.draw(asked, Edge(u))  # type: ignore[arg-type]
+    drawn = grid.values(grid.numbers(asked, Edge(u)))  # type: ignore[arg-type]
     kinds = {"number": pa.float64(), "date": pa.date32(), "category": pa.string()}
     assert codes(COLUMNS[name], pa.array(drawn.tolist(), kinds[COLUMNS[name].type])) == asked.tolist()
 
@@ -225,7 +225,7 @@ def test_the_ends_of_a_cell_belong_to_it(name: str, u: float) -> None:
 def test_values_are_uniform_within_a_cell(column: Number) -> None:
     grid, rng = cells(column), np.random.default_rng(3)
     low, high = grid.interval(2)
-    drawn = grid.draw(np.full(4000, 2, dtype=np.int32), rng).astype(float)
+    drawn = grid.values(grid.numbers(np.full(4000, 2, dtype=np.int32), rng)).astype(float)
     if column.integer:
         assert set(drawn.tolist()) == set(range(int(low), int(high) + 1))
         assert high - low >= 8
@@ -236,14 +236,16 @@ def test_values_are_uniform_within_a_cell(column: Number) -> None:
 
 def test_skewed_numbers_are_uniform_after_their_transform() -> None:
     column = Number(type="number", min=0, max=99, transform="log1p", knots=2)
-    drawn = cells(column).draw(np.ones(4000, dtype=np.int32), np.random.default_rng(4)).astype(float)
+    drawn = cells(column).numbers(np.ones(4000, dtype=np.int32), np.random.default_rng(4))
     middle = np.log1p(drawn).mean()
     assert abs(middle - np.log(100) * 0.75) < 5 * np.log(100) / 2 / np.sqrt(12 * 4000)
 
 
 def test_missing_and_unknown_are_drawn_as_nothing() -> None:
     grid = cells(SEX)
-    assert grid.draw(np.array([grid.missing, UNKNOWN, 0], dtype=np.int32), np.random.default_rng(0)).tolist() == [
+    assert grid.values(
+        grid.numbers(np.array([grid.missing, UNKNOWN, 0], dtype=np.int32), np.random.default_rng(0))
+    ).tolist() == [
         None,
         None,
         "F",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date
 from typing import Any
 
@@ -135,8 +136,8 @@ def test_without_the_rules_rows_would_break_them(dropped: str) -> None:
         assert_rules(draw(pool(), SCHEMA.model_copy(update={"columns": columns}), 200, 0))
 
 
-def test_a_value_is_moved_no_further_than_to_its_predecessor() -> None:
-    """Rows that are in order already stay as they were drawn."""
+def test_values_are_exchanged_until_rows_are_in_order() -> None:
+    """Columns that no rule is about stay as they were drawn; the others keep their values, in other rows."""
     free = {
         name: column.model_copy(update={"after": None}) if hasattr(column, "after") else column
         for name, column in SCHEMA.columns.items()
@@ -147,9 +148,10 @@ def test_a_value_is_moved_no_further_than_to_its_predecessor() -> None:
         pd.testing.assert_series_equal(rows[name], drawn[name])
     ordered = [h <= d for h, d in zip(drawn["hours"], drawn["days"], strict=True)]
     assert 30 < sum(ordered) < 270
-    pd.testing.assert_frame_equal(rows.loc[ordered, ["days", "hours"]], drawn.loc[ordered, ["days", "hours"]])
-    moved = rows.loc[[not kept for kept in ordered]]
-    assert all(d in (np.ceil(h), 10) for d, h in zip(moved["days"], moved["hours"], strict=True))
+    impossible = int((drawn["hours"] > 10).sum())  # days end at 10
+    for name in ("days", "hours"):
+        lost = Counter(drawn[name].tolist()) - Counter(rows[name].tolist())
+        assert lost.total() <= impossible + 3
 
 
 def test_a_chain_holds_through_a_whole_number() -> None:
