@@ -1,4 +1,4 @@
-"""Condensation: the records of a release are divided, a search is run, and what came of it is measured on others."""
+"""Condensation: released records are divided, rows are sought, and what these give is measured on the others."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Condensed:
         name, reached = facts["figure"], facts["reached"]
         shown = {key: "-" if value is None else f"{value:.3f}" for key, value in reached.items()}
         return (
-            f"Condensed({len(self.rows)} weighted rows for {facts['model']!r}: {name} {shown['condensed']} on other "
-            f"released records, {shown['all records']} with all {facts['records']:,} records)"
+            f"Condensed({len(self.rows)} weighted rows for {facts['model']!r}: {name} {shown['condensed']} on "
+            f"other released records, {shown['all records']} with all {facts['records']:,} records)"
         )
 
 
@@ -105,7 +105,7 @@ def condensation(records: Seen, model: str, size: int, evaluations: int, seed: i
 
 
 _OBJECTIVE = {
-    False: "cross-entropy with the mean of the model of all records and boosted trees",
+    False: "cross-entropy with the model of all records",
     True: "share of pairs of patients in wrong order",
 }
 

@@ -62,7 +62,7 @@ def _derivatives(
     hazard = weight * np.exp(risk - risk.max())
     s0 = np.cumsum(hazard)[last]
     mean = np.cumsum(hazard[:, None] * z, axis=0)[last] / s0[:, None]
-    # What each row adds to the sums of all events up to its own time, in place of one sum of squares for each event.
+    # What a row adds to the sums of all events up to its own time, in place of one sum of squares for each event.
     passed = np.cumsum((dead / s0)[::-1])[::-1][first]
     square = (z * (hazard * passed)[:, None]).T @ z - (mean * dead[:, None]).T @ mean
     return dead @ (z - mean) - ridge * b, square + ridge * np.eye(len(b))

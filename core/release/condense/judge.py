@@ -1,7 +1,8 @@
 """Judge: how good a model is that was fitted on a few weighted rows, on fixed records of the release.
 
-Of classes: cross-entropy with soft labels, which have no noise of drawn labels: the mean of what the same model says
-that is fitted on all records, and of what boosted trees say. Of survival: the share of pairs in wrong order.
+Of classes: cross-entropy with what the same model says that is fitted on all records. Such labels have no noise
+of drawn ones, and a set that comes near to them does so on other records as well. Of survival: the share of pairs
+of patients in wrong order.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from cohortmix.core.release.condense.models import MODELS, Model, Scores
+from cohortmix.core.release.condense.models import Model, Scores
 from cohortmix.core.release.condense.seen import Floats, Seen, Whole
 
 LEAST = 0.003  # of a probability: beyond, one record that is wrong would outweigh hundreds
@@ -27,7 +28,7 @@ class Judge:
     Attributes
     ----------
     x : (m, W) their features.
-    soft : (m, C) of classes, their soft labels.
+    soft : (m, C) of classes, what the model of all records says.
     pairs : of survival, who had the event before another was still followed.
     """
 
@@ -41,10 +42,8 @@ class Judge:
         x = np.ascontiguousarray(pool.x[places])
         if model.survival:
             return cls(x, np.empty((0, 0)), _pairs(pool.some(places), rng, MOST_PAIRS))
-        weight = np.ones(len(pool))
-        trees = MODELS["boosted"].fit(pool.x, pool.label, None, weight, pool.classes)
         none = np.empty(0, dtype=np.intp)
-        return cls(x, (full(x) + trees(x)) / 2, (none, none))
+        return cls(x, full(x), (none, none))
 
     def loss(self, scores: Scores) -> float:
         """Smaller is better; in nats of a record, or the share of pairs in wrong order."""
@@ -58,7 +57,7 @@ class Judge:
 
 
 def figure(scores: Scores, seen: Seen, rng: np.random.Generator) -> float | None:
-    """What is reported: area under the ROC curve, of C > 2 classes the mean of one against the rest; of survival C.
+    """What is reported: area under the ROC curve, for C > 2 the mean of one class against the rest; concordance.
 
     None where the records have one class, or no pair of patients in order.
     """

@@ -1,7 +1,7 @@
 """Models: the classical ones that a condensed set serves, each with weights, and nothing but `fit` and scores.
 
-A row of weight w counts as w records. Bounds on leaves are shares of all weight, not numbers of rows, so that a model
-means the same on fifty rows and on all records.
+A row of weight w counts as w records. Bounds on leaves are shares of all weight, not numbers of rows, so that a
+model means the same on fifty rows and on all records.
 """
 
 from __future__ import annotations
@@ -65,15 +65,22 @@ class Standard:
         return np.asarray(np.where(np.isnan(x), 0, x - self.mean) / self.scale)
 
 
-TREE = {"max_depth": 6, "min_weight_fraction_leaf": SMALLEST_LEAF, "random_state": 0}
-FOREST = {"n_estimators": 50, "min_weight_fraction_leaf": SMALLEST_LEAF / 2, "n_jobs": 1, "random_state": 0}
-BOOSTED = {
+TREE: Mapping[str, Any] = {"max_depth": 6, "min_weight_fraction_leaf": SMALLEST_LEAF, "random_state": 0}
+FOREST: Mapping[str, Any] = {
+    "n_estimators": 50,
+    "min_weight_fraction_leaf": SMALLEST_LEAF / 2,
+    "n_jobs": 1,
+    "random_state": 0,
+}
+BOOSTED: Mapping[str, Any] = {
     "n_estimators": 100, "num_leaves": 7, "min_child_samples": 1, "min_data_in_bin": 1, "min_child_weight": 5.0,
     "n_jobs": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1,
 }  # fmt: skip
-LOGISTIC = {"C": 1.0, "max_iter": 300, "tol": 1e-3}
+LOGISTIC: Mapping[str, Any] = {"C": 1.0, "max_iter": 300, "tol": 1e-3}
 COX_RIDGE = 1.0  # in records, on standardized columns: nothing beside thousands of them
-SURVIVAL_FOREST = FOREST | {"max_depth": 6, "min_samples_split": 2, "min_samples_leaf": 1, "low_memory": True}
+SURVIVAL_FOREST: Mapping[str, Any] = {
+    **FOREST, "max_depth": 6, "min_samples_split": 2, "min_samples_leaf": 1, "low_memory": True,
+}  # fmt: skip
 
 
 def _tree(x: Floats, label: Whole, time: Floats | None, weight: Floats, classes: int) -> Scores:
@@ -90,7 +97,7 @@ def _boosted(x: Floats, label: Whole, time: Floats | None, weight: Floats, class
     from lightgbm import LGBMClassifier  # takes a while to load, and is not needed by all
 
     model = LGBMClassifier(**BOOSTED).fit(x, label, sample_weight=weight)
-    return _filled(model.predict_proba, model.classes_, classes)
+    return _filled(lambda rows: np.asarray(model.predict_proba(rows)), model.classes_, classes)
 
 
 def _logistic(x: Floats, label: Whole, time: Floats | None, weight: Floats, classes: int) -> Scores:
@@ -142,7 +149,7 @@ def _facts(name: str, parameters: Mapping[str, Any], **more: Any) -> dict[str, A
 
 _SCALED = "columns standardized by weighted mean and standard deviation, a missing number the mean"
 MODELS: Mapping[str, Model] = {
-    "tree": Model(False, _tree, 16_000, _facts("sklearn.tree.DecisionTreeClassifier", TREE)),
+    "tree": Model(False, _tree, 30_000, _facts("sklearn.tree.DecisionTreeClassifier", TREE)),
     "forest": Model(False, _forest, 300, _facts("sklearn.ensemble.RandomForestClassifier", FOREST)),
     "boosted": Model(False, _boosted, 1000, _facts("lightgbm.LGBMClassifier", BOOSTED)),
     "logistic": Model(

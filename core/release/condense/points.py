@@ -1,7 +1,7 @@
 """Points: the weighted rows while they are sought, and where the search begins.
 
-A point takes each group of columns from some record of the pool. Of classes, two rows share a point: one for each of
-the two classes that are likeliest there. So the weights of fifty rows say how likely, at 25 points.
+A point takes each group of columns from some record of the pool. Of classes, two rows share a point: one for each
+of the two classes that are likeliest there. So the weights of fifty rows say how likely, at 25 points.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Points:
         return np.asarray(weight / weight.sum() * total)
 
     def relabelled(self, points: Whole, mass: Floats, probabilities: Floats) -> Points:
-        """With the two likeliest classes of some points, (k, C), and the weights that follow from their mass (k,)."""
+        """With the two likeliest classes of some points, (k, C), and weights that follow from their mass (k,)."""
         label, log_weight = self.label.copy(), self.log_weight.copy()
         if not len(label):
             log_weight[points] = np.log(mass)

@@ -1,7 +1,7 @@
 """Search: points are changed at random, and a change stays if the model fitted on them is no worse.
 
-Iterated local search (Lourenço, Martin, Stützle 2003): where nothing has become better for a while, three points are
-drawn anew, and the best points so far are kept. The model is a black box: it is fitted, and asked for its scores.
+Iterated local search (Lourenço, Martin, Stützle 2003): where nothing has become better for a while, three points
+are drawn anew, and the best points so far are kept. The model is a black box: it is fitted, and asked for scores.
 """
 
 from __future__ import annotations

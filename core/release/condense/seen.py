@@ -104,7 +104,7 @@ class Seen:
         return np.ascontiguousarray(self.x[donors[:, self.group], np.arange(self.x.shape[1])])
 
     def rows(self, donors: Whole, label: Whole | None) -> pd.DataFrame:
-        """The points as rows in the columns and types of the schema; `label` (K,) is their class, if not a donor's."""
+        """Rows in the columns and types of the schema; `label` (K,) is their class, unless their donors say it."""
         columns = {}
         for place, names in enumerate(self.groups):
             for name in names:
@@ -141,7 +141,9 @@ def _groups(schema: Schema) -> tuple[tuple[str, ...], ...]:
     for one, other in ties:
         old, new = leader[one], leader[other]
         leader = {name: new if first == old else first for name, first in leader.items()}
-    return tuple(tuple(name for name in names if leader[name] == first) for first in dict.fromkeys(leader.values()))
+    return tuple(
+        tuple(name for name in names if leader[name] == first) for first in dict.fromkeys(leader.values())
+    )
 
 
 def _ties(column: Column) -> list[str]:
@@ -169,12 +171,10 @@ def _read(values: pd.Series, name: str, column: Column) -> Floats:
         raise InputError(
             f"column {name!r} holds values that its schema does not declare: it is not a release of this schema"
         )
-    return np.where(nothing, np.nan, found)
+    return np.asarray(np.where(nothing, np.nan, found))
 
 
 def _block(values: Floats, column: Column) -> Floats:
     if not isinstance(column, Category):
         return values[:, None]
     return (values[:, None] == np.arange(len(column.values))).astype(np.float64)
-
-

@@ -1,4 +1,4 @@
-"""`condense`: a few weighted rows of a release, on which one classical model comes near to what all records give."""
+"""`condense`: a few weighted rows on which one classical model comes near to what all released records give."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def condense(
         raise InputError(f"expected records to be a DataFrame or a pyarrow Table, got {kind_of(records)}")
     require_suited(model, schema)
     if size > len(frame):
-        raise InputError(f"expected size to be at most the {len(frame):,} records of the release, got size={size:,}")
+        raise InputError(
+            f"expected size to be at most the {len(frame):,} records of the release, got size={size:,}"
+        )
     from cohortmix.core.release.condense.condensation import condensation  # brings in scikit-learn
     from cohortmix.core.release.condense.models import MODELS
     from cohortmix.core.release.condense.seen import Seen
