@@ -10,6 +10,7 @@ adds nothing; what stands out all the same is taken as it was counted.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -18,6 +19,7 @@ from threadpoolctl import ThreadpoolController
 
 from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Cells, Encoding
+from cohortmix.core.data.reading import LabelReader
 from cohortmix.core.steps.anonymize import ClassSums, weight_of
 from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.distributions.log_density import Shares, fit
@@ -48,9 +50,12 @@ def project(
     ----------
     sums : answer A, read.
     patients : n, of all classes together.
-    prior : what each class is shrunk towards, such as the same class at all sites; by default, all classes pooled.
+    prior : what each class is shrunk towards, such as the same class at all sites; by default, all classes pooled,
+        or of a time to an event the classes of the same event, which in turn are shrunk towards all.
     means : of the scores of each feature, where they were measured as well.
     """
+    if prior is None and len(encoding.label.parts) > 1:
+        prior = _of_first_part(sums, encoding, patients, means)
     masses, out = class_masses(sums.masses, patients), np.empty_like(sums.cells)
     with ONE_THREAD.limit(limits=1, user_api="blas"):
         for j, (feature, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True)):
@@ -80,6 +85,47 @@ def raked(margins: Margins, pooled: Array, encoding: Encoding) -> Margins:
             [cells[:, block] / cells[:, block].sum(axis=1, keepdims=True) for block in encoding.blocks], axis=1
         )
     return Margins(cells=cells, masses=margins.masses, s_a=margins.s_a)
+
+
+def _of_first_part(
+    sums: ClassSums, encoding: Encoding, patients: int, means: Sequence[ClassMeans] | None
+) -> Margins:
+    """Margins of each class that are those of all classes with the same value of the outcome's first column."""
+    parts = max(encoding.label.parts[0]) + 1
+    first = np.arange(encoding.label.size) * parts // encoding.label.size
+    together = (first == np.arange(parts)[:, None]).astype(np.float64)  # (parts, C)
+    masses = class_masses(sums.masses, patients)
+    weight = together * masses / (together @ masses)[:, None]
+    coarser = ClassSums(
+        cells=together @ np.where(_all_possible(encoding), sums.cells, 0.0),
+        masses=together @ masses,
+        masses_std=sums.masses_std * sqrt(together[0].sum()),
+        s_a=sums.s_a * sqrt(together[0].sum()),
+    )
+    averaged = means and [
+        ClassMeans(of.functions, weight @ of.means, np.sqrt(weight**2 @ of.std**2)) for of in means
+    ]
+    one_column = LabelReader(encoding.label.columns[:1], encoding.label.parts[:1])
+    found = project(
+        coarser,
+        replace(encoding, label=one_column, possible=(None,) * len(encoding.features)),
+        patients,
+        None,
+        averaged,
+    )
+    return Margins(cells=found.cells[first], masses=masses, s_a=coarser.s_a)
+
+
+def _all_possible(encoding: Encoding) -> NDArray[np.bool_]:
+    """(C, F) of all features side by side."""
+    every = (encoding.label.size, 1)
+    return np.concatenate(
+        [
+            np.ones((every[0], cells.size), dtype=bool) if possible is None else possible
+            for cells, possible in zip(encoding.features, encoding.possible, strict=True)
+        ],
+        axis=1,
+    )
 
 
 def _possible(cells: Array, possible: NDArray[np.bool_] | None) -> Array:

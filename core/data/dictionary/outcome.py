@@ -20,7 +20,7 @@ from cohortmix.core.data.cell import category_text
 from cohortmix.core.data.dictionary.columns import Category, Column, Number
 from cohortmix.core.data.dictionary.grid import cuts, edges_of, limits
 
-SLICES = 4  # of a number or a time that declares no `slices`, of about equally many cells
+SLICES = 4  # of a number or a time that declares no `slices`
 EVERYBODY = "all"  # the one class of a table without a target
 EXAMPLE = "such as {time: DAYS, event: DEATH}"
 HAPPENED = ("1", "true", "yes")  # what an event that happened is called where a schema does not say
@@ -181,17 +181,27 @@ def _own(column: Category) -> tuple[int, ...]:
 
 
 def _slices(column: Number) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """The slice of each cell of a number, and the slices' names: declared, or of about equally many cells."""
+    """The slice of each cell of a number, and the slices' names: between declared cuts, or between usual ones."""
     edges = np.asarray(edges_of(column))
-    cells = len(edges) + 1
-    if column.slices is None:
-        slice_of = np.arange(cells) * min(SLICES, cells) // cells
-    else:
-        slice_of = np.concatenate([[0], np.isin(edges, cuts(column)).cumsum()])
-    firsts = [int(np.argmax(slice_of == number)) for number in range(slice_of.max() + 1)]
-    ends = [limits(column)[0], *(float(edges[first - 1]) for first in firsts[1:]), limits(column)[1]]
+    wanted = _usual_cuts(column) if column.slices is None else cuts(column)
+    begins = {int(np.abs(edges - cut).argmin()) for cut in wanted} if len(edges) else set()
+    slice_of = np.concatenate([[0], np.isin(np.arange(len(edges)), sorted(begins)).cumsum()])
+    ends = [limits(column)[0], *(float(edges[at]) for at in sorted(begins)), limits(column)[1]]
     short, exact = ([_name(column, *ends, digits) for ends in pairwise(ends)] for digits in (6, 17))
     return tuple(slice_of.tolist()), tuple(short if len(set(short)) == len(short) else exact)
+
+
+def _usual_cuts(column: Number) -> NDArray[np.float64]:
+    """SLICES equal steps on a scale that suits times, stays and most measurements: they are skewed to the right.
+
+    That of the square root of the distance from zero, or log(1 + x) where the column declares it.
+    """
+    low, high = limits(column)
+    if column.transform == "log1p":
+        return np.expm1(np.linspace(np.log1p(low), np.log1p(high), SLICES + 1)[1:-1])
+    first, last = (float(np.sign(end) * np.sqrt(abs(end))) for end in (low, high))
+    root = np.linspace(first, last, SLICES + 1)[1:-1]
+    return np.asarray(np.sign(root) * root**2)
 
 
 def _name(column: Number, low: float, high: float, digits: int) -> str:
