@@ -73,7 +73,7 @@ def condensed_under_noise(
         (np.arange(size) >= count).astype(np.int64),
         np.zeros(size),
     )
-    return pool, search(Sought(pool, MODELS[model], judge, even, share), start, evaluations, rng)[0]
+    return pool, search(Sought(pool, np.arange(0), MODELS[model], judge, even, share), start, evaluations, rng)[0]
 
 
 def uniform_rows(schema: Schema, rows: int, rng: np.random.Generator) -> pd.DataFrame:

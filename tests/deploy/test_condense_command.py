@@ -1,4 +1,4 @@
-"""`cohortmix condense`: what it writes of a release and of a study, and what it refuses; then nothing is written."""
+"""`cohortmix condense`: what it writes of a release and of a study, and what it refuses without writing."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import sklearn
 
 from cohortmix.core.data.table import InputError
 from cohortmix.core.release.condense.judge import Judge, figure
-from cohortmix.core.release.condense.models import MODELS
+from cohortmix.core.release.condense.models import MODELS, Model
 from cohortmix.core.release.condense.points import Points, first_points, importance
 from cohortmix.core.release.condense.search import Sought, fit_rows, search
 from cohortmix.core.release.condense.seen import Seen
@@ -70,24 +70,14 @@ def condensation(records: Seen, model: str, size: int, evaluations: int, seed: i
             f"size={size:,} is too many rows: {len(pool):,} records are learned from, a fifth being kept for tests"
         )
     _require_learnable(pool)
-    report("model of all records", 0, 1)
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
-        full = kind.fit(pool.x, pool.label, pool.time, np.ones(len(pool)), pool.classes)
-        places = rng.permutation(len(pool))[:JUDGED]
-        judge = Judge.of(kind, full, pool, places, rng)
-        sought = Sought(pool, kind, judge, full, importance(full, judge, pool, rng))
-        report("model of all records", 1, 1)
-        start = first_points(pool, places, size, sought.share, sought.predict, rng)
+        sought = _sought(pool, kind, rng)
+        start = first_points(pool, sought.places, size, sought.share, sought.predict, rng)
         points, first, last = search(sought, start, evaluations, rng)
-        reached = {
-            name: figure(scores, tested, np.random.default_rng(seed))
-            for name, scores in {
-                "start": fit_rows(kind, pool, start),
-                "condensed": fit_rows(kind, pool, points),
-                "all records": full,
-            }.items()
-        }
-        loss = {"start": first, "condensed": last, "all records": judge.loss(full)}
+        fitted = {"start": fit_rows(kind, pool, start), "condensed": fit_rows(kind, pool, points)}
+        scores = {**fitted, "all records": sought.full}
+        reached = {name: figure(of, tested, np.random.default_rng(seed)) for name, of in scores.items()}
+        loss = {"start": first, "condensed": last, "all records": sought.judge.loss(sought.full)}
     facts = {
         "model": model,
         "fits": dict(kind.facts),
@@ -102,6 +92,17 @@ def condensation(records: Seen, model: str, size: int, evaluations: int, seed: i
         "held_out": held_out,
     }
     return Condensed(_as_rows(points, pool), facts)
+
+
+def _sought(pool: Seen, kind: Model, rng: np.random.Generator) -> Sought:
+    """The model of all records, and the records on which others are compared with it."""
+    report("model of all records", 0, 1)
+    full = kind.fit(pool.x, pool.label, pool.time, np.ones(len(pool)), pool.classes)
+    places = rng.permutation(len(pool))[:JUDGED]
+    judge = Judge.of(kind, full, pool, places, rng)
+    share = importance(full, judge, pool, rng)
+    report("model of all records", 1, 1)
+    return Sought(pool, places, kind, judge, full, share)
 
 
 _OBJECTIVE = {

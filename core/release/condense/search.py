@@ -34,12 +34,14 @@ class Sought:
     Attributes
     ----------
     pool : the records of which points are made.
+    places : those on which the loss is measured, and from which the search starts.
     model, judge : what is fitted, and how good it is.
     full : the model of all records.
     share : (G,) importance of each group of columns.
     """
 
     pool: Seen
+    places: Whole
     model: Model
     judge: Judge
     full: Scores

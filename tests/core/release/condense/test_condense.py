@@ -1,4 +1,4 @@
-"""Condensed rows: they obey the schema, come near to the model of all records, and never come from an unfit release."""
+"""Condensed rows: they obey the schema, come near to the model of all records, and are not made of unfit ones."""
 
 from __future__ import annotations
 

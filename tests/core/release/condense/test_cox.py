@@ -31,7 +31,7 @@ def test_it_is_what_scikit_survival_finds() -> None:
     from sksurv.util import Surv
 
     rows = np.repeat(np.arange(N), WEIGHT.astype(int))
-    # Its ridge is on half the squared norm, beside the mean log likelihood of a row or its sum: none at all is both.
+    # Without a ridge, since theirs stands beside a mean log likelihood and ours beside its sum.
     theirs = linear.CoxPHSurvivalAnalysis(ties="breslow").fit(Z[rows], Surv.from_arrays(EVENT[rows], TIME[rows]))
     np.testing.assert_allclose(fit_cox(Z, TIME, EVENT, WEIGHT, 0.0), theirs.coef_, atol=1e-3)
 
