@@ -61,7 +61,7 @@ def condensed_under_noise(
     """
     rng = np.random.default_rng(seed)
     pool = Seen.of(uniform_rows(schema, PUBLIC, rng), schema)
-    sigma = CLIP * sqrt(evaluations) / (len(x) * mu)
+    sigma = sigma_of(len(x), mu, evaluations)
     none = np.empty(0, dtype=np.intp)
     judge = NoisedJudge(x, np.empty((0, 0)), (none, none), label, sigma, rng)
     even: Scores = lambda rows: np.full((len(rows), pool.classes), 1 / pool.classes)  # noqa: E731
@@ -74,6 +74,11 @@ def condensed_under_noise(
         np.zeros(size),
     )
     return pool, search(Sought(pool, np.arange(0), MODELS[model], judge, even, share), start, evaluations, rng)[0]
+
+
+def sigma_of(n: int, mu: float, evaluations: int) -> float:
+    """Standard deviation of the noise of each evaluation, in nats of a record."""
+    return CLIP * sqrt(evaluations) / (n * mu)
 
 
 def uniform_rows(schema: Schema, rows: int, rng: np.random.Generator) -> pd.DataFrame:
