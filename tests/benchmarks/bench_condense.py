@@ -131,7 +131,7 @@ def under_noise(
 
 def subsampled(seen: Seen, model: str, area: Callable[[Callable[[Floats], Floats]], float | None]) -> float:
     """Mean over several draws of a few records, both classes among them."""
-    rng, areas = np.random.default_rng(0), []
+    rng, areas = np.random.default_rng(0), list[float]()
     while len(areas) < DRAWS:
         rows = rng.choice(len(seen), SIZE, replace=False)
         if len(np.unique(seen.label[rows])) > 1:

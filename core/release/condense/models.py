@@ -159,7 +159,7 @@ MODELS: Mapping[str, Model] = {
         True, _cox, 6000, _facts("Cox regression, Breslow's ties", {"ridge": COX_RIDGE}, features=_SCALED)
     ),
     "survival-forest": Model(
-        True, _survival_forest, 150, _facts("sksurv.ensemble.RandomSurvivalForest", SURVIVAL_FOREST)
+        True, _survival_forest, 400, _facts("sksurv.ensemble.RandomSurvivalForest", SURVIVAL_FOREST)
     ),
 }
 """By the name that a person gives."""

@@ -177,4 +177,4 @@ def _read(values: pd.Series, name: str, column: Column) -> Floats:
 def _block(values: Floats, column: Column) -> Floats:
     if not isinstance(column, Category):
         return values[:, None]
-    return (values[:, None] == np.arange(len(column.values))).astype(np.float64)
+    return np.asarray(values[:, None] == np.arange(len(column.values)), dtype=np.float64)

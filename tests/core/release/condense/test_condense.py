@@ -42,8 +42,8 @@ def cohort(rows: int = 600, seed: int = 0) -> pd.DataFrame:
     days = np.clip(rng.exponential(20 * np.exp(-risk / 2)), 0.5, 100)
     return pd.DataFrame(
         {
-            "x": pd.array(np.where(absent, None, x), dtype="Float64"),
-            "beside": pd.array(np.where(absent, None, rng.integers(0, 10, rows)), dtype="Int64"),
+            "x": pd.Series(x).mask(absent).astype("Float64"),
+            "beside": pd.Series(rng.integers(0, 10, rows)).mask(absent).astype("Int64"),
             "first": first.date,
             "later": later.date,
             "smoker": pd.array(smoker, dtype="boolean"),
@@ -119,9 +119,13 @@ def test_more_evaluations_are_never_worse_and_one_is_the_start() -> None:
 def test_a_model_is_fitted_as_often_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     from cohortmix.core.release.condense import search
 
-    fits = []
-    inner = search.fit_rows
-    monkeypatch.setattr(search, "fit_rows", lambda *given: fits.append(1) or inner(*given))
+    fits, inner = [], search.fit_rows
+
+    def counted(*given: Any) -> Any:
+        fits.append(given)
+        return inner(*given)
+
+    monkeypatch.setattr(search, "fit_rows", counted)
     steps: list[tuple[str, int, int]] = []
     with observed(lambda *step: steps.append(step)):
         found("tree", evaluations=40)
