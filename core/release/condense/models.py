@@ -150,8 +150,8 @@ def _facts(name: str, parameters: Mapping[str, Any], **more: Any) -> dict[str, A
 _SCALED = "columns standardized by weighted mean and standard deviation, a missing number the mean"
 MODELS: Mapping[str, Model] = {
     "tree": Model(False, _tree, 30_000, _facts("sklearn.tree.DecisionTreeClassifier", TREE)),
-    "forest": Model(False, _forest, 300, _facts("sklearn.ensemble.RandomForestClassifier", FOREST)),
-    "boosted": Model(False, _boosted, 1000, _facts("lightgbm.LGBMClassifier", BOOSTED)),
+    "forest": Model(False, _forest, 1000, _facts("sklearn.ensemble.RandomForestClassifier", FOREST)),
+    "boosted": Model(False, _boosted, 1500, _facts("lightgbm.LGBMClassifier", BOOSTED)),
     "logistic": Model(
         False, _logistic, 4000, _facts("sklearn.linear_model.LogisticRegression", LOGISTIC, features=_SCALED)
     ),
