@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cohortmix.core.privacy.gdp import detection_rate
+from cohortmix.protocol.local.html import Html, element, join
 from cohortmix.protocol.local.wording import at_most
-from cohortmix.server.publish.html import Html, element, join
 
 FILE = Path(__file__).with_name("trade-off.svg")
 MUS = (1.0, 0.3, 0.1)  # from the top

@@ -13,6 +13,7 @@ from cohortmix.client.local.draft import draft as draft_of
 from cohortmix.client.local.figures import print_figures
 from cohortmix.client.local.output import drawn, require_free, write_release
 from cohortmix.client.local.pair import require_pair
+from cohortmix.client.local.plot import draw
 from cohortmix.client.table.data import open_all, open_table
 from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
@@ -56,10 +57,12 @@ def evaluate(
     schema: SchemaFile,
     target: Annotated[
         list[str] | None,
-        typer.Option(help="What to predict: a category column, or a rule such as 'AGE>=70'. May be repeated."),
+        typer.Option(help="A category or number, a rule as 'AGE>=70', or 'TIME, EVENT'. May be repeated."),
     ] = None,
+    strata: Annotated[str | None, typer.Option(help="Tell survival curves apart by a category or rule.")] = None,
     more_targets: Annotated[list[str] | None, typer.Argument(metavar="[COL]...", hidden=True)] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw curves and predictions into this SVG file.")] = None,
     replace: Replace = False,
     max_unreadable: MaxUnreadable = MOST_UNREADABLE,
     quiet: Quiet = False,
@@ -70,14 +73,19 @@ def evaluate(
 
     if more_targets and not target:
         raise InputError(f"unexpected argument {more_targets[0]!r}; name targets with --target")
-    require_free_file(json_file, replace, (synthetic, real, schema))
+    for file, other in ((json_file, figure), (figure, json_file)):
+        require_free_file(file, replace, (synthetic, real, schema, *([other] if other is not None else [])))
     require_pair(synthetic, real)
-    dictionary = read_schema(schema)
+    dictionary, targets = read_schema(schema), (*(target or ()), *(more_targets or ()))
+    if figure is not None and not targets and dictionary.target is None:
+        raise InputError("the schema has no target to draw; name one with --target, or leave out --figure")
     sample, _ = open_checked(synthetic, without_key(dictionary), max_unreadable, "synthetic")
     records, checked = open_checked(real, dictionary, max_unreadable, "real")
     tell_checked(checked)
     with steps() as progress, observed(progress):
-        report = report_of(sample, records, dictionary, (*(target or ()), *(more_targets or ())))
+        report = report_of(sample, records, dictionary, targets, strata)
+    if figure is not None:
+        write_file(figure, draw(report), replace)
     if json_file is not None:
         write_file(json_file, json.dumps(report, indent=2) + "\n", replace)
     print_figures(report)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from cohortmix.client.local.suggestions import Suggestion, repeated, suggested
 from cohortmix.core.data.cell import TRUTH_TEXTS
 from cohortmix.core.data.dictionary.columns import Date, Number
+from cohortmix.core.data.dictionary.outcome import UNDECIDED
 from cohortmix.core.data.table import InputError, Source, is_null, plain
 from cohortmix.core.data.values import is_nested, is_text, numbers
 from cohortmix.core.data.words import some
@@ -97,7 +98,7 @@ def _places(marked: Sequence[bool]) -> str:
 def _lines(name: str, types: dict[str, _Types]) -> Iterator[str]:
     yield f"name: {_text(name)}"
     yield "patient_key: null   # the column that names the patient; null: one row is one patient"
-    yield "target: null        # the outcome: a category column"
+    yield f"target: '{UNDECIDED}'         # the outcome: a column, {{time: COLUMN, event: COLUMN}}, or null for none"
     yield "columns:"
     kinds = {column: possible.kind for column, possible in types.items() if not possible.nested}
     suggestions, series = suggested(kinds), repeated(kinds)

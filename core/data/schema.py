@@ -8,7 +8,6 @@ types, and marks every line as unconfirmed until a person has looked at it).
 from __future__ import annotations
 
 import re
-from functools import cached_property
 from typing import Any
 
 import yaml
@@ -99,7 +98,7 @@ class Schema(BaseModel):
         """Rows of one patient that count, at most; 1 where a row is a patient."""
         return 1 if self.patient_key is None else self.max_rows_per_patient
 
-    @cached_property
+    @property
     def outcome(self) -> Outcome:
         """What the target makes of the records: classes, and the columns that they are read from."""
         return Outcome.of(self.target, self.columns)

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cohortmix.core.data.encoding import blocks_of, one_hot
-from cohortmix.core.release.gibbs import BURN_IN, Codes, evenly
+from cohortmix.core.release.gibbs import Codes, evenly
 from cohortmix.core.release.high_order import Terms
 
 CHAINS = 16_384  # of all classes together: the more, the less of their own sampling error is learned
@@ -58,12 +58,12 @@ class MaximumEntropy:
         """C."""
         return len(self.b)
 
-    def settled(self, codes: Codes, c: int, size: int, key: jax.Array) -> Codes:
+    def settled(self, codes: Codes, c: int, size: int, sweeps: int, key: jax.Array) -> Codes:
         """As `gibbs.Model`."""
         only = slice(c, c + 1)
         terms = None if self.terms is None else replace(self.terms, weights=self.terms.weights[:, only])
         x = chains_of([codes], size, self.sizes)
-        (x,) = np.asarray(_settle(x, self.b[only], self.theta[only], terms, key, self.sizes))
+        (x,) = np.asarray(_settle(x, self.b[only], self.theta[only], terms, sweeps, key, self.sizes))
         return np.stack([x[block, : len(codes)].argmax(axis=0) for block in blocks_of(self.sizes)[:-1]], axis=1)
 
     def last(self, codes: Codes, c: int, rng: np.random.Generator) -> Codes:
@@ -84,11 +84,17 @@ class MaximumEntropy:
 
 @partial(jax.jit, static_argnames="sizes")
 def _settle(
-    x: jax.Array, b: jax.Array, theta: jax.Array, terms: Terms | None, key: jax.Array, sizes: tuple[int, ...]
+    x: jax.Array,
+    b: jax.Array,
+    theta: jax.Array,
+    terms: Terms | None,
+    sweeps: int,
+    key: jax.Array,
+    sizes: tuple[int, ...],
 ) -> jax.Array:
-    """The chains (C, G, M) after BURN_IN sweeps."""
+    """The chains (C, G, M) after these sweeps."""
     settled: jax.Array = jax.lax.fori_loop(
-        0, BURN_IN, lambda i, x: sweep(x, b, theta, jax.random.fold_in(key, i), sizes, terms), x
+        0, sweeps, lambda i, x: sweep(x, b, theta, jax.random.fold_in(key, i), sizes, terms), x
     )
     return settled
 

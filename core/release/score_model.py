@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import blocks_of
-from cohortmix.core.release.gibbs import BURN_IN, Codes, evenly
-from cohortmix.core.steps.scores.couplings import Fitted, sweep
+from cohortmix.core.release.gibbs import Codes, evenly
+from cohortmix.core.steps.scores.couplings import Fitted
 from cohortmix.core.steps.scores.layout import Layout
+from cohortmix.core.steps.scores.sweep import sweep
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +39,12 @@ class ScoreModel:
         """C."""
         return len(self.fitted.b)
 
-    def settled(self, codes: Codes, c: int, size: int, key: jax.Array) -> Codes:
+    def settled(self, codes: Codes, c: int, size: int, sweeps: int, key: jax.Array) -> Codes:
         """As `gibbs.Model`."""
         layout, phi = self._layout, np.zeros((self._layout.rows, size), np.float32)
         phi[layout.row] = self._scores(np.resize(codes, (size, codes.shape[1]))).T
         values, coupling = self._placed
-        found = _settled(jnp.asarray(phi), layout.of_bins(self.fitted.b[c : c + 1]), values, coupling, key)
+        found = _settled(jnp.asarray(phi), layout.of_bins(self.fitted.b[c : c + 1]), values, coupling, sweeps, key)
         out = np.empty((len(codes), len(self.sizes)), np.int32)
         for kind, drawn in zip(layout.kinds, found, strict=True):
             out[:, kind.columns] = np.asarray(drawn)[:, 0, : len(codes)].T
@@ -85,9 +86,14 @@ class ScoreModel:
 
 @jax.jit
 def _settled(
-    phi: jax.Array, b: tuple[jax.Array, ...], values: tuple[jax.Array, ...], coupling: jax.Array, key: jax.Array
+    phi: jax.Array,
+    b: tuple[jax.Array, ...],
+    values: tuple[jax.Array, ...],
+    coupling: jax.Array,
+    sweeps: int,
+    key: jax.Array,
 ) -> list[jax.Array]:
-    """The bins (n, 1, M) of columns alike after BURN_IN sweeps of chains whose scores are phi (K, M)."""
+    """The bins (n, 1, M) of columns alike after these sweeps of chains whose scores are phi (K, M)."""
     advance = partial(sweep, b=b, coupling=coupling, values=values)
-    phi = jax.lax.fori_loop(0, BURN_IN - 1, lambda i, phi: advance(phi, key=jax.random.fold_in(key, i))[0], phi)
-    return advance(phi, key=jax.random.fold_in(key, BURN_IN - 1))[1]
+    phi = jax.lax.fori_loop(0, sweeps - 1, lambda i, phi: advance(phi, key=jax.random.fold_in(key, i)).phi, phi)
+    return advance(phi, key=jax.random.fold_in(key, sweeps - 1)).codes

@@ -29,7 +29,7 @@ with warnings.catch_warnings():
     from neural_tangents import stax
 
 RIDGE = 1e-3  # lambda of kernel ridge regression, in units of the mean of the diagonal of K_ss
-BATCH = 2_000  # rows of a compiled call, in prediction and in training: one shape, one compilation for all sites
+BATCH = 2_000  # rows of a compiled call in prediction: one shape, one compilation for all sites
 
 
 @cache

@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cohortmix.core.data.dictionary.columns import Category, Column, Date, Number
+from cohortmix.core.data.dictionary.outcome import Survival
 from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import (
@@ -67,8 +68,8 @@ def check(source: Source, schema: Schema, max_unreadable: float = MOST_UNREADABL
     A column with values of which none fits is refused whatever it declares: the column, its unit or its codes are
     then not the declared ones. So is a column of numbers or dates if more than a share `max_unreadable` of them
     cannot be read, or have more decimals than it declares, unless it has `outside: clip`. A single value that does
-    not fit is refused in the target, and in a column with `outside: refuse`. Rows without a patient key contribute
-    nothing and are not looked at.
+    not fit is refused in the target, and in a column with `outside: refuse`; of a time to an event, what is zero
+    or below, missing, or no declared event. Rows without a patient key contribute nothing and are not looked at.
 
     Raises
     ------
@@ -133,6 +134,7 @@ def _kept(batch: pa.RecordBatch, schema: Schema) -> NDArray[np.bool_]:
 def _problems(name: str, schema: Schema, seen: Fit, max_unreadable: float) -> Iterator[str]:
     column = schema.columns[name]
     reason = (f" (first in row {seen.first})" if seen.first else "") + (f": {seen.cause}" if seen.cause else "")
+    accepted = seen.clipped if column.outside == "clip" else 0  # of a number beyond its bounds, a class is known
     if seen.zoned:
         yield (
             f"column {name!r}: {counted(seen.zoned, 'time')} with an offset from UTC, whose day depends on the "
@@ -140,15 +142,18 @@ def _problems(name: str, schema: Schema, seen: Fit, max_unreadable: float) -> It
         )
     if seen.outside and not seen.fits:
         yield f"column {name!r}: none of its values is {_declared(column)}{reason}; is it the right column?"
-    elif name == schema.target and (seen.outside or seen.empty):
+    elif schema.outcome.survival is not None and name in schema.outcome.columns and _unfollowed(column, seen):
+        yield _of_follow_up(name, schema.outcome.survival, column, seen, reason)
+    elif name == schema.target and (seen.empty or seen.outside > accepted):
         what = (
             f"holds {counted(seen.outside, 'value')} that {_are(seen.outside)} not"
             if seen.outside
             else (f"has no value in {counted(seen.empty, 'row')}: expected")
         )
+        cure = ", or declare a class for them" if isinstance(column, Category) else ""
         yield (
             f"column {name!r}: the target {what} {_declared(column)}{reason}; "
-            "drop rows without a known outcome, or declare a class for them"
+            f"drop rows without a known outcome{cure}"
         )
     elif column.outside == "refuse" and seen.outside:
         yield (
@@ -165,6 +170,31 @@ def _problems(name: str, schema: Schema, seen: Fit, max_unreadable: float) -> It
         column.outside == "refuse" or (column.outside is None and seen.rounded > max_unreadable * seen.values)
     ):
         yield f"column {name!r}: {seen.finer}; {_instead(seen, column)}"
+
+
+def _unfollowed(column: Column, seen: Fit) -> int:
+    """Values of a time to an event, or of the event, with which nobody's follow-up is known."""
+    return seen.empty + (seen.outside if isinstance(column, Category) else seen.not_positive + seen.unreadable)
+
+
+def _of_follow_up(name: str, survival: Survival, column: Column, seen: Fit, reason: str) -> str:
+    """What is wrong with a time, or with the event that ended it: zero or below, not declared, or not there."""
+    part = "event" if name == survival.event else "time"
+    if seen.not_positive:
+        return (
+            f"column {name!r}: the time is zero or below in {counted(seen.not_positive, 'row')} (first in row "
+            f"{seen.first_not_positive}); correct the table, or leave out who was not followed"
+        )
+    if not (seen.outside if isinstance(column, Category) else seen.unreadable):
+        return (
+            f"column {name!r}: the {part} is missing in {counted(seen.empty, 'row')} (first in row "
+            f"{seen.first_empty}); leave out who was not followed"
+        )
+    wrong = seen.outside if isinstance(column, Category) else seen.unreadable
+    return (
+        f"column {name!r}: the {part} holds {counted(wrong, 'value')} that {_are(wrong)} not {_declared(column)}"
+        f"{reason}; correct the table, or leave out who was not followed"
+    )
 
 
 def _instead(seen: Fit, column: Column) -> str:

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix, hstack
 
 from cohortmix.core.data.dictionary.columns import Category, Column
+from cohortmix.core.data.dictionary.grid import bounds
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import Source, plain, require_columns, source_of
 from cohortmix.core.data.values import category_codes, numbers, patient_keys
 
 Table: TypeAlias = pd.DataFrame | pa.Table | pa.RecordBatch | Source
+Weight: TypeAlias = NDArray[np.float64] | None
 
 
 class Values(dict[str, NDArray[np.float64]]):
@@ -114,6 +116,34 @@ def patients(table: Table, schema: Schema) -> NDArray[np.int64] | None:
     """Number of the patient of each record, shape (n,); None where every record is a patient."""
     keys = _keys(source_of(table), schema)
     return None if keys is None else _numbered(keys)
+
+
+def bounded(values: NDArray[np.float64], column: Any) -> tuple[NDArray[np.float64], float]:
+    """The values of a number or date, what is beyond a bound as the bound, in a unit in which squares are finite.
+
+    The unit is a power of two, so that nothing is rounded.
+    """
+    low, high = bounds(column)
+    unit = float(2.0 ** np.frexp(max(-low, high))[1])
+    return np.clip(values, low, high) / unit, unit
+
+
+def there_of(values: NDArray[np.float64], weight: Weight) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The values that are there, of rows that count, and what each counts."""
+    weight = np.ones(len(values)) if weight is None else weight
+    known = ~np.isnan(values) & (weight > 0)
+    return values[known], weight[known]
+
+
+def correlation(x: NDArray[np.float64], y: NDArray[np.float64], weight: Weight = None) -> float | None:
+    """Pearson's, of the rows that have both values; None where one of them does not vary."""
+    weight = np.ones(len(x)) if weight is None else weight
+    both = ~np.isnan(x) & ~np.isnan(y) & (weight > 0)
+    x, y = x[both], y[both]
+    if len(x) < 2 or x.min() == x.max() or y.min() == y.max():
+        return None
+    (a, between), (_, b) = np.cov(x, y, aweights=weight[both])
+    return float(between / np.sqrt(a * b))
 
 
 def _keys(source: Source, schema: Schema) -> NDArray[np.object_] | None:

@@ -1,5 +1,7 @@
 """Evaluate: how useful synthetic records are. Train on synthetic, test on real; and how far marginals are apart.
 
+A class, a number or a time to an event is predicted: `classification`, `regression` and `survival` say how well.
+
 Nothing here is private: every figure is computed from real records. It stays with the person who holds them, and
 nothing that answers a coordinator may import this module.
 """
@@ -12,16 +14,29 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
+from cohortmix.core.data.dictionary.outcome import Survival
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.steps.progress import report
+from cohortmix.core.data.table import InputError
+from cohortmix.core.utility.classification import auc as auc
+from cohortmix.core.utility.classification import class_report, classes_of, known_of, predicts
 from cohortmix.core.utility.columns import Table, Values, read
+from cohortmix.core.utility.copies import copies
 from cohortmix.core.utility.marginals import Marginals
-from cohortmix.core.utility.models import Scorer, boosted_trees, form_of, probabilities
-from cohortmix.core.utility.target import Target
+from cohortmix.core.utility.models import (
+    FOLDS,
+    Scorer,
+    boosted_trees,
+    cross_predicted,
+    form_of,
+    probabilities,
+    ticks,
+)
+from cohortmix.core.utility.regression import regression_report
+from cohortmix.core.utility.survival import require_models, survival_report
+from cohortmix.core.utility.target import Quantity, Target, parse, targets_of
 
-FOLDS = 4  # of the cross-validation that gives the ceiling: each model learns from three quarters of the records
+KINDS = {Target: "classification", Quantity: "regression", Survival: "survival"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +96,7 @@ def score_real(
 ) -> Scored:
     """Real records, scored by a model of synthetic ones: what `train_synthetic_test_real` takes the AUC of."""
     synthetic, real = read(synthetic, schema), read(real, schema)
-    outcome = _outcome(target, real, schema)
+    outcome = classes_of(target, real, schema)
     hidden = (*without, outcome.name)
     label, label_real = outcome.labels(synthetic[outcome.name]), outcome.labels(real[outcome.name])
     train, test, form = label >= 0, label_real >= 0, form_of(scorer, schema, hidden)
@@ -104,88 +119,74 @@ def cross_validated(
     Records of weight 0 take no part; the others are trained on alike, and tested by their weights.
     """
     real = read(real, schema)
-    outcome = _outcome(target, real, schema)
-    form = form_of(scorer, schema, (outcome.name,))
-    label, x = outcome.labels(real[outcome.name]), form.features(real, schema, (outcome.name,))
-    patient = np.arange(len(label)) if patients is None else patients
-    used = label >= 0 if real.weight is None else (label >= 0) & (real.weight > 0)
-    fold = np.random.default_rng(0).permutation(int(patient.max(initial=0)) + 1)[patient] % FOLDS
-    scores = np.zeros((len(label), outcome.classes))
-    for held_out in range(FOLDS):
-        train, test = (fold != held_out) & used, fold == held_out
-        scores[test] = probabilities(form.scorer, x[train], label[train], x[test], outcome.classes)
-        report(
-            f"models of {target or schema.target_name}", held_out + 2, FOLDS + 1
-        )  # after that of synthetic records
-    return auc(label[used], scores[used], None if real.weight is None else real.weight[used])
-
-
-def auc(
-    label: NDArray[np.int64], scores: NDArray[np.float64], weight: NDArray[np.float64] | None = None
-) -> float | None:
-    """Area under the ROC curve of scores (n, C); for C > 2 the mean over classes of one against the rest.
-
-    Classes without members, or without others, have no curve; None where that leaves none. A record of `weight`
-    (n,) stands for that part of a patient: a pair of records counts by the product of their weights.
-    """
-    if weight is not None:
-        counted = weight > 0
-        label, scores, weight = label[counted], scores[counted], weight[counted]
-    present = [c for c in range(scores.shape[1]) if 0 < np.count_nonzero(label == c) < len(label)]
-    if scores.shape[1] == 2:
-        present = present[-1:]
-    areas = [float(roc_auc_score(label == c, scores[:, c], sample_weight=weight)) for c in present]
-    return float(np.mean(areas)) if areas else None
+    outcome = classes_of(target, real, schema)
+    label, weight, known = known_of(real, outcome, schema, scorer, patients)
+    return auc(label, cross_predicted(predicts(outcome, schema, scorer), known), weight)
 
 
 def evaluate(
-    synthetic: Table | Values, real: Table, schema: Schema, targets: Sequence[str] = ()
+    synthetic: Table | Values, real: Table, schema: Schema, targets: Sequence[str] = (), strata: str | None = None
 ) -> dict[str, Any]:
     """The figures of `cohortmix evaluate`, ready for JSON; a figure that is not defined is None.
 
-    `auc` is that of boosted trees trained on the synthetic records, `ceiling_auc` what the real records reach
-    by themselves under cross-validation, on the same records; `reason` says why one of them is None, and is None
-    itself where both are figures; `merged` is how many rare values of the target are scored as one class
-    (`target.MOST_CLASSES`), 0 where each is a class. `columns` and `pairs` say where the tables differ, the worst
-    first. Everywhere a real record weighs 1/m where its patient has m of them; `weighted` says whether any weighs
-    less than 1.
+    Of each target, `models` holds the figures by model and by way (`models.WAYS`), `reason` says why one is None,
+    and is None itself where all are figures. `auc` is that of boosted trees trained on the synthetic records,
+    `ceiling_auc` what the real records reach by themselves under cross-validation, on the same records; `merged`
+    is how many rare values of the target are scored as one class (`target.MOST_CLASSES`), 0 where each is a class.
+    Without classes, there is no AUC. `columns` and `pairs` say where the tables differ, the worst first, `copies`
+    how many records are the same. Everywhere a real record weighs 1/m where its patient has m of them; `weighted`
+    says whether any weighs less than 1.
+
+    Parameters
+    ----------
+    targets : as in `target.parse`; by default the schema's, if it has one.
+    strata : a category column, or a rule, by which the curves of a time to an event are told apart.
+
+    Raises
+    ------
+    InputError
+        For a target that cannot be, a table without a record, a follow-up that is not known, strata without a time
+        to an event, or if there is one and scikit-survival is not installed.
     """
+    aims = {text: parse(text, schema) for text in targets or targets_of(schema)}
+    followed = [text for text, aim in aims.items() if isinstance(aim, Survival)]
+    if followed:
+        require_models()
+    if strata is not None:
+        Target.parse(strata, schema)
+        if not followed:
+            raise InputError(f"strata={strata!r}: expected a time and an event among the targets, got none")
     made, known = read(synthetic, schema), read(real, schema)
     marginals = Marginals.of(made, known, schema)
     return {
         "private": False,
         "records": {"synthetic": made.rows, "real": known.rows},
         "weighted": known.weight is not None,
-        "targets": [_target_report(target, made, known, schema) for target in targets or (schema.target_name,)],
+        "targets": [_target_report(text, aim, made, known, schema, strata) for text, aim in aims.items()],
         "tvd": asdict(marginals.mean),
         "columns": marginals.column_reports(),
         "pairs": marginals.pair_reports(),
+        "copies": copies(made, known, schema),
     }
 
 
-def _target_report(target: str, made: Values, known: Values, schema: Schema) -> dict[str, Any]:
-    report(f"models of {target}", 0, FOLDS + 1)
-    own = train_synthetic_test_real(made, known, schema, target)
-    report(f"models of {target}", 1, FOLDS + 1)
-    areas = {"auc": own, "ceiling_auc": cross_validated(known, schema, target, patients=known.patient)}
-    outcome = _outcome(target, known, schema)
-    sides = {"real": known, "synthetic": made}
-    reasons = [
-        f"the {side} records have {'no value' if classes == 0 else 'one class only'}"
-        for side, values in sides.items()
-        if (classes := _classes(outcome.labels(values[outcome.name]), values.weight)) < 2
-    ]
-    merged = Target.parse(target, schema).classes - outcome.classes
-    return {"target": target, **areas, "merged": merged + 1 if merged else 0, "reason": "; ".join(reasons) or None}
+def _target_report(
+    text: str, aim: Target | Quantity | Survival, made: Values, known: Values, schema: Schema, strata: str | None
+) -> dict[str, Any]:
+    head = {"target": text, "kind": KINDS[type(aim)], "auc": None, "ceiling_auc": None, "merged": 0}
+    tick = ticks(f"models of {text}", (FOLDS + 2) * (1 if isinstance(aim, Target) else 2))
+    if isinstance(aim, Target):
+        return _explained(head | class_report(text, made, known, schema, tick))
+    if isinstance(aim, Quantity):
+        return _explained(head | regression_report(aim, made, known, schema, tick))
+    return _explained(head | survival_report(aim, made, known, schema, tick, strata))
 
 
-def _outcome(target: str | None, real: Values, schema: Schema) -> Target:
-    """What is predicted, by default the schema's target; its classes are the frequent ones of the real records."""
-    outcome = Target.parse(target or schema.target_name, schema)
-    return outcome.of_frequent(real[outcome.name], real.weight)
-
-
-def _classes(label: NDArray[np.int64], weight: NDArray[np.float64] | None) -> int:
-    """How many classes the records have that count."""
-    counted = label >= 0 if weight is None else (label >= 0) & (weight > 0)
-    return len(np.unique(label[counted]))
+def _explained(found: dict[str, Any]) -> dict[str, Any]:
+    """The report of a target, with a reason where a figure is None and the records do not say why."""
+    figures = [one for ways in found["models"].values() for way in ways.values() for one in way.items()]
+    undefined = dict.fromkeys(name.replace("_", " ") for name, figure in figures if figure is None)
+    if undefined and found["reason"] is None:
+        why = "predictions are all the same, tell all records apart, or are of too few"
+        found["reason"] = f"no {', '.join(undefined)}: {why}"
+    return found

@@ -37,7 +37,10 @@ class Fit:
         nearest that is as declared; they are also counted among those that fit.
     decimals : the most decimals of a number that is rounded; MANY or more where nobody records so many.
     declared_decimals : to how many it is rounded, 0 for whole numbers.
+    not_positive : numbers of zero or below in a column whose bounds are above zero; also counted above.
     first : the row of the first value that is not declared, counted from 1; None where all are.
+    first_empty : the row of the first entry without a value.
+    first_not_positive : the row of the first number of zero or below.
     first_rounded : the row of the first number that is rounded.
     causes : how often each likely cause would explain what is not declared.
     """
@@ -52,7 +55,10 @@ class Fit:
     rounded: int = 0
     decimals: int = field(default=0, compare=False)
     declared_decimals: int = field(default=0, compare=False)
+    not_positive: int = field(default=0, compare=False)
     first: int | None = field(default=None, compare=False)
+    first_empty: int | None = field(default=None, compare=False)
+    first_not_positive: int | None = field(default=None, compare=False)
     first_rounded: int | None = field(default=None, compare=False)
     causes: Counter[str] = field(default_factory=Counter, compare=False)
 
@@ -100,8 +106,11 @@ class Fit:
             rounded=self.rounded + other.rounded,
             decimals=max(self.decimals, other.decimals),
             declared_decimals=max(self.declared_decimals, other.declared_decimals),
-            first=other.first if self.first is None else self.first,
-            first_rounded=other.first_rounded if self.first_rounded is None else self.first_rounded,
+            not_positive=self.not_positive + other.not_positive,
+            first=_earlier(self.first, other.first),
+            first_empty=_earlier(self.first_empty, other.first_empty),
+            first_not_positive=_earlier(self.first_not_positive, other.first_not_positive),
+            first_rounded=_earlier(self.first_rounded, other.first_rounded),
             causes=self.causes + other.causes,
         )
 
@@ -116,6 +125,7 @@ class Fit:
         strange, category = int(wrong.sum()), isinstance(column, Category)
         timed, zoned = _times(values, column) if isinstance(column, Date) else (np.zeros_like(kept),) * 2
         decimals = np.where(fits & kept, _decimals_too_many(values, column), 0)
+        not_positive = outside & _not_positive(values, column)
         return cls(
             fits=int((fits & kept).sum()),
             clipped=int((outside & readable).sum()),
@@ -127,15 +137,30 @@ class Fit:
             rounded=int(np.count_nonzero(decimals)),
             decimals=int(decimals.max(initial=0)),
             declared_decimals=(column.decimals or 0) if isinstance(column, Number) else 0,
+            not_positive=int(not_positive.sum()),
             first=_first(outside, before),
+            first_empty=_first(null & kept, before),
+            first_not_positive=_first(not_positive, before),
             first_rounded=_first(decimals > 0, before),
             causes=likely(array, column, wrong) if strange else Counter(),
         )
 
 
+def _earlier(one: int | None, later: int | None) -> int | None:
+    """The row that comes first, of two batches."""
+    return later if one is None else one
+
+
 def _first(marked: NDArray[np.bool_], before: int) -> int | None:
     """The row of the first marked entry, counted from 1."""
     return before + int(marked.argmax()) + 1 if marked.any() else None
+
+
+def _not_positive(values: pa.Array, column: Column) -> NDArray[np.bool_]:
+    """Which entries are zero or below where none may be, shape (n,): a time that ends before it begins."""
+    if not isinstance(column, Number) or column.min <= 0:
+        return np.zeros(len(values), dtype=bool)
+    return np.asarray(numbers(values, column) <= 0)  # NaN is not
 
 
 def _decimals_too_many(values: pa.Array, column: Column) -> NDArray[np.int64]:

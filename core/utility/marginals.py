@@ -14,13 +14,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import wasserstein_distance
 
 from cohortmix.core.data.dictionary.columns import Category, Column, Date, Number
 from cohortmix.core.data.dictionary.grid import bounds
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
 from cohortmix.core.steps.progress import report
-from cohortmix.core.utility.columns import Table, Values, read
+from cohortmix.core.utility.columns import Table, Values, Weight, bounded, correlation, read, there_of
 
 CELLS = 10  # of a number's range: few enough that a table of a thousand records fills those of a pair
 DENSE = 4  # cells of a pair for each record, up to which all are counted; beyond, only those that occur
@@ -29,7 +30,6 @@ MOST_VALUES = 8  # of a category, in a report
 MOST_PAIRS = 20  # in a report: sixty columns have 1,770
 
 Codes: TypeAlias = NDArray[np.int64]
-Weight: TypeAlias = NDArray[np.float64] | None
 
 
 @dataclass(frozen=True)
@@ -86,16 +86,34 @@ class Marginals:
     def column_reports(self) -> list[dict[str, Any]]:
         """Every column, the worst first, ready for JSON.
 
-        Each has `column`, `type`, `tvd` and `missing` (shares of the records). A number or date has `quantiles` by
-        per cent, of the values that are there, and a category `values`: those whose shares differ most.
+        Each has `column`, `type`, `tvd` and `missing` (shares of the records). A category has `values`, whose
+        shares differ most. A number or date has `quantiles` by per cent and `mean`, of the values that are there,
+        `standardized_difference` (synthetic less real mean, by the root of the mean variance; Austin 2009) and
+        `wasserstein`, how far values have to move on average to be distributed alike, as a share of the range. For
+        these three, what is beyond a declared bound is the bound.
         """
         order = sorted(self.columns, key=lambda name: -self.columns[name])
         return [self._column_report(name) for name in order]
 
     def pair_reports(self) -> list[dict[str, Any]]:
-        """The pairs of columns that are furthest apart, the worst first, ready for JSON."""
+        """The pairs of columns that are furthest apart, the worst first, ready for JSON.
+
+        Of two numbers or dates with `correlation`, Pearson's, of the records that have both; else it is None.
+        """
         order = sorted(self.pairs, key=lambda pair: -self.pairs[pair])[:MOST_PAIRS]
-        return [{"columns": list(pair), "tvd": self.pairs[pair]} for pair in order]
+        return [
+            {"columns": list(pair), "tvd": self.pairs[pair], "correlation": self._correlations(*pair)}
+            for pair in order
+        ]
+
+    def _correlations(self, x: str, y: str) -> dict[str, Any] | None:
+        if any(isinstance(self.schema.columns[name], Category) for name in (x, y)):
+            return None
+        found = []
+        for side in (self.synthetic, self.real):
+            first, second = (bounded(side[name], self.schema.columns[name])[0] for name in (x, y))
+            found.append(correlation(first, second, side.weight))
+        return _of_both(found)
 
     def _column_report(self, name: str) -> dict[str, Any]:
         column, sides = self.schema.columns[name], (self.synthetic[name], self.real[name])
@@ -103,7 +121,7 @@ class Marginals:
         details = (
             {"values": _values(sides, weights, column)}
             if isinstance(column, Category)
-            else {"quantiles": _quantiles(sides, weights, column)}
+            else {"quantiles": _quantiles(sides, weights, column)} | _moments(sides, weights, column)
         )
         missing = _of_both(
             [float(np.average(np.isnan(side), weights=w)) for side, w in zip(sides, weights, strict=True)]
@@ -167,19 +185,39 @@ def _quantiles(sides: Sequence[NDArray[np.float64]], weights: Sequence[Weight], 
     """By per cent; None where no value is there. They are values that occur, never means of two."""
 
     def of_one(values: NDArray[np.float64], weight: Weight) -> list[float | str | None]:
-        known = ~np.isnan(values) if weight is None else ~np.isnan(values) & (weight > 0)
-        if not known.any():
+        there, counts = there_of(values, weight)
+        if not len(there):
             return [None] * len(QUANTILES)
         quantiles = np.quantile(
-            values[known],
+            there,
             np.array(QUANTILES) / 100,
             method="inverted_cdf",
-            weights=None if weight is None else weight[known],
+            weights=None if weight is None else counts,
         )
         return [_shown(float(value), column) for value in quantiles]
 
     made, known = (of_one(*side) for side in zip(sides, weights, strict=True))
     return {str(percent): _of_both([a, b]) for percent, a, b in zip(QUANTILES, made, known, strict=True)}
+
+
+def _moments(
+    sides: Sequence[NDArray[np.float64]], weights: Sequence[Weight], column: Number | Date
+) -> dict[str, Any]:
+    """Means, and how far apart the values are; None of a table that has none."""
+    inside, unit = [bounded(side, column)[0] for side in sides], bounded(sides[0], column)[1]
+    there = [there_of(*side) for side in zip(inside, weights, strict=True)]
+    means = [float(np.average(values, weights=counts)) if len(values) else None for values, counts in there]
+    shown = [None if mean is None else _shown(mean * unit, column) for mean in means]
+    found: dict[str, Any] = {"mean": _of_both(shown), "standardized_difference": None, "wasserstein": None}
+    if means[0] is None or means[1] is None:
+        return found
+    spread = np.sqrt(np.mean([np.cov(values, ddof=0, aweights=counts) for values, counts in there]))
+    apart, (low, high), ((made, of_made), (known, of_known)) = means[0] - means[1], bounds(column), there
+    moved = wasserstein_distance(made, known, of_made, of_known) / (high / unit - low / unit)
+    return found | {
+        "standardized_difference": float(apart / spread) if spread else None if apart else 0.0,
+        "wasserstein": float(moved),
+    }
 
 
 def _shown(value: float, column: Column) -> float | str:

@@ -1,4 +1,4 @@
-"""Target: what a classifier is to predict, as text that a person can type."""
+"""Target: what a model is to predict, as text that a person can type."""
 
 from __future__ import annotations
 
@@ -12,12 +12,63 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cohortmix.core.data.dictionary.columns import Category, Column, Date, Number
+from cohortmix.core.data.dictionary.outcome import Outcome, Survival
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, quoted
 from cohortmix.core.data.values import category_codes
 
 MOST_CLASSES = 50
 """Of a target: boosted trees grow a hundred trees for each of them, and a model gives every record C numbers."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number as it is, which a regression predicts.
+
+    Attributes
+    ----------
+    name : the column, which the model may not see.
+    """
+
+    name: str
+
+
+def targets_of(schema: Schema) -> tuple[str, ...]:
+    """What is predicted where nobody names anything: the schema's target, if it has one."""
+    return () if schema.target is None else (schema.target_name,)
+
+
+def parse(text: str, schema: Schema) -> Target | Quantity | Survival:
+    """Read a category or a rule (`Target.parse`), a number column, or `TIME, EVENT`.
+
+    Of a time and an event that are not the schema's target, the event's values have to tell by themselves which of
+    them happened (`Outcome.of`).
+
+    Raises
+    ------
+    InputError
+        If no such column is declared, or it cannot be predicted.
+    """
+    column = schema.columns.get(text)
+    if isinstance(column, Number):
+        return Quantity(text)
+    pair = None if column else _pair(text, schema)
+    if pair is None:
+        return Target.parse(text, schema)
+    if str(pair) == schema.target_name and schema.outcome.survival is not None:
+        return schema.outcome.survival
+    try:
+        survival = Outcome.of(pair, schema.columns).survival
+    except ValueError as error:
+        raise InputError(f"target={text!r}: {error}") from None
+    assert survival is not None
+    return survival
+
+
+def _pair(text: str, schema: Schema) -> Survival | None:
+    """A time and an event, parted by a comma; a name may hold commas, too."""
+    halves = ((text[:at].strip(), text[at + 1 :].strip()) for at, sign in enumerate(text) if sign == ",")
+    return next((Survival(*pair) for pair in halves if set(pair) <= set(schema.columns)), None)
 
 
 @dataclass(frozen=True)
@@ -60,8 +111,10 @@ class Target:
                 raise InputError(f"target={text!r}: a category has no order; use '{name}=A' or '{name}=A|B'")
             codes = tuple(_code(column, value, text) for value in right.split("|")) if sign else ()
             return cls(name, 2 if sign else len(column.values), sign, codes)
+        if not sign and isinstance(column, Number):
+            raise InputError(f"target={text!r} is a number; say where to cut it into classes, as in '{name}>=10'")
         if not sign:
-            raise InputError(f"target={text!r} is no category; say where to cut it, as in '{name}>=10'")
+            raise InputError(f"target={text!r} is no category; say where to cut it, as in '{name}<1995-01-01'")
         return cls(name, 2, sign, (_threshold(column, right, text),))
 
     def of_frequent(self, values: NDArray[np.float64], weight: NDArray[np.float64] | None = None) -> Target:
@@ -80,6 +133,14 @@ class Target:
         )
         kept = np.sort(np.argsort(-counts, kind="stable")[: MOST_CLASSES - 1])
         return replace(self, classes=MOST_CLASSES, right=tuple(kept.tolist()))
+
+    def names(self, column: Column, text: str) -> tuple[str, ...]:
+        """Of the C classes; `text` is the rule as it was typed."""
+        if self.sign:
+            return f"not {text}", text
+        values = column.values if isinstance(column, Category) else ()
+        kept = [values[int(place)] for place in self.right] if self.right else values
+        return (*kept, *(("all others",) if self.right else ()))
 
     def labels(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """Class of each of the column's values (n,), as `columns.read` has them; -1 where there is no value."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cohortmix.core.data.dictionary.columns import Category, Column, Number
 from cohortmix.core.data.schema import Schema
+from cohortmix.protocol.local.html import Html, element
 from cohortmix.protocol.local.wording import count
-from cohortmix.server.publish.html import Html, element
 from cohortmix.server.publish.tables import table
 
 MOST_VALUES = 8  # of a category are listed; more would fill a line of the table

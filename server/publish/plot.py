@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cohortmix.protocol.local.html import Html, element, join
 from cohortmix.protocol.local.wording import percent
 from cohortmix.server.publish.gains import comparison
-from cohortmix.server.publish.html import Html, element, join
 
 MOST_TICKS = 7
 MARGIN = 2.0  # per cent of the width, to the left and right of the axis: room for half a dot

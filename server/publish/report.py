@@ -11,10 +11,10 @@ from typing import Any
 
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.words import some
+from cohortmix.protocol.local.html import Html, element, join
 from cohortmix.protocol.local.wording import count, digits, percent, reduced
 from cohortmix.server.publish.dictionary import dictionary
 from cohortmix.server.publish.gains import compared
-from cohortmix.server.publish.html import Html, element, join
 from cohortmix.server.publish.plot import auc_plot, noise_plot
 from cohortmix.server.publish.risk import risk
 from cohortmix.server.publish.site_table import site_table

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cohortmix.core.privacy.gdp import advantage, detection_rate, epsilon_of_discrete
+from cohortmix.protocol.local.html import Html, element
 from cohortmix.protocol.local.wording import at_most, count, digits, percent
-from cohortmix.server.publish.html import Html, element
 from cohortmix.server.publish.tables import table
 
 FALSE_ALARMS = (0.01, 0.05, 0.10)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cohortmix.protocol.local.html import Html, element
 from cohortmix.protocol.local.wording import digits, power_of_ten
 from cohortmix.server.publish.gains import shown_gain
-from cohortmix.server.publish.html import Html, element
 from cohortmix.server.publish.tables import table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cohortmix.server.publish.html import Html, element
+from cohortmix.protocol.local.html import Html, element
 
 
 def table(

@@ -8,7 +8,7 @@ from itertools import pairwise
 from math import floor, isnan, log10
 from textwrap import wrap
 
-from cohortmix.server.publish.html import Html, element, join
+from cohortmix.protocol.local.html import Html, element, join
 
 Lines = Mapping[str, Sequence[float]]  # name of a line: its heights; NaN leaves a gap
 COLOURS = ("#1b4f72", "#b9770e")  # of the lines, in their order

@@ -9,7 +9,7 @@ from math import ceil, floor, log10
 
 from loss_figure import STYLE, svg, text
 
-from cohortmix.server.publish.html import Html, element, join
+from cohortmix.protocol.local.html import Html, element, join
 
 COLOURS = ("#1b4f72", "#1b4f72", "#e69f00", "#b05c92", "#d55e00", "#009e73")  # of the lines, in their order
 DASHED = 1  # the number of the line that is dashed, with hollow points: it has the colour of the one before

@@ -23,6 +23,7 @@ from cohortmix.core.data.dictionary.grid import cuts, edges_of, limits
 SLICES = 4  # of a number or a time that declares no `slices`
 EVERYBODY = "all"  # the one class of a table without a target
 EXAMPLE = "such as {time: DAYS, event: DEATH}"
+UNDECIDED = "?"  # in a draft
 HAPPENED = ("1", "true", "yes")  # what an event that happened is called where a schema does not say
 
 
@@ -48,6 +49,8 @@ class Survival:
 
 def _as_target(value: object) -> object:
     """A column's name, nothing, or the keys of `Survival`."""
+    if value in ("", UNDECIDED):
+        raise ValueError(f"choose the outcome: a column, a time and its event, {EXAMPLE}, or null for none")
     if value is None or isinstance(value, str | Survival):
         return value
     if not isinstance(value, Mapping):

@@ -26,11 +26,14 @@ from numpy.typing import NDArray
 
 from cohortmix.core.steps.scores.layout import Alike, Layout
 from cohortmix.core.steps.scores.prior import prior_variance
+from cohortmix.core.steps.scores.sweep import sweep
 
 Array = NDArray[np.float64]
 
-CHAINS = 8192  # of all classes together, of so many columns; of more columns, as many fewer: the cost is bounded
+CHAINS = 4096  # of all classes together, at most, of so many columns; of more columns, as many fewer
 COLUMNS = 64
+FEWEST_CHAINS = 1024  # of all classes together, however much noise there is
+OF_NOISE = 0.5  # error of a moment of one sweep's chains, in standard deviations of its noise; steps average many
 SWEEPS = 300  # while b and lambda are learned, one for each step
 STEP = 0.1  # of a Newton step, since couplings are moved one by one as if independent; falls to a twentieth
 SETTLED = 150  # further sweeps and steps of b alone: chains that run behind lambda have margins which it has not
@@ -95,7 +98,7 @@ def fit(
         decay=layout.of_pairs(beforehand / np.maximum(product * damped, LEAST), 0.0),
     )
     alike = tuple(Alike.of(kind, margins, values) for kind in layout.kinds)
-    chains, steps = chains_of_class(len(sizes), len(margins)), _schedule()
+    chains, steps = chains_of_class(len(sizes), len(margins), std), _schedule()
     state, sweeps = _started(target, alike, chains), len(steps.b)
     for first in range(0, sweeps, AT_ONCE):
         report(first, sweeps)
@@ -109,9 +112,17 @@ def fit(
     return Fitted(b[layout.bin].T, coupling, values, columns, tables[:, layout.bin][:, :, layout.bin])
 
 
-def chains_of_class(columns: int, classes: int) -> int:
-    """M: what a sweep costs does not grow with the columns beyond COLUMNS of them."""
-    return max(1, CHAINS * min(columns, COLUMNS) // columns // classes)
+def chains_of_class(columns: int, classes: int, std: float) -> int:
+    """M: as many as keep their own error below the noise, as far as what a sweep costs is bounded.
+
+    That does not grow with the columns beyond COLUMNS of them.
+
+    Parameters
+    ----------
+    std : standard deviation of the noise of a mean product of two scores.
+    """
+    visible = max(FEWEST_CHAINS, min(CHAINS, round(1 / max(OF_NOISE * std, 1 / CHAINS) ** 2)))
+    return max(1, visible * min(columns, COLUMNS) // columns // classes)
 
 
 class _Target(NamedTuple):
@@ -184,72 +195,18 @@ def _step(state: _State, step: _Step, target: _Target, alike: tuple[Alike, ...],
     """One sweep, and a step of lambda and one of b towards the target, or the tables of the sweep."""
     key, own = jax.random.split(state.key)
     b = tuple(jnp.where(step.counted, kept, each) for kept, each in zip(state.kept_b, state.b, strict=True))
-    phi, codes = sweep(state.phi, b, state.coupling, own, [each.values for each in alike])
-    weighted = phi * jnp.repeat(target.share / chains, chains)
-    off = target.second - weighted @ phi.T
+    swept = sweep(state.phi, b, state.coupling, own, [each.values for each in alike])
+    phi, codes = swept.phi, swept.codes
+    later = jnp.triu((phi * jnp.repeat(target.share / chains, chains)) @ swept.expected.T, 1)
+    off = target.second - later - later.T
     coupling = state.coupling + step.coupling * off / target.curvature
     moved = tuple(
-        logits
-        + step.b
-        * (each.margins - _one_hot(drawn, each.values.shape[1]).mean(axis=3))
-        / jnp.maximum(each.margins, FLOOR)
-        for logits, each, drawn in zip(b, alike, codes, strict=True)
+        logits + step.b * (each.margins - shares) / jnp.maximum(each.margins, FLOOR)
+        for logits, each, shares in zip(b, alike, swept.shares, strict=True)
     )
     kept = tuple(kept + step.weight * each for kept, each in zip(state.kept_b, moved, strict=True))
     tables = jax.lax.cond(step.counted, lambda: state.tables + _pairs(codes, alike), lambda: state.tables)
     return _State(phi, moved, coupling / (1 + step.coupling * target.decay), kept, tables, key)
-
-
-def sweep(
-    phi: jax.Array,
-    b: Sequence[jax.Array],
-    coupling: jax.Array,
-    key: jax.Array,
-    values: Sequence[jax.Array],
-) -> tuple[jax.Array, list[jax.Array]]:
-    """Every column drawn anew given all the others: the scores (K, C M), and the bins (n, C, M) of columns alike.
-
-    Parameters
-    ----------
-    phi : (K, C M) the scores of the chains; K counts places, as all that follows.
-    b : (n, m, C) of columns alike.
-    coupling : (K, K).
-    values : (n, m, k) of columns alike.
-    """
-    first, codes = 0, []
-    for at, (each, logits) in enumerate(zip(values, b, strict=True)):
-        n, _, classes = logits.shape
-        chains = phi.shape[1] // classes
-        # Flat numbers, since those of several dimensions take three times as long to compile.
-        uniform = jax.random.uniform(jax.random.fold_in(key, at), (n * classes * chains,)).reshape(
-            n, classes, chains
-        )
-        draw = partial(_draw, first=first, values=each, logits=logits, coupling=coupling, uniform=uniform)
-        phi, drawn = jax.lax.fori_loop(0, n, draw, (phi, jnp.zeros(uniform.shape, jnp.int32)))
-        codes.append(drawn)
-        first += n * each.shape[2]
-    return phi, codes
-
-
-def _draw(
-    i: jax.Array,
-    carry: tuple[jax.Array, jax.Array],
-    *,
-    first: int,
-    values: jax.Array,
-    logits: jax.Array,
-    coupling: jax.Array,
-    uniform: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """Column i of those alike, whose scores begin at row `first` of phi."""
-    (phi, codes), (_, m, k) = carry, values.shape
-    field = jax.lax.dynamic_slice_in_dim(coupling, first + i * k, k) @ phi  # (k, C M)
-    odds = (values[i] @ field).reshape(m, *uniform.shape[1:]) + logits[i][:, :, None]
-    # A product with a triangle: XLA's own cumulative sums are slow on a processor.
-    ends = (jnp.tril(jnp.ones((m, m))) @ jnp.exp(odds - odds.max(axis=0)).reshape(m, -1)).reshape(odds.shape)
-    code = (ends[:-1] < uniform[i] * ends[-1:]).sum(axis=0)
-    phi = jax.lax.dynamic_update_slice_in_dim(phi, values[i].T[:, code.ravel()], first + i * k, 0)
-    return phi, codes.at[i].set(code)
 
 
 def _one_hot(codes: jax.Array, m: int) -> jax.Array:

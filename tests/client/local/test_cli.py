@@ -44,9 +44,10 @@ def test_a_figure_that_is_not_defined_is_null_and_a_dash(folder: Path) -> None:
     cohort().assign(y="alive").to_csv("t.csv", index=False)
     out, _ = run(*EVALUATE, "--json", "figures.json")
     reason = "the real records have one class only"
-    assert report(folder / "figures.json")["targets"] == [
-        {"target": "y", "auc": None, "ceiling_auc": None, "merged": 0, "reason": reason}
-    ]
+    (target,) = report(folder / "figures.json")["targets"]
+    expected = {"target": "y", "auc": None, "ceiling_auc": None, "merged": 0, "reason": reason}
+    assert target | expected == target
+    assert target["models"]["boosted_trees"]["tstr"]["average_precision"] is None
     assert out.splitlines()[2].split() == ["y", "-", "-"]
     assert f"y: {reason}, so that a model has nothing to tell apart" in " ".join(out.split())
 
@@ -63,7 +64,12 @@ def test_synthetic_records_need_no_patient_key(folder: Path) -> None:
     ("arguments", "sentence"),
     [
         ((*EVALUATE, "--target", "z"), "no column 'z'"),
-        ((*EVALUATE, "--target", "x"), "say where to cut it"),
+        ((*EVALUATE, "--target", "x, y"), "time='x' may not be missing"),
+        ((*EVALUATE, "--strata", "sex"), "strata='sex': expected a time and an event among the targets, got none"),
+        ((*EVALUATE, "--strata", "z"), "no column 'z'"),
+        ((*EVALUATE, "--figure", "no/such/figure.svg"), "cannot write 'no/such/figure.svg'"),
+        ((*EVALUATE, "--figure", "t.csv", "--replace"), "which is needed as it is"),
+        ((*EVALUATE, "--figure", "new", "--json", "new"), "which is needed as it is"),
         ((*EVALUATE, "z"), "name targets with --target"),
         ((*EVALUATE, "--json", "no/such/folder.json"), "cannot write 'no/such/folder.json'"),
         (("evaluate", "--synthetic", "t.csv", *EVALUATE[3:]), "'t.csv' and --real 't.csv' are the same table"),
@@ -100,7 +106,7 @@ def test_schema_draft_prints_a_schema_to_complete(folder: Path) -> None:
     assert "x: {type: number, min: null, max: null, missing: true, confirmed: false}" in out
     assert err == ""
     (folder / "draft.yaml").write_text(out)
-    assert "target: it has no value" in refused(*EVALUATE[:-1], "draft.yaml")
+    assert "target: choose the outcome" in refused(*EVALUATE[:-1], "draft.yaml")
 
 
 def test_synthesize_writes_a_release_and_prints_what_it_cost(folder: Path) -> None:

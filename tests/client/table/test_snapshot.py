@@ -217,8 +217,8 @@ def test_cells_that_are_exchanged_under_an_open_site_are_not_read(folder: Path, 
 def test_cells_of_another_grid_are_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same schema divides its columns in other cells, as it may in another version of this program."""
     pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
-    right = encoding._edges
-    monkeypatch.setattr(encoding, "_edges", lambda column: right(column)[1:])
+    right = encoding.edges_of
+    monkeypatch.setattr(encoding, "edges_of", lambda column: right(column)[1:])
     with pytest.raises(
         InputError, match="by a version that divides columns in other cells; run `cohortmix site check`"
     ):

@@ -258,7 +258,7 @@ def test_an_encoding_has_the_features_in_order_and_the_target() -> None:
     encoding = Encoding.of(schema)
     assert [feature.name for feature in encoding.features] == [name for name in COLUMNS if name != "strict"]
     assert encoding.sizes == tuple(feature.size for feature in encoding.features)
-    assert encoding.label.name == "strict"
+    assert [column.name for column in encoding.label.columns] == ["strict"]
     row = {
         "age": 50,
         "balance": 0.0,

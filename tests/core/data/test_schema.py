@@ -130,7 +130,7 @@ def test_values_are_taken_as_typed() -> None:
         ),
         (MINIMAL.replace("[a, b]", "[a, b], missing: true"), "may not be missing"),
         (MINIMAL.replace("target: y", "target: z"), "target='z' is not one of the columns"),
-        (MINIMAL.replace("target: y", "target: x"), "must be a category"),
+        (MINIMAL.replace("target: y", "target: {time: y, event: x}"), "must be a category"),
         (MINIMAL.replace("name: t", "name: t\npatient_key: x"), "patient_key='x' must not be described"),
         (MINIMAL.replace("max: 1}", "max: 1, with: q}"), "with='q' must name another column"),
         (MINIMAL.replace("max: 1}", "max: 1, with: x}"), "with='x' must name another column"),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -352,3 +353,92 @@ def test_a_column_of_finer_numbers_is_refused_with_what_to_declare(monkeypatch: 
         InputError, match=r"60 values have more than 1 decimal .*`decimals: 3`, or leave `decimals` o"
     ):
         check(*lab([36.625] * 60, "decimals: 1"))
+
+
+# A time and its event, and a number
+
+
+FOLLOWED = Schema.from_yaml("""
+name: t
+patient_key: id
+target: {time: days, event: status, happened: died}
+columns:
+  days: {type: number, min: 1, max: 1000}
+  status: {type: category, values: [alive, died]}
+  age: {type: number, min: 16, max: 105}
+""")
+PEOPLE = pd.DataFrame(
+    {"id": np.arange(6), "days": [3.0, 5, 7, 9, 11, 13], "status": ["alive", "died"] * 3, "age": 50.0}
+)
+
+
+def test_a_follow_up_that_is_known_passes() -> None:
+    """What is beyond the bounds but above zero counts as the bound, as in any other column."""
+    checked = check(TableSource(PEOPLE.assign(days=[0.5, 5, 7, 9, 11, 2000])), FOLLOWED)
+    assert (checked.columns["days"].clipped, checked.columns["days"].not_positive) == (2, 0)
+    check(TableSource(PEOPLE.assign(age=[0.0, *PEOPLE["age"][1:]])), FOLLOWED)  # no time
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "sentence"),
+    [
+        ("days", [3.0, 0, 7, -2, 11, 13], "the time is zero or below in 2 rows (first in row 2)"),
+        ("days", [3.0, 5, NOTHING, 9, 11, 13], "the time is missing in 1 row (first in row 3)"),
+        ("days", ["3", "5", "7", "9", "long", "13"], "the time holds 1 value that is not a number in 1 to 1000"),
+        (
+            "status",
+            ["alive", "died", "alive", "died", "alive", NOTHING],
+            "the event is missing in 1 row (first in",
+        ),
+        (
+            "status",
+            ["alive", "lost", "lost", "died", "alive", "died"],
+            "the event holds 2 values that are not one of",
+        ),
+    ],
+)
+def test_a_follow_up_that_is_not_known_is_refused_with_count_and_first_row(
+    column: str, values: list[Any], sentence: str
+) -> None:
+    assert f"column {column!r}: {sentence}" in faults(PEOPLE.assign(**{column: values}), FOLLOWED)
+    assert "-2" not in faults(PEOPLE.assign(days=[3.0, 0, 7, -2, 11, 13]), FOLLOWED)
+
+
+def test_a_clip_does_not_make_a_time_of_zero_one() -> None:
+    columns = {**FOLLOWED.columns, "days": FOLLOWED.columns["days"].model_copy(update={"outside": "clip"})}
+    clipping = FOLLOWED.model_copy(update={"columns": columns})
+    assert "zero or below in 1 row" in faults(PEOPLE.assign(days=[0.0, *PEOPLE["days"][1:]]), clipping)
+
+
+def test_rows_of_nobody_are_not_looked_at_for_their_follow_up() -> None:
+    check(TableSource(PEOPLE.assign(id=[NOTHING, *range(5)], days=[0.0, *PEOPLE["days"][1:]])), FOLLOWED)
+
+
+def test_the_first_row_is_that_of_the_whole_table() -> None:
+    class Halves(TableSource):
+        def batches(self) -> Iterator[pa.RecordBatch]:
+            yield from self._table.to_batches(max_chunksize=3)
+
+    with pytest.raises(InputError, match="zero or below in 2 rows \\(first in row 5\\)"):
+        check(Halves(PEOPLE.assign(days=[3.0, 5, 7, 9, 0, 0])), FOLLOWED)
+
+
+def test_a_number_as_the_target_may_be_clipped_if_that_is_declared_and_never_missing() -> None:
+    def of(**more: object) -> Schema:
+        return Schema.model_validate(
+            {
+                "name": "t",
+                "target": "stay",
+                "columns": {
+                    "stay": {"type": "number", "min": 0, "max": 30, **more},
+                    "age": {"type": "number", "min": 0, "max": 105},
+                },
+            }
+        )
+
+    long = pd.DataFrame({"stay": [3.0, 31.0, 5.0], "age": 50})
+    said = faults(long, of())
+    assert "the target holds 1 value that is not a number in 0 to 30" in said
+    assert "declare a class" not in said
+    assert check(TableSource(long), of(outside="clip")).columns["stay"].clipped == 1
+    assert "has no value in 1 row" in faults(long.assign(stay=[3.0, NOTHING, 5.0]), of(outside="clip"))

@@ -146,7 +146,7 @@ def test_it_says_how_far_it_is() -> None:
     pairs = [(done, total) for part, done, total in told if part == "pairs of columns"]
     assert pairs == [(done, 10) for done in range(1, 11)]
     for target in ("y", "x>5"):
-        assert [(d, t) for part, d, t in told if part == f"models of {target}"] == [(d, 5) for d in range(6)]
+        assert [(d, t) for part, d, t in told if part == f"models of {target}"] == [(d, 6) for d in range(7)]
 
 
 def score(synthetic: pd.DataFrame, target: str, scorer: Scorer = boosted_trees) -> float:
@@ -240,6 +240,61 @@ def test_cross_validation_never_scores_a_record_by_a_model_that_saw_its_patient(
     assert evaluate(LIKE, table, SCHEMA)["targets"][0]["ceiling_auc"] == sound
 
 
+def test_of_each_target_there_are_figures_in_all_three_ways() -> None:
+    (outcome,) = evaluate(LIKE, REAL, SCHEMA)["targets"]
+    ways = outcome["models"]["boosted_trees"]
+    assert (ways["tstr"]["auc"], ways["trtr"]["auc"]) == (outcome["auc"], outcome["ceiling_auc"])
+    assert ways["trts"]["auc"] == train_synthetic_test_real(REAL, LIKE, SCHEMA)
+    assert outcome["kind"] == "classification"
+    share = (REAL["y"] == outcome["smallest"]["class"]).mean()
+    assert outcome["smallest"]["share"] == pytest.approx(share)
+    assert share == REAL["y"].value_counts(normalize=True).min()
+    for figures in ways.values():
+        assert figures["average_precision"] > share + 0.3
+        assert figures["recall"] > share + 0.3
+        assert 0 < figures["brier"] < 0.5
+    (lost,) = evaluate(SHUFFLED, REAL, SCHEMA)["targets"]
+    worse = lost["models"]["boosted_trees"]
+    assert worse["trtr"] == ways["trtr"]
+    for key in ("average_precision", "recall"):
+        assert worse["tstr"][key] < ways["tstr"][key] - 0.2
+    assert worse["tstr"]["brier"] > ways["tstr"]["brier"] + 0.2
+    for side in ("tstr", "trtr"):
+        assert sum(group["real"] for group in outcome["groups"][side]) / 10 == pytest.approx(share, abs=0.01)
+
+
+def test_the_smallest_class_of_a_rule_is_named() -> None:
+    often, rare = evaluate(LIKE, REAL, SCHEMA, ("x>8", "x>2"))["targets"]
+    assert often["smallest"]["class"] == "x>8"
+    assert rare["smallest"]["class"] == "not x>2"
+    merged = Target("y", 3, "", (0, 2))
+    assert merged.names(SCHEMA.columns["y"], "y") == ("a", "c", "all others")
+
+
+def test_without_a_target_there_are_marginals_alone() -> None:
+    nothing = SCHEMA.model_copy(update={"target": None})
+    found = evaluate(LIKE, REAL, nothing)
+    assert found["targets"] == []
+    assert found["tvd"] == evaluate(LIKE, REAL, SCHEMA)["tvd"]
+    assert [one["target"] for one in evaluate(LIKE, REAL, nothing, ("y",))["targets"]] == ["y"]
+    with pytest.raises(InputError, match="the schema has no target; name what to predict"):
+        train_synthetic_test_real(LIKE, REAL, nothing)
+
+
+def test_real_records_against_themselves_reach_what_they_can() -> None:
+    """No model is better than one of the records that it is tested on, and no marginal is nearer than none."""
+    again = REAL.sample(frac=1, random_state=1)
+    found = evaluate(again, REAL, SCHEMA, ("y", "x"))
+    assert found["tvd"] == {"columns": 0, "pairs": 0}
+    assert found["copies"]["share"] == 1
+    for column in found["columns"]:
+        assert column.get("wasserstein", 0) == pytest.approx(0, abs=1e-12)
+        assert column.get("standardized_difference", 0) == pytest.approx(0, abs=1e-12)
+    for target, figure in zip(found["targets"], ("auc", "r2"), strict=True):
+        ways = target["models"]["boosted_trees"]
+        assert ways["tstr"][figure] >= ways["trtr"][figure]
+
+
 def test_the_report_holds_each_target_once() -> None:
     report = evaluate(LIKE, REAL, SCHEMA, ("y=a", "sex"))
     assert [one["target"] for one in report["targets"]] == ["y=a", "sex"]
@@ -288,7 +343,8 @@ def test_a_column_whose_name_holds_a_sign_is_found_first() -> None:
     ("text", "sentence"),
     [
         ("z", "no column 'z'; the schema has 'x', 'whole'"),
-        ("x", "'x' is no category; say where to cut it, as in 'x>=10'"),
+        ("x", "'x' is a number; say where to cut it into classes, as in 'x>=10'"),
+        ("day", "'day' is no category; say where to cut it, as in 'day<1995-01-01'"),
         ("x>F", "expected a number after the sign, got 'F'"),
         ("day>5", "expected a date after the sign, got '5'"),
         ("sex>F", "a category has no order"),

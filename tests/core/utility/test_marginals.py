@@ -2,6 +2,7 @@
 
 import json
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from mixed_tables import LIKE, REAL, SCHEMA
 
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
-from cohortmix.core.utility.columns import read
+from cohortmix.core.utility.columns import correlation, read
 from cohortmix.core.utility.marginals import QUANTILES, Marginals, _cells, marginal_tvd
 
 
@@ -125,8 +126,72 @@ def test_the_worst_column_and_pair_come_first_with_what_differs() -> None:
     assert json.loads(json.dumps(columns)) == columns
 
 
+def numbers(made: list[float | None], real: list[float | None], **column: object) -> dict[str, Any]:
+    schema = Schema.model_validate(
+        {
+            "name": "t",
+            "target": "y",
+            "columns": {
+                "x": {"type": "number", "min": 0, "max": 10, "missing": True, **column},
+                "y": {"type": "category", "values": ["a", "b"]},
+            },
+        }
+    )
+    synthetic, known = (pd.DataFrame({"x": values, "y": "a"}) for values in (made, real))
+    (found,) = (one for one in Marginals.of(synthetic, known, schema).column_reports() if one["column"] == "x")
+    return found
+
+
+def test_means_and_distances_of_numbers_by_hand() -> None:
+    found = numbers([1, 2, 3, None], [3, 5, 7])
+    assert found["mean"] == {"synthetic": 2, "real": 5}
+    assert found["missing"] == {"synthetic": 0.25, "real": 0}
+    assert found["standardized_difference"] == pytest.approx(-3 / np.sqrt((2 / 3 + 8 / 3) / 2))
+    assert found["wasserstein"] == pytest.approx((2 + 3 + 4) / 3 / 10)
+    same = numbers([1, 2, 3], [3, 2, 1])
+    assert (same["standardized_difference"], same["wasserstein"]) == (0, 0)
+    flat = numbers([4, 4], [4, 4])
+    assert flat["standardized_difference"] == 0
+    assert numbers([4, 4], [5, 5])["standardized_difference"] is None
+    assert numbers([-90, -90], [10, 99])["wasserstein"] == 1  # within the declared range, as all distances
+
+
+def test_distances_of_numbers_count_a_row_by_its_weight() -> None:
+    rng = np.random.default_rng(0)
+    m = rng.integers(1, 4, len(REAL))
+    often = REAL.loc[REAL.index.repeat(m)]
+    once, weighted = (Marginals.of(LIKE, real, SCHEMA) for real in (REAL, often))
+    by_row = Marginals.of(LIKE, often.assign(id=np.arange(len(often))), SCHEMA)
+    for one, other, wrong in zip(
+        *(sorted(each.column_reports(), key=lambda column: column["column"]) for each in (once, weighted, by_row)),
+        strict=True,
+    ):
+        if one["type"] == "number":
+            for key in ("standardized_difference", "wasserstein"):
+                assert other[key] == pytest.approx(one[key], abs=1e-12)
+                assert wrong[key] != pytest.approx(one[key], abs=1e-6)
+    for pair, other in zip(once.pair_reports(), weighted.pair_reports(), strict=True):
+        if pair["correlation"]:
+            assert other["correlation"]["real"] == pytest.approx(pair["correlation"]["real"], abs=1e-9)
+
+
+def test_two_numbers_have_a_correlation_and_a_category_has_none() -> None:
+    reports = {
+        tuple(pair["columns"]): pair["correlation"] for pair in Marginals.of(LIKE, REAL, SCHEMA).pair_reports()
+    }
+    assert reports["x", "y"] is None
+    expected = np.corrcoef(REAL["x"], REAL["whole"])[0, 1]
+    assert reports["x", "whole"] is not None
+    assert reports["x", "whole"]["real"] == pytest.approx(expected)
+    assert correlation(np.array([1.0, 2, np.nan]), np.array([1.0, 3, 5])) == pytest.approx(1)
+    assert correlation(np.ones(3), np.arange(3.0)) is None
+
+
 def test_a_column_without_any_value_has_no_quantiles() -> None:
     report = Marginals.of(LIKE.assign(x=None), REAL, SCHEMA).column_reports()[0]
     assert report["column"] == "x"
     assert report["missing"]["synthetic"] == 1
     assert {each["synthetic"] for each in report["quantiles"].values()} == {None}
+    assert report["mean"]["synthetic"] is None
+    assert report["mean"]["real"] == pytest.approx(REAL["x"].mean())
+    assert (report["standardized_difference"], report["wasserstein"]) == (None, None)

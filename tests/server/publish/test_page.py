@@ -7,7 +7,7 @@ import re
 from report_page import Page, Summary, render
 
 from cohortmix.core.data.schema import Schema
-from cohortmix.server.publish.html import element
+from cohortmix.protocol.local.html import element
 from cohortmix.server.publish.style import STYLE
 
 HOSTILE = '<script>alert("x")</script>&amp;\'"'

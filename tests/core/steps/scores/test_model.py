@@ -116,9 +116,18 @@ def test_what_is_asked_follows_from_the_first_answer_alone(release: Release) -> 
 
 
 def test_what_a_sweep_costs_does_not_grow_beyond_so_many_columns() -> None:
-    few = couplings.chains_of_class(couplings.COLUMNS, 2)
-    assert few == couplings.chains_of_class(3, 2) == couplings.CHAINS // 2
+    few = couplings.chains_of_class(couplings.COLUMNS, 2, std=0.0)
+    assert few == couplings.chains_of_class(3, 2, std=0.0) == couplings.CHAINS // 2
     for columns in (65, 100, 300, 10**6):
-        chains = couplings.chains_of_class(columns, 2)
+        chains = couplings.chains_of_class(columns, 2, std=0.0)
         assert chains >= 1
         assert chains == 1 or 0.95 * few < chains * columns / couplings.COLUMNS <= few
+
+
+@pytest.mark.parametrize("std", [0.001, 0.04, 0.06, 0.3])
+def test_there_are_as_many_chains_as_the_noise_leaves_visible(std: float) -> None:
+    """The error of a moment of M chains is M^-1/2: half of the noise, and no more chains than that takes."""
+    chains = couplings.chains_of_class(20, 1, std)
+    assert couplings.FEWEST_CHAINS <= chains <= couplings.CHAINS
+    assert chains**-0.5 <= 0.501 * std or chains == couplings.CHAINS
+    assert chains**-0.5 >= 0.499 * std or chains == couplings.FEWEST_CHAINS
