@@ -4,14 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cohortmix.core.condensing import condense
     from cohortmix.core.data.schema import Schema
     from cohortmix.core.privacy.budget import Budget
     from cohortmix.core.synthesis import synthesize
 
-__all__ = ["Budget", "Schema", "synthesize"]
+__all__ = ["Budget", "Schema", "condense", "synthesize"]
 
 
-_PLACES = {"Budget": "privacy.budget", "Schema": "data.schema", "synthesize": "synthesis"}
+_PLACES = {
+    "Budget": "privacy.budget",
+    "Schema": "data.schema",
+    "condense": "condensing",
+    "synthesize": "synthesis",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pandas as pd
 import pyarrow as pa
@@ -20,6 +20,8 @@ from cohortmix.core.arguments import (
     require_truth,
     require_whole,
 )
+from cohortmix.core.condensing import SIZE, Model, condense
+from cohortmix.core.condensing import require_arguments as require_condensable
 from cohortmix.core.data.schema import SITE, Schema
 from cohortmix.core.data.table import InputError, Source, source_of
 from cohortmix.core.dimensions import most_kappa
@@ -45,6 +47,10 @@ from cohortmix.core.steps.plan import SUPPORT, TARGETS, Plan
 from cohortmix.core.steps.point_masses import MOST_COUNTED
 from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, check
 
+if TYPE_CHECKING:
+    from cohortmix.core.release.condense.condensation import Condensed
+
+FOR_A_MODEL = 10_000  # records from which a condensed set is made, at least: fewer would add noise of drawing
 Variant = Literal["cells", "scores", "gaussian"]
 
 
@@ -134,6 +140,30 @@ class Release:
         if isinstance(self.common, ClassGaussians):
             return self._marked(self.common.records(self.schema, n, seed))
         return self._marked(draw(self.pool, self.schema, n, seed).drop(columns=SITE))
+
+    def condense(
+        self,
+        model: Model,
+        size: int = SIZE,
+        *,
+        records: int | None = None,
+        evaluations: int | None = None,
+        seed: int = 0,
+    ) -> Condensed:
+        """A few weighted rows for one model, as `core.condensing.condense` has it, from `records` drawn ones.
+
+        By default N are drawn, or `FOR_A_MODEL` where there are fewer patients.
+
+        Raises
+        ------
+        InputError
+            As `condense` and `records` do.
+        """
+        require_condensable(model, size, evaluations, seed)
+        number = max(self.patients, FOR_A_MODEL) if records is None else records
+        found = condense(self.records(number), self.schema, model, size, evaluations=evaluations, seed=seed)
+        self._marked(found.rows)
+        return replace(found, facts={"warning": self._warning, **found.facts}) if self._warning else found
 
     @property
     def variant(self) -> Variant:

@@ -134,6 +134,11 @@ add(
 )
 add(
     app,
+    "deploy.condense",
+    condense="Find a few weighted rows on which one model comes near to what all records of a release give it.",
+)
+add(
+    app,
     "deploy.tour",
     demo="Four steps on a real stroke trial, with noise of each site's own and with joint noise.",
 )

@@ -10,12 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+import bench_condense
 import bench_many_sites
 import bench_simulation
 import federated_rivals
+import noised_condensation
+import numpy as np
 import pytest
 import result_cells
 import speed_cells
+from markdown_tables import DOCUMENT
 from mechanism_variants import VARIANTS
 from result_cells import RESULTS, Cell
 from synthesizers import METHODS
@@ -85,6 +89,44 @@ def test_no_variant_has_the_name_of_a_method() -> None:
     """Both have their lines in the same files."""
     assert not set(VARIANTS) & {"own", *METHODS}
     assert not set(federated_rivals.RIVALS) & {"own", *METHODS, *VARIANTS}
+
+
+def test_documents_say_what_condensed_rows_reach() -> None:
+    """If not, `make bench-tables` writes docs/benchmarks.md."""
+    rows, text = json.loads(bench_condense.FILE.read_text()), DOCUMENT.read_text(encoding="utf-8")
+    assert bench_condense.TABLE.filled(text, bench_condense.markdown(rows)) == text
+    assert {row["model"] for row in rows} >= {"tree", "logistic"}
+
+
+def test_noise_on_each_look_costs_what_the_release_costs() -> None:
+    """T looks of sensitivity CLIP / n; fewer or more of them cost the same together, and more of them see less."""
+    rng, n, mu = np.random.default_rng(0), 200, 0.3
+    label = rng.integers(0, 2, n)
+    judges = {}
+    for looks in (4, 16):
+        sigma = noised_condensation.sigma_of(n, mu, looks)
+        assert looks * (noised_condensation.CLIP / n / sigma) ** 2 == pytest.approx(mu**2)
+        none = np.empty(0, dtype=np.intp)
+        judges[looks] = noised_condensation.NoisedJudge(
+            np.zeros((n, 1)), np.empty((0, 0)), (none, none), label, sigma, np.random.default_rng(1)
+        )
+    scores = np.full((n, 2), 0.5)
+    found = {looks: [judge.of_scores(scores) for _ in range(400)] for looks, judge in judges.items()}
+    for looks, judge in judges.items():
+        assert np.std(found[looks]) == pytest.approx(judge.sigma, rel=0.15)
+        assert np.mean(found[looks]) == pytest.approx(np.log(2), abs=4 * judge.sigma / 20)
+    assert judges[16].sigma == pytest.approx(2 * judges[4].sigma)
+
+
+def test_no_record_counts_more_than_the_clip() -> None:
+    none = np.empty(0, dtype=np.intp)
+    label, rng = np.zeros(10, dtype=np.int64), np.random.default_rng(0)
+    judge = noised_condensation.NoisedJudge(np.zeros((10, 1)), np.empty((0, 0)), (none, none), label, 0.0, rng)
+    wrong = np.tile([0.0, 1.0], (10, 1))
+    assert judge.of_scores(wrong) == noised_condensation.CLIP
+    changed = wrong.copy()
+    changed[0] = [1.0, 0.0]
+    assert judge.of_scores(wrong) - judge.of_scores(changed) == pytest.approx(noised_condensation.CLIP / 10)
 
 
 def test_documents_say_what_many_sites_cost() -> None:

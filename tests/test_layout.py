@@ -43,6 +43,7 @@ FLOORS = {  # of each package, the lowest first: a folder imports from itself an
         "core/steps/products",
         "core/steps",
         "core/gaussian",
+        "core/release/condense",
         "core/release",
         "core",
         "core/audit",
@@ -65,8 +66,8 @@ FRONT = {"core/__init__.py"}  # what Python's users import by one name
 NOISE = {"core/privacy/noise.py"}  # the only privacy noise
 SEEDS = {"protocol/masking/seeds.py"}  # of the masks of joint studies
 DRAWING_FREELY = (
-    "core/audit", "core/data", "core/data/keeping", "core/gaussian", "core/release", "core/steps/scores",
-    "core/steps", "core/utility",
+    "core/audit", "core/data", "core/data/keeping", "core/gaussian", "core/release/condense", "core/release",
+    "core/steps/scores", "core/steps", "core/utility",
 )  # fmt: skip
 """Where numbers are drawn as well: for tests, from released values, and for splits of an evaluation."""
 READERS = {  # of records: the vault, what feeds it, and what never answers a coordinator

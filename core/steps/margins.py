@@ -57,6 +57,7 @@ def project(
     if prior is None and len(encoding.label.parts) > 1:
         prior = _of_first_part(sums, encoding, patients, means)
     masses, out = class_masses(sums.masses, patients), np.empty_like(sums.cells)
+    outcome = {column.name for column in encoding.label.columns}  # its slices say more than a clipped mean does
     with ONE_THREAD.limit(limits=1, user_api="blas"):
         for j, (feature, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True)):
             own = _possible(sums.cells[:, block], encoding.possible[j])
@@ -65,7 +66,7 @@ def project(
             for c, (mass, base) in enumerate(zip(masses, bases, strict=True)):
                 cells = own[c] / mass
                 shares = Shares.of(cells, sums.s_a / mass, feature.coarse, weight_of(feature))
-                if means is not None:
+                if means is not None and feature.name not in outcome:
                     shares = shares.with_means(means[j].functions, means[j].means[c], means[j].std[c])
                 out[c, block] = _class_of(shares, base, feature)
             out[:, block] = _within(out[:, block], encoding.possible[j])

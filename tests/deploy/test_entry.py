@@ -161,7 +161,7 @@ def test_a_summary_is_what_the_command_says_itself(words: str) -> None:
 
 
 def test_there_is_a_stub_for_every_command_of_a_hospital_and_a_coordinator() -> None:
-    assert len(EVERY) == 21
+    assert len(EVERY) == 22
     assert {"evaluate", "schema draft", "site serve", "study publish"} <= set(EVERY)
 
 

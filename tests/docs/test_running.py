@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pages import blocks, keys_of_table, page, section, shown_commands
 
 from cohortmix.client.local.output import FILES as RELEASE_FILES
 from cohortmix.core.data.schema import Schema
+from cohortmix.core.release.condense import models
 from cohortmix.deploy.tour import DATA
 from cohortmix.server.publish.publish import FILES as STUDY_FILES
 
@@ -121,6 +123,21 @@ def test_a_release_is_evaluated(release: Path, folder: Path) -> None:
         assert said in first
     assert "STYPE=TACS|PACS" in second
     assert json.loads((folder / "figures.json").read_text())["private"] is False
+
+
+def test_a_release_is_condensed(release: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And every key of what is said of the rows is described."""
+    monkeypatch.setitem(models.MODELS, "tree", replace(models.MODELS["tree"], evaluations=20))
+    (out,) = follow("docs/synthesize.md", "condense")
+    assert "20 evaluations" in out
+    facts = json.loads((folder / "condensed" / "condensed.json").read_text())
+    part = section(page("docs/outputs.md"), "## Condensed rows")
+    described = {
+        name for key in re.findall(r"^\| (`.*?) \|", part, re.MULTILINE) for name in re.findall(r"`(\w+)`", key)
+    }
+    assert described == {*facts, "warning"}
+    (row,) = re.findall(r"^\| `release` \|.*$", part, re.MULTILINE)
+    assert {*facts["release"], "release", "study"} == set(re.findall(r"`(\w+)`", row))
 
 
 # --- a simulated study

@@ -1,0 +1,68 @@
+"""Cox: proportional hazards with weights, which scikit-survival's `CoxPHSurvivalAnalysis` does not take.
+
+Weighted partial likelihood with Breslow's ties and a ridge, by Newton's method on standardized columns. A row of
+weight 2 counts as two equal rows; `tests` hold it against scikit-survival on repeated rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+MOST_STEPS, HALVINGS, SMALL = 30, 12, 1e-7
+
+
+def fit_cox(z: Floats, time: Floats, event: NDArray[np.bool_], weight: Floats, ridge: float) -> Floats:
+    """Log hazard ratios (W,) of standardized columns z (n, W); `weight` (n,) in records.
+
+    Maximizes sum_i w_i d_i (z_i b - log sum_{t_j >= t_i} w_j exp(z_j b)) - ridge |b|^2 / 2 (Breslow 1974).
+    """
+    order = np.argsort(-time, kind="stable")
+    z, time, weight = z[order], time[order], weight[order]
+    dead = weight * event[order]
+    last = np.searchsorted(-time, -time, side="right") - 1  # of those who are at risk when a row's time comes
+    first = np.searchsorted(-time, -time, side="left")
+    b = np.zeros(z.shape[1])
+    value = _objective(b, z, weight, dead, last, ridge)
+    for _ in range(MOST_STEPS):
+        gradient, hessian = _derivatives(b, z, weight, dead, last, first, ridge)
+        step = np.linalg.solve(hessian, gradient)
+        for _ in range(HALVINGS):
+            new = _objective(b + step, z, weight, dead, last, ridge)
+            if new >= value:
+                break
+            step = step / 2
+        else:
+            return b
+        b, gained, value = b + step, new - value, new
+        if gained <= SMALL * (1 + abs(value)):
+            return b
+    return b
+
+
+def _objective(b: Floats, z: Floats, weight: Floats, dead: Floats, last: NDArray[np.intp], ridge: float) -> float:
+    risk = z @ b
+    top = risk.max()
+    at_risk = np.cumsum(weight * np.exp(risk - top))[last]
+    return float(dead @ (risk - top - np.log(at_risk)) - ridge * (b @ b) / 2)
+
+
+def _derivatives(
+    b: Floats,
+    z: Floats,
+    weight: Floats,
+    dead: Floats,
+    last: NDArray[np.intp],
+    first: NDArray[np.intp],
+    ridge: float,
+) -> tuple[Floats, Floats]:
+    """Gradient (W,) and negative Hessian (W, W)."""
+    risk = z @ b
+    hazard = weight * np.exp(risk - risk.max())
+    s0 = np.cumsum(hazard)[last]
+    mean = np.cumsum(hazard[:, None] * z, axis=0)[last] / s0[:, None]
+    # What a row adds to the sums of all events up to its own time, in place of one sum of squares for each event.
+    passed = np.cumsum((dead / s0)[::-1])[::-1][first]
+    square = (z * (hazard * passed)[:, None]).T @ z - (mean * dead[:, None]).T @ mean
+    return dead @ (z - mean) - ridge * b, square + ridge * np.eye(len(b))
