@@ -45,7 +45,7 @@ from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.core.steps.plan import SUPPORT, TARGETS, Plan
 from cohortmix.core.steps.point_masses import MOST_COUNTED
-from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, check
+from cohortmix.core.utility.checks.check import MOST_UNREADABLE, Checked, check
 
 if TYPE_CHECKING:
     from cohortmix.core.release.condense.condensation import Condensed
@@ -236,7 +236,7 @@ def synthesize(
     variant : chosen by `core.gaussian.model.suits` and `Plan.by_scores`, from the schema, N and mu, unless it is
         given.
     max_unreadable : the largest share of a column's values that may be no number, or no date.
-    checked : what `core.utility.check.check` found in this table, if the caller has checked it already.
+    checked : what `core.utility.checks.check.check` found in this table, if the caller has checked it already.
     accept_degraded : permits a release of class centroids alone, where there are too few patients for a mixture.
     high_order : whether products of three to five features are measured, where schema, N and mu leave little noise
         on them (`Plan.most_products`).
@@ -250,7 +250,7 @@ def synthesize(
     Raises
     ------
     InputError
-        The table does not fit the schema, by `core.utility.check.check`, there are fewer than 50 patients, or an
+        The table does not fit the schema, by `core.utility.checks.check`, there are fewer than 50 patients, or an
         argument has the wrong type or is out of range; nothing is spent.
     DegradedError
         Schema, N and mu leave room for class centroids alone, and `accept_degraded` is not set; nothing is spent.

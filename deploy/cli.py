@@ -37,7 +37,7 @@ STATUS = {  # by where a class of errors is: one that no module has loaded was n
     "cohortmix.server.commands.outcome.StudyUnanswered": 4,
     "cohortmix.server.commands.outcome.EngineError": 4,
 }
-OF_A_TABLE = "cohortmix.core.utility.check.MisfitError"  # has a line for each column that does not fit
+OF_A_TABLE = "cohortmix.core.utility.checks.check.MisfitError"  # has a line for each column that does not fit
 
 
 class Commands(TyperGroup):

@@ -16,7 +16,7 @@ from cohortmix.client.table.data import open_table
 from cohortmix.core.data.table import InputError
 from cohortmix.core.data.words import listed
 from cohortmix.core.privacy import joint as joint_terms
-from cohortmix.core.utility.check import MOST_UNREADABLE, MisfitError, check
+from cohortmix.core.utility.checks.check import MOST_UNREADABLE, MisfitError, check
 from cohortmix.deploy.simulation.split import TEST_FRACTION, Split
 from cohortmix.protocol.local.checked import MaxUnreadable, misfit, tell_checked
 from cohortmix.protocol.local.progress import Quiet, step, steps

@@ -56,6 +56,7 @@ FLOORS = {  # of each package, the lowest first: a folder imports from itself an
 WITHIN = {
     "core/data/dictionary": "core/data",
     "core/data/keeping": "core/data",
+    "core/utility/checks": "core/utility",
 }  # folders on the floor of another one: they import from it, and it from them
 BESIDE = {
     "core/utility": {"core/data", "core/steps"},
@@ -72,7 +73,7 @@ DRAWING_FREELY = (
 """Where numbers are drawn as well: for tests, from released values, and for splits of an evaluation."""
 READERS = {  # of records: the vault, what feeds it, and what never answers a coordinator
     "core/privacy/vault.py", "core/data/table.py", "core/data/patients.py", "core/release/condensed.py",
-    "core/utility/check.py", "core/utility/columns.py", "core/audit/neighbours.py", "client/table/data.py",
+    "core/utility/checks/check.py", "core/utility/columns.py", "core/audit/neighbours.py", "client/table/data.py",
     "client/table/snapshot.py", "client/table/parquet_file.py", "client/table/run.py", "client/table/cluster.py",
     "client/table/cells.py", "client/local/draft.py",
 }  # fmt: skip
@@ -187,7 +188,7 @@ def test_floors_of_a_package(package: str) -> None:
 
 
 def test_utility_takes_of_the_steps_only_who_is_told_of_progress() -> None:
-    found = set().union(*(targets(modules()[path]) for path in under("core/utility")))
+    found = set().union(*(targets(modules()[path]) for path in under("core/utility") | under("core/utility/checks")))
     assert {path for path in found if path.startswith("core/steps")} == {"core/steps/progress.py"}
 
 
@@ -335,8 +336,8 @@ def test_the_reply_path_cannot_import_what_is_not_private(module: str) -> None:
 
 
 def test_the_probe_sees_what_is_imported() -> None:
-    assert {"cohortmix.core.utility.evaluate", "cohortmix.core.utility.check"} & loaded_by(
-        "cohortmix.core.utility.check"
+    assert {"cohortmix.core.utility.evaluate", "cohortmix.core.utility.checks.check"} & loaded_by(
+        "cohortmix.core.utility.checks.check"
     )
 
 

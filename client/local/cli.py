@@ -20,7 +20,7 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source
 from cohortmix.core.data.words import in_quotes
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget
-from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, MisfitError, check
+from cohortmix.core.utility.checks.check import MOST_UNREADABLE, Checked, MisfitError, check
 from cohortmix.protocol.local.checked import MaxUnreadable, misfit, summary, tell_checked
 from cohortmix.protocol.local.outfile import Replace, require_free_file, write_file
 from cohortmix.protocol.local.progress import Quiet, step, steps

@@ -25,7 +25,7 @@ from cohortmix.core.data.dictionary.outcome import UNDECIDED
 from cohortmix.core.data.table import InputError, Source, is_null, plain
 from cohortmix.core.data.values import is_nested, is_text, numbers
 from cohortmix.core.data.words import some
-from cohortmix.core.utility.cause import likely
+from cohortmix.core.utility.checks.cause import likely
 from cohortmix.protocol.local.wording import count
 
 BANNER = """\

@@ -20,8 +20,8 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source, quoted
 from cohortmix.core.data.words import in_quotes
 from cohortmix.core.privacy.budget import MIN_PATIENTS
-from cohortmix.core.utility.check import MOST_UNREADABLE, Checked, MisfitError
-from cohortmix.core.utility.check import check as check_table
+from cohortmix.core.utility.checks.check import MOST_UNREADABLE, Checked, MisfitError
+from cohortmix.core.utility.checks.check import check as check_table
 from cohortmix.protocol.local.checked import MaxUnreadable, show_checked
 from cohortmix.protocol.local.interrupt import hold
 from cohortmix.protocol.local.keyfile import write_key

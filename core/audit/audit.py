@@ -49,7 +49,7 @@ from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.anonymize import sum_query
 from cohortmix.core.steps.plan import Plan
 from cohortmix.core.synthesis import Release, Variant, synthesize
-from cohortmix.core.utility.check import Checked
+from cohortmix.core.utility.checks.check import Checked
 
 MU = Fraction(3, 10)  # the claim that is replayed and, on the vault's answers, bounded
 RANDOM_PAIRS = 200

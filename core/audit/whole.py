@@ -30,7 +30,7 @@ from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.steps.centroids import Common
 from cohortmix.core.synthesis import Release, synthesize
-from cohortmix.core.utility.check import Checked
+from cohortmix.core.utility.checks.check import Checked
 
 MU = Fraction(2)  # the claim that is audited
 # Few patients, columns and inducing points: almost all releases then have arrays of the same shapes, and JAX

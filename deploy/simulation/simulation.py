@@ -29,7 +29,7 @@ from cohortmix.core.arguments import (
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, source_of
 from cohortmix.core.data.values import patient_keys
-from cohortmix.core.utility.check import MOST_UNREADABLE, check
+from cohortmix.core.utility.checks.check import MOST_UNREADABLE, check
 from cohortmix.deploy.simulation.comparison import Comparison, Table
 from cohortmix.deploy.simulation.consortium import Consortium, Terms
 from cohortmix.deploy.simulation.engines import Engine, run, silent
@@ -93,7 +93,7 @@ def simulate(
     engine : "process", or "flower" for Flower's simulation engine.
     progress : called as progress(event, done, total); events are "sites", "round 1", "round 2", "pool",
         "evaluate" and "publish".
-    max_unreadable : as in `core/utility/check.py`.
+    max_unreadable : as in `core/utility/checks/check.py`.
     accept_degraded : permits a study in which every site is so small that it releases class centroids only.
     replace : permits `out` to hold an earlier study, which is replaced; else it must be new or empty.
     tell : if only some sites have patients enough for a mixture, gets a sentence that says so, before anything is

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 
-from cohortmix.core.utility.check import Checked, MisfitError
-from cohortmix.core.utility.fit import Fit
+from cohortmix.core.utility.checks.check import Checked, MisfitError
+from cohortmix.core.utility.checks.fit import Fit
 from cohortmix.protocol.local.terminal import Terminal, compact_table, panel, styled
 from cohortmix.protocol.local.wording import whole_percent
 

@@ -13,7 +13,7 @@ from cohortmix.core import Budget, Schema, synthesize
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.table import InputError, TableSource
 from cohortmix.core.synthesis import Variant
-from cohortmix.core.utility.check import check
+from cohortmix.core.utility.checks.check import check
 from cohortmix.deploy.simulation.consortium import Terms
 from cohortmix.deploy.simulation.simulation import simulate
 from cohortmix.protocol.local.checked import summary

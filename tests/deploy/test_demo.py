@@ -17,7 +17,7 @@ import pytest
 from cohortmix.core.data.dictionary.columns import Number
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, TableSource
-from cohortmix.core.utility.check import check
+from cohortmix.core.utility.checks.check import check
 from cohortmix.deploy.simulation.simulation import Simulation
 from cohortmix.deploy.tour import (
     BY_HOSPITAL,

@@ -15,7 +15,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from cohortmix.client.local import cli as client
-from cohortmix.core.utility.check import MisfitError
+from cohortmix.core.utility.checks.check import MisfitError
 from cohortmix.deploy.cli import OF_A_TABLE, STATUS, app
 from cohortmix.deploy.later import Later
 

@@ -33,7 +33,7 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.gaussian.model import WIDE
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.budget import DEFAULT_DELTA, MIN_PATIENTS
-from cohortmix.core.utility.check import MOST_UNREADABLE
+from cohortmix.core.utility.checks.check import MOST_UNREADABLE
 from cohortmix.deploy.cli import STATUS, app
 from cohortmix.protocol.local.interrupt import STATUS as INTERRUPTED
 from cohortmix.protocol.local.wording import at_most

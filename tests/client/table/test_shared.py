@@ -24,7 +24,7 @@ from cohortmix.client.table.data import open_table
 from cohortmix.client.table.snapshot import open_snapshot, pin_shared, pin_snapshot
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source
-from cohortmix.core.utility.check import check
+from cohortmix.core.utility.checks.check import check
 from cohortmix.protocol.messages import Description, decode
 
 TEXT = """

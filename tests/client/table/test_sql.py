@@ -20,7 +20,7 @@ from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import BATCH_ROWS, InputError, Source, plain
 from cohortmix.core.data.values import category_codes, numbers
-from cohortmix.core.utility.check import check
+from cohortmix.core.utility.checks.check import check
 
 SCHEMA = Schema.from_yaml("""
 name: t

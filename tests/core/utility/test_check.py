@@ -14,8 +14,8 @@ from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.reading import UNKNOWN
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, TableSource
-from cohortmix.core.utility.check import check
-from cohortmix.core.utility.fit import Fit
+from cohortmix.core.utility.checks.check import check
+from cohortmix.core.utility.checks.fit import Fit
 
 TEXT = """
 name: t

@@ -77,7 +77,7 @@ FAULTS = (
     ),
     Fault(
         "much of a column that cannot be read passes",
-        "core/utility/check.py",
+        "core/utility/checks/check.py",
         "    elif column.outside is None and seen.unreadable > max_unreadable * seen.values:\n",
         "    elif column.outside is None and seen.unreadable >= seen.values > 0:\n",
         (f"{CHECK}::test_more_than_a_share_that_cannot_be_read_is_refused_unless_a_clip_is_written",),

@@ -1,7 +1,7 @@
 """What was found in a table, as its holder reads it."""
 
-from cohortmix.core.utility.check import Checked
-from cohortmix.core.utility.fit import Fit
+from cohortmix.core.utility.checks.check import Checked
+from cohortmix.core.utility.checks.fit import Fit
 from cohortmix.protocol.local.checked import show_checked, summary
 from cohortmix.protocol.local.terminal import Terminal
 

@@ -28,9 +28,9 @@ from cohortmix.core.data.table import (
 )
 from cohortmix.core.data.values import NOBODY, is_nested, patient_ids
 from cohortmix.core.data.words import counted
-from cohortmix.core.utility import rules
-from cohortmix.core.utility.fit import MANY, Fit
-from cohortmix.core.utility.rules import Kept
+from cohortmix.core.utility.checks import rules
+from cohortmix.core.utility.checks.fit import MANY, Fit
+from cohortmix.core.utility.checks.rules import Kept
 
 MOST_UNREADABLE = 0.05  # share of a column's values, unless `outside: clip` is set: more is a wrong format
 

@@ -15,7 +15,7 @@ from cohortmix.core.data.dictionary.grid import bounds
 from cohortmix.core.data.table import is_null, plain
 from cohortmix.core.data.values import category_codes, each_distinct, numbers, simple
 from cohortmix.core.data.words import counted
-from cohortmix.core.utility.cause import likely
+from cohortmix.core.utility.checks.cause import likely
 
 MANY = 7  # decimals that nobody records: such a number was computed, and no `decimals` is advised for it
 

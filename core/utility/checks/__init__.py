@@ -1,0 +1,1 @@
+"""Does a table fit its schema? What a person is told of their own records, before anything is spent."""
