@@ -188,7 +188,9 @@ def test_floors_of_a_package(package: str) -> None:
 
 
 def test_utility_takes_of_the_steps_only_who_is_told_of_progress() -> None:
-    found = set().union(*(targets(modules()[path]) for path in under("core/utility") | under("core/utility/checks")))
+    found = set().union(
+        *(targets(modules()[path]) for path in under("core/utility") | under("core/utility/checks"))
+    )
     assert {path for path in found if path.startswith("core/steps")} == {"core/steps/progress.py"}
 
 

@@ -7,7 +7,7 @@ range, or the slot for missing values. The grid follows from the schema alone; `
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,15 @@ class Cells:
         edges = None if isinstance(column, Category) else edges_of(column)
         reader = ColumnReader(name, column, edges or ())
         return cls(name, column, reader.size, edges, _coarse_bins(reader) if edges else None, reader.missing)
+
+    def within(self, slices: Sequence[int] | None) -> Cells:
+        """The same cells, with coarse bins of which none is in two slices of an outcome."""
+        if slices is None or self.coarse is None:
+            return self
+        slice_of = np.asarray(slices)
+        before = np.searchsorted(slice_of, slice_of)  # cells in earlier slices
+        upper = 2 * (np.arange(len(slice_of)) - before) >= np.bincount(slice_of)[slice_of]
+        return replace(self, coarse=tuple(np.unique(2 * slice_of + upper, return_inverse=True)[1].tolist()))
 
     @property
     def reader(self) -> ColumnReader:
@@ -195,11 +204,17 @@ class Encoding:
     @classmethod
     def of(cls, schema: Schema) -> Encoding:
         """The encoding that a schema determines."""
-        features = tuple(Cells.of(name, schema.columns[name]) for name in schema.features)
         outcome = schema.outcome
+        slices = dict(zip(outcome.columns, outcome.slices, strict=True))
+        features = tuple(Cells.of(name, schema.columns[name]).within(slices.get(name)) for name in schema.features)
         readers = tuple(Cells.of(name, schema.columns[name]).reader for name in outcome.columns)
         possible = tuple(_possible(cells, schema) for cells in features)
         return cls(features, LabelReader(readers, outcome.slices), possible)
+
+    @property
+    def sliced(self) -> tuple[str, ...]:
+        """The features by whose slices the classes are told apart: a number that is the target, or a time."""
+        return tuple({cells.name for cells in self.features} & {column.name for column in self.label.columns})
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -104,12 +104,14 @@ class ClassSums:
     masses : (C,) patients per class.
     masses_std : standard deviation of each of them.
     s_a : standard deviation of one cell of weight 1.
+    summed : how many classes that were asked about each of these is the sum of: slices of a time, of one event.
     """
 
     cells: Array
     masses: Array
     masses_std: float
     s_a: float
+    summed: int = 1
 
 
 def weight_of(cells: Cells) -> float:

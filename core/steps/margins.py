@@ -19,7 +19,6 @@ from threadpoolctl import ThreadpoolController
 
 from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Cells, Encoding
-from cohortmix.core.data.reading import LabelReader
 from cohortmix.core.steps.anonymize import ClassSums, weight_of
 from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.distributions.log_density import Shares, fit
@@ -54,22 +53,27 @@ def project(
         or of a time to an event the classes of the same event, which in turn are shrunk towards all.
     means : of the scores of each feature, where they were measured as well.
     """
-    if prior is None and len(encoding.label.parts) > 1:
+    if prior is None and len(encoding.label.parts) > sums.summed == 1:
         prior = _of_first_part(sums, encoding, patients, means)
     masses, out = class_masses(sums.masses, patients), np.empty_like(sums.cells)
-    outcome = {column.name for column in encoding.label.columns}  # its slices say more than a clipped mean does
+    outcome = set(encoding.sliced)  # slices say more than a clipped mean does
     with ONE_THREAD.limit(limits=1, user_api="blas"):
         for j, (feature, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True)):
-            own = _possible(sums.cells[:, block], encoding.possible[j])
-            bases = _pooled(sums, own, feature, patients) if prior is None else prior.cells[:, block]
-            bases = _within(bases, encoding.possible[j])
+            possible, s_a = encoding.possible[j], sums.s_a
+            if (
+                feature.name in outcome
+            ):  # a class counts no cells but those of its own slice, with their noise alone
+                s_a = s_a / sqrt(sums.summed)
+            own = _possible(sums.cells[:, block], possible)
+            bases = _pooled(own, s_a, feature, patients, possible) if prior is None else prior.cells[:, block]
+            bases = _within(bases, possible)
             for c, (mass, base) in enumerate(zip(masses, bases, strict=True)):
                 cells = own[c] / mass
-                shares = Shares.of(cells, sums.s_a / mass, feature.coarse, weight_of(feature))
+                shares = Shares.of(cells, s_a / mass, feature.coarse, weight_of(feature))
                 if means is not None and feature.name not in outcome:
                     shares = shares.with_means(means[j].functions, means[j].means[c], means[j].std[c])
                 out[c, block] = _class_of(shares, base, feature)
-            out[:, block] = _within(out[:, block], encoding.possible[j])
+            out[:, block] = _within(out[:, block], possible)
     return Margins(cells=out, masses=masses, s_a=sums.s_a)
 
 
@@ -102,18 +106,13 @@ def _of_first_part(
         masses=together @ masses,
         masses_std=sums.masses_std * sqrt(together[0].sum()),
         s_a=sums.s_a * sqrt(together[0].sum()),
+        summed=int(together[0].sum()),
     )
     averaged = means and [
         ClassMeans(of.functions, weight @ of.means, np.sqrt(weight**2 @ of.std**2)) for of in means
     ]
-    one_column = LabelReader(encoding.label.columns[:1], encoding.label.parts[:1])
-    found = project(
-        coarser,
-        replace(encoding, label=one_column, possible=(None,) * len(encoding.features)),
-        patients,
-        None,
-        averaged,
-    )
+    everywhere = replace(encoding, possible=(None,) * len(encoding.features))
+    found = project(coarser, everywhere, patients, None, averaged)
     return Margins(cells=found.cells[first], masses=masses, s_a=coarser.s_a)
 
 
@@ -143,9 +142,10 @@ def _within(cells: Array, possible: NDArray[np.bool_] | None) -> Array:
     return np.asarray(kept / kept.sum(axis=1, keepdims=True))
 
 
-def _pooled(sums: ClassSums, own: Array, feature: Cells, patients: int) -> Array:
+def _pooled(own: Array, s_a: float, feature: Cells, patients: int, possible: NDArray[np.bool_] | None) -> Array:
     """(C, m) the same distribution for each class: that of all of them together."""
-    noise = sums.s_a * sqrt(len(own)) / patients
+    classes = len(own) if possible is None else int(possible.sum(axis=0).max())
+    noise = s_a * sqrt(classes) / patients
     pooled = smooth(own.sum(axis=0) / patients, feature, noise, weight_of(feature))
     return np.tile(pooled, (len(own), 1))
 
