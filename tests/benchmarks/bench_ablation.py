@@ -104,7 +104,7 @@ def adaptations() -> Iterator[list[float]]:
 
 def score_points(support: PooledSupport, data: Dataset) -> Figures:
     """Logistic regression on the inducing points, which was not what they were adapted for."""
-    label = read_table(data.test, data.schema)[data.schema.target].astype(np.int64)
+    label = read_table(data.test, data.schema)[data.schema.target_name].astype(np.int64)
     k, classes = np.nonzero(support.labels > 0)
     weights = support.labels[k, classes]
     model = LogisticRegression(max_iter=2000).fit(support.points[k], classes, sample_weight=weights)

@@ -115,7 +115,7 @@ def figures(data: Dataset, release: Release, model: str, split: int) -> Facts:
 
 def as_seen(values: Values, data: Dataset) -> tuple[Floats, Whole]:
     """Real records as a model sees them; unlike those of a release they may have values that are not declared."""
-    target = data.schema.target
+    target = data.schema.target_name
     assert isinstance(target, str)
     return feature_matrix(values, data.schema, (target,)), values[target].astype(np.int64)
 

@@ -142,7 +142,7 @@ def numbers(table: pd.DataFrame, schema: Schema) -> Records:
     """Features (N, D) and classes (N,) as numbers; a missing category is -1, and a number is never missing."""
     values = read(table, schema)
     features = np.column_stack([values[name] for name in schema.features])
-    return np.nan_to_num(features, nan=-1), values[schema.target].astype(np.int64)
+    return np.nan_to_num(features, nan=-1), values[schema.target_name].astype(np.int64)
 
 
 def ranges(schema: Schema) -> tuple[Array, Array]:

@@ -128,12 +128,12 @@ def plain(path: Path, declared: Schema) -> None:
     ends = [np.linspace(0, 100, 8 + 1)[1:-1] if cells.edges else None for cells in encoding.features]
     width = 9
     total = np.zeros((VALUES, width * len(ends), width * len(ends)))
-    names = [*declared.features, declared.target]
+    names = [*declared.features, declared.target_name]
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     for file in files:
         categories = [name for name in names if name.startswith("c")]
         for batch in pq.ParquetFile(file, read_dictionary=categories).iter_batches(65_536, columns=names):
-            label = np.asarray(batch.column(declared.target).indices)
+            label = np.asarray(batch.column(declared.target_name).indices)
             one_hot = np.zeros((len(label), len(ends), width))
             for at, (name, edges) in enumerate(zip(declared.features, ends, strict=True)):
                 column = batch.column(name)

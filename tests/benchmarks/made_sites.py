@@ -97,7 +97,7 @@ class MadeSites:
         self.study = StudySpec(
             name="many sites",
             schema_hash=schema.hash,
-            target=schema.target,
+            target=schema.target_name,
             mu=mu,
             delta=Decimal("0.0000001"),
             overlap="disjoint",

@@ -126,7 +126,7 @@ def take_back(folder: Path, schema: Schema, seed: int) -> tuple[pd.DataFrame, di
         cells.name: _within(cells, bins[cells.name], made[cells.name].to_numpy(), rng)
         for cells in encoding.features
     }
-    records = rows_of_cells(codes, made[schema.target].to_numpy(), schema, rng)
+    records = rows_of_cells(codes, made[schema.target_name].to_numpy(), schema, rng)
     return records, {**log["cost"], "peer": log["packages"]}
 
 
@@ -141,7 +141,7 @@ def _codes(
     parts = [encoding.codes(batch) for batch in TableSource(table, tuple(schema.columns)).batches()]
     features, label = (np.concatenate(part) for part in zip(*parts, strict=True))
     columns = {name: coarse[features[:, j]] for j, (name, coarse) in enumerate(bins.items())}
-    return pd.DataFrame({**columns, schema.target: label.astype(np.int64)})
+    return pd.DataFrame({**columns, schema.target_name: label.astype(np.int64)})
 
 
 def _domain(schema: Schema, bins: dict[str, NDArray[np.int64]]) -> dict[str, dict[str, Any]]:
@@ -153,7 +153,7 @@ def _domain(schema: Schema, bins: dict[str, NDArray[np.int64]]) -> dict[str, dic
         }
         for name, coarse in bins.items()
     }
-    return {**columns, schema.target: {"size": len(schema.classes), "ordered": False, "missing": False}}
+    return {**columns, schema.target_name: {"size": len(schema.classes), "ordered": False, "missing": False}}
 
 
 def _bins(cells: Cells) -> NDArray[np.int64]:

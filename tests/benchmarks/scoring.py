@@ -129,7 +129,7 @@ def score_records(records: pd.DataFrame | Values, data: Dataset) -> Figures:
     schema, wide = data.schema, len(data.schema.columns) > WIDE
     values, test = read(records, schema), read(data.test, schema)
     distance = marginal_tvd(*_compared(values, test, schema))
-    figures: Figures = {"rows": len(values[schema.target]), "tvd1": distance.columns, "tvd2": distance.pairs}
+    figures: Figures = {"rows": len(values[schema.target_name]), "tvd1": distance.columns, "tvd2": distance.pairs}
     trained_on = _some_rows(values) if wide else values
     scorers = WIDE_SCORERS if wide else SCORERS
     for model, scorer in scorers.items():
@@ -151,7 +151,7 @@ def score_sites_alone(table: pd.DataFrame, site: NDArray[np.str_], data: Dataset
 
 def score_condensed(sites: Sequence[SiteCentroids], support: PooledSupport, data: Dataset) -> Figures:
     """The condensed set alone: kernel ridge on the inducing points, a decision tree on the weighted centroids."""
-    label = read(data.test, data.schema)[data.schema.target].astype(np.int64)
+    label = read(data.test, data.schema)[data.schema.target_name].astype(np.int64)
     tree = DecisionTreeClassifier(min_weight_fraction_leaf=0.01, random_state=0)
     means = np.concatenate([site.means for site in sites])
     labels = np.concatenate([site.labels for site in sites])
@@ -170,7 +170,7 @@ def _compared(values: Values, test: Values, schema: Schema) -> tuple[Values, Val
     """Of a wide table, WIDE features at even distances and the target stand for all."""
     if len(schema.columns) <= WIDE:
         return values, test, schema
-    kept = [*schema.features[:: -(-len(schema.features) // WIDE)], schema.target]
+    kept = [*schema.features[:: -(-len(schema.features) // WIDE)], schema.target_name]
     return values, test, schema.model_copy(update={"columns": {name: schema.columns[name] for name in kept}})
 
 
@@ -201,9 +201,9 @@ def _by_class(
     records: Values, test: Values, schema: Schema, scorer: Callable[[], Any]
 ) -> tuple[float | None, float]:
     """Area under the ROC curve and accuracy of one model; every class has records."""
-    x, x_test = (feature_matrix(values, schema, (schema.target,)) for values in (records, test))
-    scores = scorer().fit(x, records[schema.target]).predict_proba(x_test)
-    label = test[schema.target].astype(np.int64)
+    x, x_test = (feature_matrix(values, schema, (schema.target_name,)) for values in (records, test))
+    scores = scorer().fit(x, records[schema.target_name]).predict_proba(x_test)
+    label = test[schema.target_name].astype(np.int64)
     return auc(label, scores), float(np.mean(scores.argmax(axis=1) == label))
 
 

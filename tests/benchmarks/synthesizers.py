@@ -218,7 +218,7 @@ def published(task: Task) -> Made:
 
 def _in_units(x: NDArray[np.float64], labels: NDArray[np.int64], schema: Schema) -> Values:
     """Centroids as records; a category is the declared value that is nearest to its position."""
-    values = Values({schema.target: labels.astype(np.float64)})
+    values = Values({schema.target_name: labels.astype(np.float64)})
     for name, column, low, high in zip(schema.features, x.T, *ranges(schema), strict=True):
         inside = np.clip(column, low, high)
         code = np.where(inside < -0.5, np.nan, np.rint(inside))

@@ -165,13 +165,15 @@ def test_columns_beside_the_schema_are_not_read() -> None:
 
 
 def only(*names: str, schema: Schema = SCHEMA) -> Schema:
-    return schema.model_copy(update={"columns": {name: schema.columns[name] for name in (*names, schema.target)}})
+    return schema.model_copy(
+        update={"columns": {name: schema.columns[name] for name in (*names, schema.target_name)}}
+    )
 
 
 def assert_sound(found: Release, schema: Schema) -> pd.DataFrame:
     rows = found.records(300)
     assert list(rows.columns) == list(schema.columns)
-    assert set(rows[schema.target]) <= set(schema.classes)
+    assert set(rows[schema.target_name]) <= set(schema.classes)
     assert found.site.masses.sum() == pytest.approx(found.patients, rel=1e-5)
     assert np.isfinite(found.site.means).all()
     return rows

@@ -180,7 +180,7 @@ TYPES: dict[str, pa.Array] = {
 @pytest.mark.parametrize("name", TYPES)
 def test_the_vault_is_total_and_reads_each_cell_by_itself(name: str) -> None:
     array = TYPES[name]
-    for cells in (*ENCODING.features, ENCODING.label):
+    for cells in (*ENCODING.reader.features, *ENCODING.label.columns):
         alone = [int(cells.codes(array[at : at + 1])[0]) for at in range(len(array))]
         assert cells.codes(array).tolist() == alone
         assert all(-1 <= code < cells.size for code in alone)

@@ -117,7 +117,7 @@ def test_repeated_readings_are_left_to_a_person() -> None:
 
 def completed(text: str) -> str:
     """A draft with its gaps filled and every line confirmed, as a person would."""
-    text = text.replace("target: null ", "target: outcome ").replace("confirmed: false", "confirmed: true")
+    text = text.replace("target: '?' ", "target: outcome ").replace("confirmed: false", "confirmed: true")
     text = re.sub(r"(type: number, min: )null, max: null", r"\g<1>0, max: 300", text)
     text = re.sub(r"(type: date, min: )null, max: null", r"\g<1>2000-01-01, max: 2002-01-01", text)
     return text.replace("values: [], missing: true", "values: [well, ill]")

@@ -17,6 +17,7 @@ from cohortmix.client.table.cells import TableInCells
 from cohortmix.client.table.data import open_table
 from cohortmix.client.table.snapshot import open_snapshot, pin_snapshot
 from cohortmix.core.data import encoding
+from cohortmix.core.data.dictionary.grid import edges_of
 from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source, TableSource
@@ -217,8 +218,7 @@ def test_cells_that_are_exchanged_under_an_open_site_are_not_read(folder: Path, 
 def test_cells_of_another_grid_are_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same schema divides its columns in other cells, as it may in another version of this program."""
     pin_snapshot(folder, source(tmp_path), SCHEMA, accept)
-    right = encoding.edges_of
-    monkeypatch.setattr(encoding, "edges_of", lambda column: right(column)[1:])
+    monkeypatch.setattr(encoding, "edges_of", lambda column: edges_of(column)[1:])
     with pytest.raises(
         InputError, match="by a version that divides columns in other cells; run `cohortmix site check`"
     ):

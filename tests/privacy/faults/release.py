@@ -241,7 +241,7 @@ FAULTS = (
         "a column of the schema names the sites of a simulation",
         "deploy/commands.py",
         "site_column in (*schema.columns, schema.patient_key):",
-        "site_column == schema.target:",
+        "site_column == schema.target_name:",
         ("tests/deploy/test_cli.py::test_a_split_by_records_is_for_public_data_and_tests",),
     ),
     Fault(
