@@ -34,7 +34,6 @@ OUTSIDE = {  # what a module of core has no business with: files, processes, net
 }  # fmt: skip
 FLOORS = {  # of each package, the lowest first: a folder imports from itself and from what stands before it
     "core": (
-        "core/data/dictionary",
         "core/data",
         "core/privacy/questions",
         "core/privacy",
