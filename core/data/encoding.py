@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from math import ceil, floor
+from math import ceil, floor, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class Cells:
     edges : (m - 1,) raw interior edges of a number's m intervals, ascending; None for a category.
     coarse : (size,) the coarse bin to which each fine cell belongs; None where the cells are few enough without.
     missing : the slot for missing values; UNKNOWN if the schema does not allow them.
+    weight : of a coarse bin in answer A: 1, but for an outcome's own column, which all others are seen with.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Cells:
     edges: tuple[float, ...] | None
     coarse: tuple[int, ...] | None
     missing: int
+    weight: float = 1.0
 
     @classmethod
     def of(cls, name: str, column: Column) -> Cells:
@@ -55,14 +57,15 @@ class Cells:
         reader = ColumnReader(name, column, edges or ())
         return cls(name, column, reader.size, edges, _coarse_bins(reader) if edges else None, reader.missing)
 
-    def within(self, slices: Sequence[int] | None) -> Cells:
-        """The same cells, with coarse bins of which none is in two slices of an outcome."""
+    def within(self, slices: Sequence[int] | None, weight: float) -> Cells:
+        """The same cells of the given weight, with coarse bins of which none is in two slices of an outcome."""
         if slices is None or self.coarse is None:
             return self
-        slice_of = np.asarray(slices)
+        slice_of, parts = np.asarray(slices), max(2, COARSE // (max(slices) + 1))
         before = np.searchsorted(slice_of, slice_of)  # cells in earlier slices
-        upper = 2 * (np.arange(len(slice_of)) - before) >= np.bincount(slice_of)[slice_of]
-        return replace(self, coarse=tuple(np.unique(2 * slice_of + upper, return_inverse=True)[1].tolist()))
+        part = parts * (np.arange(len(slice_of)) - before) // np.bincount(slice_of)[slice_of]
+        coarse = np.unique(parts * slice_of + part, return_inverse=True)[1]
+        return replace(self, coarse=tuple(coarse.tolist()), weight=weight)
 
     @property
     def reader(self) -> ColumnReader:
@@ -206,7 +209,10 @@ class Encoding:
         """The encoding that a schema determines."""
         outcome = schema.outcome
         slices = dict(zip(outcome.columns, outcome.slices, strict=True))
-        features = tuple(Cells.of(name, schema.columns[name]).within(slices.get(name)) for name in schema.features)
+        weight = max(1.0, sqrt(len(schema.features) / 4))  # as the class has in answer A
+        features = tuple(
+            Cells.of(name, schema.columns[name]).within(slices.get(name), weight) for name in schema.features
+        )
         readers = tuple(Cells.of(name, schema.columns[name]).reader for name in outcome.columns)
         possible = tuple(_possible(cells, schema) for cells in features)
         return cls(features, LabelReader(readers, outcome.slices), possible)

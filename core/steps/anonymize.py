@@ -121,7 +121,7 @@ def weight_of(cells: Cells) -> float:
     the total error is least for w proportional to m^(1/3). So a column of many codes weighs more, up to a limit.
     """
     if cells.coarse is not None:
-        return FINE
+        return FINE * cells.weight
     many = isinstance(cells.column, Category) and cells.size > MANY_VALUES
     return min((cells.size / MANY_VALUES) ** (1 / 3), HEAVIEST) if many else 1.0
 
@@ -131,7 +131,7 @@ def sum_query(encoding: Encoding) -> ClassMarginals:
     blocks = []
     for column, cells in enumerate(encoding.features):
         if cells.coarse is not None:
-            blocks.append(Block(column, cells.coarse, UNIT))
+            blocks.append(Block(column, cells.coarse, round(cells.weight * UNIT)))
         blocks.append(Block(column, tuple(range(cells.size)), round(weight_of(cells) * UNIT)))
     return ClassMarginals(tuple(blocks), round(sqrt(len(encoding.features) / 4) * UNIT), UNIT)
 
@@ -218,7 +218,7 @@ def read_sums(encoding: Encoding, estimate: Array, s_a: float) -> ClassSums:
         coarse = None
         if feature.coarse is not None:
             size = max(feature.coarse) + 1
-            coarse, start = flat[:, start : start + size], start + size
+            coarse, start = flat[:, start : start + size] / feature.weight, start + size
         fine, start = flat[:, start : start + feature.size], start + feature.size
         fine = fine / weight_of(feature)
         cells.append(fine if coarse is None else _least_squares(coarse, fine, feature))

@@ -87,7 +87,7 @@ def group_variance(encoding: Encoding, groups: Groups, s_a: float) -> Array:
     """
     out = []
     for feature, merged, size in zip(encoding.features, groups, groups.sizes, strict=True):
-        weight = 1.0 if feature.coarse is not None else weight_of(feature)
+        weight = feature.weight if feature.coarse is not None else weight_of(feature)
         coarse = np.asarray(feature.coarse or range(feature.size))
         touched = np.zeros((size, coarse.max() + 1), dtype=bool)
         touched[np.asarray(merged), coarse] = True

@@ -91,4 +91,4 @@ def _variance(cells: Cells) -> float:
     if cells.coarse is None:
         return cells.size / weight_of(cells) ** 2
     count = np.bincount(cells.coarse)
-    return float((1 / (1 + FINE**2 / count)).sum())
+    return float((1 / (1 + FINE**2 / count)).sum()) / cells.weight**2

@@ -59,7 +59,7 @@ def project(
     outcome = set(encoding.sliced)  # slices say more than a clipped mean does
     with ONE_THREAD.limit(limits=1, user_api="blas"):
         for j, (feature, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True)):
-            possible, s_a = encoding.possible[j], sums.s_a
+            possible, s_a = encoding.possible[j], sums.s_a / feature.weight
             if (
                 feature.name in outcome
             ):  # a class counts no cells but those of its own slice, with their noise alone
@@ -69,7 +69,7 @@ def project(
             bases = _within(bases, possible)
             for c, (mass, base) in enumerate(zip(masses, bases, strict=True)):
                 cells = own[c] / mass
-                shares = Shares.of(cells, s_a / mass, feature.coarse, weight_of(feature))
+                shares = Shares.of(cells, s_a / mass, feature.coarse, weight_of(feature) / feature.weight)
                 if means is not None and feature.name not in outcome:
                     shares = shares.with_means(means[j].functions, means[j].means[c], means[j].std[c])
                 out[c, block] = _class_of(shares, base, feature)
@@ -146,7 +146,7 @@ def _pooled(own: Array, s_a: float, feature: Cells, patients: int, possible: NDA
     """(C, m) the same distribution for each class: that of all of them together."""
     classes = len(own) if possible is None else int(possible.sum(axis=0).max())
     noise = s_a * sqrt(classes) / patients
-    pooled = smooth(own.sum(axis=0) / patients, feature, noise, weight_of(feature))
+    pooled = smooth(own.sum(axis=0) / patients, feature, noise, weight_of(feature) / feature.weight)
     return np.tile(pooled, (len(own), 1))
 
 

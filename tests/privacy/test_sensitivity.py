@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from extremes import CAP, ENCODING, HIGH, LOW, MU2, NUMBERS, SCHEMA, Row, Rows, arrow, both, distance2, vault
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cohortmix.core.data.encoding import Encoding
+from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.sign_products import SignProducts
@@ -82,6 +85,28 @@ def test_sensitivity_of_class_marginals(tables: tuple[Rows, Rows], query: ClassM
     assert distance2(one, other) <= one.sensitivity2 == other.sensitivity2
     assert one.sensitivity2 * query.unit**2 == 2 * query.bound2 * one.unit**2
     assert one.mu2 == Fraction(one.sensitivity2, one.sigma**2) <= MU2
+
+
+def of_target(target: str | dict[str, str] | None) -> Schema:
+    """The schema with another outcome, for whose time one of its numbers begins above zero."""
+    plain = yaml.safe_load(SCHEMA.to_yaml())
+    plain["target"], plain["columns"]["halves"]["min"] = target, 0.1
+    return Schema.from_yaml(yaml.safe_dump(plain, sort_keys=False))
+
+
+OUTCOMES = [
+    of_target(target) for target in ("whole", {"time": "halves", "event": "outcome", "happened": "dead"}, None)
+]
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(neighbours(), st.sampled_from(OUTCOMES))
+def test_sensitivity_whatever_the_classes_are_read_from(tables: tuple[Rows, Rows], schema: Schema) -> None:
+    """A row is in one class or none, be they slices of a number, a time and its event, or all of the table."""
+    query = sum_query(Encoding.of(schema))
+    one, other = (vault(source, schema).answer(query, MU2) for source in tables)
+    assert distance2(one, other) <= one.sensitivity2 == other.sensitivity2
+    assert one.sensitivity2 * query.unit**2 == 2 * query.bound2 * one.unit**2
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

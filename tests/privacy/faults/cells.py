@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from .fault import CHECK, KNOWN, TABLE, Fault
 
+OUTCOME = "tests/core/data/test_outcome.py"
 FAULTS = (
+    Fault(
+        "a record without a time is put into a class",
+        "core/data/reading.py",
+        "            known = (label >= 0) & (part >= 0)\n",
+        "            known = label >= 0\n",
+        (f"{OUTCOME}::test_a_record_without_one_of_them_is_in_no_class",),
+    ),
+    Fault(
+        "a number of another slice is possible in a class",
+        "core/data/dictionary/outcome.py",
+        "        own = np.arange(len(self.classes)) % (slices.max() + 1)  # the column stands last\n",
+        "        own = np.arange(len(self.classes)) // (slices.max() + 1)  # the column stands last\n",
+        (f"{OUTCOME}::test_a_class_has_the_cells_that_are_possible_in_it_and_no_other",),
+    ),
     Fault(
         "a category of floats that may have merged its codes is read",
         "core/data/table.py",
