@@ -23,6 +23,7 @@ import synthesizers
 from markdown_tables import figure, markdown
 from numpy.typing import NDArray
 from public_data import Dataset
+from public_tables import OUTCOME_LOADERS
 from quoted_tables import QUOTED
 from result_cells import Cell, Facts
 from synthesizers import Made, Task
@@ -142,7 +143,8 @@ def test_more_rows_are_four_times_as_many_and_enough_where_patients_are_few() ->
 
 def test_no_target_stands_alone() -> None:
     """The declared one comes first, and three others at least."""
-    schemas = {path.stem: Schema.from_yaml(path.read_text()) for path in SCHEMAS.glob("*.yaml")}
+    files = [path for path in SCHEMAS.glob("*.yaml") if path.stem not in OUTCOME_LOADERS]
+    schemas = {path.stem: Schema.from_yaml(path.read_text()) for path in files}
     assert len(schemas) >= 5
     for name, schema in schemas.items():
         first, *others = scoring.TARGETS[name]
