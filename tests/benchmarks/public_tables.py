@@ -1,7 +1,7 @@
 """The public tables of the benchmarks, each with its schema and the sites of its rows.
 
-The tables are not part of the repository, but for the stroke trial: COHORTMIX_DATA names their folder. What is held
-out of each stands in `public_data.py`.
+The tables are not part of the repository, but for the stroke trial: COHORTMIX_DATA names their folder. What is
+held out of each stands in `public_data.py`.
 """
 
 from __future__ import annotations
