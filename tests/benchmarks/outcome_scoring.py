@@ -38,16 +38,16 @@ def score_outcome(records: pd.DataFrame, data: Dataset) -> Figures:
 def of_survival(target: Survival, made: Values, real: Values, test: Values, schema: Schema) -> Figures:
     """`core.utility.survival.figures` of each model, and how far the records' survival is from the real one.
 
-    All up to the horizon of the real training records. `km_distance` : the largest difference of their Kaplan-Meier
-    curve and that of the records. `restricted_mean` : survival time up to the horizon, in the unit of the time;
-    `restricted_mean_ratio` : that of the records over that of the real ones.
+    All up to the horizon of the real training records. `km_distance` : the largest difference between their
+    Kaplan-Meier curve and that of the records. `restricted_mean` : survival time up to the horizon, in the unit of
+    the time; `restricted_mean_ratio` : that of the records over that of the real ones.
     """
     followed = {"made": FollowUp.of(made, target, schema, "scored")}
     followed |= {"real": FollowUp.of(real, target, schema, "training")}
     horizon = followed["real"].horizon
     curves = {side: Curve.of(records) for side, records in followed.items()}
     means = {side: curve.mean(horizon) for side, curve in curves.items()}
-    figures = {
+    figures: Figures = {
         "rows": made.rows,
         "horizon": horizon,
         "km_distance": curves["real"].distance(curves["made"], horizon)[0],
