@@ -107,10 +107,12 @@ def test_a_model_that_cannot_be_fitted_has_no_figures() -> None:
 
 def test_a_number_is_predicted_from_what_tells_it() -> None:
     data = data_of(STAY)
-    real, without = (outcome_scoring.score_outcome(table, data) for table in (data.train, shuffled(data.train)))
+    reverse = data.train.assign(risk=-data.train["risk"])
+    tables = (data.train, shuffled(data.train), reverse)
+    real, without, wrong = (outcome_scoring.score_outcome(table, data) for table in tables)
     for model in ("boosted_trees", "linear"):
         assert real[model]["r2"] > 0.6 > 0.1 > without[model]["r2"]
-        assert real[model]["spearman"] > 0.8 > 0.2 > without[model]["spearman"]
+        assert real[model]["spearman"] > 0.8 > -0.8 > wrong[model]["spearman"]
         assert real[model]["mean_absolute_error"] < without[model]["mean_absolute_error"]
 
 

@@ -71,6 +71,8 @@ def _predicted(
     times: NDArray[np.float64],
 ) -> NDArray[np.float64] | None:
     """A risk and the survival at each time, (n, 1 + T); None where the model cannot be fitted to the records."""
+    if not learned.event.any():
+        return None
     y = np.zeros(len(x), dtype=[("event", bool), ("time", float)])
     y["event"], y["time"] = learned.event, learned.time
     with warnings.catch_warnings():
