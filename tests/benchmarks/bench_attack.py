@@ -36,7 +36,8 @@ import pandas as pd
 from attack_statistics import HEAD, Finding, finding_of, learned_bound, moved, summary
 from clustmix_as_published import Array, ClustMix, mix, numbers, ranges
 from neighbour_tables import MADE_UP, PAIRS, Pair
-from public_data import DATA, load
+from public_data import load
+from public_tables import DATA
 
 from cohortmix.core.audit.lower_bound import log_likelihood_ratios, lower_bound
 from cohortmix.core.audit.noise_keyed import KeyedNoise

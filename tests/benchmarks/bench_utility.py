@@ -20,7 +20,8 @@ import quoted_tables
 from cell_runs import WITHOUT_BUDGET, run
 from markdown_tables import markdown
 from peer_terms import FEDERATED, PEERS
-from public_data import LOADERS, SPLITS
+from public_data import SPLITS
+from public_tables import LOADERS
 from result_cells import Cell, read
 from site_settings import SETTINGS, SINGLE
 from synthesizers import BETWEEN, METHODS, ONE_SITE

@@ -35,7 +35,16 @@ ROOT = Path(__file__).parents[2]
 CODE = ("core", "protocol", "client", "server", "deploy", "tests/benchmarks/*.py")
 WITHOUT_BUDGET = ("real", "own")  # they are given the records themselves
 PUBLISHED_DELTA = {"mnist": 1e-5}  # where the paper does not take 1/N
-PACKAGES = ("cohortmix", "numpy", "scikit-learn", "lightgbm", "jax", "neural-tangents", "opendp")
+PACKAGES = (
+    "cohortmix",
+    "numpy",
+    "scikit-learn",
+    "scikit-survival",
+    "lightgbm",
+    "jax",
+    "neural-tangents",
+    "opendp",
+)
 T = TypeVar("T")
 
 

@@ -10,7 +10,8 @@ from joint_tables import JOINT, joint_table
 from markdown_tables import DOCUMENT, README, Part, heading, markdown, mean_of, spread
 from peer_tables import NETWORKS, PEER, network_cell, network_table, peer_table
 from peer_terms import FEDERATED
-from public_data import LOADERS, SPLITS
+from public_data import SPLITS
+from public_tables import LOADERS
 from result_cells import Cell, Facts
 from win_tables import WINS, wins_table
 from win_tables import cells as cells_of_wins

@@ -1,0 +1,76 @@
+"""How good is a release whose outcome is a time to an event, or a number?
+
+    python tests/benchmarks/bench_outcomes.py [--data D ...] [--method M ...] [--splits N] [--again] [--table]
+    python tests/benchmarks/bench_outcomes.py --write
+
+Five fixed splits with the keyed test source, delta 1/N, all patients at one site. Models learn from N synthetic
+records, from the real training records (the ceiling), or from records whose columns are drawn on their own within
+each class of the outcome (the floor), and are tested on the held-out real records. What is stored is not computed
+again; `--write` puts it into docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+
+import numpy as np
+import pandas as pd
+from cell_runs import measured, resolved, run, store
+from outcome_scoring import score_outcome
+from outcome_tables import EPSILONS, METHODS, TABLE, cells, markdown
+from public_data import SPLITS, load, patients_of
+from result_cells import Cell, Facts, read
+from synthesizers import METHODS as MAKERS
+from synthesizers import Task
+
+
+def main() -> int:
+    """Compute what is wanted and not stored; show it; 1 if a cell failed."""
+    wanted = arguments()
+    if wanted.write:
+        TABLE.write(markdown(stored_of(cells(SPLITS))))
+        return 0
+    chosen = [
+        cell for cell in cells(wanted.splits) if cell.setting in wanted.data and cell.method in wanted.method
+    ]
+    command = f"python tests/benchmarks/bench_outcomes.py {shlex.join(sys.argv[1:])}".strip()
+    succeeded = wanted.table or run(chosen, command, wanted.again, compute=compute, alone=False)
+    print(markdown(stored_of(chosen)))
+    return 0 if succeeded else 1
+
+
+def arguments() -> argparse.Namespace:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", choices=EPSILONS, default=list(EPSILONS))
+    parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--splits", type=int, default=SPLITS, help="how many of the five")
+    parser.add_argument("--again", action="store_true", help="compute what is stored already once more")
+    parser.add_argument("--table", action="store_true", help="show what is stored, and compute nothing")
+    parser.add_argument("--write", action="store_true", help="write what is stored into docs/benchmarks.md")
+    return parser.parse_args()
+
+
+def stored_of(wanted: list[Cell]) -> dict[Cell, Facts]:
+    """Those of the cells that are stored."""
+    return {cell: facts for cell, facts in read().items() if cell in wanted}
+
+
+def compute(cell: Cell, command: str, again: bool = False) -> list[str]:
+    """Compute and store one cell; a line of text for it."""
+    data = load(cell.setting, cell.split)
+    patients = len(np.unique(patients_of(data.train, data.schema)))
+    budget = None if cell.epsilon is None else resolved(cell, patients)
+    task = Task(data, data.train, np.full(len(data.train), "all"), budget, cell.split)
+    made, cost = measured(lambda: MAKERS[cell.method](task))
+    del cost["peak GB"]  # of a process that computes many cells
+    records = made.records[cell.method]
+    assert isinstance(records, pd.DataFrame)
+    figures = score_outcome(records, data)
+    return [store(cell, {"figures": figures, **cost}, [patients], budget, command)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
