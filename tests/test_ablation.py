@@ -99,6 +99,7 @@ def test_every_variant_changes_what_it_says(monkeypatch: pytest.MonkeyPatch) -> 
 def test_variants_of_scores_change_a_release_by_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "adapt", partial(adapt.adapt, steps=0))
     monkeypatch.setattr(couplings, "CHAINS", 512)
+    monkeypatch.setattr(couplings, "FEWEST_CHAINS", 512)
     with VARIANTS["scores"].applied():
         original = release().records()
         for variant in VARIANTS.values():

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortmix.core import synthesis
-from cohortmix.core.data import encoding
+from cohortmix.core.data.dictionary import grid
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.schema import Schema
@@ -246,9 +246,9 @@ _ALL = (
     ),
     Variant("groups-half", "groups of half as many patients", grouped_by(0.5)),
     Variant("groups-twice", "groups of twice as many patients", grouped_by(2.0)),
-    Variant("cells-50", "50 equal cells of a number, not 100", (Change(encoding, "EQUAL_CELLS", 50),)),
-    Variant("cells-200", "200 equal cells of a number", (Change(encoding, "EQUAL_CELLS", 200),)),
-    Variant("cells-equal", "equal cells alone, no logarithmic grid", (Change(encoding, "_log_grid", no_grid),)),
+    Variant("cells-50", "50 equal cells of a number, not 100", (Change(grid, "EQUAL_CELLS", 50),)),
+    Variant("cells-200", "200 equal cells of a number", (Change(grid, "EQUAL_CELLS", 200),)),
+    Variant("cells-equal", "equal cells alone, no logarithmic grid", (Change(grid, "_log_grid", no_grid),)),
     Variant(
         "sigma-max-0.1", "sigma_max .1, not .2: fewer components", (Change(plan, "SIGMA_MAX", 0.1),), scores=False
     ),
