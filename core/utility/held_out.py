@@ -7,7 +7,7 @@ concordance of Cox's model; of each, more is better. Not private, as every figur
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +37,17 @@ class Predicted:
     """
 
     known: NDArray[np.bool_]
-    truth: NDArray[np.generic]
-    values: NDArray[np.float64] | None
+    truth: Any
+    values: Any
 
 
 class HeldOut(Protocol):
     """Held-out records, and how models are compared on them; each record counts alike."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of the figure."""
+        ...
 
     def predicted(self, records: Table) -> Predicted:
         """What a model that learned from these records says of the held-out ones."""

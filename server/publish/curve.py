@@ -65,14 +65,14 @@ def curve_section(found: PooledCurve | None) -> Html:
     points = found.curve.points(found.horizon)
     time = f"{found.survival.time}, {found.unit}" if found.unit else found.survival.time
     censored = (
-        f"{percent(found.censored, 0)} of the pooled records are censored: their follow-up ended without the event, "
-        f"which is “{event}”."
+        f"{percent(found.censored, 0)} of the pooled records are censored: their follow-up ended without the "
+        f"event “{event}”."
     )
     title = f"Kaplan-Meier curve of the pooled synthetic records: share without {event}"
     caption = (
         f"Share of patients without the event “{event}” in the pooled synthetic records (Kaplan-Meier), up to the "
         f"time at which the follow-up of {percent(FOLLOWED, 0)} of them is over. An interval for as many real "
-        "patients would be too narrow, since noise went into these records: confirm on real patients what you find."
+        "patients would be too narrow, since noise went into these records: confirm what you find on real ones."
     )
     plot = curve_plot(title, points["times"], points["survival"], time)
     return element(
@@ -86,9 +86,9 @@ def curve_section(found: PooledCurve | None) -> Html:
 def _half(found: PooledCurve) -> str:
     if found.half is None:
         share = float(found.curve.at(np.array([found.horizon]))[0])
-        return f"At {_time(found, found.horizon)}, {percent(share, 0)} of the patients are without the event."
-    return f"Half of the patients had the event by {_time(found, found.half)} (median survival)."
+        return f"At {_time(found, found.horizon)}, a share of {percent(share, 0)} is without the event."
+    return f"By {_time(found, found.half)}, half of the patients have had the event (median survival)."
 
 
 def _time(found: PooledCurve, value: float) -> str:
-    return f"{found.survival.time} {value:,.4g}" + (f" {found.unit}" if found.unit else "")
+    return f"{found.survival.time} = {value:,.4g}" + (f" {found.unit}" if found.unit else "")
