@@ -1,4 +1,4 @@
-"""Studies whose outcome is a number, a time to an event, or nothing: from three hospitals to the published files."""
+"""Studies whose outcome is a number, a time to an event, or nothing: from three hospitals to their files."""
 
 from __future__ import annotations
 
