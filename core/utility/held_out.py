@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from cohortmix.core.data.dictionary.outcome import Survival
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
+from cohortmix.core.utility.classification import auc
 from cohortmix.core.utility.columns import Table, Values, read
 from cohortmix.core.utility.concordance import concordance, pairs_of_each
-from cohortmix.core.utility.evaluate import auc, score_real
+from cohortmix.core.utility.evaluate import score_real as score_real
 from cohortmix.core.utility.interval import Difference, auc_difference, ratio_difference
 from cohortmix.core.utility.kaplan_meier import FollowUp
 from cohortmix.core.utility.regression import figures, predictions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import hospitals
 import numpy as np
@@ -55,7 +56,7 @@ def test_a_study_of_any_outcome_is_quoted_approved_previewed_and_answered(
     ("column", "value"), [("DAYS", 0.0), ("DAYS", -3.25), ("DAYS", np.nan), ("DEATH", "perhaps"), ("DEATH", None)]
 )
 def test_a_site_refuses_a_follow_up_that_is_not_known_and_spends_nothing(
-    column: str, value: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    column: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One sentence with the column and no value; what was served before stays, and so does the budget."""
     desk = of_kind("survival", tmp_path, monkeypatch)

@@ -104,9 +104,9 @@ def test_the_interval_is_as_wide_as_other_patients_would_make_it(kind: str) -> N
 def test_an_interval_counts_patients_and_not_their_records() -> None:
     rng = np.random.default_rng(4)
     gained, possible = rng.normal(size=100), rng.uniform(1, 2, 100)
-    tenfold, patients = [np.tile(values, 10) for values in (gained, possible)], np.tile(np.arange(100), 10)
-    once, again = ratio_difference(gained, possible, 1), ratio_difference(*tenfold, 1, patients)
-    nobody = ratio_difference(*tenfold, 1)
+    often, possibly, patients = np.tile(gained, 10), np.tile(possible, 10), np.tile(np.arange(100), 10)
+    once, again = ratio_difference(gained, possible, 1), ratio_difference(often, possibly, 1, patients)
+    nobody = ratio_difference(often, possibly, 1)
     widths = [found.high - found.low for found in (once, again, nobody) if found is not None]
     assert widths[1] == pytest.approx(widths[0])
     assert widths[2] == pytest.approx(widths[0] / 10**0.5, rel=0.01)
