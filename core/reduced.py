@@ -38,7 +38,7 @@ def require_groups(schema: Schema) -> None:
         needed += fewest_groups(cells)
         fitting += needed <= most
     raise InputError(
-        f"{len(encoding.features):,} columns beside the target are too many for pairs of columns: they need "
+        f"{len(encoding.features):,} {_columns(schema)} are too many for pairs of columns: they need "
         f"{needed:,} groups of values at least, and a study has {most:,} at most; leave out columns until "
         f"{fitting:,} are left"
     )
@@ -61,13 +61,19 @@ def remedies(plan: Plan, delta: float, kappa: float) -> str:
     """
     columns, crowding = len(plan.schema.features), plan.crowding
     if columns < 2:
-        return "a mixture needs two columns beside the target"
+        return f"a mixture needs two {_columns(plan.schema)}"
     ways = [f"epsilon {_enough_epsilon(sqrt(plan.mu2) * plan.shortage, delta, kappa):g} would do"]
     enough = [d for d in range(2, columns) if crowding * sqrt(d * (d - 1) / (columns * (columns - 1))) <= 1]
     if enough:
-        ways.append(f"{enough[-1]} columns beside the target instead of {columns}")
+        ways.append(f"{enough[-1]} {_columns(plan.schema)} instead of {columns}")
     ways.append(f"{ceil(plan.patients * plan.shortage):,} patients")
     return ", or ".join(ways)
+
+
+def _columns(schema: Schema) -> str:
+    """What the D features are called: all columns but the one that the class alone tells."""
+    told = schema.outcome.told
+    return "columns" if told is None else f"columns beside the {'target' if told == schema.target else 'event'}"
 
 
 def _enough_epsilon(mu: float, delta: float, kappa: float) -> float:

@@ -27,7 +27,7 @@ from cohortmix.protocol.local.wording import reduced
 from cohortmix.protocol.overlap import Overlap, parse_overlap
 from cohortmix.protocol.study import JointNoise, usual_conspirators
 from cohortmix.server.commands.outcome import with_enough_sites
-from cohortmix.server.publish.gains import compared
+from cohortmix.server.publish.gains import MEASURES, compared
 
 if TYPE_CHECKING:
     from cohortmix.core.data.schema import Schema
@@ -96,7 +96,7 @@ def simulate(
         raise misfit(error) from None
     tell_checked(checked)
     dealt = random.SystemRandom().getrandbits(63) if seed is None else seed
-    fraction = (TEST_FRACTION if test_fraction is None else test_fraction) if public_data else None
+    fraction = _held_out(dictionary, public_data, test_fraction)
     parts = Split.of(table, dictionary, site_column, sites, skew, fraction, dealt)
     joint = _joint(noise, conspirators, dropouts, len(set(parts.sites)))
     require_spendable(budget, parts.largest if joint is None else parts.patients)
@@ -187,17 +187,18 @@ def print_study(summary: dict[str, Any]) -> None:
             f"{one['mu']:.4g}",
             f"{one['epsilon']:.4g}",
             "in the sum" if joint else f"{one['centroids']}" + (", class centroids" if one["reduced"] else ""),
-            figure(one["own_auc"]),
+            figure(one["own_score"]),
         )
         for one in summary["sites"]
     ]
     whole, pooled = summary["consortium"], summary["pooled"]
     patients = sum(one["n"] for one in summary["sites"])
     cost = (f"{whole['mu']:.4g}", f"{whole['epsilon']:.4g}")
-    rows.append(("pooled synthetic", patients, *cost, pooled["centroids"], figure(pooled["auc"])))
-    if summary["ceiling_auc"] is not None:
-        rows.append(("pooled real (ceiling)", patients, None, None, None, figure(summary["ceiling_auc"])))
-    print_rows(console, ("site", "N", "mu", "epsilon", "centroids", "AUC"), rows)
+    rows.append(("pooled synthetic", patients, *cost, pooled["centroids"], figure(pooled["score"])))
+    if summary["ceiling_score"] is not None:
+        rows.append(("pooled real (ceiling)", patients, None, None, None, figure(summary["ceiling_score"])))
+    measure = MEASURES.get(summary["measure"], "score")
+    print_rows(console, ("site", "N", "mu", "epsilon", "centroids", measure), rows)
     console.print(
         f"delta {whole['delta']:.3g}; overlap of sites: {summary['study']['overlap']}; "
         f"if every patient were at every site: mu {whole['mu_worst']:.4g}"
@@ -209,7 +210,7 @@ def print_study(summary: dict[str, Any]) -> None:
         console.print(reduced(reduced_to, len(summary["sites"])))
     if summary["lost"]["text"]:
         console.print(f"what the pooled records could not carry: {summary['lost']['text']}")
-    if pooled["auc"] is not None and any(one["gain"] for one in summary["sites"]):
+    if pooled["score"] is not None and any(one["gain"] for one in summary["sites"]):
         console.print(f"pooled synthetic against a site's own records: {compared(summary)} (95 % intervals)")
 
 
@@ -222,6 +223,14 @@ def _require_consistent(
         raise InputError("--skew needs --sites: records with a --site-column are not dealt out")
     if fraction is not None and not public_data:
         raise InputError("--test-fraction needs --public-data: figures on held-out records are not private")
+
+
+def _held_out(schema: Schema, public_data: bool, fraction: float | None) -> float | None:
+    """The share of patients to hold out; None where there is nothing to compare on them."""
+    if schema.target is None and fraction is not None:
+        raise InputError("--test-fraction needs a schema with a target: models are compared by what they predict")
+    usual = TEST_FRACTION if public_data and schema.target is not None else None
+    return usual if fraction is None else fraction
 
 
 def _joint(noise: str, conspirators: int | None, dropouts: int | None, sites: int) -> JointNoise | None:

@@ -58,18 +58,18 @@ def _table(each: Summary, joint: Summary, noun: str) -> RenderableType:
     table = compact_table(header, box=box.SIMPLE)
     if len(each["sites"]) <= MOST_LINES:
         for site in each["sites"]:
-            figures = figure(site["own_auc"]), *shown_gain(site, each["pooled"]["auc"])
+            figures = figure(site["own_score"]), *shown_gain(site, each["pooled"]["score"])
             table.add_row(f"{site['name']} real", *_costs(site, site["n"]), *figures)
     else:
-        own = sorted(site["own_auc"] for site in each["sites"] if site["own_auc"] is not None)
+        own = sorted(site["own_score"] for site in each["sites"] if site["own_score"] is not None)
         for name, auc in (("best", max(own)), ("median", median(own)), ("worst", min(own))):
             table.add_row(f"{name} {noun} real", "", "-", "-", figure(auc))
     patients = sum(site["n"] for site in each["sites"])
     table.add_section()
     for name, summary in (("each", each), ("joint", joint)):
-        cost, auc = _costs(summary["consortium"], patients), figure(summary["pooled"]["auc"])
+        cost, auc = _costs(summary["consortium"], patients), figure(summary["pooled"]["score"])
         table.add_row(f"synthetic, {name}", *cost, auc, style="bold")
-    table.add_row("all real", f"{patients:,}", "-", "-", figure(each["ceiling_auc"]))
+    table.add_row("all real", f"{patients:,}", "-", "-", figure(each["ceiling_score"]))
     return table
 
 

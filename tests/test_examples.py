@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SCRIPTS = ("one_table", "simulated_consortium", "reading_a_published_study")
+SCRIPTS = ("one_table", "survival", "simulated_consortium", "reading_a_published_study")
 """In the order in which a reader runs them: the last one reads what the second one wrote."""
 
 
@@ -62,6 +62,20 @@ def test_one_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "mu 0.268: epsilon 1.00 at delta 1e-05" in out
     assert "finds at most 8.5 % of these patients" in out
     assert "NOT PRIVATE" not in out  # the noise is the real one
+
+
+@pytest.mark.usefixtures("folder")
+def test_survival(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Hazard ratios of the synthetic records are on the same side of 1 as the true ones; the plot is there."""
+    out = said("survival", capsys)
+    assert "NOT PRIVATE" not in out
+    lines = [line.rsplit(maxsplit=3) for line in out.splitlines()[-4:]]
+    assert [name for name, *_ in lines] == ["age, by 10 years", "stage II", "stage III", "treated"]
+    for _, true, real, synthetic in lines:
+        assert (float(true) > 1) == (float(real) > 1) == (float(synthetic) > 1)
+    (distance,) = re.findall(r"largest distance of the curves: ([.\d]+)", out)
+    assert float(distance) < 0.1
+    assert (folder / "survival.svg").read_text(encoding="utf-8").startswith("<svg")
 
 
 def test_a_consortium_writes_a_study_and_says_that_its_noise_is_a_test(

@@ -69,7 +69,7 @@ def draft(source: Source, name: str) -> str:
     if not rows:
         raise InputError("the table is empty: it holds no record from which a type could be guessed")
     if len(types) < 2:
-        raise InputError(f"the table has {count(len(types), 'column')}; a schema needs a target and one more")
+        raise InputError(f"the table has {count(len(types), 'column')}; a schema needs two or more")
     return BANNER + "\n".join(_lines(name, types)) + "\n"
 
 

@@ -117,14 +117,15 @@ def _modes(quote: Quote) -> str:
 
 
 def _release(quote: Quote) -> str:
-    classes, mixtures, joint = quote.classes, quote.mixtures, quote.noise == "joint"
+    classes = count(quote.classes, "class centroid")
+    mixtures, joint = quote.mixtures, quote.noise == "joint"
     if not mixtures.components:
         return (
-            f"{classes} class centroids only{' of all sites together' * joint}: N is too small for mixtures at "
+            f"{classes} only{' of all sites together' * joint}: N is too small for mixtures at "
             "this mu, and round 1 takes the whole budget"
         )
     return (
-        f"{'by itself random numbers; all sites together: ' * joint}{classes} class centroids, then mixtures: "
+        f"{'by itself random numbers; all sites together: ' * joint}{classes}, then mixtures: "
         f"{count(mixtures.fits, 'fit')} of up to {mixtures.components} components, each of at least "
         f"{ceil(mixtures.smallest)} patients; {_of_pairs(mixtures)}{', more if a hospital is missing' * joint}"
         f"{_counts(quote)}"

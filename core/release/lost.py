@@ -35,7 +35,7 @@ class Lost:
 
     Attributes
     ----------
-    target : the outcome's column.
+    target : the outcome's column, or the time and the event; None of a table without one.
     pairs : why nothing is known of values that go together within a class; None where something is.
     classes_in_noise : classes of so few patients that noise hides what sets them apart.
     classes_without_pairs : other classes that have class centroids alone, where the rest have a mixture.
@@ -45,7 +45,7 @@ class Lost:
     values_merged : by other column, how many values of a category are counted together, as one rest.
     """
 
-    target: str
+    target: str | None
     pairs: Literal["not measured", "too noisy"] | None = None
     classes_in_noise: tuple[str, ...] = ()
     classes_without_pairs: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ class Lost:
         silent = ~alone & ~_with_scores(encoding, common) & bool(common.scores and fitted.any())
         nothing = not fitted.any() and len(schema.features) > 1
         return cls(
-            target=schema.target_name,
+            target=_target(schema),
             pairs=("too noisy" if pairs_asked else "not measured") if nothing else None,
             classes_in_noise=_named(schema.classes, faint),
             classes_without_pairs=_named(schema.classes, ~faint & ~fitted & fitted.any()),
@@ -92,10 +92,11 @@ class Lost:
     @classmethod
     def _of_gaussians(cls, schema: Schema, model: ClassGaussians) -> Lost:
         """Of the Gaussian variant, in which no values are merged."""
-        alike = float(np.ptp(model.scores, axis=0).max()) < ALIKE  # noise has taken all differences
+        # Noise has taken all differences; of one class there are none.
+        alike = len(model.masses) > 1 and float(np.ptp(model.scores, axis=0).max()) < ALIKE
         noisy = len(schema.features) > 1 and _noise_of_correlations(model) > MOST_NOISE
         return cls(
-            target=schema.target_name,
+            target=_target(schema),
             pairs="too noisy" if noisy else None,
             classes_in_noise=_named(schema.classes, (model.masses < RARE * model.masses_std) | alike),
         )
@@ -105,6 +106,10 @@ class Lost:
         """As plain data for a summary, without the name of the outcome, which is there already."""
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         return {key: value for key, value in plain.items() if key != "target"}
+
+
+def _target(schema: Schema) -> str | None:
+    return None if schema.target is None else schema.target_name
 
 
 def _named(names: tuple[str, ...], marked: NDArray[np.bool_]) -> tuple[str, ...]:

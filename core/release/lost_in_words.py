@@ -40,26 +40,33 @@ def _of_pairs(lost: Lost) -> str:
             "Which values go together in one patient was measured, but the noise is too large for the answer: "
             "take no association between columns from the records."
         )
+    kept = (
+        "the release is one centroid of all patients, and the records keep how often each value occurs"
+        if lost.target is None
+        else f"the release is one centroid per class of {lost.target}, and the records keep how often each value "
+        "occurs in each class"
+    )
     return (
         "Which values go together in one patient was not measured, since there are too few patients for this "
-        f"budget: the release is one centroid per class of {lost.target}, and the records keep how often each "
-        "value occurs in each class, and nothing else."
+        f"budget: {kept}, and nothing else."
     )
 
 
 def _of_classes(lost: Lost) -> list[str]:
     """Classes that noise hides, and those without pairs."""
     said, target = [], lost.target
+    if target is None:
+        return []  # one class of everybody, which is compared with nothing
     if lost.classes_in_noise:
         said.append(
             f"Classes of {target} with so few patients that noise hides what sets them apart: "
-            f"{_some(lost.classes_in_noise)}; do not compare them with other patients."
+            f"{_some(_quoted(lost.classes_in_noise))}; do not compare them with other patients."
         )
     if lost.classes_without_pairs:
         said.append(
             f"Classes of {target} with too few patients for pairs of columns: "
-            f"{_some(lost.classes_without_pairs)}; the records keep how often each value occurs there, and not "
-            "which values go together."
+            f"{_some(_quoted(lost.classes_without_pairs))}; the records keep how often each value occurs there, "
+            "and not which values go together."
         )
     return said
 
@@ -73,9 +80,10 @@ def _of_columns(lost: Lost) -> list[str]:
             "occurs there, and nothing that goes with it."
         )
     if lost.columns_without_pairs:
+        at_most = "how often each value occurs" if lost.target is None else f"what goes with {lost.target}"
         said.append(
-            f"Of {_some(lost.columns_without_pairs)} the records keep at most what goes with {lost.target}, and "
-            "not what goes with other columns."
+            f"Of {_some(lost.columns_without_pairs)} the records keep at most {at_most}, and not what goes with "
+            "other columns."
         )
     if lost.values_merged:
         merged = [f"{name} ({counted(number, 'value')})" for name, number in lost.values_merged.items()]
@@ -94,6 +102,11 @@ def _remedies(lost: Lost) -> str:
     )
     merge = [f"merging rare {listed([what for what in rare if what])} in the schema"] if any(rare) else []
     return f"What would help: {listed(['a larger epsilon', 'more patients', 'fewer columns', *merge], 'or')}."
+
+
+def _quoted(classes: Sequence[str]) -> list[str]:
+    """Names of classes; one of an event and a slice of time has a comma in it."""
+    return [f"“{name}”" if "," in name else name for name in classes]
 
 
 def _some(names: Sequence[str]) -> str:

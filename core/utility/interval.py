@@ -1,4 +1,4 @@
-"""Interval: how sure the difference of two models is, by their AUCs on the same real records.
+"""Interval: how sure the difference of two models is, by a figure of both on the same real records.
 
 Not private, as every figure on real records (`evaluate.py`).
 """
@@ -15,7 +15,7 @@ Z95 = 1.959963984540054  # of the standard normal law: 95 % lie within +-Z95
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much the second AUC is above the first, with the bounds of a 95 % interval; all in [-1, 1].
+    """By how much the second figure is above the first, with the bounds of a 95 % interval.
 
     An interval that holds zero is within chance: with other patients held out there could have been no difference.
     """
@@ -64,6 +64,40 @@ def auc_difference(
     by_patient = shares if patients is None else np.bincount(patients, shares)
     half = Z95 * float(np.linalg.norm(by_patient))
     return Difference(estimate, max(-1.0, estimate - half), min(1.0, estimate + half))
+
+
+def ratio_difference(
+    gained: NDArray[np.float64],
+    possible: NDArray[np.float64],
+    terms: int,
+    patients: NDArray[np.int64] | None = None,
+) -> Difference | None:
+    """The difference of two figures of one denominator, as R^2 or concordances are: sum(gained) / sum(possible).
+
+    By the delta method each record has the share terms (gained - difference possible) / sum(possible) in its error
+    (Hoeffding 1948 for pairs), and the shares of one patient vary together.
+
+    Parameters
+    ----------
+    gained, possible : (n,) what each record adds to the difference of the numerators, and to the denominator.
+    terms : of how many records a term of the sums is, which is counted for each of them: 1, or 2 for pairs.
+    patients : (n,) number of the patient of each record; by default every record is a patient.
+
+    Returns
+    -------
+    None where the denominator is zero, or where there is one patient.
+    """
+    total = float(possible.sum())
+    if total <= 0:
+        return None
+    estimate = float(gained.sum()) / total
+    shares = terms * (gained - estimate * possible) / total
+    by_patient = shares if patients is None else np.bincount(np.unique(patients, return_inverse=True)[1], shares)
+    number = len(by_patient)
+    if number < 2:
+        return None
+    half = Z95 * float(np.linalg.norm(by_patient)) * float(np.sqrt(number / (number - 1)))
+    return Difference(estimate, estimate - half, estimate + half)
 
 
 def _placements(member: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDArray[np.float64]:

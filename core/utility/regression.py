@@ -57,6 +57,21 @@ def regression_report(
     return {"models": models, "groups": groups, "reason": "; ".join(reasons) or None}
 
 
+def predictions(
+    synthetic: Values, real: Values, schema: Schema, name: str, scorer: Scorer = boosted_regression
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
+    """Which real records have the number and count, and of those, (m,), the number and what a model predicts.
+
+    The model is of the synthetic records. Numbers are within their declared bounds.
+    """
+    used = _used(real, name)
+    made, known = (
+        _known(scorer, synthetic, schema, name, _used(synthetic, name)),
+        _known(scorer, real, schema, name, used),
+    )
+    return used, known.y, np.asarray(_predict(scorer, schema, name, made.x, made.y, known.x))
+
+
 def figures(y: NDArray[np.float64], predicted: NDArray[np.float64], weight: Weight) -> dict[str, float | None]:
     """R^2, mean absolute error and Spearman's rank correlation of predictions (n,); None where not defined.
 

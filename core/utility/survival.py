@@ -23,6 +23,7 @@ from cohortmix.core.data.dictionary.outcome import Survival
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
 from cohortmix.core.utility.columns import Values, feature_matrix
+from cohortmix.core.utility.concordance import concordance as concordance
 from cohortmix.core.utility.kaplan_meier import Curve, FollowUp, by_strata, compared
 from cohortmix.core.utility.models import MOST_INDICATORS, WAYS, Known, is_wide, three_ways
 
@@ -82,6 +83,21 @@ def survival_report(
     }
 
 
+def risks(synthetic: Values, real: Values, target: Survival, schema: Schema) -> NDArray[np.float64] | None:
+    """(n,) the risk of each real record that counts by Cox's model of the synthetic ones; None without a model."""
+    hidden = (target.time, target.event)
+    train, test = (
+        _known(values, FollowUp.of(values, target, schema, side), schema, hidden)
+        for values, side in ((synthetic, "training"), (real, "held-out"))
+    )
+    if is_wide(schema, hidden):
+        return None
+    try:
+        return np.asarray(_predict(cox, np.zeros(0), train.x, train.y, test.x)[:, 0])
+    except FAILURES:
+        return None
+
+
 def _reached(
     known: Mapping[str, Known], followed: Mapping[str, FollowUp], horizon: float, tick: Callable[[], None]
 ) -> tuple[dict[str, Any], list[str]]:
@@ -118,22 +134,6 @@ def figures(followed: FollowUp, predicted: NDArray[np.float64], times: NDArray[n
     }
 
 
-def concordance(followed: FollowUp, risk: NDArray[np.float64], pair: NDArray[np.float64]) -> float | None:
-    """The share of concordant pairs, equal risks counting half; a pair counts by `pair` of the one with the event.
-
-    All pairs in time n log(n)^2, and by the product of the weights of their records.
-    """
-    group = np.unique(followed.time, return_inverse=True)[1] * 2 + ~followed.event
-    size = int(group.max(initial=0)) + 1
-    in_group = np.bincount(group, followed.weight, minlength=size)
-    later = (in_group[::-1].cumsum()[::-1] - in_group)[group]
-    lower = _later_and_lower(group, risk, followed.weight)
-    higher = _later_and_lower(group, -risk, followed.weight)
-    counts = followed.event * pair * followed.weight
-    total = float(counts @ later)
-    return float(counts @ (lower + later - higher)) / (2 * total) if total > 0 else None
-
-
 def integrated_brier(
     followed: FollowUp, survival: NDArray[np.float64], times: NDArray[np.float64]
 ) -> float | None:
@@ -146,26 +146,6 @@ def integrated_brier(
     apart += np.divide(np.square(1 - survival), later, out=np.zeros(survival.shape), where=without & (later > 0))
     scores = np.average(apart, axis=0, weights=followed.weight)
     return float(np.trapezoid(scores, times) / (times[-1] - times[0]))
-
-
-def _later_and_lower(
-    group: NDArray[np.int64], risk: NDArray[np.float64], weight: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(n,) for each record, the weight of those of a later group with a lower risk, as a merge sort counts."""
-    order = np.lexsort((risk, group))  # of one group, none stands behind another of higher risk
-    rank, weight = np.unique(risk, return_inverse=True)[1][order], weight[order]
-    place, half = np.arange(len(order)), 1
-    found = np.zeros(len(order))
-    while half < len(order):
-        block, right = place // (2 * half), (place // half) % 2 == 1
-        key = np.lexsort((right, rank, block))  # of one rank, the left ones come first: they are not lower
-        passed = np.cumsum((weight * right)[key])
-        first = np.searchsorted(block, block)  # blocks are in order, and so are they by the key
-        passed = passed - np.append(0.0, passed)[first]
-        left = ~right[key]
-        found[key[left]] += passed[left]
-        half *= 2
-    return found[np.argsort(order)]
 
 
 def _known(values: Values, followed: FollowUp, schema: Schema, hidden: tuple[str, ...]) -> Known:

@@ -16,8 +16,7 @@ from cohortmix.server.app import Progress
 from cohortmix.server.publish.publish import Figures
 
 if TYPE_CHECKING:
-    from cohortmix.core.utility.columns import Values
-    from cohortmix.core.utility.evaluate import Scored
+    from cohortmix.core.utility.held_out import HeldOut, Predicted
 
 Table: TypeAlias = pd.DataFrame | pa.Table
 
@@ -35,48 +34,51 @@ class Comparison:
 
     def __init__(self, held_out: Table) -> None:
         self._held_out = held_out
-        self._learned: list[tuple[pa.Table, Schema, Scored]] = []
+        self._learned: list[tuple[pa.Table, Schema, Predicted]] = []
+
+    def require(self, schema: Schema) -> None:
+        """Raise InputError if no models can be compared on the held-out records, before anything is spent."""
+        self._test(schema)
 
     def figures(
         self, synthetic: pd.DataFrame, tables: Mapping[str, pa.Table], schema: Schema, progress: Progress
     ) -> Figures:
-        """The figures of one study.
+        """The figures of one study: of the kind that suits its target (`core/utility/held_out.py`).
 
         Parameters
         ----------
         synthetic : its pooled records.
         tables : the real records of each site, by its name.
         progress : called as progress("evaluate", models, of so many).
-        """
-        from cohortmix.core.utility.columns import patients, read
-        from cohortmix.core.utility.evaluate import auc, score_real  # brings in LightGBM
-        from cohortmix.core.utility.interval import auc_difference
 
-        test, total = read(self._held_out, schema), len(tables) + 2
-        scores = {}
+        Raises
+        ------
+        InputError
+            If the schema has no target, or the follow-up of a held-out record is not known.
+        """
+        test, total = self._test(schema), len(tables) + 2
+        own = {}
         for done, (name, table) in enumerate(tables.items()):
-            scores[name] = self._of_real(table, test, schema)
+            own[name] = self._of_real(table, test, schema)
             progress("evaluate", done + 1, total)
-        pooled = score_real(synthetic, test, schema)
+        pooled = test.predicted(synthetic)
         progress("evaluate", total - 1, total)
         ceiling = self._of_real(pa.concat_tables(tables.values()), test, schema)
         progress("evaluate", total, total)
-        patient = patients(self._held_out, schema)
-        patient = None if patient is None else patient[pooled.known]
-        areas = {name: auc(scored.label, scored.scores) for name, scored in scores.items()}
-        gains = {
-            name: auc_difference(scored.label, scored.scores, pooled.scores, patient)
-            for name, scored in scores.items()
-        }
-        return Figures(areas, auc(pooled.label, pooled.scores), auc(ceiling.label, ceiling.scores), gains)
+        scores = {name: test.figure(one) for name, one in own.items()}
+        gains = {name: test.gain(one, pooled) for name, one in own.items()}
+        return Figures(test.name, scores, test.figure(pooled), test.figure(ceiling), gains)
 
-    def _of_real(self, table: pa.Table, test: Values, schema: Schema) -> Scored:
-        """The held-out records, scored by a model of a table; a table that was learned from is not again."""
-        from cohortmix.core.utility.evaluate import score_real
+    def _test(self, schema: Schema) -> HeldOut:
+        from cohortmix.core.utility.held_out import held_out  # brings in LightGBM
 
-        for known, its_schema, scored in self._learned:
+        return held_out(self._held_out, schema)
+
+    def _of_real(self, table: pa.Table, test: HeldOut, schema: Schema) -> Predicted:
+        """What a model of a table says of the held-out records; a table that was learned from is not again."""
+        for known, its_schema, predicted in self._learned:
             if known.equals(table) and its_schema == schema:
-                return scored
-        scored = score_real(table, test, schema)
-        self._learned.append((table, schema, scored))
-        return scored
+                return predicted
+        predicted = test.predicted(table)
+        self._learned.append((table, schema, predicted))
+        return predicted

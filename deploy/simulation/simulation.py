@@ -102,7 +102,7 @@ def simulate(
     Raises
     ------
     InputError
-        If the table, the sites or `out` cannot be used. Nothing is written then.
+        If the table, the sites, `held_out` or `out` cannot be used. Nothing is spent or written then.
     DegradedError
         If no site has patients enough for a mixture, and `accept_degraded` is not set. Nothing is spent or written
         then.
@@ -116,6 +116,8 @@ def simulate(
     if held_out is not None and not terms.public_data:
         raise InputError("figures on held-out records are for public data only; declare it with --public-data")
     compared = held_out if held_out is None or isinstance(held_out, Comparison) else Comparison(held_out)
+    if compared is not None:
+        compared.require(schema)
     if out is not None:
         require_free(out, replace)
     tables = _split(table, schema, sites, terms.overlap, max_unreadable)

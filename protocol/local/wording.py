@@ -60,14 +60,15 @@ def reduced(names: Sequence[str], sites: int) -> str:
     'Reduced to class centroids (1 of 8 sites)'
     """
     others = (
-        "No site tells that, so the columns of the pooled records are related through the outcome alone."
+        "No site tells that, so the columns of the pooled records are related through the outcome at most."
         if len(names) == sites
         else "In the pooled records that is taken from the other sites."
     )
     return (
         f"Reduced to class centroids ({len(names)} of {count(sites, 'site')}): {some(names)}. There were too few "
         "patients for more at this budget, or round 2 was missed. Such a site tells how often each value occurs "
-        f"in each class of the outcome, but not which values go together in one patient. {others}"
+        f"(in each class of the outcome, if there is one), but not which values go together in one patient. "
+        f"{others}"
     )
 
 

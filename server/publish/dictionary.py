@@ -49,8 +49,17 @@ def _range(column: Column) -> str:
 def _notes(schema: Schema, name: str) -> str:
     column = schema.columns[name]
     notes = [
-        "the outcome" if name in schema.outcome.columns else "",
+        _part_of_outcome(schema, name),
         "may be missing" if column.missing else "",
         column.description or "",
     ]
     return "; ".join(note for note in notes if note)
+
+
+def _part_of_outcome(schema: Schema, name: str) -> str:
+    outcome = schema.outcome
+    if outcome.survival is None or name not in outcome.columns:
+        return "the outcome" if name in outcome.columns else ""
+    if name == outcome.survival.time:
+        return "the outcome: the time to the event, or to the end of the follow-up"
+    return f"the outcome: the event, which “{outcome.survival.happened}” says happened"

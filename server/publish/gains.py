@@ -1,4 +1,4 @@
-"""What a site gains by pooling: how much higher the AUC of the pooled records is than that of its own, in words.
+"""What a site gains by pooling: how much higher the figure of the pooled records is than its own, in words.
 
 A difference counts only if its 95 % interval does not contain zero (`core/utility/interval.py`): a gain of .001 on
 one set of held-out patients can be a loss on another.
@@ -13,10 +13,23 @@ from cohortmix.protocol.local.wording import count
 
 Comparison: TypeAlias = Literal["better", "within chance", "worse"]
 
+MEASURES = {"auc": "AUC", "r2": "R²", "concordance": "concordance"}
+"""How the figure of each kind of outcome is called, by the `measure` of a summary."""
 
-def gain(own_auc: float, pooled_auc: float) -> float:
+ARTICLES = {"auc": "an", "r2": "an", "concordance": "a"}
+
+MEANINGS = {
+    "auc": "how often a model ranks a patient with the outcome above one without it: 0.5 is chance, 1 is perfect.",
+    "r2": "the share of the outcome’s variance that a model explains: 0 is no better than the mean, 1 is perfect.",
+    "concordance": "how often a model gives, of two patients, the one whose event came first the higher risk "
+    "(Harrell’s C): 0.5 is chance, 1 is perfect.",
+}
+"""What they say, for the terms of a report."""
+
+
+def gain(own_score: float, pooled_score: float) -> float:
     """How much better the pooled records do than a site's own, in the three decimals that are shown."""
-    return round(pooled_auc, 3) - round(own_auc, 3)
+    return round(pooled_score, 3) - round(own_score, 3)
 
 
 def comparison(site: Mapping[str, Any]) -> Comparison | None:
@@ -30,26 +43,26 @@ def comparison(site: Mapping[str, Any]) -> Comparison | None:
 def shown_gain(site: Mapping[str, Any], pooled: float | None) -> tuple[str, str]:
     """A site's gain and its 95 % interval; both empty if they were not measured.
 
-    >>> shown_gain({"own_auc": 0.7384, "gain": {"low": 0.0121, "high": 0.0559}}, 0.7724)
+    >>> shown_gain({"own_score": 0.7384, "gain": {"low": 0.0121, "high": 0.0559}}, 0.7724)
     ('+0.034', '0.012 to 0.056')
-    >>> shown_gain({"own_auc": 0.7823, "gain": {"low": -0.021, "high": 0.0012}}, 0.7724)
+    >>> shown_gain({"own_score": 0.7823, "gain": {"low": -0.021, "high": 0.0012}}, 0.7724)
     ('−0.010', '−0.021 to 0.001')
     """
-    own_auc, interval = site["own_auc"], site["gain"]
-    if own_auc is None or pooled is None or interval is None:
+    own_score, interval = site["own_score"], site["gain"]
+    if own_score is None or pooled is None or interval is None:
         return "", ""
-    more = round(gain(own_auc, pooled), 3)
+    more = round(gain(own_score, pooled), 3)
     return ("+" if more > 0 else "") + signed(more), f"{signed(interval['low'])} to {signed(interval['high'])}"
 
 
-def signed(value: float) -> str:
-    """Three decimals, with a minus as wide as a plus, and without a sign before zero.
+def signed(value: float, places: int = 3) -> str:
+    """A number of decimals, with a minus as wide as a plus, and without a sign before zero.
 
     >>> signed(-0.021), signed(-0.0001), signed(0.5)
     ('−0.021', '0.000', '0.500')
     """
-    text = f"{value:.3f}"
-    return text.replace("-", "−") if float(text) else "0.000"
+    text = f"{value:.{places}f}"
+    return text.replace("-", "−") if float(text) else f"{0:.{places}f}"
 
 
 def compared(summary: Mapping[str, Any], noun: str = "site") -> str:

@@ -32,6 +32,7 @@ from cohortmix.protocol.messages import SiteEntry, encode
 from cohortmix.protocol.receipts import Total, total
 from cohortmix.protocol.signing import Key
 from cohortmix.server.publish.costs import costs, warning
+from cohortmix.server.publish.curve import of_records
 from cohortmix.server.publish.manifest import MANIFEST, RECEIPTS, STUDY, SUMMARY, write_manifest
 from cohortmix.server.publish.report import render
 from cohortmix.server.result import ALL_SITES, StudyResult
@@ -45,15 +46,18 @@ class Figures:
 
     Attributes
     ----------
-    own_auc : by site, the AUC of a model trained on the site's own real records.
-    pooled_auc : the AUC of the same model trained on the pooled synthetic records.
-    ceiling_auc : the AUC of the same model trained on the real records of all sites.
-    gains : by site, how far `pooled_auc` is above its own AUC, with an interval; on the same held-out records.
+    measure : what they are: the "auc" of a class, the "r2" of a number, the "concordance" of a time to an event;
+        more is better.
+    own_score : by site, that of a model trained on the site's own real records.
+    pooled_score : that of the same model trained on the pooled synthetic records.
+    ceiling_score : that of the same model trained on the real records of all sites.
+    gains : by site, how far `pooled_score` is above its own, with an interval; on the same held-out records.
     """
 
-    own_auc: Mapping[str, float | None] = field(default_factory=dict)
-    pooled_auc: float | None = None
-    ceiling_auc: float | None = None
+    measure: str | None = None
+    own_score: Mapping[str, float | None] = field(default_factory=dict)
+    pooled_score: float | None = None
+    ceiling_score: float | None = None
     gains: Mapping[str, Difference | None] = field(default_factory=dict)
 
 
@@ -90,7 +94,7 @@ def summarise(
             cost
             | {
                 **_released(result, site.entry),
-                "own_auc": figures.own_auc.get(site.entry.name),
+                "own_score": figures.own_score.get(site.entry.name),
                 "gain": _plain(figures.gains.get(site.entry.name)),
             }
             for site, cost in zip(result.sites, follows["sites"], strict=True)
@@ -98,10 +102,11 @@ def summarise(
         "pooled": {
             "rows": rows,
             "centroids": sum(len(centroids.masses) for centroids in result.centroids.values()),
-            "auc": figures.pooled_auc,
+            "score": figures.pooled_score,
         },
         "lost": _lost(result),
-        "ceiling_auc": figures.ceiling_auc,
+        "measure": figures.measure,
+        "ceiling_score": figures.ceiling_score,
         "seconds": seconds,
         "version": version("cohortmix"),
         "published": None if published is None else published.isoformat(),
@@ -131,7 +136,10 @@ def publish(
         If `out` holds anything else, or cannot be written. Nothing is changed then.
     """
     require_free(out, replace)
-    centroids, page = centroid_table(result.schema, result.common, result.centroids), _page(result, summary)
+    centroids, page = (
+        centroid_table(result.schema, result.common, result.centroids),
+        _page(result, summary, records),
+    )
     with folder.whole_folder(out, FILES if replace else ()) as new:
         _write_parquet(new / "pooled.parquet", records, result)
         _write_parquet(new / "centroids.parquet", centroids, result)
@@ -178,7 +186,7 @@ def _lost(result: StudyResult) -> dict[str, Any]:
     return lost.facts | {"text": paragraph(lost, pairs=False)}
 
 
-def _page(result: StudyResult, summary: Mapping[str, Any]) -> str:
+def _page(result: StudyResult, summary: Mapping[str, Any], records: pd.DataFrame) -> str:
     took_part = {site.entry.name for site in result.sites}
     return render(
         summary,
@@ -186,6 +194,7 @@ def _page(result: StudyResult, summary: Mapping[str, Any]) -> str:
         result.schema,
         result.spec.coordinator_key,
         noise_std={name: centroids.noise_std for name, centroids in result.centroids.items()},
+        curve=of_records(records, result.schema),
         absent=[entry.name for entry in result.spec.sites if entry.name not in took_part],
     )
 

@@ -13,9 +13,10 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.words import some
 from cohortmix.protocol.local.html import Html, element, join
 from cohortmix.protocol.local.wording import count, digits, percent, reduced
+from cohortmix.server.publish.curve import PooledCurve, curve_section
 from cohortmix.server.publish.dictionary import dictionary
-from cohortmix.server.publish.gains import compared
-from cohortmix.server.publish.plot import auc_plot, noise_plot
+from cohortmix.server.publish.gains import ARTICLES, MEANINGS, MEASURES, compared, signed
+from cohortmix.server.publish.plot import noise_plot, score_plot
 from cohortmix.server.publish.risk import risk
 from cohortmix.server.publish.site_table import site_table
 from cohortmix.server.publish.style import STYLE
@@ -31,6 +32,7 @@ def render(
     *,
     noise_std: Mapping[str, float] | None = None,
     absent: Sequence[str] = (),
+    curve: PooledCurve | None = None,
 ) -> str:
     """The report as one HTML document.
 
@@ -42,18 +44,20 @@ def render(
     coordinator_key : under which the study and the manifest are signed.
     noise_std : by site, the standard deviation of the noise of one released count, in patients.
     absent : sites of the study that have released nothing.
+    curve : of the pooled records; None where the outcome is no time to an event.
     """
-    measured = summary["pooled"]["auc"] is not None and summary["ceiling_auc"] is not None
+    measured = summary["pooled"]["score"] is not None and summary["ceiling_score"] is not None
     main = element(
         "main",
         _opening(summary, schema, coordinator_key),
         _less_than_planned(summary, absent),
         _usefulness(summary) if measured else _contribution(summary, noise_std or {}),
+        curve_section(curve),
         risk(summary, kappa),
         site_table(summary, measured),
         dictionary(schema),
         _limits(summary),
-        _terms(measured),
+        _terms(summary["measure"] if measured else None, curve is not None),
         _origin(summary),
     )
     head = element(
@@ -77,14 +81,23 @@ def _opening(summary: Mapping[str, Any], schema: Schema, coordinator_key: str) -
         element(
             "p",
             f"{sites} with {patients} took part, and no record left its site. {_how(summary)}, {rows} were drawn; "
-            "the outcome is the column "
-            f"“{summary['study']['target']}”. The noise limits what anyone can learn about a single patient "
+            f"{_outcome(summary, schema)}. The noise limits what anyone can learn about a single patient "
             "from everything that was published. How well it does so is said below, in numbers that can be "
             "checked.",
             class_="lead",
         ),
         _facts(summary, schema, coordinator_key),
     )
+
+
+def _outcome(summary: Mapping[str, Any], schema: Schema) -> str:
+    """What the study is about, if the schema says it."""
+    survival = schema.outcome.survival
+    if survival is not None:
+        return f"the outcome is the time “{survival.time}” to the event “{survival.event}: {survival.happened}”"
+    if schema.target is None:
+        return "the schema names no outcome"
+    return f"the outcome is the column “{summary['study']['target']}”"
 
 
 def _how(summary: Mapping[str, Any]) -> str:
@@ -139,18 +152,19 @@ def _warning(summary: Mapping[str, Any]) -> Html:
 
 
 def _usefulness(summary: Mapping[str, Any]) -> Html:
-    pooled, ceiling = summary["pooled"]["auc"], summary["ceiling_auc"]
+    pooled, ceiling, measure = summary["pooled"]["score"], summary["ceiling_score"], summary["measure"]
     return element(
         "section",
         element("h2", "What the pooled records are good for"),
         element(
             "p",
-            f"A model trained on the pooled synthetic records reaches an AUC of {pooled:.3f} on real patients "
-            "whom no model has seen. Compared with a model trained on a site’s own real records, that is "
-            f"{compared(summary)}. With all real records in one place it would be {ceiling:.3f}.",
+            f"A model trained on the pooled synthetic records reaches {ARTICLES[measure]} {MEASURES[measure]} of "
+            f"{signed(pooled)} on real patients whom no model has seen. Compared with a model trained on a site’s "
+            f"own real records, that is {compared(summary)}. With all real records in one place it would be "
+            f"{signed(ceiling)}.",
         ),
         _figure(
-            auc_plot(summary),
+            score_plot(summary),
             "Each dot is a model trained on the real records of one site alone. The line through it is the 95 % "
             "interval of its difference from the pooled records. Where it reaches the line of the pooled "
             "records, the difference is within chance: with other held-out patients there might have been none. "
@@ -221,7 +235,7 @@ def _limits(summary: Mapping[str, Any]) -> Html:
     return element("section", element("h2", "Limits"), element("ul", *items))
 
 
-def _terms(measured: bool) -> Html:
+def _terms(measure: str | None, curve: bool) -> Html:
     terms = {
         "µ": "the privacy budget: one patient can shift what was published by at most µ standard deviations of "
         "the noise. With µ = 0 nothing is revealed. For several releases, the squares of their µ add up.",
@@ -229,9 +243,13 @@ def _terms(measured: bool) -> Html:
         "Centroid": "a synthetic average of many patients; in this form a site, or all of them together, release "
         "what they know.",
     }
-    if measured:
-        terms["AUC"] = (
-            "how often a model ranks a patient with the outcome above one without it: 0.5 is chance, 1 is perfect."
+    if measure is not None:
+        name = MEASURES[measure]
+        terms[name[0].upper() + name[1:]] = MEANINGS[measure]
+    if curve:
+        terms["Kaplan-Meier curve"] = (
+            "the share of patients without the event as time goes by; each counts for as long as the follow-up "
+            "lasted."
         )
     pairs = [join(element("dt", term), element("dd", text)) for term, text in terms.items()]
     return element("section", element("h2", "Terms"), element("dl", *pairs))

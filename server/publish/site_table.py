@@ -7,7 +7,7 @@ from typing import Any
 
 from cohortmix.protocol.local.html import Html, element
 from cohortmix.protocol.local.wording import digits, power_of_ten
-from cohortmix.server.publish.gains import shown_gain
+from cohortmix.server.publish.gains import MEASURES, shown_gain, signed
 from cohortmix.server.publish.tables import table
 
 
@@ -16,18 +16,18 @@ def site_table(summary: Mapping[str, Any], measured: bool) -> Html:
     pooled, whole = summary["pooled"], summary["consortium"]
     patients = f"{sum(site['n'] for site in summary['sites']):,}"
     joint = summary["study"]["joint"] is not None
-    rows = [_site(site, pooled["auc"], measured, joint) for site in summary["sites"]]
-    figures = (_auc(pooled["auc"]), "", "") if measured else ()
+    rows = [_site(site, pooled["score"], measured, joint) for site in summary["sites"]]
+    figures = (_figure(pooled["score"]), "", "") if measured else ()
     last = [("Pooled synthetic", patients, *_cost(whole), f"{pooled['centroids']:,}", *figures)]
     if measured:
-        last.append(("All real records", patients, "–", "–", "–", _auc(summary["ceiling_auc"]), "", ""))
+        last.append(("All real records", patients, "–", "–", "–", _figure(summary["ceiling_score"]), "", ""))
     header = (
         "Site",
         "Patients",
         "µ",
         "ε",
         "Centroids",
-        *(("Own AUC", "Gain", "95 % interval") if measured else ()),
+        *((f"Own {MEASURES[summary['measure']]}", "Gain", "95 % interval") if measured else ()),
     )
     note = f"ε holds with δ\u00a0=\u00a0{power_of_ten(whole['delta'])}."
     if measured:
@@ -40,9 +40,9 @@ def site_table(summary: Mapping[str, Any], measured: bool) -> Html:
     )
 
 
-def _site(site: Mapping[str, Any], pooled_auc: float | None, measured: bool, joint: bool) -> tuple[str, ...]:
+def _site(site: Mapping[str, Any], pooled_score: float | None, measured: bool, joint: bool) -> tuple[str, ...]:
     centroids = "in the sum" if joint else f"{site['centroids']:,}" + (", classes only" if site["reduced"] else "")
-    figures = (_auc(site["own_auc"]), *shown_gain(site, pooled_auc)) if measured else ()
+    figures = (_figure(site["own_score"]), *shown_gain(site, pooled_score)) if measured else ()
     return (site["name"], f"{site['n']:,}", *_cost(site), centroids, *figures)
 
 
@@ -50,5 +50,5 @@ def _cost(budget: Mapping[str, Any]) -> tuple[str, str]:
     return digits(budget["mu"]), digits(budget["epsilon"])
 
 
-def _auc(figure: float | None) -> str:
-    return "–" if figure is None else f"{figure:.3f}"
+def _figure(figure: float | None) -> str:
+    return "–" if figure is None else signed(figure)

@@ -62,6 +62,11 @@ tfoot th { font-weight: 600; }
 .axis .track { grid-column: 3; min-height: 1.1rem; }
 .axis p { grid-column: 1 / -1; margin: .1rem 0 0; color: var(--soft); text-align: center; }
 .axis text { fill: var(--soft); font-size: .75rem; }
+.row.wide { grid-template-columns: minmax(0, 1fr); }
+.row.wide .track { grid-column: 1; }
+.row.wide:not(.axis) .track { min-height: 15rem; }
+.row.wide text { fill: var(--soft); font-size: .75rem; }
+.curve { fill: none; stroke: var(--blue); stroke-width: 2; stroke-linejoin: round; }
 .grid { stroke: var(--faint); }
 .span { stroke: var(--soft); stroke-width: 1.5; }
 .bar { stroke: var(--blue); stroke-width: 6; opacity: .35; }

@@ -16,16 +16,16 @@ from cohortmix.server.store import RefusalEntry
 def test_a_public_study_holds_records_out_and_fills_every_figure(published: Path) -> None:
     summary = report(published / "summary.json")
     assert [(site["name"], site["n"]) for site in summary["sites"]] == [("A", 75), ("B", 225)]
-    assert all(site["own_auc"] > 0.8 for site in summary["sites"])
-    assert 0 <= summary["pooled"]["auc"] <= 1
-    assert summary["ceiling_auc"] > 0.9
+    assert all(site["own_score"] > 0.8 for site in summary["sites"])
+    assert 0 <= summary["pooled"]["score"] <= 1
+    assert summary["ceiling_score"] > 0.9
     assert summary["study"]["overlap"] == 2
     assert summary["consortium"]["mu"] == pytest.approx(2**0.5 * summary["sites"][0]["mu"])
     out = published.with_name("out.txt").read_text()
     assert out.startswith("NOT PRIVATE: test noise")
     rows = {line.split("  ")[0]: line.split() for line in out.splitlines()}
     assert rows["A"][:2] == ["A", "75"]
-    assert rows["pooled real (ceiling)"][-1] == f"{summary['ceiling_auc']:.3f}"
+    assert rows["pooled real (ceiling)"][-1] == f"{summary['ceiling_score']:.3f}"
     assert rows["A"][4:7] == ["2,", "class", "centroids"]
     assert "Reduced to class centroids (2 of 2 sites): A and B. There were too few patients" in out
     assert "pooled synthetic against a site's own records: " in out
@@ -35,8 +35,8 @@ def test_a_public_study_holds_records_out_and_fills_every_figure(published: Path
 def test_without_public_data_no_figure_on_records_is_computed(folder: Path) -> None:
     out, _ = run(*SIMULATE, "--sites", "2")
     summary = report(folder / "out/summary.json")
-    assert [site["own_auc"] for site in summary["sites"]] == [None, None]
-    assert (summary["pooled"]["auc"], summary["ceiling_auc"]) == (None, None)
+    assert [site["own_score"] for site in summary["sites"]] == [None, None]
+    assert (summary["pooled"]["score"], summary["ceiling_score"]) == (None, None)
     assert sum(site["n"] for site in summary["sites"]) == 400
     assert "ceiling" not in out
 

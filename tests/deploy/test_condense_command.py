@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import studies
 from commands import CHEAP, SCHEMA, cohort, refused, report, run
+from three_hospitals import SITES, records, text
 
 FEW = ("--schema", "s.yaml", "--model", "tree", "--size", "8", "--evaluations", "20")
 CONDENSE = ("condense", "out", *FEW)
@@ -78,6 +79,35 @@ def test_a_published_study_is_verified_and_condensed(
     assert "'pooled.parquet' was altered" in refused(*CONDENSE, "--out", "again")
     Path("out/manifest.json").unlink()
     assert "has no manifest: nobody vouches for" in refused(*CONDENSE, "--out", "again")
+
+
+def test_a_pooled_study_of_a_time_to_an_event_is_condensed_for_a_cox_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows with a follow-up and a weight; a model of classes does not suit such a study."""
+    monkeypatch.chdir(tmp_path)
+    records().assign(ward=SITES).to_csv("t.csv", index=False)
+    Path("s.yaml").write_text(text("survival"))
+    run(
+        "simulate",
+        *files("t.csv"),
+        "--epsilon",
+        "0.5",
+        "--site-column",
+        "ward",
+        *("--seed", "1", "--accept-degraded"),
+    )
+    run("condense", "out", "--schema", "s.yaml", "--model", "cox", *("--size", "12", "--evaluations", "10"))
+    rows = pd.read_parquet("condensed/condensed.parquet")
+    assert list(rows.columns) == ["AGE", "STAGE", "DAYS", "DEATH", "weight"]
+    assert rows["DAYS"].between(0.5, 2000).all()
+    assert set(rows["DEATH"]) <= {"no", "yes"}
+    assert report(Path("condensed/condensed.json"))["schema"]["target"] == "DAYS, DEATH"
+    assert "does not suit the target 'DAYS, DEATH'" in refused(*CONDENSE, "--out", "again")
+
+
+def files(table: str) -> tuple[str, ...]:
+    return "--data", table, "--schema", "s.yaml", "--out", "out"
 
 
 def edit(name: str, change: Callable[[dict[str, Any]], object]) -> None:

@@ -144,8 +144,8 @@ def test_pooling_helps_small_networks_and_stays_below_the_ceiling(finished: Fini
     assert {site["name"]: site["n"] for site in summary["sites"]} == PATIENTS
     assert {round(site["mu"], 3) for site in summary["sites"]} == {0.268}
     assert all(site["epsilon"] <= 1 for site in summary["sites"])
-    own, pooled = {site["name"]: site["own_auc"] for site in summary["sites"]}, summary["pooled"]["auc"]
-    assert max(own["POLA"], own["NETH"], own["AUSL"]) < pooled < summary["ceiling_auc"]
+    own, pooled = {site["name"]: site["own_score"] for site in summary["sites"]}, summary["pooled"]["score"]
+    assert max(own["POLA"], own["NETH"], own["AUSL"]) < pooled < summary["ceiling_score"]
     assert pooled > 0.76
 
 
@@ -165,7 +165,7 @@ def test_the_files_of_the_tour_say_that_its_noise_is_a_test(finished: Finished) 
 def test_joint_noise_serves_better_and_no_network_is_reduced(finished: Finished) -> None:
     simulated, joint, *_ = finished
     assert not any(site["reduced"] for site in joint.summary["sites"])
-    assert joint.summary["pooled"]["auc"] > simulated.summary["pooled"]["auc"]
+    assert joint.summary["pooled"]["score"] > simulated.summary["pooled"]["score"]
     assert joint.records["site"].value_counts().to_dict() == PATIENTS
 
 
@@ -198,10 +198,10 @@ def test_the_table_says_what_each_network_gains_and_what_is_chance(
     print_results(simulated.summary, joint.summary, "network", out, joint_folder(out))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == BANNER
-    pooled = simulated.summary["pooled"]["auc"]
+    pooled = simulated.summary["pooled"]["score"]
     for site in simulated.summary["sites"]:
         cells = next(line for line in lines if line.split()[:1] == [site["name"]]).split()
-        assert cells[2:6] == [f"{site['n']:,}", "0.268", "1.00", f"{site['own_auc']:.3f}"]
+        assert cells[2:6] == [f"{site['n']:,}", "0.268", "1.00", f"{site['own_score']:.3f}"]
         assert [*cells[6:7], " ".join(cells[7:])] == list(shown_gain(site, pooled))
     said = " ".join(" ".join(lines).split())  # a sentence may go on in a further line
     assert f"the pooled synthetic cohort predicts {compared(simulated.summary, 'network')};" in said
@@ -211,7 +211,7 @@ def test_the_table_says_what_each_network_gains_and_what_is_chance(
     assert len(small) == 6
     assert not {"UK", "ITAL"} & set(small)  # the largest two
     assert f"- Noise of each: Reduced to class centroids (6 of 8 sites): {small[0]}, {small[1]}" in said
-    for mode, auc in (("each", pooled), ("joint", joint.summary["pooled"]["auc"])):
+    for mode, auc in (("each", pooled), ("joint", joint.summary["pooled"]["score"])):
         assert any(line.split()[:2] == ["synthetic,", mode] and f"{auc:.3f}" in line for line in lines)
     assert any(f"cohortmix verify {out}" in line for line in lines)
     assert "finds at most 8.5 % of the members" in said

@@ -52,7 +52,7 @@ def test_all_hospitals_are_pooled(consortium: Consortium) -> None:
     summary = json.loads((consortium.folder / "published/summary.json").read_text())
     assert {site["name"]: site["n"] for site in summary["sites"]} == SITES
     assert summary["noise"] == "opendp"
-    assert summary["pooled"]["auc"] is None  # no figure on real records leaves a deployed study
+    assert summary["pooled"]["score"] is None  # no figure on real records leaves a deployed study
     assert all(site["epsilon"] <= 1.000001 for site in summary["sites"])
 
 

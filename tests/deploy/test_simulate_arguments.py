@@ -1,10 +1,13 @@
 """What `simulate` in Python says to a wrong argument, before a record is read or anything is spent."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from commands import refused, report, run
+from three_hospitals import SITES, records, text
 
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError
@@ -42,3 +45,23 @@ def test_a_wrong_argument_is_one_sentence(change: dict[str, Any], sentence: str)
     with pytest.raises(InputError, match=re.escape(sentence)) as caught:
         simulate(**GOOD | change)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["none", "survival"])
+def test_records_are_held_out_where_there_is_something_to_predict(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    records().assign(ward=SITES).to_csv("t.csv", index=False)
+    Path("s.yaml").write_text(text(kind))
+    command = ("simulate", "--data", "t.csv", "--schema", "s.yaml", "--out", "out", "--epsilon", "0.1")
+    options = ("--site-column", "ward", "--public-data", "--seed", "1", "--accept-degraded")
+    if kind == "none":
+        sentence = refused(*command, *options, "--test-fraction", "0.2")
+        assert "--test-fraction needs a schema with a target" in sentence
+    out, _ = run(*command, *options)
+    summary = report(Path("out/summary.json"))
+    assert sum(site["n"] for site in summary["sites"]) == (720 if kind == "none" else 540)
+    assert (summary["measure"] is None) == (kind == "none")
+    assert ("concordance" in out) == (kind == "survival")
+    assert "AUC" not in out

@@ -164,7 +164,7 @@ def test_every_key_of_a_summary_is_described(simulated: Mapping[str, Path]) -> N
         assert set(keys_of_table(part)) == {*summary, "warning"}
         words = set(re.findall(r"\w+", part + section(page("docs/outputs.md"), "### `lost`")))
         assert flat(summary) - {"estimate", "low", "high"} <= words
-    figures = [(one["pooled"]["auc"], one["ceiling_auc"], one["seconds"]) for one in summaries.values()]
+    figures = [(one["pooled"]["score"], one["ceiling_score"], one["seconds"]) for one in summaries.values()]
     assert figures[:2] == [(None, None, None)] * 2
     assert all(figures[2])
 

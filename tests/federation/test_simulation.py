@@ -104,13 +104,24 @@ def test_summary_has_exactly_the_keys_of_the_contract(finished: Finished) -> Non
     simulated, out, _ = finished
     summary = json.loads((out / "summary.json").read_text())
     assert summary == simulated.summary
-    contract = ["warning", "study", "consortium", "sites", "noise", "pooled", "lost", "ceiling_auc", "seconds"]
+    contract = [
+        "warning",
+        "study",
+        "consortium",
+        "sites",
+        "noise",
+        "pooled",
+        "lost",
+        "measure",
+        "ceiling_score",
+        "seconds",
+    ]
     assert list(summary) == [*contract, "version", "published"]
     assert list(summary["study"]) == ["name", "hash", "target", "overlap", "joint"]
     assert list(summary["consortium"]) == ["mu", "epsilon", "delta", "mu_worst"]
-    of_site = ["name", "n", "mu", "epsilon", "delta", "centroids", "reduced", "mass", "own_auc", "gain"]
+    of_site = ["name", "n", "mu", "epsilon", "delta", "centroids", "reduced", "mass", "own_score", "gain"]
     assert list(summary["sites"][0]) == of_site
-    assert list(summary["pooled"]) == ["rows", "centroids", "auc"]
+    assert list(summary["pooled"]) == ["rows", "centroids", "score"]
     assert set(summary["lost"]) == {*Lost(target="y").facts, "text"}
     assert summary["noise"] == "TEST"
     assert summary["study"]["overlap"] == 2
@@ -118,22 +129,26 @@ def test_summary_has_exactly_the_keys_of_the_contract(finished: Finished) -> Non
     assert summary["sites"][0]["epsilon"] == pytest.approx(3.0, abs=1e-4)
     assert summary["consortium"]["mu"] == pytest.approx(mu * 2**0.5)
     assert summary["consortium"]["mu_worst"] == pytest.approx(mu * 3**0.5)
-    figures = [summary["ceiling_auc"], summary["pooled"]["auc"], *(site["own_auc"] for site in summary["sites"])]
+    figures = [
+        summary["ceiling_score"],
+        summary["pooled"]["score"],
+        *(site["own_score"] for site in summary["sites"]),
+    ]
     assert all(0 < figure <= 1 for figure in figures)
     assert summary["seconds"] > 0
     assert summary["published"] is None, "a run with a seed is the same on any day"
     assert [site["reduced"] for site in summary["sites"]] == [False, True, True]
     for site in summary["sites"]:
         gain = site["gain"]
-        assert gain["estimate"] == pytest.approx(summary["pooled"]["auc"] - site["own_auc"], abs=1e-12)
+        assert gain["estimate"] == pytest.approx(summary["pooled"]["score"] - site["own_score"], abs=1e-12)
         assert gain["low"] <= gain["estimate"] <= gain["high"]
 
 
 def test_a_figure_that_was_not_measured_is_null(finished: Finished) -> None:
     simulated, _, _ = finished
     summary = summarise(simulated.result, rows=10)
-    assert summary["ceiling_auc"] is summary["pooled"]["auc"] is summary["seconds"] is None
-    assert [site["own_auc"] for site in summary["sites"]] == [None] * 3
+    assert summary["ceiling_score"] is summary["pooled"]["score"] is summary["seconds"] is None
+    assert [site["own_score"] for site in summary["sites"]] == [None] * 3
     assert [site["gain"] for site in summary["sites"]] == [None] * 3
 
 
@@ -212,7 +227,7 @@ def test_the_real_noise_source_is_the_default(table: pd.DataFrame, schema: Schem
     assert all(receipt.private and receipt.warning is None for receipt in receipts)
     assert simulated.summary["seconds"] is None
     assert "warning" not in simulated.summary
-    for not_private in ({"figures": Figures(pooled_auc=0.8)}, {"seconds": 1.0}):
+    for not_private in ({"figures": Figures(pooled_score=0.8)}, {"seconds": 1.0}):
         with pytest.raises(ValueError, match="public data only"):
             summarise(simulated.result, rows=30, **not_private)
 

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from audited import SCHEMA, table
+from three_hospitals import records, schema
 
-from cohortmix.core.audit.neighbours import KEY, MANY_ROWS, ODD, Cohort, at_random, made_up, worst
+from cohortmix.core.audit.neighbours import KEY, MANY_ROWS, ODD, Cohort, Record, at_random, made_up, worst
 from cohortmix.core.audit.noise_keyed import KeyedNoise
-from cohortmix.core.audit.pairs import level_questions, questions
+from cohortmix.core.audit.pairs import level_questions, questions, replay_worst
 from cohortmix.core.data.dictionary.columns import Number
 from cohortmix.core.data.dictionary.grid import bounds
 from cohortmix.core.data.encoding import Encoding
@@ -105,3 +106,35 @@ def test_a_cohort_reads_as_its_table_does(cohort: Cohort) -> None:
     assert rows.table.num_rows == len(rows.patients) == 50
     with pytest.raises(InputError, match="two patients"):
         Cohort.of(TableSource(table().slice(0, 1)), SCHEMA, most=50)
+
+
+@pytest.mark.parametrize("kind", ["number", "survival", "none"])
+def test_worst_cases_are_in_the_classes_that_they_are_called_after(kind: str) -> None:
+    """Of slices of a number, of a time and its event, and of everybody, who have no other class to flip to."""
+    cohort = Cohort.of(TableSource(records(200)), schema(kind), most=150)
+    label, columns = Encoding.of(cohort.schema).label, list(cohort.schema.columns)
+
+    def classes(records: tuple[Record, ...]) -> set[int]:
+        rows = [{name: record[name] for name in columns} for record in records]
+        batch = pa.RecordBatch.from_pylist(rows, schema=pa.schema([(name, pa.string()) for name in columns]))
+        return set(label.codes(batch).tolist())
+
+    last = len(cohort.schema.classes) - 1
+    for patient in cohort.patients[:20]:
+        cases = worst(cohort, patient)
+        assert (classes(cases["as it is"]) != classes(cases["label flip"])) == (kind != "none")
+        assert classes(cases["last values in the first class"]) == {0}
+        assert classes(cases[f"{MANY_ROWS} rows at both ends"]) == {0, last}
+        assert classes(cases["missing everywhere"]) == classes(cases["as it is"])
+        assert classes(cases["missing everywhere, the label too"]) == {0 if kind == "none" else -1}
+
+
+@pytest.mark.parametrize("kind", ["number", "survival", "none"])
+def test_no_worst_case_moves_an_answer_by_more_than_its_sensitivity(kind: str) -> None:
+    cohort = Cohort.of(TableSource(records(120)), schema(kind), most=120)
+    patient = cohort.patients[0]
+    tables = {name: cohort.replaced(patient, rows) for name, rows in worst(cohort, patient).items()}
+    groups = Groups(tuple(tuple(min(cell, 3) for cell in range(n)) for n in Encoding.of(cohort.schema).sizes))
+    found, _ = replay_worst(tables, cohort.schema, questions(cohort.schema, groups, Fraction(1)), KeyedNoise(3))
+    assert not found.violations
+    assert max(found.reached.values()) > 0.8, "and the worst of them come near to it"

@@ -110,7 +110,7 @@ def test_it_is_refused_until_a_person_has_completed_and_confirmed_it() -> None:
     ("table", "sentence"),
     [
         (TABLE.iloc[:0], "the table is empty"),
-        (TABLE[["age"]], "the table has 1 column; a schema needs a target and one more"),
+        (TABLE[["age"]], "the table has 1 column; a schema needs two or more"),
     ],
 )
 def test_a_table_without_a_schema(table: pd.DataFrame, sentence: str) -> None:

@@ -255,7 +255,7 @@ def test_why_there_is_no_model_is_said_and_curves_are_there() -> None:
     assert few["models"] == {} or few["reason"] is None
     codes = {"type": "category", "values": [f"C{k}" for k in range(1_100)]}
     wide = Schema.model_validate(
-        {"name": "t", "target": SCHEMA.target_name, "columns": {**SCHEMA.columns, "code": codes}}
+        {"name": "t", "target": SCHEMA.target, "columns": {**SCHEMA.columns, "code": codes}}
     )
     found = report(LIKE.assign(code="C1"), REAL.assign(code="C2"), wide)
     assert found["reason"] == "codes would add more than 1,000 columns, too many for models of survival"

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from cohortmix.core import Schema
-from cohortmix.core.utility import evaluate
+from cohortmix.core.utility import held_out
 from cohortmix.deploy.simulation.comparison import Comparison
 
 TEXT = """
@@ -43,13 +43,13 @@ def silent(event: str, done: int, total: int) -> None:
 def learned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many records each model learned from, in order."""
     counts: list[int] = []
-    score_real = evaluate.score_real
+    score_real = held_out.score_real
 
-    def counted(records: Any, *others: Any) -> evaluate.Scored:
+    def counted(records: Any, *others: Any) -> Any:
         counts.append(len(records))
         return score_real(records, *others)
 
-    monkeypatch.setattr(evaluate, "score_real", counted)
+    monkeypatch.setattr(held_out, "score_real", counted)
     return counts
 
 
@@ -62,7 +62,7 @@ def test_a_second_study_learns_from_its_synthetic_records_alone(learned: list[in
     )
     assert learned[4:] == [402]
     assert events == [("evaluate", done, 4) for done in range(1, 5)]
-    assert first.pooled_auc != second.pooled_auc
+    assert first.pooled_score != second.pooled_score
     assert second == Comparison(made(300, 0)).figures(made(402, 4), tables(1, 2), SCHEMA, silent)
 
 

@@ -14,12 +14,13 @@ def summary() -> Summary:
         "consortium": {"mu": 0.268, "epsilon": 1.0, "delta": 1e-5, "mu_worst": 0.464},
         "sites": [
             {"name": name, "n": n, "mu": 0.268, "epsilon": 1.0, "delta": 1e-5, "centroids": 40, "mass": float(n)}
-            | {"reduced": False, "own_auc": auc, "gain": around(0.7724 - auc, half)}
+            | {"reduced": False, "own_score": auc, "gain": around(0.7724 - auc, half)}
             for name, n, auc, half in SITES
         ],
-        "pooled": {"rows": 7661, "centroids": 120, "auc": 0.7724},
+        "pooled": {"rows": 7661, "centroids": 120, "score": 0.7724},
         "lost": {"pairs": None, "text": ""},
-        "ceiling_auc": 0.7941,
+        "measure": "auc",
+        "ceiling_score": 0.7941,
         "noise": "opendp",
         "seconds": 61.3,
         "version": "0.1.0",
@@ -30,7 +31,7 @@ def summary() -> Summary:
 @pytest.fixture
 def deployed(summary: Summary) -> Summary:
     """The same study, of patients whose data are not public."""
-    summary["pooled"]["auc"] = summary["ceiling_auc"] = None
+    summary["pooled"]["score"] = summary["ceiling_score"] = summary["measure"] = None
     for site in summary["sites"]:
-        site["own_auc"] = site["gain"] = None
+        site["own_score"] = site["gain"] = None
     return summary

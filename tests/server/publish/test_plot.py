@@ -58,10 +58,10 @@ def test_the_plot_stays_in_its_frame(
 ) -> None:
     one = summary["sites"][0]
     summary["sites"] = [
-        one | {"name": f"site {number}", "own_auc": auc, "gain": around(pooled - auc, half)}
+        one | {"name": f"site {number}", "own_score": auc, "gain": around(pooled - auc, half)}
         for number, auc in enumerate(sites)
     ]
-    summary["pooled"]["auc"], summary["ceiling_auc"] = pooled, ceiling
+    summary["pooled"]["score"], summary["ceiling_score"] = pooled, ceiling
     _require_inside(Page(render(summary)))
 
 

@@ -26,7 +26,7 @@ def test_a_public_study_shows_what_was_measured(summary: Summary) -> None:
 def test_a_gain_that_chance_can_explain_is_not_called_one(summary: Summary) -> None:
     """.001 on one set of held-out patients: no site is counted, however many gain so much."""
     for site in summary["sites"]:
-        site |= {"own_auc": 0.7714, "gain": around(0.001, 0.004)}
+        site |= {"own_score": 0.7714, "gain": around(0.001, 0.004)}
     page = Page(render(summary))
     assert "better for none of 3 sites, within chance for 3 and worse for none" in page.text
     assert page.row("UK")[-2:] == ["+0.001", "−0.003 to 0.005"]
@@ -45,7 +45,7 @@ def test_a_study_of_patients_shows_no_figure_on_real_records(deployed: Summary) 
 
 
 def test_a_site_whose_own_model_was_not_measured_is_a_dash(summary: Summary) -> None:
-    summary["sites"][2] |= {"own_auc": None, "gain": None}
+    summary["sites"][2] |= {"own_score": None, "gain": None}
     page = Page(render(summary))
     assert page.row("NORW")[-1] == "–"
     assert "not measured" in page.text
