@@ -55,6 +55,7 @@ FLOORS = {  # of each package, the lowest first: a folder imports from itself an
 WITHIN = {
     "core/data/dictionary": "core/data",
     "core/data/keeping": "core/data",
+    "core/steps/adapting": "core/steps",
     "core/utility/checks": "core/utility",
 }  # folders on the floor of another one: they import from it, and it from them
 BESIDE = {

@@ -9,7 +9,8 @@ import pytest
 from kernels import ntk
 from numpy.typing import NDArray
 
-from cohortmix.core.steps.adapt import adapt, project_simplex_blocks
+from cohortmix.core.steps.adapt import adapt
+from cohortmix.core.steps.adapting.descent import project_simplex_blocks
 from cohortmix.core.steps.support import Support, choose_support
 
 Array = NDArray[np.float64]
