@@ -70,6 +70,7 @@ bench-tables: $(READY)
 	$(BIN)/python tests/benchmarks/bench_many_sites.py --write
 	$(BIN)/python tests/benchmarks/bench_simulation.py --write
 	$(BIN)/python tests/benchmarks/bench_condense.py --write
+	$(BIN)/python tests/benchmarks/bench_frontier.py --write
 
 $(PEERS)/ready: tests/benchmarks/peers/requirements.txt
 	python3.11 -m venv $(PEERS)

@@ -58,7 +58,7 @@ class _Adam(NamedTuple):
     step: jax.Array
 
 
-class _Batches(NamedTuple):
+class _Minibatches(NamedTuple):
     """Minibatches of targets, one for each step: (k, BATCH, G), (k, BATCH, C), and weights (k, BATCH, m)."""
 
     x: Array
@@ -75,7 +75,7 @@ def _loss(moved: jax.Array, residual: jax.Array, alpha: float) -> jax.Array:
 def _adam(
     state: _Adam,
     x_0: jax.Array,
-    batches: _Batches,
+    minibatches: _Minibatches,
     rates: jax.Array,
     alpha: float,
     depth: int,
@@ -88,13 +88,13 @@ def _adam(
     v is corrected: libraries add it afterwards, which gives other digits.
     """
 
-    def loss(value: _Pair, batch: _Batches) -> jax.Array:
+    def loss(value: _Pair, batch: _Minibatches) -> jax.Array:
         predicted = kernel_ridge(batch.x, value.points, value.labels, depth)
         moved = drift(value.points, x_0)
         total = _loss(moved, batch.y - predicted, alpha)
         return total if held is None else total + penalty(kinds, held, moved, batch.y, predicted, batch.weights)
 
-    def update(state: _Adam, step_of: tuple[_Batches, jax.Array]) -> tuple[_Adam, None]:
+    def update(state: _Adam, step_of: tuple[_Minibatches, jax.Array]) -> tuple[_Adam, None]:
         batch, rate = step_of
         gradient = jax.grad(loss)(state.value, batch)
         step = state.step + 1
@@ -104,7 +104,7 @@ def _adam(
         value = jax.tree.map(lambda p, m, v: p - size * m / (jnp.sqrt(v) + 1e-8), state.value, mean, square)
         return _Adam(value, mean, square, step), None
 
-    return jax.lax.scan(update, state, (batches, rates))[0]
+    return jax.lax.scan(update, state, (minibatches, rates))[0]
 
 
 class _Descent:
@@ -114,7 +114,7 @@ class _Descent:
     """
 
     def __init__(
-        self, start: Support, targets: _Batches, blocks: Sequence[slice], alpha: float, rates: Array, seed: int
+        self, start: Support, targets: _Minibatches, blocks: Sequence[slice], alpha: float, rates: Array, seed: int
     ) -> None:
         self._start, self._targets, self._blocks = start, targets, blocks
         self._alpha, self._rates, self._rng = alpha, rates, np.random.default_rng(seed)
@@ -133,8 +133,10 @@ class _Descent:
         report("inducing points", first, len(self._rates))
         rate = self._rates[first : first + PROJECT_EVERY]
         rows = self._rng.integers(len(self._targets.x), size=(len(rate), BATCH))
-        batches = _Batches(*(part[rows] for part in self._targets))
-        state = _adam(self._state, self._start.points, batches, rate, self._alpha, self._start.depth, kinds, held)
+        minibatches = _Minibatches(*(part[rows] for part in self._targets))
+        state = _adam(
+            self._state, self._start.points, minibatches, rate, self._alpha, self._start.depth, kinds, held
+        )
         classes = [slice(0, self._start.labels.shape[1])]
         projected = _Pair(
             jnp.asarray(project_simplex_blocks(state.value.points, self._blocks)),
@@ -148,7 +150,7 @@ def descend(
 ) -> Support:
     """All steps, without constraints."""
     with enable_x64():
-        descent = _Descent(start, _Batches(x_t, y_t, np.zeros((len(x_t), 0))), blocks, alpha, rates, seed)
+        descent = _Descent(start, _Minibatches(x_t, y_t, np.zeros((len(x_t), 0))), blocks, alpha, rates, seed)
         for first in range(0, len(rates), PROJECT_EVERY):
             descent.advance(first)
         report("inducing points", len(rates), len(rates))
@@ -169,7 +171,7 @@ def descend_held(
     weights = np.stack([bound.weights for bound in multipliers.bounds], axis=1)
     chosen: tuple[tuple[float, float], Array, Support] | None = None
     with enable_x64():
-        descent = _Descent(start, _Batches(x_t, y_t, weights), blocks, alpha, rates, seed)
+        descent = _Descent(start, _Minibatches(x_t, y_t, weights), blocks, alpha, rates, seed)
         for first in range(0, len(rates) + 1, PROJECT_EVERY):
             last = first >= len(rates)
             if first % LOOK_EVERY == 0 or last:
