@@ -303,16 +303,10 @@ def synthesize(
     resolved = budget.resolve(vault.patients, _most_kappa(plan, chosen, high_order, point_masses))
     meter.limit = _mu2(resolved)
     plan = replace(plan, mu2=meter.limit, scores=chosen == "scores")
-    if chosen != "gaussian":
-        require_mixture(replace(plan, scores=scores), resolved.delta, most_kappa(schema), accept_degraded)
-        if plan.fits_mixture:
-            require_groups(schema)
-        elif held:
-            raise InputError(
-                f"{vault.patients} patients leave no room for inducing points; leave out `constraints`"
-            )
-    else:
+    if chosen == "gaussian":
         _require_known(schema, checked, max_unreadable)
+    else:
+        _require_room(plan, scores, resolved.delta, accept_degraded)
     model = _gaussians(vault, plan) if chosen == "gaussian" else _cells(vault, plan, high_order, point_masses)
     return Release(
         schema=schema,
@@ -340,6 +334,18 @@ def _require_arguments(
     require_whole("support", support, 1, TARGETS, drawn)
     if variant is not None:
         require_one_of("variant", variant, get_args(Variant))
+
+
+def _require_room(plan: Plan, scores: bool | None, delta: float, accept_degraded: bool) -> None:
+    """Raise unless there is room for a mixture, or class centroids alone will do."""
+    require_mixture(replace(plan, scores=scores), delta, most_kappa(plan.schema), accept_degraded)
+    if plan.fits_mixture:
+        require_groups(plan.schema)
+    elif plan.constraints:
+        raise InputError(
+            f"{plan.patients} patients leave no room for inducing points at this budget, so that no constraint can "
+            "hold; leave out the constraints"
+        )
 
 
 def _constraints(constraints: object, schema: Schema) -> tuple[Constraint, ...]:

@@ -123,8 +123,8 @@ def centroids(model: ClassGaussians, plan: Plan, seed: bytes) -> SiteCentroids:
     start = choose_support(x, y, size=plan.support, seed=int(rng.integers(2**31)))
     cells = list(model.levels.to_cells(x).values())
     bounds = bounds_of(plan.constraints, plan.schema, y, lambda feature, shares: shares[cells[feature]])
-    seed = int(rng.integers(2**31))
-    support = adapt(*start, x, y, blocks=(), alpha=plan.alpha, constraints=bounds, seed=seed)
+    drawn = int(rng.integers(2**31))
+    support = adapt(*start, x, y, blocks=(), alpha=plan.alpha, constraints=bounds, seed=drawn)
     classes = len(model.masses)
     return SiteCentroids(
         masses=model.masses,

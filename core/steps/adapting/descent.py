@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,9 +61,9 @@ class _Adam(NamedTuple):
 class _Minibatches(NamedTuple):
     """Minibatches of targets, one for each step: (k, BATCH, G), (k, BATCH, C), and weights (k, BATCH, m)."""
 
-    x: Array
-    y: Array
-    weights: Array
+    x: Any  # of NumPy where they are made, of JAX where they are used
+    y: Any
+    weights: Any
 
 
 def _loss(moved: jax.Array, residual: jax.Array, alpha: float) -> jax.Array:
@@ -190,7 +190,7 @@ def _figures(
     now: Support, start: Support, x_t: Array, y_t: Array, alpha: float, bounds: Sequence[Bound]
 ) -> tuple[Array, float]:
     """The exact figure of each bound on all targets, (m,), and Eq. 6 on them."""
-    predicted = now.decision(x_t)
-    moved = drift(now.points, start.points)
-    found = [float(figure(bound.kind, moved, y_t, predicted, bound.weights)) for bound in bounds]
-    return np.array(found), float(_loss(moved, y_t - predicted, alpha))
+    y, predicted = jnp.asarray(y_t), jnp.asarray(now.decision(x_t))
+    moved = drift(jnp.asarray(now.points), jnp.asarray(start.points))
+    found = [float(figure(bound.kind, moved, y, predicted, jnp.asarray(bound.weights))) for bound in bounds]
+    return np.array(found), float(_loss(moved, y - predicted, alpha))

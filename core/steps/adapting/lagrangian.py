@@ -213,11 +213,11 @@ class Multipliers:
     def reached(self, figures: Array) -> tuple[Reached, ...]:
         """What is reported of points with these figures: a multiplier is its mean over the later half of looks."""
         values = np.mean(self._path[len(self._path) // 2 :], axis=0)
-        out = {}
+        out: dict[Constraint, Reached] = {}
         for bound, value, limit, multiplier in zip(self.bounds, figures, self.limits, values, strict=True):
             before = out.get(bound.constraint)
             met = not bound.empty and bool(value <= limit + ROUNDING) and (before is None or before.met)
-            more = multiplier + (before.multiplier if before else 0.0)
+            more = multiplier + ((before.multiplier or 0.0) if before else 0.0)
             out[bound.constraint] = Reached(str(bound.constraint), met, abs(float(value)), float(more))
         return tuple(out.values())
 
