@@ -343,8 +343,8 @@ def _require_room(plan: Plan, scores: bool | None, delta: float, accept_degraded
         require_groups(plan.schema)
     elif plan.constraints:
         raise InputError(
-            f"{plan.patients} patients leave no room for inducing points at this budget, which the constraints are "
-            "about; leave the constraints out"
+            f"{plan.patients} patients leave no room for inducing points at this budget, so that nothing can keep "
+            "the constraints; leave them out"
         )
 
 

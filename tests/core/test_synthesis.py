@@ -106,7 +106,7 @@ def test_constraints_hold_of_the_gaussian_variant(few_steps: None) -> None:
     table = pd.DataFrame({name: np.clip(rng.normal(0.5 * ill), -3, 3) for name in columns})
     table["y"] = np.where(ill, "ill", "well")
     texts = ["drift<=0.01", "recall(ill)>=0.1", "calibration(x0>=0, ill)<=0.5"]
-    terms = {"noise": KeyedNoise(1), "support": 10, "variant": "gaussian"}
+    terms: dict[str, Any] = {"noise": KeyedNoise(1), "support": 10, "variant": "gaussian"}
     found = synthesize(table, schema, Budget.from_mu(2.0), constraints=texts, **terms)
     assert [one["met"] for one in found.receipt["constraints"]] == [True] * 3
 

@@ -48,7 +48,7 @@ SCHEMA = Schema.model_validate(
         },
     }
 )
-TEXTS = {
+TEXTS: dict[str, Constraint] = {
     "drift<=0.1": Drift(0.1),
     "drift<=0": Drift(0.0),
     "drift<=0.00000012": Drift(1.2e-7),
@@ -192,11 +192,8 @@ def test_one_class_alone_has_every_recall() -> None:
     x = draw(600, 2, seed=1)[0]
     y = np.ones((len(x), 1))
     points, labels = choose_support(x, y, size=SIZE, seed=0)
-    bounds = [
-        bound
-        for one in (Recall("c", 1.0), Calibration(GROUP, "c", 0.0), Drift(0.5))
-        for bound in Bound.of(one, 0, y, members(one, x))
-    ]
+    declared: tuple[Constraint, ...] = (Recall("c", 1.0), Calibration(GROUP, "c", 0.0), Drift(0.5))
+    bounds = [bound for one in declared for bound in Bound.of(one, 0, y, members(one, x))]
     support = adapt(points, labels, x, y, blocks=BLOCKS, constraints=bounds, steps=20)
     assert [reached.met for reached in support.constraints] == [True] * 3
     assert np.isfinite(support.points).all()
@@ -219,7 +216,10 @@ def test_without_constraints_every_byte_is_that_of_equation_6(alpha: float) -> N
 def five_steps(state: Any, x_0: Any, x: Any, y: Any, rates: Any, alpha: float) -> Any:
     def loss(value: Any, x: Any, y: Any) -> Any:
         drift = ((value[0] - x_0) ** 2).sum() / (x_0**2).sum()
-        return alpha * drift + (1 - alpha) * 0.5 * ((y - kernel_ridge(x, *value, 1)) ** 2).sum(axis=1).mean()
+        return (
+            alpha * drift
+            + (1 - alpha) * 0.5 * ((y - kernel_ridge(x, value[0], value[1], 1)) ** 2).sum(axis=1).mean()
+        )
 
     def update(state: Any, batch: Any) -> Any:
         (value, mean, square, step), (x, y, rate) = state, batch
@@ -313,7 +313,7 @@ def test_bounds_are_of_the_declared_class_and_subgroup() -> None:
         asked.append(feature)
         return shares
 
-    declared = (Recall("dead, or worse", 0.5), Calibration(GROUP, "well", 0.1), Drift(0.2))
+    declared: tuple[Constraint, ...] = (Recall("dead, or worse", 0.5), Calibration(GROUP, "well", 0.1), Drift(0.2))
     bounds = bounds_of(declared, SCHEMA, y, inside)
     assert [bound.kind for bound in bounds] == [("recall", 1), ("above", 0), ("below", 0), ("drift", 0)]
     assert asked == [1]
