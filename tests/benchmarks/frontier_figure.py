@@ -104,9 +104,9 @@ def _tick_y(panel: Panel, loss: float) -> Html:
 
 
 def _round_losses(panel: Panel) -> list[float]:
-    """1, 2 and 5 times the powers of ten within the panel."""
+    """Round numbers within the panel, about evenly on its scale."""
     powers = range(floor(panel.least), ceil(panel.most) + 1)
-    values = [round(step * 10.0**power, 8) for power in powers for step in (1, 2, 5)]
+    values = [round(step * 10.0**power, 8) for power in powers for step in (1, 1.5, 2, 3, 5, 7)]
     return [value for value in values if panel.least < log10(value) < panel.most]
 
 
