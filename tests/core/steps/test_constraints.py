@@ -166,13 +166,18 @@ def test_a_stricter_limit_costs_more_loss_and_has_a_larger_multiplier() -> None:
 
 
 def test_constraints_that_exclude_each_other_are_reported_with_what_was_closest() -> None:
-    """A drift of nearly nothing leaves no room for a recall that the start does not have."""
-    support = held((Drift(1e-6), Recall("c", 0.999)))
+    """A record that can be of either class counts for both, and is found for one: not both recalls can be one."""
+    x, y = draw(1_500, 2, seed=1)
+    points, labels = choose_support(x, y, size=SIZE, seed=0)
+    bounds = [bound for label in (0, 1) for bound in Bound.of(Recall(("well", "ill")[label], 1.0), label, y)]
+    support = adapt(points, labels, x, y, blocks=BLOCKS, constraints=bounds, steps=50)
+    found = support.predict_proba(x).argmax(1)
     assert not all(reached.met for reached in support.constraints)
-    for reached, figure in zip(support.constraints, (drift, recall), strict=True):
-        assert reached.value == pytest.approx(figure(support), abs=1e-9)
-        assert reached.met == keeps(parse(reached.constraint.replace("(c)", "(well)")), figure(support))
-        assert 0 <= (reached.multiplier or 0) <= 1_000
+    for label, reached in enumerate(support.constraints):
+        exact = y[found == label, label].sum() / y[:, label].sum()
+        assert reached.value == pytest.approx(exact, abs=1e-9)
+        assert reached.met == (exact >= 1 - 1e-9)
+        assert 0 < (reached.multiplier or 0) <= 1_000
     unmet = next(reached for reached in support.constraints if not reached.met)
     assert unmet.sentence == f"{unmet.constraint!r} was not met, with {unmet.value:.4g}"
 
