@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from cohortmix.core.arguments import (
     MOST_ROWS,
+    kind_of,
     require_kind,
     require_methods,
     require_one_of,
@@ -42,6 +44,8 @@ from cohortmix.core.release.lost_in_words import paragraph
 from cohortmix.core.release.pool import Pool
 from cohortmix.core.release.records import draw
 from cohortmix.core.steps import pipeline
+from cohortmix.core.steps.adapting.constraint import Constraint, parse
+from cohortmix.core.steps.adapting.constraint import require as require_possible
 from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.core.steps.plan import SUPPORT, TARGETS, Plan
 from cohortmix.core.steps.point_masses import MOST_COUNTED
@@ -95,6 +99,7 @@ class Release:
                 f"  holds {len(site.masses)} centroids (.centroids), {len(site.support_points)} inducing points "
                 "(.support);",
                 "  .records(n) draws rows, .receipt says what was asked and spent",
+                *[f"  {self.unmet}"] * bool(self.unmet),
                 *["  it could not carry everything: .lost says what"] * bool(paragraph(self.lost)),
             ]
         )
@@ -194,7 +199,14 @@ class Release:
             "degraded_to_class_centroids": set(self.site.kind) == {"class"},
             "statements": [_statement(answer) for answer in self.answers],
         }
+        if self.site.constraints:
+            facts["constraints"] = [reached.facts for reached in self.site.constraints]
         return facts if self.private else {"warning": NOT_PRIVATE, **facts}
+
+    @property
+    def unmet(self) -> str:
+        """In one sentence the constraints that the inducing points do not keep; empty if they keep all."""
+        return "; ".join(reached.sentence for reached in self.site.constraints if not reached.met)
 
     @property
     def _warning(self) -> str:
@@ -214,6 +226,7 @@ def synthesize(
     *,
     noise: NoiseSource | None = None,
     alpha: float = 0.5,
+    constraints: Sequence[Constraint | str] = (),
     support: int = SUPPORT,
     variant: Variant | None = None,
     max_unreadable: float = MOST_UNREADABLE,
@@ -232,6 +245,9 @@ def synthesize(
     budget : what may be spent; delta is resolved against N when it is not given.
     noise : OpenDP's exact discrete Gaussian by default.
     alpha : weight of the density in Eq. 6 (`core.steps.adapt`).
+    constraints : what the inducing points have to keep (`core.steps.adapting.constraint`), or the texts of that:
+        `drift<=0.1`, `recall(dead)>=0.8`, `calibration(SEX=F, dead)<=0.05`. The receipt says what became of each;
+        one that cannot be met is no error here, since the answers are paid for (`Release.unmet`).
     support : S, the number of kernel inducing points.
     variant : chosen by `core.gaussian.model.suits` and `Plan.by_scores`, from the schema, N and mu, unless it is
         given.
@@ -265,6 +281,7 @@ def synthesize(
     answers of their mu2 <= the budget's mu^2: only `Vault` answers depend on records. Public: the schema, N.
     """
     _require_arguments(schema, budget, noise, alpha, support, variant)
+    held = _constraints(constraints, schema)
     require_share("max_unreadable", max_unreadable)
     switches = {"accept_degraded": accept_degraded, "high_order": high_order, "point_masses": point_masses}
     for name, switch in switches.items():
@@ -281,17 +298,15 @@ def synthesize(
         raise InputError(f"{vault.patients} patients are too few: a release needs at least {MIN_PATIENTS}")
     scores = None if variant is None else variant == "scores"
     mu2 = _mu2(budget.resolve(vault.patients))
-    plan = Plan(schema, mu2, vault.patients, alpha=alpha, support=support, scores=scores)
+    plan = Plan(schema, mu2, vault.patients, alpha=alpha, support=support, scores=scores, constraints=held)
     chosen = variant or ("gaussian" if gaussian.suits(plan) else "scores" if plan.by_scores else "cells")
     resolved = budget.resolve(vault.patients, _most_kappa(plan, chosen, high_order, point_masses))
     meter.limit = _mu2(resolved)
     plan = replace(plan, mu2=meter.limit, scores=chosen == "scores")
-    if chosen != "gaussian":
-        require_mixture(replace(plan, scores=scores), resolved.delta, most_kappa(schema), accept_degraded)
-        if plan.fits_mixture:
-            require_groups(schema)
-    else:
+    if chosen == "gaussian":
         _require_known(schema, checked, max_unreadable)
+    else:
+        _require_room(plan, scores, resolved.delta, accept_degraded)
     model = _gaussians(vault, plan) if chosen == "gaussian" else _cells(vault, plan, high_order, point_masses)
     return Release(
         schema=schema,
@@ -319,6 +334,27 @@ def _require_arguments(
     require_whole("support", support, 1, TARGETS, drawn)
     if variant is not None:
         require_one_of("variant", variant, get_args(Variant))
+
+
+def _require_room(plan: Plan, scores: bool | None, delta: float, accept_degraded: bool) -> None:
+    """Raise unless there is room for a mixture, or class centroids alone will do."""
+    require_mixture(replace(plan, scores=scores), delta, most_kappa(plan.schema), accept_degraded)
+    if plan.fits_mixture:
+        require_groups(plan.schema)
+    elif plan.constraints:
+        raise InputError(
+            f"{plan.patients} patients leave no room for inducing points at this budget, so that nothing can keep "
+            "the constraints; leave them out"
+        )
+
+
+def _constraints(constraints: object, schema: Schema) -> tuple[Constraint, ...]:
+    """As declared, or from their texts; InputError unless the schema has what they name."""
+    if isinstance(constraints, str) or not isinstance(constraints, Sequence):
+        raise InputError(f"expected constraints to be a list, got {kind_of(constraints)}; write ['drift<=0.1']")
+    parsed = tuple(parse(one) if isinstance(one, str) else one for one in constraints)
+    require_possible(parsed, schema)
+    return parsed
 
 
 def _require_known(schema: Schema, checked: Checked, most: float) -> None:

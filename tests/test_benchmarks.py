@@ -11,6 +11,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 import bench_condense
+import bench_frontier
 import bench_many_sites
 import bench_simulation
 import federated_rivals
@@ -96,6 +97,25 @@ def test_documents_say_what_condensed_rows_reach() -> None:
     rows, text = json.loads(bench_condense.FILE.read_text()), DOCUMENT.read_text(encoding="utf-8")
     assert bench_condense.TABLE.filled(text, bench_condense.markdown(rows)) == text
     assert {row["model"] for row in rows} >= {"tree", "logistic"}
+
+
+def test_documents_show_the_frontier_that_is_stored() -> None:
+    """If not, `make bench-tables` writes docs/benchmarks.md and docs/frontier.svg."""
+    rows, text = json.loads(bench_frontier.FILE.read_text()), DOCUMENT.read_text(encoding="utf-8")
+    assert bench_frontier.TABLE.filled(text, bench_frontier.markdown(rows)) == text
+    assert bench_frontier.FIGURE.read_text(encoding="utf-8") == bench_frontier.figure(rows)
+    assert {(row["data"], row["by"]) for row in rows} == {
+        (d, b) for d in bench_frontier.DATA for b in ("alpha", "limit")
+    }
+
+
+def test_a_limit_on_the_drift_is_kept_and_lies_on_the_frontier_of_alpha() -> None:
+    """Of all that is stored, no point found by alpha has both a smaller drift and a clearly smaller loss."""
+    rows = json.loads(bench_frontier.FILE.read_text())
+    for limit in (row for row in rows if row["by"] == "limit"):
+        assert limit["drift"] <= limit["value"]
+        nearer = [row for row in rows if row["data"] == limit["data"] and row["drift"] <= limit["drift"]]
+        assert limit["loss"] <= 1.02 * min(row["loss"] for row in nearer)
 
 
 def test_noise_on_each_look_costs_what_the_release_costs() -> None:

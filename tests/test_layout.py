@@ -55,6 +55,7 @@ FLOORS = {  # of each package, the lowest first: a folder imports from itself an
 WITHIN = {
     "core/data/dictionary": "core/data",
     "core/data/keeping": "core/data",
+    "core/steps/adapting": "core/steps",
     "core/utility/checks": "core/utility",
 }  # folders on the floor of another one: they import from it, and it from them
 BESIDE = {
@@ -67,7 +68,7 @@ NOISE = {"core/privacy/noise.py"}  # the only privacy noise
 SEEDS = {"protocol/masking/seeds.py"}  # of the masks of joint studies
 DRAWING_FREELY = (
     "core/audit", "core/data", "core/data/keeping", "core/gaussian", "core/release/condense", "core/release",
-    "core/steps/scores", "core/steps", "core/utility",
+    "core/steps/adapting", "core/steps/scores", "core/steps", "core/utility",
 )  # fmt: skip
 """Where numbers are drawn as well: for tests, from released values, and for splits of an evaluation."""
 READERS = {  # of records: the vault, what feeds it, and what never answers a coordinator

@@ -20,6 +20,8 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, Source
 from cohortmix.core.data.words import in_quotes
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget
+from cohortmix.core.steps.adapting.constraint import parse
+from cohortmix.core.steps.adapting.constraint import require as require_possible
 from cohortmix.core.utility.checks.check import MOST_UNREADABLE, Checked, MisfitError, check
 from cohortmix.protocol.local.checked import MaxUnreadable, misfit, summary, tell_checked
 from cohortmix.protocol.local.outfile import Replace, require_free_file, write_file
@@ -109,6 +111,13 @@ def synthesize(
         str | None,
         typer.Option(help="cells, scores or gaussian; by default what schema, N and budget call for."),
     ] = None,
+    constraint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the inducing points must keep: 'drift<=0.1', 'recall(dead)>=0.8' or "
+            "'calibration(SEX=F, dead)<=0.05'. May be repeated."
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Repeatable test noise instead of the real one: NOT PRIVATE.")
     ] = None,
@@ -117,6 +126,8 @@ def synthesize(
     """Make a private synthetic version of one table, without any server."""
     dictionary, budget = read_schema(schema), budget_of(epsilon, delta, loose_delta)
     require_free(out)
+    constraints = tuple(map(parse, constraint or ()))
+    require_possible(constraints, dictionary)
     source, checked = open_checked(data, dictionary, max_unreadable)
     tell_checked(checked)
     patients = count_patients(source, dictionary).number
@@ -129,9 +140,13 @@ def synthesize(
     from cohortmix.core.steps.progress import observed  # not loaded for other commands
 
     with steps() as report, observed(report):
-        release = _release(
-            source, dictionary, budget, seed, accept_degraded=accept_degraded, checked=checked, variant=variant
-        )
+        options = {"checked": checked, "variant": variant, "constraints": constraints}
+        release = _release(source, dictionary, budget, seed, accept_degraded=accept_degraded, **options)
+        if release.unmet:
+            raise InputError(
+                f"the constraints cannot be kept together: {release.unmet}; nothing is written, but the budget is "
+                "spent as if it were, so loosen them before the next run"
+            )
         records = drawn(release, rows)
     wanted = rows or patients
     facts = _summary(release, 0 if records is None else records.num_rows)
@@ -226,6 +241,7 @@ def _summary(release: Release, rows: int) -> dict[str, Any]:
         "centroids": len(release.site.masses),
         "support": len(release.site.support_points),
         "degraded_to_class_centroids": receipt["degraded_to_class_centroids"],
+        **{name: receipt[name] for name in ("constraints",) if name in receipt},
         "lost": release.lost.facts | {"text": paragraph(release.lost)},
         "rows": rows,
         "seconds": None,  # it grows with the number of rows, which is not public

@@ -23,6 +23,7 @@ from cohortmix.core.data.rows import rows_of_cells
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.gaussian.levels import Array, Levels
 from cohortmix.core.steps.adapt import adapt
+from cohortmix.core.steps.adapting.lagrangian import bounds_of
 from cohortmix.core.steps.centroids import SiteCentroids
 from cohortmix.core.steps.plan import TARGETS, Plan
 from cohortmix.core.steps.scores.functions import usual_number
@@ -120,7 +121,10 @@ def centroids(model: ClassGaussians, plan: Plan, seed: bytes) -> SiteCentroids:
     x = model.draw(TARGETS, rng)[1]
     y = model.posterior(x)
     start = choose_support(x, y, size=plan.support, seed=int(rng.integers(2**31)))
-    support = adapt(*start, x, y, blocks=(), alpha=plan.alpha, seed=int(rng.integers(2**31)))
+    cells = list(model.levels.to_cells(x).values())
+    bounds = bounds_of(plan.constraints, plan.schema, y, lambda feature, shares: shares[cells[feature]])
+    drawn = int(rng.integers(2**31))
+    support = adapt(*start, x, y, blocks=(), alpha=plan.alpha, constraints=bounds, seed=drawn)
     classes = len(model.masses)
     return SiteCentroids(
         masses=model.masses,
@@ -130,4 +134,5 @@ def centroids(model: ClassGaussians, plan: Plan, seed: bytes) -> SiteCentroids:
         noise_std=model.masses_std,
         support_points=support.points,
         support_labels=support.labels,
+        constraints=support.constraints,
     )

@@ -10,6 +10,7 @@ import numpy as np
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.sampling import PointMass
 from cohortmix.core.privacy.questions.coordinates import Coordinate
+from cohortmix.core.steps.adapting.constraint import Reached
 from cohortmix.core.steps.distributions.simplex import Array
 from cohortmix.core.steps.products.means import SignMeans
 
@@ -75,6 +76,7 @@ class SiteCentroids:
         it does not travel.
     products : what was measured beyond pairs; None where nothing was.
     counts : answer D, from which points are read: of a study, those of all its sites together.
+    constraints : what became of those on the inducing points; none where none were asked for.
     points : of one table, values that many patients share, within the fine cells that were looked into.
     """
 
@@ -89,4 +91,5 @@ class SiteCentroids:
     left_over: Array | None = None
     products: SignMeans | None = None
     counts: Answer | None = None
+    constraints: tuple[Reached, ...] = ()
     points: tuple[PointMass, ...] = ()

@@ -12,6 +12,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from math import isqrt, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.vault import Vault
 from cohortmix.core.steps import anonymize, approximate, bins, margins, point_masses
 from cohortmix.core.steps.adapt import adapt
+from cohortmix.core.steps.adapting.lagrangian import bounds_of
 from cohortmix.core.steps.anonymize import Measured
 from cohortmix.core.steps.approximate import Mixture, Moments
 from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
@@ -227,6 +229,7 @@ def approximate_and_adapt(
         noise_std=plan.s_b if plan.by_scores else answer_b.std,
         support_points=support.points,
         support_labels=support.labels,
+        constraints=support.constraints,
         model=model,
         left_over=beyond,
     )
@@ -249,7 +252,25 @@ def _adapt(plan: Plan, common: Common, mixture: Mixture, rng: np.random.Generato
     x = one_hot(drawn, common.groups.sizes)
     y = approximate.posterior(mixture, x)
     start = choose_support(x, y, size=plan.support, seed=int(rng.integers(2**31)))
-    return adapt(*start, x, y, blocks=common.groups.blocks, alpha=plan.alpha, seed=int(rng.integers(2**31)))
+    bounds = bounds_of(plan.constraints, plan.schema, y, partial(_members, common, drawn))
+    seed = int(rng.integers(2**31))
+    return adapt(*start, x, y, blocks=common.groups.blocks, alpha=plan.alpha, constraints=bounds, seed=seed)
+
+
+def _members(common: Common, drawn: NDArray[np.integer[Any]], feature: int, shares: Array) -> Array:
+    """How far records of merged bins are in a subgroup: the part of the bin's patients, by the pooled margins.
+
+    Parameters
+    ----------
+    drawn : (n, D) merged bins.
+    shares : of each fine cell of the feature, its part that is in the subgroup.
+    """
+    merged = np.asarray(common.groups.of_cells[feature])
+    end = sum(common.groups.cells[: feature + 1])
+    mass = common.margins.pooled[end - len(merged) : end]
+    total = np.bincount(merged, mass)
+    inside = np.bincount(merged, mass * shares) / np.where(total > 0, total, 1)
+    return np.asarray(inside[drawn[:, feature]] * (drawn[:, feature] >= 0))
 
 
 def moments(

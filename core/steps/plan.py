@@ -14,6 +14,7 @@ from cohortmix.core.privacy.joint import Terms
 from cohortmix.core.privacy.questions.class_marginals import ClassMarginals
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.sign_products import SignProducts
+from cohortmix.core.steps.adapting.constraint import Constraint
 from cohortmix.core.steps.products.signs import most_subsets
 from cohortmix.core.steps.scores.functions import noise_of_correlations, usual_number
 
@@ -53,6 +54,7 @@ class Plan:
     patients : N of the site, or of all sites of a joint study.
     share : part of mu2 that answer A gets at least; the rest is for answer B.
     alpha : weight of the density in Eq. 6.
+    constraints : what the inducing points have to keep (`core.steps.adapting.constraint`).
     support : S, the number of inducing points.
     surplus : variance of the noise, as a multiple of what mu2 asks for: 1, and more in a joint study, where the
         noise of sites that may conspire is added on top (`surplus_of`).
@@ -73,6 +75,7 @@ class Plan:
     products: SignProducts | None = None
     looks: tuple[Look, ...] = ()
     share_of_looks: Fraction = Fraction(0)
+    constraints: tuple[Constraint, ...] = ()
 
     @property
     def by_scores(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cohortmix.core.steps.adapting.constraint import Reached
 from cohortmix.core.steps.distributions.simplex import Array
 from cohortmix.core.steps.kernel import ridge_predict
 
@@ -23,6 +24,8 @@ class Support:
         y_s, soft labels; each row is non-negative and sums to one.
     depth : int
         Hidden layers of the network behind the neural tangent kernel.
+    constraints : tuple of Reached
+        What became of the constraints under which the points were adapted; none without.
 
     Raises
     ------
@@ -33,6 +36,7 @@ class Support:
     points: Array
     labels: Array
     depth: int
+    constraints: tuple[Reached, ...] = ()
 
     def __post_init__(self) -> None:
         require_pair(self.points, self.labels)

@@ -73,6 +73,44 @@ def test_synthetic_rows_look_like_the_table(easy: Release) -> None:
     assert abs((rows["outcome"] == "ill").mean() - 0.5) < 0.08
 
 
+def test_constraints_are_kept_and_said_in_the_receipt_and_nothing_is_without(easy: Release) -> None:
+    texts = ["drift<=0.001", "recall(ill)>=0.5", "calibration(sex=F, ill)<=0.2"]
+    budget = Budget.from_mu(2.0)
+    found = synthesize(cohort(), SCHEMA, budget, noise=KeyedNoise(1), support=10, constraints=texts)
+    facts = found.receipt.pop("constraints")
+    assert [one["constraint"] for one in facts] == texts
+    assert [one["met"] for one in facts] == [True] * 3
+    assert found.unmet == ""
+    assert facts[0]["value"] <= 0.001
+    assert "constraints" not in easy.receipt
+    assert {name: value for name, value in found.receipt.items() if name != "constraints"} == easy.receipt
+    pd.testing.assert_frame_equal(found.records(50), easy.records(50))  # which do not follow from inducing points
+
+
+def test_an_impossible_constraint_is_a_fact_and_no_error(few_steps: None) -> None:
+    texts = ["recall(well)>=1", "recall(ill)>=1"]  # a record that can be either is found for one of them
+    found = synthesize(cohort(), SCHEMA, Budget.from_mu(2.0), noise=KeyedNoise(1), support=10, constraints=texts)
+    unmet = [one for one in found.receipt["constraints"] if not one["met"]]
+    assert unmet
+    assert all(0 <= one["value"] < 1 for one in unmet)
+    assert found.unmet == "; ".join(f"{one['constraint']!r} was not met, with {one['value']:.4g}" for one in unmet)
+    assert found.unmet in repr(found)
+
+
+def test_constraints_hold_of_the_gaussian_variant(few_steps: None) -> None:
+    columns = {f"x{k}": {"type": "number", "min": -3, "max": 3} for k in range(8)}
+    outcome = {"type": "category", "values": ["well", "ill"]}
+    schema = Schema.model_validate({"name": "wide", "target": "y", "columns": columns | {"y": outcome}})
+    rng = np.random.default_rng(0)
+    ill = rng.random(600) < 0.5
+    table = pd.DataFrame({name: np.clip(rng.normal(0.5 * ill), -3, 3) for name in columns})
+    table["y"] = np.where(ill, "ill", "well")
+    texts = ["drift<=0.01", "recall(ill)>=0.1", "calibration(x0>=0, ill)<=0.5"]
+    terms: dict[str, Any] = {"noise": KeyedNoise(1), "support": 10, "variant": "gaussian"}
+    found = synthesize(table, schema, Budget.from_mu(2.0), constraints=texts, **terms)
+    assert [one["met"] for one in found.receipt["constraints"]] == [True] * 3
+
+
 def test_support_points_are_a_classifier(easy: Release) -> None:
     test = cohort(1000, seed=9)
     p = easy.support.predict_proba(test.drop(columns="outcome"))  # features are enough
@@ -316,6 +354,10 @@ def test_a_wrong_type_is_one_sentence(schema: Any, budget: Any, sentence: str) -
         ({"variant": "foo"}, "expected variant to be 'cells', 'scores' or 'gaussian', got 'foo'"),
         ({"variant": 3}, "got int"),
         ({"accept_degraded": "no"}, "expected accept_degraded to be True or False, got str"),
+        ({"constraints": "drift<=0.1"}, "expected constraints to be a list, got str; write ['drift<=0.1']"),
+        ({"constraints": [0.1]}, "expected constraints to be Drift, Recall or Calibration, got float"),
+        ({"constraints": ["recall(dead)>=0.8"]}, "expected the class 'well' or 'ill', got 'dead'"),
+        ({"constraints": ["calibration(BMI>=30, ill)<=0.1"]}, "'BMI' is not in the schema"),
         ({"alpha": "0.5"}, "expected alpha to be a number between 0 and 1, got str"),
         ({"alpha": 1.5}, "expected alpha to be between 0 and 1, got alpha=1.5"),
         ({"alpha": float("nan")}, "expected alpha to be between 0 and 1"),

@@ -192,6 +192,32 @@ def test_an_impossible_budget_or_option_gets_one_sentence(options: tuple[str, ..
     assert sentence in refused(*SYNTHESIZE, *options)
 
 
+def test_constraints_are_kept_and_said_and_one_that_cannot_be_ends_with_nothing_written(folder: Path) -> None:
+    kept = ("--constraint", "drift<=0.01", "--constraint", "recall(dead)>=0.1")
+    run(*SYNTHESIZE, "--seed", "1", *kept)
+    for file in ("receipt.json", "summary.json"):
+        facts = report(folder / "out" / file)["constraints"]
+        assert [(one["constraint"], one["met"]) for one in facts] == [(kept[1], True), (kept[3], True)]
+    both = ("--constraint", "recall(dead)>=1", "--constraint", "recall(alive)>=1")
+    said = refused(*SYNTHESIZE[:-1], "none", "--seed", "1", *both)
+    assert ")>=1' was not met, with 0." in said
+    assert "nothing is written, but the budget is spent" in said
+    assert not (folder / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("drift=0.1", "expected a constraint such as 'drift<=0.1'"),
+        ("recall(gone)>=0.8", "expected the class"),
+        ("calibration(BMI>=30, dead)<=0.1", "'BMI' is not in the schema"),
+    ],
+)
+def test_an_unknown_constraint_is_refused_before_the_table_is_read(folder: Path, text: str, sentence: str) -> None:
+    (folder / "t.csv").unlink()
+    assert sentence in refused(*SYNTHESIZE, "--constraint", text)
+
+
 @pytest.mark.parametrize("options", [("--epsilon", "1e6"), ("--epsilon", "3e-6", "--delta", "1e-7")])
 @pytest.mark.usefixtures("folder")
 def test_a_budget_at_the_limits_is_exact(options: tuple[str, ...]) -> None:
