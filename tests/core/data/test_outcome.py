@@ -32,7 +32,8 @@ def schema(target: str = SURVIVAL, least: str = "1", slices: str = "", values: s
 def labels(of: Schema, **columns: list[Any]) -> list[int]:
     rows = len(next(iter(columns.values())))
     table = {"DAYS": [1] * rows, "STATUS": ["0"] * rows, "AGE": [50.0] * rows} | columns
-    return Encoding.of(of).label.codes(pa.record_batch(table)).tolist()
+    codes: list[int] = Encoding.of(of).label.codes(pa.record_batch(table)).tolist()
+    return codes
 
 
 def test_the_classes_of_a_time_and_its_event() -> None:
