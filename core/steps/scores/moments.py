@@ -53,10 +53,8 @@ class ScoreMoments:
 def read(question: ScoreMoment, answer: Answered, masses: Array) -> ScoreMoments:
     """The moments that an answer gives.
 
-    Scores have variance 1 before they are clipped, so the diagonal of their second moment says how much of each is
-    left, and its trace how much of a squared length: every moment is divided by that. Records with far values are
-    clipped more than others, so a score of far values loses more; how much more is an empirical Bayes estimate
-    (James, Stein 1961), since the diagonal has noise as well.
+    Scores have variance 1 before they are clipped, so the trace of their second moment says how much of a squared
+    length is left on average; every moment is divided by that.
 
     Parameters
     ----------
@@ -71,23 +69,9 @@ def read(question: ScoreMoment, answer: Answered, masses: Array) -> ScoreMoments
     weight = question.label_weight / question.level_unit
     kept = max(float(np.trace(second)) / (scores * patients), LEAST_KEPT)
     by_class = estimate[entries:].reshape(len(masses), scores) * off / weight
-    left = np.sqrt(_left(np.diagonal(second) / (patients * kept), answer.std / (patients * kept)))
     return ScoreMoments(
-        second=second / (patients * kept) / np.outer(left, left),
+        second=second / (patients * kept),
         second_std=answer.std * off / (patients * kept),
-        means=by_class / (masses[:, None] * sqrt(kept)) / left,
+        means=by_class / (masses[:, None] * sqrt(kept)),
         means_std=answer.std * off / (weight * masses * sqrt(kept)),
     )
-
-
-def _left(diagonal: Array, std: float) -> Array:
-    """(K,) what clipping left of the variance of each score, as a share of what it left of all of them.
-
-    Parameters
-    ----------
-    diagonal : (K,) of the second moment, of mean 1.
-    std : of the noise in it.
-    """
-    spread = max(float(((diagonal - 1) ** 2).mean()) - std**2, 0.0)
-    weight = spread / (spread + std**2) if spread > 0 else 0.0
-    return np.asarray(np.maximum(1 + weight * (diagonal - 1), LEAST_KEPT))
