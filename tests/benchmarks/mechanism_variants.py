@@ -27,7 +27,8 @@ from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.release import pool
 from cohortmix.core.release.pool import Pool
 from cohortmix.core.release.target_tables import TargetTables
-from cohortmix.core.steps import adapt, bins, margins, pipeline, plan
+from cohortmix.core.steps import bins, margins, pipeline, plan
+from cohortmix.core.steps.adapting import descent
 from cohortmix.core.steps.bins import choose_groups
 from cohortmix.core.steps.centroids import Common, Margins, SiteCentroids
 from cohortmix.core.steps.distributions.simplex import simplex
@@ -200,7 +201,7 @@ def no_grid(low: float, high: float) -> NDArray[np.float64]:
     return np.empty(0)
 
 
-_STILL = Change(adapt, "kernel_ridge", still, compiled=True)
+_STILL = Change(descent, "kernel_ridge", still, compiled=True)
 _FIXED = Change(plan, "CROWDED_SHARE", 0.0)
 _NO_ROOM = (Change(plan, "ROOM", inf), Change(plan, "MOST_NOISE_ALONE", 1e-9))
 WHOLE = Variant("whole", "the mechanism as it is")
