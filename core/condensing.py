@@ -57,7 +57,7 @@ def condense(
     """
     require_kind("schema", schema, Schema, "read a file's text with Schema.from_yaml")
     require_arguments(model, size, evaluations, seed)
-    frame = records.to_pandas() if isinstance(records, pa.Table) else records
+    frame = _as_frame(records) if isinstance(records, pa.Table) else records
     if not isinstance(frame, pd.DataFrame):
         raise InputError(f"expected records to be a DataFrame or a pyarrow Table, got {kind_of(records)}")
     require_suited(model, schema)
@@ -93,3 +93,12 @@ def require_suited(model: str, schema: Schema) -> None:
         f"model={model!r} does not suit the target {schema.target_name!r}, which is {what}: "
         f"expected {listed([repr(name) for name in suited], 'or')}"
     )
+
+
+def _as_frame(records: pa.Table) -> pd.DataFrame:
+    """The table with the types of its own pandas metadata; InputError if they do not suit what it holds."""
+    try:
+        frame: pd.DataFrame = records.to_pandas()
+        return frame
+    except (pa.ArrowException, TypeError, ValueError):
+        raise InputError("the records cannot be read: their types are not those of a release") from None

@@ -76,8 +76,9 @@ class Number(_Column):
         if max(-self.min, self.max) > WIDEST:
             raise ValueError(f"expected bounds within {WIDEST:g}, got min={self.min:g}, max={self.max:g}")
         ends = (self.min, *(self.slices or ()))
-        if any(not low < high for low, high in pairwise(ends)) or ends[-1] > self.max:
-            raise ValueError("expected slices that rise, above min and not above max, such as [7, 30]")
+        beyond = ends[-1] > self.max if self.integer else ends[-1] >= self.max
+        if any(not low < high for low, high in pairwise(ends)) or beyond:
+            raise ValueError("expected slices that rise, above min and below max, such as [7, 30]")
         return self
 
     def as_written(self, value: float, rounding: Callable[[float], int] = round) -> float:

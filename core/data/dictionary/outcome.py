@@ -186,8 +186,9 @@ def _own(column: Category) -> tuple[int, ...]:
 def _slices(column: Number) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """The slice of each cell of a number, and the slices' names: between declared cuts, or between usual ones."""
     edges = np.asarray(edges_of(column))
-    wanted = _usual_cuts(column) if column.slices is None else cuts(column)
-    begins = {int(np.abs(edges - cut).argmin()) for cut in wanted} if len(edges) else set()
+    usual = column.slices is None and len(edges)
+    begins = {int(np.abs(edges - cut).argmin()) for cut in _usual_cuts(column)} if usual else set()
+    begins |= set(np.flatnonzero(np.isin(edges, cuts(column))).tolist())
     slice_of = np.concatenate([[0], np.isin(np.arange(len(edges)), sorted(begins)).cumsum()])
     ends = [limits(column)[0], *(float(edges[at]) for at in sorted(begins)), limits(column)[1]]
     short, exact = ([_name(column, *ends, digits) for ends in pairwise(ends)] for digits in (6, 17))

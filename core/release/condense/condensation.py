@@ -12,12 +12,11 @@ import sklearn
 from cohortmix.core.data.table import InputError
 from cohortmix.core.release.condense.judge import Judge, figure
 from cohortmix.core.release.condense.models import MODELS, Model
-from cohortmix.core.release.condense.points import Points, first_points, importance
+from cohortmix.core.release.condense.points import Points, first_points, importance, with_events
 from cohortmix.core.release.condense.search import Sought, fit_rows, search
-from cohortmix.core.release.condense.seen import Seen
+from cohortmix.core.release.condense.seen import WEIGHT, Seen
 from cohortmix.core.steps.progress import report
 
-WEIGHT = "weight"  # the column beside those of the schema
 HELD_OUT, MOST_HELD_OUT = 0.2, 10_000  # share of the records that are for the reported figures alone
 JUDGED = 4_000  # records on which each evaluation measures the loss
 
@@ -72,7 +71,7 @@ def condensation(records: Seen, model: str, size: int, evaluations: int, seed: i
     _require_learnable(pool)
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
         sought = _sought(pool, kind, rng)
-        start = first_points(pool, sought.places, size, sought.share, sought.predict, rng)
+        start = with_events(first_points(pool, sought.places, size, sought.share, sought.predict, rng), pool)
         points, first, last = search(sought, start, evaluations, rng)
         fitted = {"start": fit_rows(kind, pool, start), "condensed": fit_rows(kind, pool, points)}
         scores = {**fitted, "all records": sought.full}

@@ -7,7 +7,7 @@ of the two classes that are likeliest there. So the weights of fifty rows say ho
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -54,6 +54,17 @@ class Points:
             share = np.clip(probabilities[place, best], RARE, COMMON)[: len(own)]
             label[own], log_weight[own] = best[: len(own)], np.log(mass[place] * share / share.sum())
         return Points(self.donors, self.point, label, log_weight)
+
+
+def with_events(points: Points, pool: Seen) -> Points:
+    """Of survival, points of which one has the pool's first event, and the last one its longest time."""
+    held = pool.held_by_outcome
+    if held is None or pool.time is None:
+        return points
+    donors = points.donors.copy()
+    donors[0, held] = np.where(pool.label == 1, pool.time, np.inf).argmin()
+    donors[-1, held] = pool.time.argmax()
+    return replace(points, donors=donors)
 
 
 def importance(full: Scores, judge: Judge, pool: Seen, rng: np.random.Generator) -> Floats:

@@ -16,6 +16,7 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.table import InputError, plain, require_columns
 from cohortmix.core.data.values import category_codes, numbers
 
+WEIGHT = "weight"  # the column of condensed rows beside those of the schema
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
@@ -59,6 +60,7 @@ class Seen:
             raise InputError(
                 f"the target is {schema.target_name!r}: a model predicts a category, or a time and its event"
             )
+        _require_room(schema)
         require_columns([str(name) for name in records.columns], tuple(schema.columns))
         values = {name: _read(records[name], name, column) for name, column in schema.columns.items()}
         groups = _groups(schema)
@@ -111,13 +113,33 @@ class Seen:
                 columns[name] = self.frame[name].take(donors[:, place]).reset_index(drop=True)
         told = self.schema.outcome.told
         if label is not None and told is not None:
-            first = np.array([np.flatnonzero(self.label == one)[0] for one in label])
-            columns[told] = self.frame[told].take(first).reset_index(drop=True)
+            columns[told] = _of_classes(self.schema, told, label).astype(self.frame[told].dtype)
         return pd.DataFrame({name: columns[name] for name in self.schema.columns})
 
 
 def _is_category(schema: Schema) -> bool:
     return isinstance(schema.target, str) and isinstance(schema.columns[schema.target], Category)
+
+
+def _require_room(schema: Schema) -> None:
+    """Raise InputError for what rows of records' parts and a class of their own could not keep."""
+    if WEIGHT in schema.columns:
+        raise InputError(
+            f"column {WEIGHT!r}: condensed rows keep their weights under this name; rename the column"
+        )
+    if schema.outcome.survival is not None:
+        return
+    for rule in schema.stated:
+        if schema.outcome.told in rule.columns:
+            raise InputError(f"rule {rule.text!r} is about the outcome: condensed rows could break it")
+
+
+def _of_classes(schema: Schema, told: str, label: Whole) -> pd.Series:
+    """(R,) the target's value of each class, in the type that records have it in."""
+    column = schema.columns[told]
+    assert isinstance(column, Category)
+    values = np.asarray(column.values, dtype=object)[label]  # a class for each value of a category
+    return pd.Series(values == "true") if column.truth else pd.Series(values)
 
 
 def _outcome(values: dict[str, Floats], schema: Schema, survival: Survival | None) -> tuple[Whole, Floats | None]:
@@ -135,7 +157,8 @@ def _groups(schema: Schema) -> tuple[tuple[str, ...], ...]:
     """Columns that are tied to each other; time and event of survival are one group, a class is in none."""
     names = [name for name in schema.columns if schema.outcome.survival or name != schema.outcome.told]
     leader = {name: name for name in names}
-    ties = [(name, tie) for name in names for tie in _ties(schema.columns[name]) if tie in leader]
+    together = [[name for rule in part.rules for name in rule.columns] for part in schema.connected]
+    ties = [(part[0], name) for part in together for name in part if {part[0], name} <= set(leader)]
     if schema.outcome.survival is not None:
         ties.append((schema.outcome.survival.time, schema.outcome.survival.event))
     for one, other in ties:
@@ -144,10 +167,6 @@ def _groups(schema: Schema) -> tuple[tuple[str, ...], ...]:
     return tuple(
         tuple(name for name in names if leader[name] == first) for first in dict.fromkeys(leader.values())
     )
-
-
-def _ties(column: Column) -> list[str]:
-    return [name for name in (column.with_, getattr(column, "after", None)) if name is not None]
 
 
 def _read(values: pd.Series, name: str, column: Column) -> Floats:

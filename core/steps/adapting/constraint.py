@@ -22,7 +22,7 @@ MOST = 16  # constraints together: each has a multiplier and a column of weights
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 _DRIFT = re.compile(rf"\s*drift\s*<=\s*{_NUMBER}\s*", re.ASCII)
 _RECALL = re.compile(rf"\s*recall\s*\(\s*(.+?)\s*\)\s*>=\s*{_NUMBER}\s*", re.ASCII)
-_CALIBRATION = re.compile(rf"\s*calibration\s*\(\s*(.+)\s*,\s*(.+?)\s*\)\s*<=\s*{_NUMBER}\s*", re.ASCII)
+_CALIBRATION = re.compile(rf"\s*calibration\s*\(\s*(.+?)\s*,\s*(.+?)\s*\)\s*<=\s*{_NUMBER}\s*", re.ASCII)
 
 
 @dataclass(frozen=True)

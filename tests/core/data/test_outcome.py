@@ -59,6 +59,15 @@ def test_the_classes_of_a_number() -> None:
     assert len(schema("DAYS").classes) == 4  # by the usual rule
 
 
+def test_a_declared_cut_is_nowhere_else_than_it_was_declared() -> None:
+    """None is moved to an edge near it, nor is there a slice of what lies between an edge and a bound."""
+    head = "name: t\ntarget: x\ncolumns:\n  y: {type: number, min: 0, max: 1}\n"
+    text = head + "  x: {type: number, min: 0, max: 10, slices: [9.95]}\n"
+    assert Schema.from_yaml(text).classes == ("0 to 9.95", "9.95 to 10")
+    with pytest.raises(SchemaError, match="above min and below max"):
+        Schema.from_yaml(text.replace("9.95", "10"))
+
+
 def test_without_a_target_all_are_of_one_class() -> None:
     of = schema("null")
     assert (of.classes, of.features, of.target_name) == (("all",), ("DAYS", "STATUS", "AGE"), "none")
@@ -89,7 +98,7 @@ def test_what_says_that_the_event_happened(values: str, happened: str) -> None:
         ({"target": "DAYS", "slices": ", slices: [30, 7]"}, "expected slices that rise"),
         (
             {"target": "DAYS", "slices": ", slices: [9999]"},
-            "expected slices that rise, above min and not above max",
+            "expected slices that rise, above min and below max",
         ),
         ({"target": "'?'"}, "choose the outcome"),
         ({"target": "[DAYS]"}, "expected the name of a column, null, or a time and an event"),

@@ -329,3 +329,10 @@ def test_bounds_are_of_the_declared_class_and_subgroup() -> None:
 def test_facts_are_plain() -> None:
     reached = Reached("drift<=0.1", False, 0.2, 3.0)
     assert reached.facts == {"constraint": "drift<=0.1", "met": False, "value": 0.2, "multiplier": 3.0}
+
+
+def test_a_class_of_slices_has_a_comma_in_its_name() -> None:
+    found = parse("calibration(AGE<50, 0, 1 to 10.9)<=0.05")
+    assert isinstance(found, Calibration)
+    assert (str(found.group), found.label) == ("AGE<50", "0, 1 to 10.9")
+    assert parse(str(found)) == found
