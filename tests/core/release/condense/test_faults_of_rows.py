@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,7 +35,7 @@ def records(n: int = 600) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("model", ["logistic", "tree"])
-def test_rules_hold_in_every_row_and_a_class_that_nobody_has_is_no_obstacle(model: str) -> None:
+def test_rules_hold_in_every_row_and_a_class_that_nobody_has_is_no_obstacle(model: Any) -> None:
     rows = condense(records(), Schema.from_yaml(TEXT), model=model, size=20, evaluations=400).rows
     assert not ((rows["SEX"] == "M") & (rows["PREG"] == "yes")).any()
     assert {"F", "M"} == set(rows["SEX"])
@@ -55,7 +57,7 @@ def test_what_rows_could_not_keep_is_refused(old: str, new: str, sentence: str) 
 
 @pytest.mark.parametrize("model", ["cox", "survival-forest"])
 @pytest.mark.parametrize("seed", range(3))
-def test_few_events_are_enough_to_begin_with(model: str, seed: int) -> None:
+def test_few_events_are_enough_to_begin_with(model: Any, seed: int) -> None:
     text = TEXT.split("rules:")[0].replace("target: Y", "target: {time: T, event: E}")
     schema = Schema.from_yaml(
         text + "  T: {type: number, min: 0.1, max: 100}\n  E: {type: category, values: [0, 1]}\n"
