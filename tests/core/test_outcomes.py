@@ -85,7 +85,7 @@ def test_no_outcome() -> None:
     records = found.records()
     assert list(records) == list(table)
     assert (records["dead"] == "1").mean() == pytest.approx(table["dead"].mean(), abs=0.03)
-    assert found.lost.target == "none"
+    assert found.lost.target is None
 
 
 def test_a_budget_for_little_keeps_the_curve_better_than_the_worst_one_could() -> None:
