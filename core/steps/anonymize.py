@@ -48,7 +48,7 @@ from cohortmix.core.steps.plan import Plan, noise_of
 from cohortmix.core.steps.scores import functions as scores
 
 UNIT = 1 << 20  # lattice steps per patient of answer A
-FINE = 0.7  # weight of a fine cell beside its coarse bin of weight 1: classes differ between bins more than within
+FINE = 0.7  # weight of a fine cell for each of its coarse bin: classes differ between bins more than within
 MANY_VALUES = 16  # of a category, above which its cells weigh more than 1
 HEAVIEST = 3.0  # weight of a cell of a category
 
@@ -127,7 +127,7 @@ def weight_of(cells: Cells) -> float:
 
 
 def sum_query(encoding: Encoding) -> ClassMarginals:
-    """The question of answer A: cells by their weight, coarse bins by 1, and the class by sqrt(D/4)."""
+    """The question of answer A: cells and coarse bins by their weights, and the class by sqrt(D/4)."""
     blocks = []
     for column, cells in enumerate(encoding.features):
         if cells.coarse is not None:

@@ -31,7 +31,7 @@ class Seen:
     frame : the records themselves, n rows in the columns of the schema.
     x : (n, W) features: numbers and days as they are, NaN where missing; a category as an indicator of each value.
     group : (W,) the group to which each column of `x` belongs.
-    groups : the columns of each group. They are tied by the schema's rules (`with`, `after`): a row takes all of
+    groups : the columns of each group. They are tied by rules, `with` or `after`: a row takes all of
         them from one record, so that the rules hold in it.
     label : (n,) the class; of survival, whether the event happened.
     time : (n,) of survival, how long a patient was followed; else None.
