@@ -26,7 +26,8 @@ from channels import (
 
 from cohortmix.client.ledger.ledger import Ledger
 from cohortmix.core.privacy.noise_source import NoiseSource
-from cohortmix.core.steps import adapt, approximate
+from cohortmix.core.steps import approximate
+from cohortmix.core.steps.adapting import descent
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def watch(
 ) -> Watch:
     """Serve a table, ask all that a coordinator may ask, rightly and wrongly, and record what is seen."""
     iterations: list[tuple[Any, ...]] = []
-    for module, name in ((approximate, "_advance"), (adapt, "_adam")):
+    for module, name in ((approximate, "_advance"), (descent, "_adam")):
         monkeypatch.setattr(module, name, counting(getattr(module, name), name, iterations))
 
     def watched(path: Path, noise: NoiseSource, reader: Open = opened) -> Seen:
