@@ -1,9 +1,9 @@
 """Constraints on the inducing points as they cross the wire: what a study asks for, and what became of it.
 
-Both are public, and neither costs any privacy: the inducing points follow from released answers alone. A constraint
-travels as its text, in the one spelling that `core/steps/adapting/constraint.py` gives it, so that one study has one
-hash. A study without constraints, and a release that says nothing of any, have the bytes that they had before there
-were constraints.
+Both are public, and neither costs any privacy: the inducing points follow from released answers alone. A
+constraint travels as its text, in the one spelling that `core/steps/adapting/constraint.py` gives it, so that one
+study has one hash. A study without constraints, and a release that says nothing of any, have the bytes that they
+had before there were constraints.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ Further keys, with their defaults: `expires` (the last day on which sites answer
 `share` (the least part of mu^2 for round 1; 3/20, and more at a small site), `alpha` (of Eq. 6 of 3A; 0.5),
 `loose_delta` (true permits a delta above 1/(10 N)), `accept_degraded` (true permits a study in which every site
 has so few patients that it releases class centroids only), `point_masses` (false: round 2 does not look for values
-that many patients share, such as an imputed one; true), `constraints` (what the inducing points have to keep: a list
-such as ['drift<=0.1', 'recall(dead)>=0.8', 'calibration(SEX=F, dead)<=0.05']; none).
+that many patients share, such as an imputed one; true), `constraints` (what the inducing points have to keep: a
+list such as ['drift<=0.1', 'recall(dead)>=0.8', 'calibration(SEX=F, dead)<=0.05']; none).
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from cohortmix.core.steps.adapting.subgroup import Subgroup
 MOST = 16  # constraints together: each has a multiplier and a column of weights
 ROUNDING = 1e-9  # beyond a limit, which is within it
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
-# Without blanks at its ends: the blanks around it are then told in one way, and a long text of blanks that a stranger
-# sends costs no time.
+# Without blanks at its ends: there is then one way to read the blanks around it. With many ways, a text of 500
+# blanks that a stranger sends took minutes.
 _NAME = r"(\S(?:.*?\S)??)"
 _DRIFT = re.compile(rf"\s*drift\s*<=\s*{_NUMBER}\s*", re.ASCII)
 _RECALL = re.compile(rf"\s*recall\s*\(\s*{_NAME}\s*\)\s*>=\s*{_NUMBER}\s*", re.ASCII)
