@@ -15,7 +15,6 @@ from typing import Annotated
 from pydantic import AfterValidator, FailFast, Field
 
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.data.table import InputError
 from cohortmix.core.steps.adapting.constraint import MOST, Constraint, Reached, parse, require
 from cohortmix.protocol.fields import Exact, Wire, exact
 
@@ -52,7 +51,7 @@ class ReachedConstraint(Wire):
         """Wrap what Adapt has reached; ValueError for a release without inducing points, which reaches nothing."""
         if reached.value is None or reached.multiplier is None:
             raise ValueError("expected the figures of inducing points, got none; leave the constraint out")
-        value, multiplier = (exact(one if one >= LEAST else 0.0) for one in (reached.value, reached.multiplier))
+        value, multiplier = (exact(0.0 if one < LEAST else one) for one in (reached.value, reached.multiplier))
         return cls(constraint=reached.constraint, met=reached.met, value=value, multiplier=multiplier)
 
     def to_core(self) -> Reached:
@@ -69,9 +68,6 @@ def read_constraints(texts: Iterable[str], schema: Schema) -> tuple[Constraint, 
 
     What is checked is what the one spelling says, which is all that a site will see.
     """
-    try:
-        constraints = tuple(parse(str(parse(text))) for text in texts)
-        require(constraints, schema)
-    except InputError as error:
-        raise InputError(f"constraints: {error}") from None
+    constraints = tuple(parse(str(parse(text))) for text in texts)
+    require(constraints, schema)
     return constraints

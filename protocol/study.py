@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import FailFast, Field, model_validator
 
 from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import InputError
 from cohortmix.core.privacy.joint import ALONE, Terms
 from cohortmix.core.steps.adapting.constraint import Constraint
 from cohortmix.core.steps.plan import Plan, surplus_of
@@ -142,7 +143,10 @@ class StudySpec(Wire):
 
     def held(self, schema: Schema) -> tuple[Constraint, ...]:
         """What the inducing points have to keep; InputError unless the schema has what that names."""
-        return read_constraints(self.constraints, schema)
+        try:
+            return read_constraints(self.constraints, schema)
+        except InputError as error:
+            raise InputError(f"the study's constraints do not fit its schema: {error}") from None
 
     def counting(self, schema: Schema) -> tuple[Plan, ...]:
         """The plans from which the cells of answer D follow, beside the common facts; none if it is not permitted.

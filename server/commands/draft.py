@@ -165,7 +165,7 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
         If no such study is possible.
     """
     try:
-        constraints = [str(one) for one in read_constraints(terms.pop("constraints", ()), schema)]
+        constraints = _one_spelling(terms.pop("constraints", ()), schema)
         kappa = kappa_of_study(schema, terms.get("point_masses", True))
         counts = [entry.patients for entry in sites]
         resolved = budget.resolve(max(counts) if terms.get("joint") is None else sum(counts), kappa)
@@ -177,13 +177,21 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
             sites=tuple(sites),
             loose_delta=resolved.loose,
             version=version("cohortmix"),
-            constraints=tuple(constraints),
+            constraints=constraints,
             **terms,
         )
     except ValidationError as error:
         raise InputError(f"no such study is possible: {faults_of(error, StudySpec)}") from None
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def _one_spelling(texts: Sequence[str], schema: Schema) -> tuple[str, ...]:
+    """Constraints as a study names them; InputError unless the schema has what they name."""
+    try:
+        return tuple(map(str, read_constraints(texts, schema)))
+    except InputError as error:
+        raise InputError(f"constraints: {error}") from None
 
 
 def _in_places(resolved: ResolvedBudget, kappa: float) -> Decimal:
