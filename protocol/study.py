@@ -131,15 +131,13 @@ class StudySpec(Wire):
         Sites that add all of the noise themselves are asked about scores if all of them can be. InputError as
         `held`.
         """
-        terms, alpha, held = self.terms, float(self.alpha), self.held(schema)
+        plan = Plan(schema, self.mu2, patients, self.share, float(self.alpha), constraints=self.held(schema))
         if self.joint is None:
-            plan = Plan(schema, self.mu2, patients, self.share, alpha, constraints=held)
             # Where the smallest and the largest site are described by scores, so are all, for the same questions.
             sizes = [entry.patients for entry in self.sites]
             ends = (replace(plan, patients=end) for end in (min(sizes), max(sizes)))
             return replace(plan, scores=all(end.by_scores for end in ends))
-        surplus = surplus_of(terms)
-        return Plan(schema, self.mu2, self.patients, self.share, alpha, surplus=surplus, constraints=held)
+        return replace(plan, patients=self.patients, surplus=surplus_of(self.terms))
 
     def held(self, schema: Schema) -> tuple[Constraint, ...]:
         """What the inducing points have to keep; InputError unless the schema has what that names."""
