@@ -115,15 +115,8 @@ def simulate(
     from cohortmix.deploy.simulation.consortium import Terms  # these two bring in JAX and Flower
     from cohortmix.deploy.simulation.simulation import simulate as run
 
-    terms = Terms(
-        budget=budget,
-        overlap=declared,
-        seed=seed,
-        public_data=public_data,
-        name=dictionary.name,
-        joint=joint,
-        constraints=constraints,
-    )
+    said: dict[str, Any] = {"overlap": declared, "seed": seed, "public_data": public_data, "joint": joint}
+    terms = Terms(budget=budget, name=dictionary.name, constraints=constraints, **said)
     with steps() as progress, with_enough_sites():
         finished = run(
             parts.training,
