@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import random
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from one_site import BY_CLASS, CENTROIDS, COMMON, MOMENTS, PLAN, SCHEMA, STUDY, asked, signed
+from mutations import mutated
+from one_site import BY_CLASS, CENTROIDS, COMMON, MOMENTS, PLAN, SCHEMA, SITE, STUDY, asked, signed
 
 from cohortmix.core.steps.adapting.constraint import parse
 from cohortmix.core.steps.plan import Plan
 from cohortmix.protocol.constraints import ReachedConstraint
-from cohortmix.protocol.messages import CentroidsRelease, StudySpec
+from cohortmix.protocol.messages import CentroidsRelease, MessageError, SignedRelease, StudySpec, decode
 from cohortmix.protocol.receipts import ReceiptError
-from cohortmix.protocol.signing import Key
+from cohortmix.protocol.signing import Key, sign_receipt
 from cohortmix.protocol.study import JointNoise
 from cohortmix.server.acceptance import check_release
 
@@ -82,3 +86,37 @@ def test_nothing_is_said_where_the_study_asks_nothing_or_there_is_nothing_to_hol
         check(GOOD, plan=PLAN)
     with pytest.raises(ReceiptError, match="expected constraints=\\[\\]"):
         check(GOOD, BY_CLASS)
+
+
+def altered(plain: list[Any], chance: random.Random) -> Any:
+    """Other JSON than `plain`."""
+    while True:
+        with suppress(ValueError, RecursionError):
+            return json.loads(mutated(json.dumps(plain).encode(), chance))
+
+
+def test_whatever_a_hostile_site_says_of_them_raises_nothing_else() -> None:
+    """It has its key: receipt and signature fit the altered release."""
+    chance, request, reached = random.Random(15), asked(COMMON), 0
+    content = CENTROIDS.model_copy(update={"constraints": GOOD})
+    good, plain = signed(request, content, {"second moments": MOMENTS}), content.plain()
+    check_release(good, request, HELD)
+    for _ in range(1000):
+        said = plain | {"constraints": altered(plain["constraints"], chance)}
+        try:
+            message = decode(json.dumps(good.plain() | {"release": said}).encode("utf-8", "surrogatepass"))
+        except MessageError:
+            continue
+        assert isinstance(message, SignedRelease)
+        assert isinstance(message.release, CentroidsRelease)
+        receipt = message.receipt.model_copy(update={"release_hash": message.release.hash})
+        reached += 1
+        try:
+            signature = sign_receipt(SITE, receipt).signature
+            check_release(
+                SignedRelease(release=message.release, receipt=receipt, signature=signature), request, HELD
+            )
+        except ReceiptError:
+            continue
+        assert [one.constraint for one in message.release.constraints] == list(TEXTS)
+    assert reached > 20
