@@ -11,13 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pyarrow as pa
 import typer
 
-from cohortmix.client.local.cli import AcceptDegraded, DataFile, SchemaFile, budget_of, require_spendable
+from cohortmix.client.local.cli import (
+    AcceptDegraded,
+    Constraint,
+    DataFile,
+    SchemaFile,
+    budget_of,
+    require_spendable,
+)
 from cohortmix.client.table.data import open_table
 from cohortmix.core.data.table import InputError
 from cohortmix.core.data.words import listed
 from cohortmix.core.privacy import joint as joint_terms
 from cohortmix.core.utility.checks.check import MOST_UNREADABLE, MisfitError, check
 from cohortmix.deploy.simulation.split import TEST_FRACTION, Split
+from cohortmix.protocol.constraints import read_constraints
 from cohortmix.protocol.local.checked import MaxUnreadable, misfit, tell_checked
 from cohortmix.protocol.local.progress import Quiet, step, steps
 from cohortmix.protocol.local.tables import figure, print_rows
@@ -27,6 +35,7 @@ from cohortmix.protocol.local.wording import reduced
 from cohortmix.protocol.overlap import Overlap, parse_overlap
 from cohortmix.protocol.study import JointNoise, usual_conspirators
 from cohortmix.server.commands.outcome import with_enough_sites
+from cohortmix.server.publish.constraints import in_one_sentence
 from cohortmix.server.publish.gains import MEASURES, compared
 
 if TYPE_CHECKING:
@@ -68,6 +77,7 @@ def simulate(
     overlap: Annotated[
         str, typer.Option(help="At how many sites a patient can be: disjoint, a number, or unknown.")
     ] = "disjoint",
+    constraint: Constraint = None,
     public_data: Annotated[
         bool, typer.Option("--public-data", help="The records are public: compute figures on held-out ones.")
     ] = False,
@@ -85,6 +95,7 @@ def simulate(
     _require_consistent(site_column, sites, skew, public_data, test_fraction)
     dictionary, budget, declared = read_schema(schema), budget_of(epsilon, delta, loose_delta), _overlap(overlap)
     dictionary.require_confirmed()
+    constraints = tuple(map(str, read_constraints(constraint or (), dictionary)))
     if not public_data and seed is None:
         _require_public_split(dictionary, site_column, skew)
     source = open_table(data, dictionary, () if site_column is None else (site_column,))
@@ -104,9 +115,8 @@ def simulate(
     from cohortmix.deploy.simulation.consortium import Terms  # these two bring in JAX and Flower
     from cohortmix.deploy.simulation.simulation import simulate as run
 
-    terms = Terms(
-        budget=budget, overlap=declared, seed=seed, public_data=public_data, name=dictionary.name, joint=joint
-    )
+    said: dict[str, Any] = {"overlap": declared, "seed": seed, "public_data": public_data, "joint": joint}
+    terms = Terms(budget=budget, name=dictionary.name, constraints=constraints, **said)
     with steps() as progress, with_enough_sites():
         finished = run(
             parts.training,
@@ -210,6 +220,8 @@ def print_study(summary: dict[str, Any]) -> None:
         console.print(reduced(reduced_to, len(summary["sites"])))
     if summary["lost"]["text"]:
         console.print(f"what the pooled records could not carry: {summary['lost']['text']}")
+    if kept := in_one_sentence(summary):
+        console.print(kept)
     if pooled["score"] is not None and any(one["gain"] for one in summary["sites"]):
         console.print(f"pooled synthetic against a site's own records: {compared(summary)} (95 % intervals)")
 

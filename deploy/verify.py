@@ -18,6 +18,7 @@ from cohortmix.protocol.receipts import ReceiptError, Total
 from cohortmix.protocol.signing import SignatureError, verify_study
 from cohortmix.protocol.study import StudySpec
 from cohortmix.server.budget import Composition, composed
+from cohortmix.server.publish import constraints
 from cohortmix.server.publish.costs import costs
 from cohortmix.server.publish.manifest import MANIFEST, RECEIPTS, STUDY, SUMMARY, check_manifest
 
@@ -106,20 +107,27 @@ def _verify_study(path: Path, files: Collection[Path]) -> Verified:
     total = composed(spec, [cost.mu for cost in spent.values()])
     signed_files = None
     if set(files) >= set(_receipt_files(path.parent)):
-        _check_summary(path.with_name(SUMMARY), spec, spent)
+        second = {site for site, issued in by_site.items() if any(one.round == 2 for one in issued)}
+        _check_summary(path.with_name(SUMMARY), spec, spent, second)
         if (path.parent / MANIFEST).exists():
             signed_files = check_manifest(path.parent, spec.hash, spec.coordinator_key)
     return Verified(spec, {site: tuple(issued) for site, issued in by_site.items()}, spent, total, signed_files)
 
 
-def _check_summary(path: Path, spec: StudySpec, spent: dict[str, Total]) -> None:
-    """Raise ReceiptError unless the summary of a whole folder says what its study and receipts say."""
+def _check_summary(path: Path, spec: StudySpec, spent: dict[str, Total], second: set[str]) -> None:
+    """Raise ReceiptError unless the summary of a whole folder says what its study and receipts say.
+
+    Parameters
+    ----------
+    second : the sites with a receipt of round 2.
+    """
     if not path.exists():
         raise InputError(
             f"there is no {str(path)!r}: without it, a receipt that was taken away would not be missed"
         )
     try:
-        claimed = _claims(json.loads(read_bytes(path, "the summary")))
+        summary = json.loads(read_bytes(path, "the summary"))
+        claimed, fault = _claims(summary), constraints.fault(summary, spec, second)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{str(path)!r} is not the summary of a study") from None
     true = _claims(costs(spec, spent))
@@ -129,6 +137,8 @@ def _check_summary(path: Path, spec: StudySpec, spent: dict[str, Total]) -> None
                 f"{shown(name)}: the summary says {claimed.get(name)!r:.300}, study and receipts say "
                 f"{true.get(name)!r}"
             )
+    if fault is not None:
+        raise ReceiptError(fault)
 
 
 def _claims(summary: dict[str, Any]) -> dict[str, object]:

@@ -4,7 +4,7 @@ Each class is the wire form of a class of `core`: `of` wraps one, `to_core` give
 
     NoisedAnswer         core/privacy/meter.py, Answer
     CommonMessage        core/steps/centroids.py, Common
-    CentroidsRelease     core/steps/centroids.py, SiteCentroids
+    CentroidsRelease     core/steps/centroids.py, SiteCentroids; with `constraints.py`
     ClassSumsRelease     the one noised answer of round 1
     MaskedRelease        a site's part of the sum of a joint study, under masks
 """
@@ -21,6 +21,7 @@ from cohortmix.core.privacy.questions.coordinates import Coordinate
 from cohortmix.core.steps import centroids as core
 from cohortmix.core.steps.scores.functions import MOST
 from cohortmix.protocol.canonical import sha256
+from cohortmix.protocol.constraints import AllReached, ReachedConstraint
 from cohortmix.protocol.fields import Array, BigInt, Exact, Hash, Ratio, Wire, exact
 
 CentroidKind = Literal["mixture", "class"]
@@ -177,7 +178,8 @@ class CentroidsRelease(Wire):
     With K centroids, G groups and C classes: `masses` (K,) in patients, `means` (K, G), `labels` (K, C), K
     `kinds`; with S support points: `support_points` (S, G), `support_labels` (S, C). `noise_std` is the standard
     deviation of the noise of one released count, in patients. `counts` is answer D, as noised as it was drawn, if
-    the round asks for it.
+    the round asks for it. `constraints` says what became of the study's, in its order; there are none where there
+    are no support points, since nothing can keep them then.
     """
 
     kind: Literal["centroids"] = "centroids"
@@ -189,6 +191,7 @@ class CentroidsRelease(Wire):
     support_points: Array
     support_labels: Array
     counts: NoisedAnswer | None = None
+    constraints: AllReached = ()
 
     @property
     def hash(self) -> str:
@@ -207,6 +210,7 @@ class CentroidsRelease(Wire):
             support_points=Array.of(centroids.support_points),
             support_labels=Array.of(centroids.support_labels),
             counts=None if centroids.counts is None else NoisedAnswer.of(centroids.counts),
+            constraints=tuple(map(ReachedConstraint.of, centroids.constraints)),
         )
 
     def to_core(self) -> core.SiteCentroids:
@@ -220,6 +224,7 @@ class CentroidsRelease(Wire):
             support_points=self.support_points.numpy(),
             support_labels=self.support_labels.numpy(),
             counts=None if self.counts is None else self.counts.to_core(),
+            constraints=tuple(reached.to_core() for reached in self.constraints),
         )
 
     @model_validator(mode="after")

@@ -12,9 +12,12 @@ from typing import Annotated, Literal
 from pydantic import FailFast, Field, model_validator
 
 from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import InputError
 from cohortmix.core.privacy.joint import ALONE, Terms
+from cohortmix.core.steps.adapting.constraint import Constraint
 from cohortmix.core.steps.plan import Plan, surplus_of
 from cohortmix.protocol.canonical import sha256
+from cohortmix.protocol.constraints import Constraints, read_constraints
 from cohortmix.protocol.fields import Exact, Hash, Name, Patients, PublicKey, Ratio, Version, Wire
 from cohortmix.protocol.names import confusable
 from cohortmix.protocol.overlap import Overlap, sites_per_patient
@@ -66,6 +69,7 @@ class StudySpec(Wire):
     patient can have records (`overlap.py`); `expires` is the last day, in UTC, on which a site answers. `joint` is
     None where each site adds all of the noise by itself, and `noise` names the source that it is drawn from.
     `point_masses` permits answer D in round 2, on cells that follow from round 1 (`core/steps/point_masses.py`).
+    `constraints` are what the inducing points have to keep (`core/steps/adapting/constraint.py`), in this order.
     """
 
     name: Name
@@ -84,6 +88,7 @@ class StudySpec(Wire):
     alpha: Exact = Decimal("0.5")
     joint: JointNoise | None = None
     point_masses: bool = True
+    constraints: Constraints = ()
     noise: Literal["opendp", "TEST"] = "opendp"
     public_data: bool = False
     loose_delta: bool = False
@@ -123,16 +128,23 @@ class StudySpec(Wire):
     def plan(self, schema: Schema, patients: int) -> Plan:
         """What a site with so many patients computes; in a joint study, what all sites compute together.
 
-        Sites that add all of the noise themselves are asked about scores if all of them can be.
+        Sites that add all of the noise themselves are asked about scores if all of them can be. InputError as
+        `held`.
         """
-        terms, alpha = self.terms, float(self.alpha)
+        plan = Plan(schema, self.mu2, patients, self.share, float(self.alpha), constraints=self.held(schema))
         if self.joint is None:
-            plan = Plan(schema, self.mu2, patients, self.share, alpha)
             # Where the smallest and the largest site are described by scores, so are all, for the same questions.
             sizes = [entry.patients for entry in self.sites]
             ends = (replace(plan, patients=end) for end in (min(sizes), max(sizes)))
             return replace(plan, scores=all(end.by_scores for end in ends))
-        return Plan(schema, self.mu2, self.patients, self.share, alpha, surplus=surplus_of(terms))
+        return replace(plan, patients=self.patients, surplus=surplus_of(self.terms))
+
+    def held(self, schema: Schema) -> tuple[Constraint, ...]:
+        """What the inducing points have to keep; InputError unless the schema has what that names."""
+        try:
+            return read_constraints(self.constraints, schema)
+        except InputError as error:
+            raise InputError(f"the study's constraints do not fit its schema: {error}") from None
 
     def counting(self, schema: Schema) -> tuple[Plan, ...]:
         """The plans from which the cells of answer D follow, beside the common facts; none if it is not permitted.

@@ -66,6 +66,7 @@ def check_release(signed: SignedRelease, request: Request, plan: Plan) -> None:
         _check_answers(signed.receipt, request, plan)
         _check_counts(signed.release, plan)
         _check_centroids(signed.release, request, plan)
+        _check_constraints(signed.release, plan)
 
 
 def questions_of(plan: Plan, common: CommonMessage | None) -> list[tuple[Question, Fraction]]:
@@ -218,6 +219,19 @@ def _check_centroids(centroids: CentroidsRelease, request: Request, plan: Plan) 
         _expect("shares beyond 0 and 1", 0, _outside(histogram, 1 + ROUNDING))
         off = int((abs(histogram.sum(axis=1) - 1) > ROUNDING).sum())
         _expect("histograms that do not sum to 1", 0, off)
+
+
+def _check_constraints(centroids: CentroidsRelease, plan: Plan) -> None:
+    """Where there are support points it is said what became of each constraint of the study, and of no other.
+
+    None is called met whose figure is beyond its limit. The figures themselves are the site's word: the records on
+    which they were measured, and where the points started, are not released.
+    """
+    asked = plan.constraints if centroids.support_points.shape[0] else ()
+    _expect("constraints", [str(one) for one in asked], [reached.constraint for reached in centroids.constraints])
+    pairs = zip(asked, centroids.constraints, strict=True)
+    beyond = sum(reached.met and not one.holds(float(reached.value)) for one, reached in pairs)
+    _expect("constraints that are met beyond their limit", 0, beyond)
 
 
 def most_components(plan: Plan) -> int:

@@ -38,6 +38,14 @@ if TYPE_CHECKING:
 DataFile = Annotated[Path, typer.Option("--data", help="A CSV or Parquet file, or a folder of Parquet files.")]
 SchemaFile = Annotated[Path, typer.Option("--schema", help="The data dictionary of the table, in YAML.")]
 
+Constraint = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What the inducing points must keep: 'drift<=0.1', 'recall(dead)>=0.8' or "
+        "'calibration(SEX=F, dead)<=0.05'. May be repeated."
+    ),
+]
+
 AcceptDegraded = Annotated[
     bool,
     typer.Option(
@@ -111,13 +119,7 @@ def synthesize(
         str | None,
         typer.Option(help="cells, scores or gaussian; by default what schema, N and budget call for."),
     ] = None,
-    constraint: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What the inducing points must keep: 'drift<=0.1', 'recall(dead)>=0.8' or "
-            "'calibration(SEX=F, dead)<=0.05'. May be repeated."
-        ),
-    ] = None,
+    constraint: Constraint = None,
     seed: Annotated[
         int | None, typer.Option(help="Repeatable test noise instead of the real one: NOT PRIVATE.")
     ] = None,

@@ -10,6 +10,7 @@ from cohortmix.client.ledger.policy import Refused
 from cohortmix.core.data.encoding import Encoding, blocks_of
 from cohortmix.core.data.groups import Groups
 from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import InputError
 from cohortmix.core.steps.bins import most_groups_together
 from cohortmix.core.steps.scores.functions import most_of_column
 from cohortmix.protocol.messages import (
@@ -79,6 +80,16 @@ def require_common(common: CommonMessage, study: StudySpec, schema: Schema, by_s
     fit = fit and all(of_column[column] <= most_of_column(encoding.features[column]) for column in of_column)
     if not fit or (by_scores and not common.scores):
         raise Refused(Code.UNKNOWN_COLUMN, "The common scores do not fit this site's schema and study.")
+
+
+def require_constraints(study: StudySpec, schema: Schema) -> None:
+    """Raise Refused unless the schema has the classes, columns and values that the study's constraints name."""
+    try:
+        study.held(schema)
+    except InputError:
+        raise Refused(
+            Code.UNKNOWN_COLUMN, "The study's constraints on the inducing points do not fit this site's schema."
+        ) from None
 
 
 def _are_margins(common: CommonMessage, study: StudySpec, sizes: tuple[int, ...]) -> bool:

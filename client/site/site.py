@@ -17,7 +17,7 @@ from cohortmix.client.ledger.policy import Policy, Refused
 from cohortmix.client.ledger.reservation import Reservation
 from cohortmix.client.site.counted import looks
 from cohortmix.client.site.joint_sum import JointSum
-from cohortmix.client.site.request import read_request, require_common
+from cohortmix.client.site.request import read_request, require_common, require_constraints
 from cohortmix.client.site.room import require_room
 from cohortmix.core.data.patients import count_patients
 from cohortmix.core.data.schema import Schema
@@ -214,6 +214,7 @@ class Site:
             )
         if (study.schema_hash, study.target) != (self._schema.hash, self._schema.target_name):
             raise Refused(Code.UNKNOWN_COLUMN, "The study's schema is not the one that this site serves.")
+        require_constraints(study, self._schema)
         if study.noise != self._noise.name or self._noise.private == (study.noise == "TEST"):
             raise Refused(
                 Code.NOT_APPROVED, f"This site's noise source is {self._noise.name!r}, the study's is not."

@@ -139,8 +139,8 @@ class Quote:
     `counted` is the most values that round 2 counts besides, in cells that hold clearly more than those beside
     them, and `counted_mu` the most that it takes for it; 0 where it counts none. `noise` is the study's mode, and
     `modes` what either would give; of a study that is not joint, the other one is shown for a tenth of the sites
-    as conspirators, and no dropouts. `more_like_it` is how many further studies of the same cost the cap allows
-    after this one.
+    as conspirators, and no dropouts. `constraints` are what the inducing points have to keep, which costs nothing.
+    `more_like_it` is how many further studies of the same cost the cap allows after this one.
     """
 
     study: str
@@ -162,6 +162,7 @@ class Quote:
     noise: str
     modes: tuple[Mode, ...]
     trust: Trust
+    constraints: tuple[str, ...]
     columns: tuple[ColumnNoise, ...]
     spent_mu: float
     after_mu: float
@@ -185,7 +186,8 @@ def quote(study: StudySpec, schema: Schema, site: str, patients: int, spending: 
     Raises
     ------
     InputError
-        If the site would measure pairs of more columns than it ever does.
+        If the site would measure pairs of more columns than it ever does, or the study's constraints name what the
+        schema does not have.
     """
     kappa = Fraction(kappa_of_study(schema, study.point_masses))
     plan, mu = study.plan(schema, patients), float(study.mu)
@@ -213,6 +215,7 @@ def quote(study: StudySpec, schema: Schema, site: str, patients: int, spending: 
         noise="each" if study.joint is None else "joint",
         modes=_modes(study, schema, patients),
         trust=_trust(study, site),
+        constraints=study.constraints,
         columns=_columns(schema, plan.patients, float(plan.mu2_sums / plan.surplus)),
         spent_mu=sqrt(spending.spent),
         after_mu=sqrt(after),

@@ -11,7 +11,7 @@ from cohortmix.client.steward.quote import ColumnNoise, Mixtures, Overlap, Quote
 from cohortmix.core.data.words import listed
 from cohortmix.protocol.local.tables import UNDEFINED
 from cohortmix.protocol.local.terminal import Terminal, compact_table, panel, styled
-from cohortmix.protocol.local.wording import at_most, count, digits, overlap_in_words, percent
+from cohortmix.protocol.local.wording import asked_of_points, at_most, count, digits, overlap_in_words, percent
 from cohortmix.protocol.overlap import parse_overlap, sites_per_patient
 
 MOST_COLUMNS = 12  # of the noise table: with more a quote would not fit on one screen
@@ -25,6 +25,7 @@ def show_quote(console: Terminal, quote: Quote) -> None:
         "overlap": _overlap(quote.overlap),
         "trust": _trust(quote),
         "release": _release(quote),
+        **({"constraints": _constraints(quote)} if quote.constraints else {}),
         **({"either way": _modes(quote)} if len(quote.modes) > 1 else {}),
         "ledger": _ledger(quote),
     }
@@ -130,6 +131,12 @@ def _release(quote: Quote) -> str:
         f"{ceil(mixtures.smallest)} patients; {_of_pairs(mixtures)}{', more if a hospital is missing' * joint}"
         f"{_counts(quote)}"
     )
+
+
+def _constraints(quote: Quote) -> str:
+    """What the inducing points have to keep, if there will be any."""
+    without = "; with so few patients there will be none here" if not quote.mixtures.components else ""
+    return asked_of_points(quote.constraints) + without
 
 
 def _counts(quote: Quote) -> str:

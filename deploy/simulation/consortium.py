@@ -56,6 +56,7 @@ class Terms:
     deadline_seconds : how long each round waits.
     alpha : the weight of Eq. 6 of 3A.
     point_masses : whether round 2 looks for values that many patients share.
+    constraints : what the inducing points have to keep, as texts such as `drift<=0.1`.
     public_data : whether the records are public, so that figures on them may be published.
     """
 
@@ -68,6 +69,7 @@ class Terms:
     deadline_seconds: int = 3600
     alpha: float = 0.5
     point_masses: bool = True
+    constraints: tuple[str, ...] = ()
     public_data: bool = False
 
 
@@ -220,6 +222,7 @@ def _spec(schema: Schema, terms: Terms, sites: list[SiteEntry], coordinator_key:
         round_deadline_seconds=terms.deadline_seconds,
         alpha=exact(terms.alpha),
         point_masses=terms.point_masses,
+        constraints=terms.constraints,
         noise="opendp" if terms.seed is None else "TEST",
         public_data=terms.public_data,
         coordinator_key=coordinator_key,

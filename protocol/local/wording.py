@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
-from cohortmix.core.data.words import some
+from cohortmix.core.data.words import in_quotes, listed, some
 from cohortmix.protocol.overlap import Overlap
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -70,6 +70,16 @@ def reduced(names: Sequence[str], sites: int) -> str:
         f"(in each class of the outcome, if there is one), but not which values go together in one patient. "
         f"{others}"
     )
+
+
+def asked_of_points(constraints: Sequence[str]) -> str:
+    """What a study asks of inducing points, and that nobody pays for it.
+
+    >>> asked_of_points(["drift<=0.1"])
+    "inducing points have to keep 'drift<=0.1': that is computed from noised answers alone, and costs no privacy"
+    """
+    kept = listed([in_quotes(text) for text in constraints])
+    return f"inducing points have to keep {kept}: that is computed from noised answers alone, and costs no privacy"
 
 
 def digits(value: float) -> str:

@@ -20,7 +20,7 @@ from cohortmix.protocol.local.folder import require_free
 from cohortmix.protocol.local.keyfile import read_key, write_key
 from cohortmix.protocol.local.rows import Rows
 from cohortmix.protocol.local.terminal import Terminal, compact_table, say
-from cohortmix.protocol.local.wording import count, duration, reduced
+from cohortmix.protocol.local.wording import asked_of_points, count, duration, reduced
 from cohortmix.protocol.messages import StudySpec
 from cohortmix.protocol.receipts import Total
 from cohortmix.protocol.signing import Key
@@ -78,6 +78,7 @@ def publish(
 
     Possible from min_sites answers on, and again when more have come; it costs the sites nothing.
     """
+    from cohortmix.server.publish.constraints import in_one_sentence
     from cohortmix.server.publish.pool import draw  # these two bring in JAX
     from cohortmix.server.publish.publish import publish as write
     from cohortmix.server.publish.publish import require_free as require_free_for_study
@@ -110,6 +111,8 @@ def publish(
         say(reduced(names, len(result.sites)))
     if summary["lost"]["text"]:
         say(f"what the pooled records could not carry: {summary['lost']['text']}")
+    if kept := in_one_sentence(summary):
+        say(kept)
     say(f"written to {out}; to check it: cohortmix verify {out}")
 
 
@@ -186,6 +189,8 @@ def _print_draft(spec: StudySpec, schema: Schema) -> None:
             f"{count(spec.joint.conspirators, 'site')} may conspire; each of a round's five steps waits {waits} "
             "at most"
         )
+    if spec.constraints:
+        say(asked_of_points(spec.constraints))
     say(f"sites answer until {spec.expires}")
     _say_reduced(spec, schema)
     for text in warning(spec).values():

@@ -23,7 +23,8 @@ Further keys, with their defaults: `expires` (the last day on which sites answer
 `share` (the least part of mu^2 for round 1; 3/20, and more at a small site), `alpha` (of Eq. 6 of 3A; 0.5),
 `loose_delta` (true permits a delta above 1/(10 N)), `accept_degraded` (true permits a study in which every site
 has so few patients that it releases class centroids only), `point_masses` (false: round 2 does not look for values
-that many patients share, such as an imputed one; true).
+that many patients share, such as an imputed one; true), `constraints` (what the inducing points have to keep: a
+list such as ['drift<=0.1', 'recall(dead)>=0.8', 'calibration(SEX=F, dead)<=0.05']; none).
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from cohortmix.core.data.table import InputError
 from cohortmix.core.dimensions import kappa_of_study
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget, ResolvedBudget
 from cohortmix.core.privacy.joint import Terms
+from cohortmix.protocol.constraints import read_constraints
 from cohortmix.protocol.fields import Exact, Ratio, TypedName, decimal_down, exact
 from cohortmix.protocol.local.textfile import faults_of, parse_file, read_schema, read_text
 from cohortmix.protocol.local.wording import count
@@ -101,6 +103,7 @@ class StudyFile(BaseModel):
     loose_delta: bool = False
     accept_degraded: bool = False
     point_masses: bool = True
+    constraints: tuple[str, ...] = ()
 
 
 def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, Schema]:
@@ -131,6 +134,7 @@ def draft(path: Path, coordinator_key: str, now: datetime) -> tuple[StudySpec, S
         "share": file.share,
         "alpha": file.alpha,
         "point_masses": file.point_masses,
+        "constraints": file.constraints,
         "expires": expires,
     }
     spec = study_spec(
@@ -152,7 +156,8 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
 
     Parameters
     ----------
-    terms : the other fields of StudySpec; those about schema, budget, sites and version follow.
+    terms : the other fields of StudySpec; those about schema, budget, sites and version follow. Constraints may be
+        in any spelling.
 
     Raises
     ------
@@ -160,6 +165,7 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
         If no such study is possible.
     """
     try:
+        constraints = _one_spelling(terms.pop("constraints", ()), schema)
         kappa = kappa_of_study(schema, terms.get("point_masses", True))
         counts = [entry.patients for entry in sites]
         resolved = budget.resolve(max(counts) if terms.get("joint") is None else sum(counts), kappa)
@@ -171,12 +177,21 @@ def study_spec(schema: Schema, budget: Budget, sites: Sequence[SiteEntry], **ter
             sites=tuple(sites),
             loose_delta=resolved.loose,
             version=version("cohortmix"),
+            constraints=constraints,
             **terms,
         )
     except ValidationError as error:
         raise InputError(f"no such study is possible: {faults_of(error, StudySpec)}") from None
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def _one_spelling(texts: Sequence[str], schema: Schema) -> tuple[str, ...]:
+    """Constraints as a study names them; InputError unless the schema has what they name."""
+    try:
+        return tuple(map(str, read_constraints(texts, schema)))
+    except InputError as error:
+        raise InputError(f"constraints: {error}") from None
 
 
 def _in_places(resolved: ResolvedBudget, kappa: float) -> Decimal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cohortmix.core.data.schema import Schema
+from cohortmix.core.data.table import InputError
 from cohortmix.core.data.words import listed
 from cohortmix.core.dimensions import kappa_of_study
 from cohortmix.core.reduced import DegradedError, remedies, require_groups
@@ -37,7 +38,8 @@ def notice(spec: StudySpec, schema: Schema) -> str | None:
 def require_a_mixture(spec: StudySpec, schema: Schema, accepted: bool, how: str) -> None:
     """Raise DegradedError if no site at all has patients enough for a mixture, unless that is `accepted`.
 
-    Raise InputError if any has, and the schema has too many columns for their pairs.
+    Raise InputError if any has, and the schema has too many columns for their pairs; or if none has, and the study
+    has constraints on inducing points, of which there will be none.
 
     Parameters
     ----------
@@ -47,3 +49,5 @@ def require_a_mixture(spec: StudySpec, schema: Schema, accepted: bool, how: str)
         require_groups(schema)
     elif not accepted:
         raise DegradedError(f"{notice(spec, schema)}; or accept class centroids alone with {how}")
+    elif spec.constraints:
+        raise InputError(f"{notice(spec, schema)}; nothing can keep the constraints then: leave them out")

@@ -54,6 +54,7 @@ def costs(spec: StudySpec, spent: Mapping[str, Total]) -> dict[str, Any]:
             "target": spec.target,
             "overlap": spec.overlap,
             "joint": _joint(spec),
+            **({"constraints": list(spec.constraints)} if spec.constraints else {}),
         },
         "consortium": {
             "mu": mu,

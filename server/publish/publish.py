@@ -31,6 +31,7 @@ from cohortmix.protocol.local import folder
 from cohortmix.protocol.messages import SiteEntry, encode
 from cohortmix.protocol.receipts import Total, total
 from cohortmix.protocol.signing import Key
+from cohortmix.server.publish.constraints import became
 from cohortmix.server.publish.costs import costs, warning
 from cohortmix.server.publish.curve import of_records
 from cohortmix.server.publish.manifest import MANIFEST, RECEIPTS, STUDY, SUMMARY, write_manifest
@@ -168,13 +169,17 @@ def _spent(result: StudyResult) -> dict[str, Total]:
 
 
 def _released(result: StudyResult, entry: SiteEntry) -> dict[str, Any]:
-    """What a site has released by itself; in a joint study, nothing but its part of what all have."""
+    """What a site has released by itself; in a joint study, nothing but its part of what all have.
+
+    What became of the constraints is then said of the inducing points of all, at each site.
+    """
     joint = result.spec.joint is not None
     centroids = result.centroids[ALL_SITES if joint else entry.name]
     return {
         "centroids": 0 if joint else len(centroids.masses),
         "reduced": "mixture" not in centroids.kind,
         "mass": float(entry.patients if joint else centroids.masses.sum()),
+        **became(result.spec, centroids),
     }
 
 

@@ -13,6 +13,7 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.words import some
 from cohortmix.protocol.local.html import Html, element, join
 from cohortmix.protocol.local.wording import count, digits, percent, reduced
+from cohortmix.server.publish.constraints import all_kept, in_one_sentence
 from cohortmix.server.publish.curve import PooledCurve, curve_section
 from cohortmix.server.publish.dictionary import dictionary
 from cohortmix.server.publish.gains import ARTICLES, MEANINGS, MEASURES, compared, signed
@@ -136,6 +137,8 @@ def _less_than_planned(summary: Mapping[str, Any], absent: Sequence[str]) -> Htm
         )
     if summary["lost"]["text"]:
         points.append(f"What the pooled records could not carry: {summary['lost']['text']}")
+    if not all_kept(summary):
+        points.append(in_one_sentence(summary))
     return (
         element("section", *(element("p", point) for point in points), class_="attention") if points else NOTHING
     )

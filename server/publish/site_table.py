@@ -7,6 +7,7 @@ from typing import Any
 
 from cohortmix.protocol.local.html import Html, element
 from cohortmix.protocol.local.wording import digits, power_of_ten
+from cohortmix.server.publish.constraints import all_kept, in_one_sentence
 from cohortmix.server.publish.gains import MEASURES, shown_gain, signed
 from cohortmix.server.publish.tables import table
 
@@ -32,11 +33,13 @@ def site_table(summary: Mapping[str, Any], measured: bool) -> Html:
     note = f"ε holds with δ\u00a0=\u00a0{power_of_ten(whole['delta'])}."
     if measured:
         note = f"Gain: how much better the pooled synthetic records do than a site’s own real ones. {note}"
+    kept = in_one_sentence(summary) if all_kept(summary) else ""  # else the page has said it at its beginning
     return element(
         "section",
         element("h2", "The sites"),
         table(header, rows, last),
         element("p", note, class_="note"),
+        *([element("p", kept, class_="note")] if kept else []),
     )
 
 

@@ -214,6 +214,25 @@ def test_impossible_terms_of_joint_noise_are_one_sentence(options: tuple[str, ..
     assert sentence in refused(*SIMULATE, "--sites", "4", *options)
 
 
+@pytest.mark.usefixtures("folder")
+def test_constraints_of_a_simulation_are_read_before_the_table() -> None:
+    held = ("--sites", "2", "--constraint")
+    assert "expected a constraint such as 'drift<=0.1'" in refused(*SIMULATE, *held, "calm")
+    assert "expected the class 'alive' or 'dead', got 'ill'" in refused(*SIMULATE, *held, "recall(ill)>=0.5")
+
+
+@pytest.mark.usefixtures("folder", "few_steps")
+def test_a_simulation_under_constraints_says_what_became_of_them() -> None:
+    options = ("--sites", "2", "--epsilon", "3", "--constraint", "drift <= 0.5", "--constraint", "recall(dead)>=1")
+    out, _ = run(*SIMULATE, *options)
+    summary = report(Path("out/summary.json"))
+    assert summary["study"]["constraints"] == ["drift<=0.5", "recall(dead)>=1"]
+    assert report(Path("out/study.json"))["study"]["constraints"] == ["drift<=0.5", "recall(dead)>=1"]
+    assert [one["constraint"] for one in summary["sites"][0]["constraints"]] == ["drift<=0.5", "recall(dead)>=1"]
+    assert "Inducing points: all that were released keep 'drift<=0.5'" in out
+    run("verify", "out")
+
+
 @pytest.mark.usefixtures("folder", "few_steps")
 def test_a_joint_simulation_is_verified_and_says_who_is_trusted() -> None:
     out, _ = run(*SIMULATE, "--sites", "4", "--noise", "joint")

@@ -117,7 +117,7 @@ def test_from_a_file_to_a_study_that_stewards_can_read(
         (tmp_path / f"{at}.json").write_bytes(consortium.site(at).describe())
     (tmp_path / "schema.yaml").write_text(schema.to_yaml())
     content = {"name": "toy study", "schema": "schema.yaml", "mu": 0.4, "overlap": 2, "min_sites": 2}
-    content |= {"deadline": "7d", "sites": ["0.json", "1.json"]}
+    content |= {"deadline": "7d", "sites": ["0.json", "1.json"], "constraints": ["drift <= 0.1"]}
     (tmp_path / "STUDY.yaml").write_text(yaml.safe_dump(content))
     key, out = tmp_path / "key", tmp_path / "study"
 
@@ -126,6 +126,7 @@ def test_from_a_file_to_a_study_that_stewards_can_read(
     assert "mu 0.4, that is epsilon 1.555 at delta 0.00001" in said
     assert "mu 0.5657 (overlap: 2)" in said
     assert "each round waits 7 days at most" in said
+    assert "inducing points have to keep 'drift<=0.1': that is computed from noised answers alone" in said
     assert Key.from_bytes(key.read_bytes()).public_hex in said
     assert "drafted; no site has been asked" in cohortmix("status", out)
     assert "is not signed" in cohortmix("run", out, "--key", key, status=2)

@@ -19,10 +19,14 @@ from cohortmix.core.data.words import in_quotes, listed
 from cohortmix.core.steps.adapting.subgroup import Subgroup
 
 MOST = 16  # constraints together: each has a multiplier and a column of weights
+ROUNDING = 1e-9  # beyond a limit, which is within it
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+# Without blanks at its ends: there is then one way to read the blanks around it. With many ways, a text of 500
+# blanks that a stranger sends took minutes.
+_NAME = r"(\S(?:.*?\S)??)"
 _DRIFT = re.compile(rf"\s*drift\s*<=\s*{_NUMBER}\s*", re.ASCII)
-_RECALL = re.compile(rf"\s*recall\s*\(\s*(.+?)\s*\)\s*>=\s*{_NUMBER}\s*", re.ASCII)
-_CALIBRATION = re.compile(rf"\s*calibration\s*\(\s*(.+?)\s*,\s*(.+?)\s*\)\s*<=\s*{_NUMBER}\s*", re.ASCII)
+_RECALL = re.compile(rf"\s*recall\s*\(\s*{_NAME}\s*\)\s*>=\s*{_NUMBER}\s*", re.ASCII)
+_CALIBRATION = re.compile(rf"\s*calibration\s*\(\s*{_NAME}\s*,\s*{_NAME}\s*\)\s*<=\s*{_NUMBER}\s*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,10 @@ class Drift:
 
     def __str__(self) -> str:
         return f"drift<={_decimal(self.most)}"
+
+    def holds(self, value: float) -> bool:
+        """Whether points with this drift keep it."""
+        return value <= self.most + ROUNDING
 
     def require(self, schema: Schema) -> None:
         """Raise InputError unless the limit is not negative."""
@@ -53,6 +61,10 @@ class Recall:
     def __str__(self) -> str:
         return f"recall({self.label})>={_decimal(self.least)}"
 
+    def holds(self, value: float) -> bool:
+        """Whether points with this recall keep it."""
+        return value >= self.least - ROUNDING
+
     def require(self, schema: Schema) -> None:
         """Raise InputError unless the class is declared and the share is in [0, 1]."""
         _require_class(self, self.label, schema)
@@ -72,6 +84,10 @@ class Calibration:
 
     def __str__(self) -> str:
         return f"calibration({self.group}, {self.label})<={_decimal(self.within)}"
+
+    def holds(self, value: float) -> bool:
+        """Whether points with this distance keep it."""
+        return value <= self.within + ROUNDING
 
     def require(self, schema: Schema) -> None:
         """Raise InputError unless the class and the subgroup are declared and the distance is in [0, 1]."""

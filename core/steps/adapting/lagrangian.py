@@ -20,14 +20,13 @@ from numpy.typing import NDArray
 
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.schema import Schema
-from cohortmix.core.steps.adapting.constraint import Calibration, Constraint, Drift, Reached, Recall
+from cohortmix.core.steps.adapting.constraint import ROUNDING, Calibration, Constraint, Drift, Reached, Recall
 
 Array = NDArray[np.float64]
 
 MARGIN = 0.05  # width of the sigmoid: a record this far over the boundary counts for three quarters
 RHO_OF_DRIFT = 4.0, 1_000.0  # first and largest weight of a violation, which is known at each step
 RHO = 0.3, 32.0  # of figures that are known from time to time: with more, points swing around the limit
-ROUNDING = 1e-9  # beyond a limit, which is within it
 INSIDE = 0.02  # of what a limit leaves
 PATIENCE = 8  # updates after which a violation must have fallen
 FALLS = 0.5  # to this part of it, else rho doubles

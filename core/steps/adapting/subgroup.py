@@ -18,7 +18,7 @@ from cohortmix.core.data.table import InputError
 from cohortmix.core.data.words import in_quotes
 
 Relation = Literal[">=", "<", "="]
-_TEXT = re.compile(r"\s*(.+?)\s*(>=|<|=)\s*(.+?)\s*")
+_TEXT = re.compile(r"\s*(\S(?:.*?\S)??)\s*(>=|<|=)\s*(\S(?:.*?\S)??)\s*")  # names without blanks at their ends
 
 
 @dataclass(frozen=True)

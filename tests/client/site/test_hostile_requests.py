@@ -63,6 +63,30 @@ def test_altered_requests_get_a_code_or_the_answer_that_was_approved(
     assert caplog.records == []
 
 
+def test_whatever_a_study_asks_of_points_gets_a_code_or_an_answer(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its coordinator is enrolled and has signed it, and the steward has approved its hash."""
+    caplog.set_level(logging.ERROR)
+    chance, outcomes = random.Random(4), Counter[str]()
+    words = [
+        "drift<=",
+        "recall(ill)>=",
+        "recall(dead)>=",
+        "calibration(SEX=F, ill)<=",
+        "calibration(AGE>=60, ill)<=",
+    ]
+    words += ["calibration(AGE=60, ill)<=", "calibration(outcome=ill, ill)<=", "recall(ill) >=", "calm", " "]
+    for _ in range(300):
+        limits = (chance.choice(["0", "0.1", "1", "2", "0.10", "1e-3", "-1", "9" * 400, ""]) for _ in range(3))
+        texts = tuple(chance.choice(words) + limit for limit in limits)[: chance.randrange(1, 4)]
+        spec = study().model_copy(update={"constraints": texts})
+        message = decode(site(ledger, spec).answer(encode(asking(spec))))
+        outcomes[message.code if isinstance(message, Refusal) else "answer"] += 1
+    assert outcomes.keys() >= {Code.UNAVAILABLE, Code.UNKNOWN_COLUMN, "answer"}
+    assert caplog.records == []
+
+
 EXTREMES: dict[str, dict[str, Any]] = {
     "noise of nothing": {"s_a": Decimal("1e-60")},
     "noise beyond all": {"s_a": Decimal("1e60")},

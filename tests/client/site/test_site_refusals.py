@@ -70,6 +70,39 @@ def test_empty_policy_allows_nothing(ledger: Ledger) -> None:
     assert ledger.spent_mu2 == 0
 
 
+def test_constraints_that_do_not_fit_the_schema_are_refused_before_they_cost(ledger: Ledger) -> None:
+    """The names in them are the coordinator's; a steward can have approved them by the study's hash alone."""
+    for texts in (
+        ("recall(dead)>=0.5",),
+        ("recall(ill)>=1.5",),
+        ("calibration(AGE=16, ill)<=0.1",),
+        ("calibration(outcome=ill, ill)<=0.1",),
+        ("drift<=0.1", "drift<=0.2"),
+    ):
+        spec = study(LARGE, constraints=texts)
+        reply = site(ledger, spec).answer(encode(asking(spec)))
+        assert refused(reply) == Code.UNKNOWN_COLUMN
+        assert b"constraints" in reply
+    assert ledger.spent_mu2 == 0
+    assert not ledger.entries()
+    fitting = study(LARGE, constraints=("drift<=0.1", "calibration(SEX=F, ill)<=0.1"))
+    release(site(ledger, fitting).answer(encode(asking(fitting))))
+
+
+def test_a_study_with_a_constraint_that_nobody_can_read_is_no_message(ledger: Ledger) -> None:
+    """However it is signed."""
+    good = study(LARGE, constraints=("drift<=0.1",))
+    for text in ("drift <=0.1", "calm", "", "recall(" + " " * 490):
+        bad = good.model_copy(update={"constraints": (text,)})
+        reply = decode(site(ledger, good, bad).answer(encode(asking(bad))))
+        assert isinstance(reply, Refusal)
+        assert (reply.code, reply.sentence) == (
+            Code.UNAVAILABLE,
+            "The bytes are not a message of this protocol.",
+        )
+    assert ledger.spent_mu2 == 0
+
+
 def test_a_study_that_has_expired_is_refused(ledger: Ledger) -> None:
     today = datetime.now(UTC).date()
     past, current = (study(expires=today + timedelta(days=days)) for days in (-1, 1))

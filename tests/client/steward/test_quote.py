@@ -101,6 +101,28 @@ def test_the_screen_says_what_may_be_counted(capsys: pytest.CaptureFixture[str])
         assert ("round 2 counts its values, 8,000 at most, for mu 0.0707 at most" in words) is permitted
 
 
+def test_constraints_are_named_and_cost_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    held = ("drift<=0.1", "recall(ill)>=0.7")
+    shown, free = quoted(study("0.5", constraints=held)), quoted(study("0.5"))
+    assert shown.constraints == held
+    assert (shown.mu, shown.epsilon, shown.round_mu) == (free.mu, free.epsilon, free.round_mu)
+    for one, words in ((shown, True), (free, False)):
+        show_quote(Terminal(soft_wrap=False), one)
+        said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        asked = "inducing points have to keep 'drift<=0.1' and 'recall(ill)>=0.7'"
+        assert (f"{asked}: that is computed from noised answers alone, and costs no privacy" in said) is words
+        assert "there will be none here" not in said
+    show_quote(Terminal(soft_wrap=False), quoted(study("0.05", constraints=held), patients=60))
+    assert "there will be none here" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_constraints_that_do_not_fit_the_schema_get_no_quote() -> None:
+    with pytest.raises(
+        InputError, match=r"do not fit its schema: .* expected the class 'well' or 'ill', got 'dead'"
+    ):
+        quoted(study("0.5", constraints=("recall(dead)>=0.7",)))
+
+
 def test_figures_of_epsilon_one() -> None:
     """The README's sentence: 5 % false alarms, at most 8.5 % of the members."""
     shown = quoted(study("0.268"))

@@ -63,6 +63,14 @@ def test_a_study_that_would_not_be_answered_is_not_approved(
     assert desk.approvals() == []
 
 
+def test_a_study_whose_constraints_do_not_fit_the_schema_is_not_approved(desk: Desk) -> None:
+    with pytest.raises(InputError, match=r"the study's constraints do not fit its schema: .* got 'dead'"):
+        desk.approve(desk.study(constraints=("recall(dead)>=0.5",)))
+    assert desk.approvals() == []
+    desk.approve(desk.study(constraints=("recall(ill)>=0.5",)))
+    assert len(desk.approvals()) == 1
+
+
 def test_a_study_above_the_stewards_limit_is_not_approved(desk: Desk) -> None:
     with pytest.raises(Refused, match=r"costs mu 0\.1, and --max-mu allows 0\.09; .*: give --max-mu 0\.1,"):
         desk.approve(desk.study(), "0.09")

@@ -169,7 +169,7 @@ FAULTS = (
     Fault(
         "joint study: room for pairs is judged by the noise that counts",
         "protocol/study.py",
-        ", surplus=surplus_of(terms))",
+        ", surplus=surplus_of(self.terms))",
         ")",
         (f"{OF_STUDY}::test_a_plan_too_small_for_pairs_has_one_round",),
     ),

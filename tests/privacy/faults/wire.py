@@ -58,6 +58,27 @@ FAULTS = (
         ("tests/server/test_hostile_replies.py::test_a_site_has_no_more_centroids_than_its_plan",),
     ),
     Fault(
+        "a site answers a study whose constraints do not fit its schema",
+        "client/site/site.py",
+        "        require_constraints(study, self._schema)\n",
+        "",
+        (f"{REFUSALS}::test_constraints_that_do_not_fit_the_schema_are_refused_before_they_cost",),
+    ),
+    Fault(
+        "a site may leave out what became of a constraint",
+        "server/acceptance.py",
+        "[str(one) for one in asked], [reached",
+        "[one.constraint for one in centroids.constraints], [reached",
+        ("tests/server/test_accepted_constraints.py::test_what_is_not_said_of_the_studys_constraints_is_refused",),
+    ),
+    Fault(
+        "a constraint is met because its site says so",
+        "server/acceptance.py",
+        "reached.met and not one.holds(float(reached.value))",
+        "reached.met and one is None",
+        ("tests/server/test_accepted_constraints.py::test_what_is_not_said_of_the_studys_constraints_is_refused",),
+    ),
+    Fault(
         "an exception's text crosses the wire",
         "client/site/site.py",
         'sentence = "The site could not answer; its own log says why."',

@@ -117,6 +117,43 @@ def test_what_is_lost_is_said_before_any_figure(summary: Summary) -> None:
     )
 
 
+KEPT = {"constraint": "drift<=0.1", "met": True, "value": 0.02, "multiplier": 0.0}
+MISSED = {"constraint": "recall(dead)>=0.9", "met": False, "value": 0.71, "multiplier": 31.2}
+
+
+def test_constraints_that_every_site_keeps_are_a_note(summary: Summary) -> None:
+    assert "Inducing points" not in Page(render(summary)).text
+    summary["study"]["constraints"] = ["drift<=0.1"]
+    for site in summary["sites"]:
+        site["constraints"] = [KEPT]
+    page = Page(render(summary))
+    assert page.text.count("Inducing points: all that were released keep 'drift<=0.1'.") == 1
+    assert page.of_class("attention") == []
+
+
+def test_sites_whose_points_miss_a_constraint_are_named_before_any_figure(summary: Summary) -> None:
+    summary["study"]["constraints"] = ["drift<=0.1", "recall(dead)>=0.9"]
+    for site in summary["sites"]:
+        site["constraints"] = [KEPT, MISSED if site["name"] == "UK" else MISSED | {"met": True}]
+    page = Page(render(summary))
+    text = " ".join(page.text.split())
+    said = "Inducing points: all that were released keep 'drift<=0.1'; those of UK miss 'recall(dead)>=0.9'."
+    assert text.count(said) == 1
+    assert text.index(said) < text.index("What the pooled records are good for")
+    assert page.of_class("attention") == ["section"]
+    for site in summary["sites"]:
+        site["constraints"] = [one | {"met": False, "value": None, "multiplier": None} for one in (KEPT, MISSED)]
+    said = "No inducing points were released that could keep 'drift<=0.1' and 'recall(dead)>=0.9'."
+    assert Page(render(summary)).text.count(said) == 1
+
+
+def test_names_in_a_constraint_are_no_markup(summary: Summary) -> None:
+    summary["study"]["constraints"] = ["recall(<b>dead</b>)>=0.9"]
+    for site in summary["sites"]:
+        site["constraints"] = [MISSED | {"constraint": "recall(<b>dead</b>)>=0.9"}]
+    assert "<b>" not in render(summary)
+
+
 def test_of_many_sites_that_gave_less_the_first_are_named(summary: Summary) -> None:
     one = summary["sites"][0] | {"reduced": True}
     summary["sites"] = [one | {"name": f"site {number}"} for number in range(74)]
