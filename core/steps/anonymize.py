@@ -102,16 +102,16 @@ class ClassSums:
     ----------
     cells : (C, F) patients per fine cell, not projected: noise may make them negative.
     masses : (C,) patients per class.
-    masses_std : standard deviation of each of them.
-    s_a : standard deviation of one cell of weight 1.
-    summed : how many classes that were asked about each of these is the sum of: slices of a time, of one event.
+    masses_std : standard deviation of each of them, of one class that was asked about.
+    s_a : standard deviation of one cell of weight 1, of one class that was asked about.
+    summed : (C,) how many of those each of these is the sum of: neighbouring slices of a number or a time.
     """
 
     cells: Array
     masses: Array
     masses_std: float
     s_a: float
-    summed: int = 1
+    summed: NDArray[np.int64]
 
 
 def weight_of(cells: Cells) -> float:
@@ -224,7 +224,11 @@ def read_sums(encoding: Encoding, estimate: Array, s_a: float) -> ClassSums:
         cells.append(fine if coarse is None else _least_squares(coarse, fine, feature))
     weight = query.label_weight / UNIT
     return ClassSums(
-        cells=np.concatenate(cells, axis=1), masses=flat[:, -1] / weight, masses_std=s_a / weight, s_a=s_a
+        cells=np.concatenate(cells, axis=1),
+        masses=flat[:, -1] / weight,
+        masses_std=s_a / weight,
+        s_a=s_a,
+        summed=np.ones(len(flat), dtype=np.int64),
     )
 
 

@@ -49,32 +49,50 @@ def project(
     ----------
     sums : answer A, read.
     patients : n, of all classes together.
-    prior : what each class is shrunk towards, such as the same class at all sites; by default, all classes pooled,
-        or of a time to an event the classes of the same event, which in turn are shrunk towards all.
+    prior : what each class is shrunk towards, such as the same class at all sites; by default all classes pooled,
+        or a slice and the one beside it together, which in turn are shrunk towards more of them (`_coarser`).
     means : of the scores of each feature, where they were measured as well.
     """
-    if prior is None and len(encoding.label.parts) > sums.summed == 1:
-        prior = _of_first_part(sums, encoding, patients, means)
+    if prior is None:
+        prior = _coarser(sums, encoding, patients, means)
     masses, out = class_masses(sums.masses, patients), np.empty_like(sums.cells)
-    outcome = set(encoding.sliced)  # slices say more than a clipped mean does
     with ONE_THREAD.limit(limits=1, user_api="blas"):
         for j, (feature, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True)):
-            possible, s_a = encoding.possible[j], sums.s_a / feature.weight
-            if (
-                feature.name in outcome
-            ):  # a class counts no cells but those of its own slice, with their noise alone
-                s_a = s_a / sqrt(sums.summed)
-            own = _possible(sums.cells[:, block], possible)
-            bases = _pooled(own, s_a, feature, patients, possible) if prior is None else prior.cells[:, block]
-            bases = _within(bases, possible)
-            for c, (mass, base) in enumerate(zip(masses, bases, strict=True)):
-                cells = own[c] / mass
-                shares = Shares.of(cells, s_a / mass, feature.coarse, weight_of(feature) / feature.weight)
-                if means is not None and feature.name not in outcome:
-                    shares = shares.with_means(means[j].functions, means[j].means[c], means[j].std[c])
-                out[c, block] = _class_of(shares, base, feature)
-            out[:, block] = _within(out[:, block], possible)
+            possible, base = encoding.possible[j], None if prior is None else prior.cells[:, block]
+            counted, std = _possible(sums.cells[:, block], possible), _noise(sums, feature, encoding)
+            if base is None:
+                base = _pooled(counted, float(std.max()), feature, patients, possible)
+            of_scores = None if means is None or feature.name in encoding.sliced else means[j]
+            if feature.name in encoding.sliced and prior is not None and sums.summed.max() > 1:
+                out[:, block] = base  # a smooth factor cannot end where a slice does; `possible` can
+            else:
+                shares = _shares(counted, masses, std, feature, of_scores)
+                found = [
+                    _class_of(*of_class, feature) for of_class in zip(shares, _within(base, possible), strict=True)
+                ]
+                out[:, block] = _within(np.stack(found), possible)
     return Margins(cells=out, masses=masses, s_a=sums.s_a)
+
+
+def _noise(sums: ClassSums, feature: Cells, encoding: Encoding) -> Array:
+    """(C,) standard deviation of a coarse bin of each class, in patients.
+
+    Of the outcome's own column, a class counts the cells of its own slices alone, with no other's noise.
+    """
+    summed = np.ones(len(sums.summed)) if feature.name in encoding.sliced else np.sqrt(sums.summed)
+    return np.asarray(sums.s_a / feature.weight * summed)
+
+
+def _shares(counted: Array, masses: Array, std: Array, feature: Cells, means: ClassMeans | None) -> list[Shares]:
+    """Of each class, what was measured: cells, coarse bins and the means of scores."""
+    weight = weight_of(feature) / feature.weight
+    shares = [
+        Shares.of(cells / mass, s_a / mass, feature.coarse, weight)
+        for cells, mass, s_a in zip(counted, masses, std, strict=True)
+    ]
+    if means is None:
+        return shares
+    return [of.with_means(means.functions, *own) for of, *own in zip(shares, means.means, means.std, strict=True)]
 
 
 def raked(margins: Margins, pooled: Array, encoding: Encoding) -> Margins:
@@ -92,28 +110,39 @@ def raked(margins: Margins, pooled: Array, encoding: Encoding) -> Margins:
     return Margins(cells=cells, masses=margins.masses, s_a=margins.s_a)
 
 
-def _of_first_part(
+def _coarser(
     sums: ClassSums, encoding: Encoding, patients: int, means: Sequence[ClassMeans] | None
-) -> Margins:
-    """Margins of each class that are those of all classes with the same value of the outcome's first column."""
-    parts = max(encoding.label.parts[0]) + 1
-    first = np.arange(encoding.label.size) * parts // encoding.label.size
-    together = (first == np.arange(parts)[:, None]).astype(np.float64)  # (parts, C)
+) -> Margins | None:
+    """Margins of each class that are those of its slice and the one beside it together; None if that is everybody.
+
+    Outcomes change little from a slice to the next, and what two of them say together is less noisy: slices are
+    merged by twos until there is one, of a time to an event one for each value of the event.
+    """
+    if not encoding.sliced:
+        return None
+    values = encoding.label.size // (max(encoding.label.parts[-1]) + 1)  # of the event
+    slices = len(sums.masses) // values
+    if slices == 1 or slices * values == 2:
+        return None
+    value, number = np.divmod(np.arange(len(sums.masses)), slices)
+    group = value * -(-slices // 2) + number // 2
+    together = (group == np.arange(group.max() + 1)[:, None]).astype(np.float64)  # (groups, classes)
     masses = class_masses(sums.masses, patients)
     weight = together * masses / (together @ masses)[:, None]
+    finest = len(sums.masses) == encoding.label.size
     coarser = ClassSums(
-        cells=together @ np.where(_all_possible(encoding), sums.cells, 0.0),
+        cells=together @ (np.where(_all_possible(encoding), sums.cells, 0.0) if finest else sums.cells),
         masses=together @ masses,
-        masses_std=sums.masses_std * sqrt(together[0].sum()),
-        s_a=sums.s_a * sqrt(together[0].sum()),
-        summed=int(together[0].sum()),
+        masses_std=sums.masses_std,
+        s_a=sums.s_a,
+        summed=np.bincount(group, sums.summed).astype(np.int64),
     )
     averaged = means and [
         ClassMeans(of.functions, weight @ of.means, np.sqrt(weight**2 @ of.std**2)) for of in means
     ]
     everywhere = replace(encoding, possible=(None,) * len(encoding.features))
     found = project(coarser, everywhere, patients, None, averaged)
-    return Margins(cells=found.cells[first], masses=masses, s_a=coarser.s_a)
+    return Margins(cells=found.cells[group], masses=masses, s_a=coarser.s_a)
 
 
 def _all_possible(encoding: Encoding) -> NDArray[np.bool_]:

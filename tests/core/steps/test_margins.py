@@ -153,7 +153,9 @@ def test_codes_by_the_thousand_take_memory_of_the_order_of_their_counts(measured
     encoding = Encoding.of(Schema.model_validate({"name": "t", "target": "y", "columns": schema}))
     ranks, truth = np.arange(codes), np.zeros((2, sum(encoding.sizes)))
     truth[:, :codes] = np.where(ranks < 100, 10.0, 0), np.where((ranks >= 50) & (ranks < 150), 10.0, 0)
-    sums = ClassSums(cells=truth, masses=np.array([1000.0, 1000.0]), masses_std=0.1, s_a=0.1)
+    sums = ClassSums(
+        cells=truth, masses=np.array([1000.0, 1000.0]), masses_std=0.1, s_a=0.1, summed=np.array([1, 1])
+    )
     means = None
     if measured:
         means = [ClassMeans((ranks < 50).astype(float)[None], np.array([[0.5], [0.0]]), np.full((2, 1), 1e-3))]
