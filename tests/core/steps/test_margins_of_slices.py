@@ -30,7 +30,7 @@ def encoding(target: str = SURVIVAL, slices: str = SLICES) -> Encoding:
 
 
 def grades(of: Encoding, step: float) -> NDArray[np.float64]:
-    """(C, 4) of each class: of who died, low grades the longer it took, by `step` a slice; of all others the same."""
+    """(C, 4) of each class: of who died, low grades the longer it took, by `step` a slice; of others the same."""
     slices = of.label.size // 2
     shift = np.concatenate([np.zeros(slices), step * (np.arange(slices) - (slices - 1) / 2) - 0.8])
     weight = np.exp(np.outer(shift, np.arange(4) - 1.5))
