@@ -164,7 +164,7 @@ def audit(
     tables = {name: cohort.replaced(patient, records) for name, records in worst(cohort, patient).items()}
     steps: dict[Variant, Replays] = {}
     for variant in _variants(cohort, mu):
-        worst_few = {name: tables[name] for name in whole}
+        worst_few = {name: tables[name] for name in whole if name in tables}  # one class has no label to flip
         steps[variant] = replay_steps(
             cohort, worst_few, variant, mu, noise, partial(report, f"{variant} replayed")
         )

@@ -103,9 +103,10 @@ def worst(cohort: Cohort, patient: str) -> dict[str, Records]:
     far = {name: "1e308" if column.type == "number" else high[name] for name, column in schema.columns.items()}
     nothing: dict[str, str | None] = dict.fromkeys(schema.columns)
     first = schema.outcome.example(0, schema.columns)
+    flipped = ({**record, **_of_another_class(record, schema)},)
     return {
         "as it is": cohort.records(patient),
-        "label flip": ({**record, **_of_another_class(record, schema)},),
+        **({"label flip": flipped} if len(schema.classes) > 1 else {}),
         "outlier far from everything": (far,),
         "every column at its first value": (low,),
         "every column at its last value": (high,),

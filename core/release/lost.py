@@ -36,6 +36,7 @@ class Lost:
     Attributes
     ----------
     target : the outcome's column, or the time and the event; None of a table without one.
+    sliced : the number or the time whose slices the classes are; None of a category.
     pairs : why nothing is known of values that go together within a class; None where something is.
     classes_in_noise : classes of so few patients that noise hides what sets them apart.
     classes_without_pairs : other classes that have class centroids alone, where the rest have a mixture.
@@ -46,6 +47,7 @@ class Lost:
     """
 
     target: str | None
+    sliced: str | None = None
     pairs: Literal["not measured", "too noisy"] | None = None
     classes_in_noise: tuple[str, ...] = ()
     classes_without_pairs: tuple[str, ...] = ()
@@ -81,6 +83,7 @@ class Lost:
         nothing = not fitted.any() and len(schema.features) > 1
         return cls(
             target=_target(schema),
+            sliced=next(iter(encoding.sliced), None),
             pairs=("too noisy" if pairs_asked else "not measured") if nothing else None,
             classes_in_noise=_named(schema.classes, faint),
             classes_without_pairs=_named(schema.classes, ~faint & ~fitted & fitted.any()),
@@ -97,15 +100,16 @@ class Lost:
         noisy = len(schema.features) > 1 and _noise_of_correlations(model) > MOST_NOISE
         return cls(
             target=_target(schema),
+            sliced=next(iter(Encoding.of(schema).sliced), None),
             pairs="too noisy" if noisy else None,
             classes_in_noise=_named(schema.classes, (model.masses < RARE * model.masses_std) | alike),
         )
 
     @property
     def facts(self) -> dict[str, Any]:
-        """As plain data for a summary, without the name of the outcome, which is there already."""
+        """As plain data for a summary, without the names of the outcome, which are there already."""
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return {key: value for key, value in plain.items() if key != "target"}
+        return {key: value for key, value in plain.items() if key not in ("target", "sliced")}
 
 
 def _target(schema: Schema) -> str | None:

@@ -96,12 +96,14 @@ def _of_columns(lost: Lost) -> list[str]:
 
 def _remedies(lost: Lost) -> str:
     """What would help against what was lost."""
-    rare = (
-        "classes" * bool(lost.classes_in_noise or lost.classes_without_pairs),
-        "values" * bool(lost.values_merged),
-    )
-    merge = [f"merging rare {listed([what for what in rare if what])} in the schema"] if any(rare) else []
-    return f"What would help: {listed(['a larger epsilon', 'more patients', 'fewer columns', *merge], 'or')}."
+    classes = bool(lost.classes_in_noise or lost.classes_without_pairs)
+    rare = ("classes" * (classes and lost.sliced is None), "values" * bool(lost.values_merged))
+    ways = ["a larger epsilon", "more patients", "fewer columns"]
+    if classes and lost.sliced is not None:
+        ways.append(f"fewer `slices` of {lost.sliced}")
+    if any(rare):
+        ways.append(f"merging rare {listed([what for what in rare if what])} in the schema")
+    return f"What would help: {listed(ways, 'or')}."
 
 
 def _quoted(classes: Sequence[str]) -> list[str]:

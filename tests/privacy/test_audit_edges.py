@@ -10,7 +10,7 @@ import pytest
 
 from cohortmix.core import Schema
 from cohortmix.core.audit.audit import audit
-from cohortmix.core.audit.neighbours import Cohort
+from cohortmix.core.audit.neighbours import Cohort, worst
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.table import InputError, TableSource
 
@@ -63,3 +63,14 @@ def test_an_audit_says_when_there_is_no_release() -> None:
         audit(cohort(20), NOISE)
     with pytest.raises(InputError, match="no release of this table to audit: OverflowError"):
         audit(cohort(60), NOISE, mu=Fraction(1, 2**62))
+
+
+def test_a_table_without_a_target_has_no_label_to_flip(few_steps: None) -> None:
+    rng = np.random.default_rng(4)
+    columns: dict[str, object] = {name: {"type": "number", "min": 0, "max": 9, "integer": True} for name in "ab"}
+    schema = Schema.model_validate({"name": "registry", "target": None, "columns": columns})
+    frame = {name: rng.integers(0, 10, 80) for name in "ab"}
+    registry = Cohort.of(TableSource(pa.table(frame)), schema, most=80)
+    assert "label flip" not in worst(registry, registry.patients[0])
+    found = audit(registry, NOISE, random_pairs=3, runs=100)
+    assert found.violations == ()

@@ -167,3 +167,6 @@ def test_words_say_what_would_help(kind: str) -> None:
     found = Lost(target="y", **{kind: "too noisy" if kind == "pairs" else ("a",)})  # type: ignore[arg-type]
     assert "What would help: a larger epsilon, more patients" in paragraph(found)
     assert ("merging rare classes" in paragraph(found)) == kind.startswith("classes")
+    sliced = replace(found, sliced="days")
+    assert ("fewer `slices` of days" in paragraph(sliced)) == kind.startswith("classes")
+    assert "merging rare classes" not in paragraph(sliced)
