@@ -3,10 +3,10 @@
     python tests/benchmarks/bench_outcomes.py [--data D ...] [--method M ...] [--splits N] [--again] [--table]
     python tests/benchmarks/bench_outcomes.py --write
 
-Five fixed splits with the keyed test source, delta 1/N, all patients at one site, but for rows that are named after
-so many sites. Models learn from N synthetic records, from the real training records (the ceiling), or from records
-whose columns are drawn on their own within each class of the outcome (the floor), and are tested on the held-out
-real records. What is stored is not computed again; `--write` puts it into docs/benchmarks.md.
+Five fixed splits with the keyed test source, delta 1/N, all patients at one site, but for rows that are named
+after so many sites. Models learn from N synthetic records, from the real training records (the ceiling), or from
+records whose columns are drawn on their own within each class of the outcome (the floor), and are tested on the
+held-out real records. What is stored is not computed again; `--write` puts it into docs/benchmarks.md.
 """
 
 from __future__ import annotations

@@ -66,13 +66,12 @@ def compute(cell: Cell, command: str, again: bool = False) -> list[str]:
     except PeerFailedError as error:  # a figure as well: what cannot be run is shown, not left out
         return [store(cell, {"figures": {}, "failed": str(error)}, sizes, task.budget, command)]
     cost |= made.cost
-    stored, lines, budget = read(), list[str](), task.budget
+    stored, lines = read(), list[str]()
     for name in made.records:
         one = replace(cell, method=name)
         if again or one not in stored:
-            lines.append(
-                store(one, {"figures": figures_of(name, made, data), **cost}, sizes, task.budget, command)
-            )
+            facts = {"figures": figures_of(name, made, data), **cost}
+            lines.append(store(one, facts, sizes, task.budget, command))
     return lines
 
 
