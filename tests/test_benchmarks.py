@@ -205,10 +205,10 @@ def test_rows_for_survival_are_found_under_noise() -> None:
     risk = rng.standard_normal(400).clip(-3, 3)
     x = np.column_stack([risk, rng.standard_normal(400)])
     real = noised_condensation.Known(x, np.ones(400, dtype=np.int64), rng.exponential(np.exp(-risk)) + 0.01)
-    reached = []
+    reached = list[float]()
     for mu in (1e-9, 1e9):
         pool, points = noised_condensation.condensed_under_noise(real, schema, "cox", 10, mu, 60, 0)
-        reached.append(bench_condense.measure(real)(fit_rows(MODELS["cox"], pool, points)))
+        reached.append(bench_condense.measure(real)(fit_rows(MODELS["cox"], pool, points)) or 0.0)
     assert reached[1] > 0.7
     assert reached[1] >= reached[0]
 
@@ -217,7 +217,7 @@ def test_rows_for_survival_are_found_under_noise() -> None:
     ("less", "above", "shown"), [(0.009, 0.031, "yes, yes"), (0.011, 0.031, "no, yes"), (0.009, 0.029, "yes, no")]
 )
 def test_condensed_rows_are_near_enough_and_above_noise_or_not(less: float, above: float, shown: str) -> None:
-    row = dict.fromkeys(bench_condense.NAMES, 0.5)
+    row: bench_condense.Facts = dict.fromkeys(bench_condense.NAMES, 0.5)
     row |= {"release": 0.7, "condensed": 0.7 - less, "noised": 0.7 - less - above, "centroids": None}
     line = bench_condense.markdown([{**row, "data": "made", "model": "cox", "cpu seconds": 1.0}]).splitlines()[2]
     assert line.endswith(f"|  | 1 | {shown} |")
