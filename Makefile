@@ -71,6 +71,7 @@ bench-tables: $(READY)
 	$(BIN)/python tests/benchmarks/bench_simulation.py --write
 	$(BIN)/python tests/benchmarks/bench_condense.py --write
 	$(BIN)/python tests/benchmarks/bench_outcomes.py --write
+	$(BIN)/python tests/benchmarks/bench_rare.py --write
 	$(BIN)/python tests/benchmarks/bench_frontier.py --write
 
 $(PEERS)/ready: tests/benchmarks/peers/requirements.txt

@@ -9,10 +9,11 @@ import outcome_scoring
 import pandas as pd
 import pytest
 import result_cells
-from outcome_tables import COX, EPSILONS, FILE, GOALS, METHODS, NUMBERS, TABLE, cells, markdown
+from outcome_tables import COX, EPSILONS, FILE, GOALS, METHODS, NUMBERS, TABLE, cells, markdown, place_of
 from public_data import OFFICIAL, SPLITS, SPLITS_FILE, Dataset
 from public_tables import LOADERS, OUTCOME_LOADERS
 from result_cells import RESULTS, Cell, Facts
+from site_settings import SETTINGS
 
 from cohortmix.core.data.schema import Schema
 
@@ -168,11 +169,32 @@ def test_every_release_has_goals() -> None:
         assert any(goal.path == COX for goal in goals) == (data not in NUMBERS)
 
 
+def test_a_release_of_sites_is_compared_with_the_real_records_of_all() -> None:
+    stored: dict[Cell, Facts] = {
+        Cell(FILE, "tcga_brca", "real", None, 0): {"figures": {"cox": {"harrell_c": 0.8}}},
+        Cell(FILE, "tcga_brca_five", "ours", 5.0, 0): {"figures": {"cox": {"harrell_c": 0.67}}},
+        Cell(FILE, "tcga_brca_six", "joint", 5.0, 0): {"figures": {"cox": {"harrell_c": 0.69}}},
+    }
+    rows = markdown(stored).splitlines()
+    assert [row for row in rows if "tcga_brca_five" in row and row.endswith("| Cox >= .68: no |")]
+    assert [row for row in rows if "tcga_brca_six" in row and row.endswith("| Cox >= .68: yes |")]
+
+
+def test_a_site_that_adds_all_of_the_noise_has_patients_enough() -> None:
+    """One of 49 patients is left out, with its records; one of 50 takes part."""
+    table = made(200)
+    site = np.repeat(["a", "b", "c"], [49, 50, 101])
+    data = Dataset("made", table, SURVIVAL, site, np.zeros(200, dtype=bool))
+    kept, of = SETTINGS["enough"](data, 0)
+    assert (list(np.unique(of)), list(kept.index)) == (["b", "c"], list(range(49, 200)))
+    assert set(SETTINGS["natural"](data, 0)[1]) == {"a", "b", "c"}
+
+
 # --- what is stored
 
 
 def test_outcomes_are_in_no_table_of_classification() -> None:
-    assert set(EPSILONS) == set(OUTCOME_LOADERS)
+    assert {place_of(name).data for name in EPSILONS} == set(OUTCOME_LOADERS)
     assert not {*OUTCOME_LOADERS, FILE} & set(LOADERS)
 
 

@@ -3,10 +3,10 @@
     python tests/benchmarks/bench_outcomes.py [--data D ...] [--method M ...] [--splits N] [--again] [--table]
     python tests/benchmarks/bench_outcomes.py --write
 
-Five fixed splits with the keyed test source, delta 1/N, all patients at one site. Models learn from N synthetic
-records, from the real training records (the ceiling), or from records whose columns are drawn on their own within
-each class of the outcome (the floor), and are tested on the held-out real records. What is stored is not computed
-again; `--write` puts it into docs/benchmarks.md.
+Five fixed splits with the keyed test source, delta 1/N, all patients at one site, but for rows that are named
+after so many sites. Models learn from N synthetic records, from the real training records (the ceiling), or from
+records whose columns are drawn on their own within each class of the outcome (the floor), and are tested on the
+held-out real records. What is stored is not computed again; `--write` puts it into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ import argparse
 import shlex
 import sys
 
-import numpy as np
 import pandas as pd
-from cell_runs import measured, resolved, run, store
+from cell_runs import measured, run, store, task_of
 from outcome_scoring import score_outcome
-from outcome_tables import EPSILONS, METHODS, TABLE, cells, markdown
-from public_data import SPLITS, load, patients_of
+from outcome_tables import EPSILONS, METHODS, TABLE, cells, markdown, place_of
+from public_data import SPLITS, load
 from result_cells import Cell, Facts, read
 from synthesizers import METHODS as MAKERS
-from synthesizers import Task
 
 
 def main() -> int:
@@ -60,16 +58,15 @@ def stored_of(wanted: list[Cell]) -> dict[Cell, Facts]:
 
 def compute(cell: Cell, command: str, again: bool = False) -> list[str]:
     """Compute and store one cell; a line of text for it."""
-    data = load(cell.setting, cell.split)
-    patients = len(np.unique(patients_of(data.train, data.schema)))
-    budget = None if cell.epsilon is None else resolved(cell, patients)
-    task = Task(data, data.train, np.full(len(data.train), "all"), budget, cell.split)
+    place = place_of(cell.setting)
+    data = load(place.data, cell.split)
+    task, sizes = task_of(cell, data, place.setting)
     made, cost = measured(lambda: MAKERS[cell.method](task))
     del cost["peak GB"]  # of a process that computes many cells
     records = made.records[cell.method]
     assert isinstance(records, pd.DataFrame)
     figures = score_outcome(records, data)
-    return [store(cell, {"figures": figures, **cost}, [patients], budget, command)]
+    return [store(cell, {"figures": figures, **cost}, sizes, task.budget, command)]
 
 
 if __name__ == "__main__":

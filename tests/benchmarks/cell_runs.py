@@ -58,23 +58,29 @@ def pending(cells: Iterable[Cell], again: bool = False) -> list[Cell]:
 def compute(cell: Cell, command: str, again: bool = False) -> list[str]:
     """Compute and store one cell, and the others that come from the same release; a line of text for each."""
     data = load(cell.data, cell.split)
-    table, site = SETTINGS[cell.setting](data, cell.split)
-    sizes = [len(np.unique(patients_of(table[site == name], data.schema))) for name in np.unique(site)]
+    task, sizes = task_of(cell, data, cell.setting)
     if cell.method == "own":
-        return [store(cell, {"figures": score_sites_alone(table, site, data)}, sizes, None, command)]
-    budget = None if cell.epsilon is None else resolved(cell, max(sizes))
-    task = Task(data, table, site, budget, None if cell.real_noise else cell.split)
+        return [store(cell, {"figures": score_sites_alone(task.table, task.site, data)}, sizes, None, command)]
     try:
         made, cost = measured(lambda: METHODS[cell.method](task))
     except PeerFailedError as error:  # a figure as well: what cannot be run is shown, not left out
-        return [store(cell, {"figures": {}, "failed": str(error)}, sizes, budget, command)]
+        return [store(cell, {"figures": {}, "failed": str(error)}, sizes, task.budget, command)]
     cost |= made.cost
-    stored, lines = read(), []
+    stored, lines = read(), list[str]()
     for name in made.records:
         one = replace(cell, method=name)
         if again or one not in stored:
-            lines.append(store(one, {"figures": figures_of(name, made, data), **cost}, sizes, budget, command))
+            facts = {"figures": figures_of(name, made, data), **cost}
+            lines.append(store(one, facts, sizes, task.budget, command))
     return lines
+
+
+def task_of(cell: Cell, data: Dataset, setting: str) -> tuple[Task, list[int]]:
+    """What a method is given in one of `SETTINGS`, and how many patients each site has."""
+    table, site = SETTINGS[setting](data, cell.split)
+    sizes = [len(np.unique(patients_of(table[site == name], data.schema))) for name in np.unique(site)]
+    budget = None if cell.epsilon is None else resolved(cell, max(sizes))
+    return Task(data, table, site, budget, None if cell.real_noise else cell.split), sizes
 
 
 def measured(make: Callable[[], T]) -> tuple[T, dict[str, Any]]:
@@ -151,7 +157,7 @@ def store(cell: Cell, facts: Facts, sizes: list[int], budget: ResolvedBudget | N
                 "patients": sizes,
                 "budget": None if budget is None else asdict(budget),
                 "command": command,
-                "commit": _commit(),
+                "commit": commit(),
                 "versions": {package: version(package) for package in PACKAGES},
                 "machine": f"{platform.machine()}, Python {platform.python_version()}",
             }
@@ -160,7 +166,7 @@ def store(cell: Cell, facts: Facts, sizes: list[int], budget: ResolvedBudget | N
     return f"{cell}: {json.dumps(_rounded(facts))}"
 
 
-def _commit() -> str:
+def commit() -> str:
     """The commit of the code, with `-dirty` where code differs from it; results and documents do not count."""
     head, changed = (
         subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -15,6 +15,7 @@ from public_data import Dataset, patients_of
 
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.table import TableSource
+from cohortmix.core.privacy.budget import MIN_PATIENTS
 from cohortmix.deploy.simulation.split import evenly, skewed
 
 Sites: TypeAlias = NDArray[np.str_]
@@ -73,6 +74,14 @@ def natural(data: Dataset, split: int) -> tuple[pd.DataFrame, Sites]:
     return data.train, data.site[~data.held_out]
 
 
+def enough(data: Dataset, split: int) -> tuple[pd.DataFrame, Sites]:
+    """Those of the natural sites that have patients enough to add all of the noise themselves."""
+    table, site = natural(data, split)
+    patient = patients_of(table, data.schema)
+    kept = [name for name in np.unique(site) if len(np.unique(patient[site == name])) >= MIN_PATIENTS]
+    return table[np.isin(site, kept)], site[np.isin(site, kept)]
+
+
 SETTINGS: Mapping[str, Setting] = {
     "one": one,
     "five": iid(5),
@@ -81,6 +90,7 @@ SETTINGS: Mapping[str, Setting] = {
     "hundred": iid(100),
     "skew": skew,
     "natural": natural,
+    "enough": enough,
     "few": few,
 }
 SINGLE = ("one", "few")  # those of one site
