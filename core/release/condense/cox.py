@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-MOST_STEPS, HALVINGS, SMALL = 30, 12, 1e-7
+MOST_STEPS, HALVINGS, SMALL = 100, 30, 1e-7
+LEAST = 1e-250  # of a sum of hazards, as a share of the largest one: a step that goes too far is tried, not taken
 
 
 def fit_cox(z: Floats, time: Floats, event: NDArray[np.bool_], weight: Floats, ridge: float) -> Floats:
@@ -42,10 +43,11 @@ def fit_cox(z: Floats, time: Floats, event: NDArray[np.bool_], weight: Floats, r
 
 
 def _objective(b: Floats, z: Floats, weight: Floats, dead: Floats, last: NDArray[np.intp], ridge: float) -> float:
-    risk = z @ b
-    top = risk.max()
-    at_risk = np.cumsum(weight * np.exp(risk - top))[last]
-    return float(dead @ (risk - top - np.log(at_risk)) - ridge * (b @ b) / 2)
+    """The penalized log likelihood; sums of hazards are added up as logarithms, which do not end at zero."""
+    risk, died = z @ b, dead > 0
+    with np.errstate(divide="ignore"):
+        at_risk = np.logaddexp.accumulate(risk + np.log(weight))[last]
+    return float(dead[died] @ (risk - at_risk)[died] - ridge * (b @ b) / 2)
 
 
 def _derivatives(
@@ -60,7 +62,7 @@ def _derivatives(
     """Gradient (W,) and negative Hessian (W, W)."""
     risk = z @ b
     hazard = weight * np.exp(risk - risk.max())
-    s0 = np.cumsum(hazard)[last]
+    s0 = np.maximum(np.cumsum(hazard)[last], LEAST)
     mean = np.cumsum(hazard[:, None] * z, axis=0)[last] / s0[:, None]
     # What a row adds to the sums of all events up to its own time, in place of one sum of squares for each event.
     passed = np.cumsum((dead / s0)[::-1])[::-1][first]

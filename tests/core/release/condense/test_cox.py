@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from cohortmix.core.release.condense.cox import fit_cox
 from cohortmix.core.release.condense.judge import Pairs, _concordance, _pairs
@@ -42,6 +43,25 @@ def test_a_ridge_shrinks_and_separation_ends() -> None:
     apart = fit_cox(-np.arange(6.0)[:, None], np.arange(1.0, 7), np.ones(6, dtype=bool), np.ones(6), 1.0)
     assert np.isfinite(apart).all()
     assert apart[0] > 0
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_rare_values_and_unequal_weights_end_near_the_maximum(seed: int) -> None:
+    """Where a Newton step goes so far that a hazard is smaller than any float; against scipy's own search."""
+    rng = np.random.default_rng(seed)
+    rare = (rng.random((60, 12)) < 0.04).astype(np.float64)
+    z = (rare - rare.mean(axis=0)) / np.maximum(rare.std(axis=0), 1e-9)
+    time, event, weight = rng.exponential(size=60), rng.random(60) < 0.7, np.exp(rng.normal(0, 4, 60))
+    order = np.argsort(-time, kind="stable")
+
+    def loss(b: np.ndarray) -> float:
+        risk = z[order] @ b
+        at_risk = np.logaddexp.accumulate(risk + np.log(weight[order]))
+        return float(-(weight * event)[order] @ (risk - at_risk) + (b @ b) / 2)
+
+    found = fit_cox(z, time, event, weight, 1.0)
+    best = minimize(loss, found, method="BFGS").fun
+    assert loss(found) <= best + 0.02 * (1 + abs(best))
 
 
 def pairs(time: list[float], event: list[int]) -> Pairs:
