@@ -3,8 +3,9 @@
 Where answer B is about scores, the class means of the scores count as well (`scores/class_means.py`).
 
 Released values only. A class differs from its prior by a factor for each run of cells, a Gaussian process on the
-ranks of a number, independent for the values of a category (`log_density`). Where the prior has nothing, noise
-adds nothing; what stands out all the same is taken as it was counted.
+ranks of a number, independent for the values of a category (`log_density`). How far, is one of a few TAU, whose
+weights all classes and columns tell together (`mixing`). Where the prior has nothing, noise adds nothing; what
+stands out all the same is taken as it was counted.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.steps.anonymize import ClassSums, weight_of
 from cohortmix.core.steps.centroids import Margins
-from cohortmix.core.steps.distributions.log_density import Shares, fit
+from cohortmix.core.steps.distributions.log_density import Shares, fits
+from cohortmix.core.steps.distributions.mixing import posteriors
 from cohortmix.core.steps.distributions.simplex import Array, class_masses
 from cohortmix.core.steps.distributions.smooth import smooth, standing_out
 from cohortmix.core.steps.scores.class_means import ClassMeans
@@ -55,7 +57,7 @@ def project(
     """
     if prior is None:
         prior = _coarser(sums, encoding, patients, means)
-    masses, out = class_masses(sums.masses, patients), np.empty_like(sums.cells)
+    masses, out, todo = class_masses(sums.masses, patients), np.empty_like(sums.cells), []
     with ONE_THREAD.limit(limits=1, user_api="blas"):
         for j, (feature, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True)):
             possible, base = encoding.possible[j], None if prior is None else prior.cells[:, block]
@@ -65,12 +67,15 @@ def project(
             of_scores = None if means is None or feature.name in encoding.sliced else means[j]
             if feature.name in encoding.sliced and prior is not None and sums.summed.max() > 1:
                 out[:, block] = base  # a smooth factor cannot end where a slice does; `possible` can
-            else:
-                shares = _shares(counted, masses, std, feature, of_scores)
-                found = [
-                    _class_of(*of_class, feature) for of_class in zip(shares, _within(base, possible), strict=True)
-                ]
-                out[:, block] = _within(np.stack(found), possible)
+                continue
+            shares = _shares(counted, masses, std, feature, of_scores)
+            for c, of_class in enumerate(zip(shares, _within(base, possible), strict=True)):
+                todo.append((c, block, of_class[0], *_by_tau(*of_class, feature)))
+        how_far = posteriors(np.array([evidence for *_, evidence in todo]).reshape(-1, len(TAU)))
+        for (c, block, shares_of_class, found, _), of_tau in zip(todo, how_far, strict=True):
+            out[c, block] = standing_out(of_tau @ found, shares_of_class.x, CLEAR * shares_of_class.std)
+    for possible, block in zip(encoding.possible, encoding.blocks, strict=True):
+        out[:, block] = _within(out[:, block], possible)
     return Margins(cells=out, masses=masses, s_a=sums.s_a)
 
 
@@ -179,11 +184,11 @@ def _pooled(own: Array, s_a: float, feature: Cells, patients: int, possible: NDA
     return np.tile(pooled, (len(own), 1))
 
 
-def _class_of(shares: Shares, base: Array, feature: Cells) -> Array:
-    """The distribution (m,) of one class."""
+def _by_tau(shares: Shares, base: Array, feature: Cells) -> tuple[Array, Array]:
+    """The distribution of one class for each TAU, (T, m), and how likely what was measured is under it, (T,)."""
     runs, differences = _runs(base, feature)
-    found = fit(shares, base, runs, [differences / tau**2 for tau in TAU])
-    return standing_out(found, shares.x, CLEAR * shares.std)
+    found = list(fits(shares, base, runs, [differences / tau**2 for tau in TAU]))
+    return np.stack([p for p, _ in found]), np.array([evidence for _, evidence in found])
 
 
 def _runs(base: Array, feature: Cells) -> tuple[Array, Array]:

@@ -4,13 +4,12 @@
 
 x are the noised shares of m cells and P their known precision; f has one entry for each of k runs of cells, and a
 Gaussian prior around 0. So a difference from the base is a factor: where nothing is, noise adds nothing. How far f
-may go, tau, is learned from x itself, by the largest evidence in Laplace's approximation (MacKay 1992). Released
-values only.
+may go, tau, is learned from the evidence of x in Laplace's approximation (MacKay 1992). Released values only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,7 +103,19 @@ class Shares(NamedTuple):
 
 
 def fit(shares: Shares, base: Array, runs: Array, prior: Sequence[Array]) -> Array:
-    """The distribution (m,) of the largest evidence.
+    """The distribution (m,) of the largest evidence; parameters as of `fits`."""
+    best, found, worse = -np.inf, base, 0
+    for p, evidence in fits(shares, base, runs, prior):
+        worse = 0 if evidence > best else worse + 1
+        if evidence > best:
+            best, found = evidence, p
+        elif worse == WORSE:
+            break
+    return found
+
+
+def fits(shares: Shares, base: Array, runs: Array, prior: Sequence[Array]) -> Iterator[tuple[Array, float]]:
+    """For each tau, the distribution (m,) and its log evidence.
 
     Parameters
     ----------
@@ -118,17 +129,12 @@ def fit(shares: Shares, base: Array, runs: Array, prior: Sequence[Array]) -> Arr
     kept: Any = runs[:, live]
     kept = scipy.sparse.csr_array(kept) if kept.size > LARGE else kept
     within = _Fit(shares.where(live), np.log(base[live]), kept)
-    f, best, found, worse = within.near(shares.std[live]), -np.inf, base[live] / base.sum(), 0
+    f = within.near(shares.std[live])
     for precision in prior:
         f, p, evidence = within.climbed(f, precision)
-        worse = 0 if evidence > best else worse + 1
-        if evidence > best:
-            best, found = evidence, p
-        elif worse == WORSE:
-            break
-    out = np.zeros(len(base))
-    out[live] = found
-    return out
+        out = np.zeros(len(base))
+        out[live] = p
+        yield out, evidence
 
 
 class _Fit(NamedTuple):
@@ -164,8 +170,9 @@ class _Fit(NamedTuple):
             if before - value < SETTLED:
                 break
         _, curvature = self._derivatives(f, p, precision)
-        determinants = np.linalg.slogdet(precision)[1] - np.linalg.slogdet(curvature)[1]
-        return f, p, float(determinants) / 2 - value
+        # The curvature has the prior's in it, which rounding takes away where next to no noise is left.
+        determinants = min(0.0, float(np.linalg.slogdet(precision)[1] - np.linalg.slogdet(curvature)[1]))
+        return f, p, determinants / 2 - value
 
     def _objective(self, f: Array, precision: Array) -> tuple[float, Array]:
         logits = self.log_base + self.runs.T @ f

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from cohortmix.core.data.dictionary.columns import Category
 from cohortmix.core.data.encoding import Cells
 from cohortmix.core.steps.distributions.log_density import Shares, fit
+from cohortmix.core.steps.distributions.mixing import posteriors
 from cohortmix.core.steps.distributions.simplex import Array, simplex
 
 HEAVY = 4.0  # standard deviations above which a value of a category is taken as it was counted
 LIGHTEST = 1e-2  # of the means of the exponential distributions of the prior of the others, in standard deviations
 EXPONENTIALS = 10  # of these
-EM_STEPS = 100  # by which their weights are found
 ROUGHNESS = tuple(10.0**k for k in range(-1, 6))  # precisions of a second difference of the log density
 RIDGE = 1e-3  # precision of the log density itself, so that a constant slope costs something
 ATOM = 3.0  # standard deviations by which a cell stands out from a smooth density
@@ -165,9 +165,9 @@ def _shrink_light(counts: Array, std: float) -> Array:
     """Counts whose light values, not far above the noise, are posterior means under one prior, learned from them.
 
     The prior is a mixture of exponential distributions, from far below the noise to HEAVY times as much, whose
-    weights are found by EM (Robbins 1956; Laird 1978): many values that hardly anybody has, and heads. Under an
-    exponential one of mean m the posterior of N(x, std^2) is a normal distribution of mean x - std^2 / m, cut off
-    at 0. The posterior means are scaled to the total that was counted.
+    weights are learned (`mixing`): many values that hardly anybody has, and heads. Under an exponential one of
+    mean m the posterior of N(x, std^2) is a normal distribution of mean x - std^2 / m, cut off at 0. The posterior
+    means are scaled to the total that was counted.
     """
     light = counts <= HEAVY * std
     if not light.any():
@@ -176,12 +176,7 @@ def _shrink_light(counts: Array, std: float) -> Array:
     x, means = counts[light][:, None] / std, np.geomspace(LIGHTEST, HEAVY, EXPONENTIALS)
     z = x - 1 / means
     log_evidence = scipy.special.log_ndtr(z) - np.log(means) + 0.5 / means**2 - x / means
-    evidence = np.exp(log_evidence - log_evidence.max(axis=1, keepdims=True))
-    weight = np.full(EXPONENTIALS, 1 / EXPONENTIALS)
-    for _ in range(EM_STEPS):
-        share = evidence * weight
-        share /= share.sum(axis=1, keepdims=True)
-        weight = share.mean(axis=0)
+    share = posteriors(log_evidence)
     posterior = (share * (z + np.exp(-(z**2) / 2 - LOG_ROOT_2_PI - scipy.special.log_ndtr(z)))).sum(axis=1)
     out = counts.copy()
     out[light] = posterior * total / posterior.sum()

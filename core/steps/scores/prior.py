@@ -1,15 +1,17 @@
 """Prior: how strong the coupling of a pair is beforehand, learned from the noised correlations of all pairs.
 
 Most pairs of columns hardly go together, some do closely. So a coupling is taken to be normal of mean 0, with a
-variance from a few SCALES whose weights are those under which all that was measured is likeliest, found by EM
-(Robbins 1956; Andrews, Mallows 1974; Stephens 2017). What stands out from the noise is then drawn back a little,
-and what does not, almost wholly. Released values only.
+variance from a few SCALES, whose weights are learned from all pairs (`distributions/mixing.py`; Andrews, Mallows
+1974; Stephens 2017). What stands out from the noise is then drawn back a little, and what does not, almost wholly.
+Released values only.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cohortmix.core.steps.distributions.mixing import posteriors
 
 Array = NDArray[np.float64]
 
@@ -18,7 +20,6 @@ SMALLEST = 0.1  # of them, in standard deviations of the noise: below, a couplin
 LARGEST = 1.0  # of them, in units of a correlation
 PSEUDO_COUNT = 1.0  # pairs that each scale has beforehand, so that none is ruled out by a few
 PLACES = 1000  # absolute correlations at which the variance is worked out; it is interpolated between them
-EM_STEPS = 300
 
 
 def prior_variance(second: Array, pairs: NDArray[np.bool_], std: float) -> Array:
@@ -44,10 +45,5 @@ def prior_variance(second: Array, pairs: NDArray[np.bool_], std: float) -> Array
     count = np.bincount(nearest, minlength=PLACES)
     variance = scale2 + std**2
     log_density = -0.5 * (place[:, None] ** 2 / variance + np.log(variance))
-    density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
-    weight = np.full(SCALES, 1 / SCALES)
-    for _ in range(EM_STEPS):
-        share = density * weight
-        share /= share.sum(axis=1, keepdims=True)
-        weight = (count @ share + PSEUDO_COUNT) / (count.sum() + SCALES * PSEUDO_COUNT)
+    share = posteriors(log_density, count, PSEUDO_COUNT)
     return np.asarray(np.interp(measured, place, share @ scale2))
