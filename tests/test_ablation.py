@@ -23,9 +23,10 @@ from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.release import learning, maximum_entropy
+from cohortmix.core.single_release import Release
 from cohortmix.core.steps import adapt, approximate, pipeline, plan
 from cohortmix.core.steps.scores import couplings
-from cohortmix.core.synthesis import Release, synthesize
+from cohortmix.core.synthesis import synthesize
 
 SCHEMA = Schema.model_validate(
     {

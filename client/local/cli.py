@@ -33,7 +33,7 @@ from cohortmix.protocol.local.textfile import read_schema
 from cohortmix.protocol.local.wording import count
 
 if TYPE_CHECKING:
-    from cohortmix.core.synthesis import Release
+    from cohortmix.core.single_release import Release
 
 DataFile = Annotated[Path, typer.Option("--data", help="A CSV or Parquet file, or a folder of Parquet files.")]
 SchemaFile = Annotated[Path, typer.Option("--schema", help="The data dictionary of the table, in YAML.")]

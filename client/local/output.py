@@ -14,7 +14,7 @@ from cohortmix.client.table.data import SYNTHETIC
 from cohortmix.protocol.local import folder
 
 if TYPE_CHECKING:
-    from cohortmix.core.synthesis import Release
+    from cohortmix.core.single_release import Release
 
 FILES = frozenset({"records.parquet", "centroids.parquet", "receipt.json", "summary.json"})
 

@@ -45,10 +45,11 @@ from cohortmix.core.gaussian import model as gaussian
 from cohortmix.core.privacy.budget import MIN_PATIENTS, Budget
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.noise_source import NoiseSource
+from cohortmix.core.single_release import Release, Variant
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.anonymize import sum_query
 from cohortmix.core.steps.plan import Plan
-from cohortmix.core.synthesis import Release, Variant, synthesize
+from cohortmix.core.synthesis import synthesize
 from cohortmix.core.utility.checks.check import Checked
 
 MU = Fraction(3, 10)  # the claim that is replayed and, on the vault's answers, bounded

@@ -28,8 +28,9 @@ from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.schema import Schema
 from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.privacy.noise_source import NoiseSource
+from cohortmix.core.single_release import Release
 from cohortmix.core.steps.centroids import Common
-from cohortmix.core.synthesis import Release, synthesize
+from cohortmix.core.synthesis import synthesize
 from cohortmix.core.utility.checks.check import Checked
 
 MU = Fraction(2)  # the claim that is audited

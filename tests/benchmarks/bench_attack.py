@@ -46,8 +46,9 @@ from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.noise import OpenDPNoise
 from cohortmix.core.privacy.noise_source import NoiseSource
+from cohortmix.core.single_release import Release
 from cohortmix.core.steps import approximate, plan
-from cohortmix.core.synthesis import Release, synthesize
+from cohortmix.core.synthesis import synthesize
 from cohortmix.core.utility.evaluate import auc, train_synthetic_test_real
 from cohortmix.core.utility.models import boosted_trees
 

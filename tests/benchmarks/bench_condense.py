@@ -31,7 +31,8 @@ from cohortmix.core.condensing import condense
 from cohortmix.core.release.condense.models import MODELS, Scores
 from cohortmix.core.release.condense.search import fit_rows
 from cohortmix.core.release.condense.seen import Seen
-from cohortmix.core.synthesis import Release, synthesize
+from cohortmix.core.single_release import Release
+from cohortmix.core.synthesis import synthesize
 from cohortmix.core.utility.classification import auc
 from cohortmix.core.utility.concordance import concordance
 from cohortmix.core.utility.kaplan_meier import FollowUp

@@ -28,6 +28,7 @@ from cohortmix.core import Budget
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.encoding import one_hot
 from cohortmix.core.data.sampling import draw_groups, systematic
+from cohortmix.core.single_release import Release
 from cohortmix.core.steps import approximate
 from cohortmix.core.steps.adapt import LONGER, adapt
 from cohortmix.core.steps.adapting.constraint import Drift
@@ -35,7 +36,7 @@ from cohortmix.core.steps.adapting.lagrangian import Bound
 from cohortmix.core.steps.centroids import Common
 from cohortmix.core.steps.plan import SUPPORT, TARGETS
 from cohortmix.core.steps.support import Support, choose_support
-from cohortmix.core.synthesis import Release, synthesize
+from cohortmix.core.synthesis import synthesize
 
 FILE = RESULTS / "frontier.json"
 TABLE = Part(DOCUMENT, "frontier", "bench_frontier.py")

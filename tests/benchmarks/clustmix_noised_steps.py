@@ -36,12 +36,12 @@ from cohortmix.core.privacy.noise import OpenDPNoise
 from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.questions.class_marginals import Block, ClassMarginals
 from cohortmix.core.privacy.vault import Vault
+from cohortmix.core.single_release import Release
 from cohortmix.core.steps import pipeline
 from cohortmix.core.steps.bins import choose_groups
 from cohortmix.core.steps.centroids import Common, SiteCentroids
 from cohortmix.core.steps.distributions.simplex import simplex
 from cohortmix.core.steps.plan import Plan
-from cohortmix.core.synthesis import Release
 
 Array = NDArray[np.float64]
 

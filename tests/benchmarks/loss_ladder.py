@@ -24,8 +24,9 @@ from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.privacy.noise_source import NOT_PRIVATE, NoiseSource
 from cohortmix.core.release.pool import Pool
 from cohortmix.core.release.records import draw
+from cohortmix.core.single_release import Release
 from cohortmix.core.steps import approximate
-from cohortmix.core.synthesis import Release, synthesize
+from cohortmix.core.synthesis import synthesize
 
 
 class NoNoise(KeyedNoise):

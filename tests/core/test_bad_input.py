@@ -20,7 +20,7 @@ from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.reduced import DegradedError
 from cohortmix.core.release.lost import Lost
 from cohortmix.core.release.lost_in_words import paragraph
-from cohortmix.core.synthesis import Release
+from cohortmix.core.single_release import Release
 
 N = 400
 NUMBER = "{type: number, min: 0, max: 100}"

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from cohortmix.core import Budget, Schema, synthesize
 from cohortmix.core.audit.noise_keyed import KeyedNoise
-from cohortmix.core.synthesis import Variant
+from cohortmix.core.single_release import Variant
 
 TEXT = """
 name: followed

@@ -14,7 +14,8 @@ from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.release.high_order import Terms
 from cohortmix.core.release.maximum_entropy import MaximumEntropy
 from cohortmix.core.release.pool import Pool
-from cohortmix.core.synthesis import Release, synthesize
+from cohortmix.core.single_release import Release
+from cohortmix.core.synthesis import synthesize
 
 N = 10_000
 pytestmark = pytest.mark.usefixtures("points_stay")

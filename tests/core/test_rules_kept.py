@@ -12,7 +12,7 @@ import pytest
 from cohortmix.core import Budget, Schema, synthesize
 from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.table import InputError, TableSource
-from cohortmix.core.synthesis import Variant
+from cohortmix.core.single_release import Variant
 from cohortmix.core.utility.checks.check import check
 from cohortmix.deploy.simulation.consortium import Terms
 from cohortmix.deploy.simulation.simulation import simulate

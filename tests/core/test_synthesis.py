@@ -21,7 +21,7 @@ from cohortmix.core.data.schema import SchemaError
 from cohortmix.core.data.table import InputError
 from cohortmix.core.privacy import gdp
 from cohortmix.core.privacy.budget import MIN_PATIENTS
-from cohortmix.core.synthesis import Release
+from cohortmix.core.single_release import Release
 
 SCHEMA = Schema.from_yaml(
     """

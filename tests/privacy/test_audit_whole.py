@@ -16,7 +16,8 @@ from cohortmix.core.audit.whole import FEATURES, PATIENTS, Again, measure_whole,
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.table import TableSource
 from cohortmix.core.privacy.budget import Budget
-from cohortmix.core.synthesis import Release, synthesize
+from cohortmix.core.single_release import Release
+from cohortmix.core.synthesis import synthesize
 
 SCHEMA = Schema.from_yaml(
     """

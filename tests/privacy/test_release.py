@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cohortmix.core import Budget, Schema
 from cohortmix.core.audit.noise_keyed import KeyedNoise
-from cohortmix.core.synthesis import Release, synthesize
+from cohortmix.core.single_release import Release
+from cohortmix.core.synthesis import synthesize
 
 
 class Replay:

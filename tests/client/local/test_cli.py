@@ -16,7 +16,7 @@ from commands import CHEAP, EVALUATE, SCHEMA, SYNTHESIZE, cohort, refused, repor
 from cohortmix.client.local.output import FILES
 from cohortmix.core.arguments import MOST_ROWS
 from cohortmix.core.privacy.meter import BudgetExceeded
-from cohortmix.core.synthesis import Release
+from cohortmix.core.single_release import Release
 from cohortmix.protocol.local.progress import step
 from cohortmix.protocol.local.terminal import Terminal
 

@@ -26,9 +26,9 @@ from cohortmix.core.privacy.meter import Answer
 from cohortmix.core.privacy.noise_source import NoiseSource
 from cohortmix.core.privacy.questions.class_moment import ClassMoment
 from cohortmix.core.privacy.questions.coordinates import DIAGONAL, weights
+from cohortmix.core.single_release import Release
 from cohortmix.core.steps.adapt import adapt
 from cohortmix.core.steps.plan import Plan
-from cohortmix.core.synthesis import Release
 
 NUMBERS = 24
 SCHEMA = Schema.model_validate(

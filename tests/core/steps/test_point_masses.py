@@ -15,6 +15,7 @@ from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.data.sampling import PointMass, with_points
 from cohortmix.core.dimensions import most_kappa
+from cohortmix.core.single_release import Release
 from cohortmix.core.steps.centroids import Margins
 from cohortmix.core.steps.point_masses import (
     COST,
@@ -28,7 +29,7 @@ from cohortmix.core.steps.point_masses import (
     question,
     read,
 )
-from cohortmix.core.synthesis import Release, synthesize
+from cohortmix.core.synthesis import synthesize
 
 N = 7000
 pytestmark = pytest.mark.usefixtures("points_stay")

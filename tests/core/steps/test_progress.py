@@ -8,8 +8,9 @@ from parity import patients, schema
 
 from cohortmix.core import Budget
 from cohortmix.core.audit.noise_keyed import KeyedNoise
+from cohortmix.core.single_release import Variant
 from cohortmix.core.steps.progress import observed, report
-from cohortmix.core.synthesis import Variant, synthesize
+from cohortmix.core.synthesis import synthesize
 
 PARTS = {
     "cells": ["answers", "mixture", "inducing points", "dependences", "records"],

@@ -60,7 +60,7 @@ FAULTS = (
     ),
     Fault(
         "kappa dropped from a release's receipt",
-        "core/synthesis.py",
+        "core/single_release.py",
         "kappa = sum(gdp.kappa(len(answer.values), answer.sigma) for answer in self.answers)",
         "kappa = 0.0",
         (f"{SYNTHESIS}::test_the_receipt_says_what_it_cost",),

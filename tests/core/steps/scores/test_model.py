@@ -13,9 +13,10 @@ from cohortmix.core.audit.noise_keyed import KeyedNoise
 from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.privacy.questions.pair_tables import PairTables
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
+from cohortmix.core.single_release import Release
 from cohortmix.core.steps.plan import Plan
 from cohortmix.core.steps.scores import couplings
-from cohortmix.core.synthesis import Release, synthesize
+from cohortmix.core.synthesis import synthesize
 
 N = 3_000
 
