@@ -84,6 +84,8 @@ def require_arguments(model: object, size: object, evaluations: object = None, s
 
 def require_suited(model: str, schema: Schema) -> None:
     """Raise InputError unless the model predicts what the schema's target is."""
+    if schema.target is None:
+        raise InputError("the schema has no target, so that a model has nothing to predict; declare one")
     survival = schema.outcome.survival is not None
     suited = [name for name in get_args(Model) if (name in ("cox", "survival-forest")) == survival]
     if model in suited:

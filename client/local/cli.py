@@ -85,6 +85,8 @@ def evaluate(
         raise InputError(f"unexpected argument {more_targets[0]!r}; name targets with --target")
     for file, other in ((json_file, figure), (figure, json_file)):
         require_free_file(file, replace, (synthetic, real, schema, *([other] if other is not None else [])))
+    if figure is not None and figure.suffix.lower() != ".svg":
+        raise InputError(f"expected --figure to name an SVG file, such as figure.svg, got {figure.name!r}")
     require_pair(synthetic, real)
     dictionary, targets = read_schema(schema), (*(target or ()), *(more_targets or ()))
     if figure is not None and not targets and dictionary.target is None:

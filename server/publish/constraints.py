@@ -11,6 +11,14 @@ from cohortmix.core.steps.adapting.constraint import Reached, parse
 from cohortmix.core.steps.centroids import SiteCentroids
 from cohortmix.protocol.messages import StudySpec
 
+TERMS = {
+    "Inducing points": "a few labelled synthetic rows that predict the outcome by themselves.",
+    "Drift": "how far they were moved from typical synthetic patients to predict better; 0 is not at all.",
+    "Recall": "of the patients of a class, the share that they find.",
+    "Calibration": "in a subgroup, how far their mean predicted probability of a class is from the class’s share.",
+}
+"""What the words of constraints mean, for who has never read one."""
+
 
 def became(spec: StudySpec, centroids: SiteCentroids) -> dict[str, Any]:
     """The entry `constraints` of a site in summary.json; empty for a study without any.
@@ -36,7 +44,7 @@ def in_one_sentence(summary: Mapping[str, Any]) -> str:
     missed = {text: [site["name"] for site in points if not _of(site, text)["met"]] for text in asked}
     parts = [
         f"those of {'all sites together' if joint else some(names)} miss {in_quotes(text)}"
-        + (f" ({_of(points[0], text)['value']:.3g})" if joint else "")
+        + (f" ({Reached(**_of(points[0], text)).shown})" if joint else "")
         for text, names in missed.items()
         if names
     ]

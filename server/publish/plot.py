@@ -27,6 +27,8 @@ NOISY = {
 }
 """By whether a site is reduced, the kind of count whose noise is drawn: that of its last release."""
 
+ONE_VALUE = "count of one value"
+
 Scale = Callable[[float], float]
 """From a value to its place, in per cent of the width."""
 
@@ -69,13 +71,14 @@ def score_plot(summary: Mapping[str, Any]) -> Html:
     )
 
 
-def noise_plot(summary: Mapping[str, Any], noise_std: Mapping[str, float]) -> Html:
+def noise_plot(summary: Mapping[str, Any], noise_std: Mapping[str, float], by_scores: bool = False) -> Html:
     """The noise of one released count of each site as a share of its patients: a short bar is a clear picture.
 
     Parameters
     ----------
     summary : as `publish.summarise` makes it.
     noise_std : by site, the standard deviation of the noise of one released count, in patients.
+    by_scores : whether that is a count of one value at each of them, since no pairs were counted.
     """
     shares = {site["name"]: noise_std[site["name"]] / site["n"] for site in summary["sites"]}
     ticks = _shares(max(shares.values()))
@@ -93,7 +96,7 @@ def noise_plot(summary: Mapping[str, Any], noise_std: Mapping[str, float]) -> Ht
         "Noise of one released count as a share of the site's patients",
         _key(
             *(
-                (_upright(50, f"noise {_kind(reduced)}"), text)
+                (_upright(50, f"noise {_kind(reduced)}"), ONE_VALUE if by_scores and not reduced else text)
                 for reduced, text in NOISY.items()
                 if any(site["reduced"] == reduced for site in summary["sites"])
             )

@@ -23,9 +23,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.release.condensed import centroid_table
 from cohortmix.core.release.lost import Lost
 from cohortmix.core.release.lost_in_words import paragraph
+from cohortmix.core.steps.anonymize import noise_a
 from cohortmix.core.utility.interval import Difference
 from cohortmix.protocol.local import folder
 from cohortmix.protocol.messages import SiteEntry, encode
@@ -198,10 +200,22 @@ def _page(result: StudyResult, summary: Mapping[str, Any], records: pd.DataFrame
         float(sum(cost.kappa for cost in _spent(result).values())),
         result.schema,
         result.spec.coordinator_key,
-        noise_std={name: centroids.noise_std for name, centroids in result.centroids.items()},
+        noise_std={name: _noise_of_a_count(result, name) for name in result.centroids},
+        by_scores=bool(result.common.scores),
         curve=of_records(records, result.schema),
         absent=[entry.name for entry in result.spec.sites if entry.name not in took_part],
     )
+
+
+def _noise_of_a_count(result: StudyResult, name: str) -> float:
+    """Standard deviation, in patients: of a pair of values, or of one value where no pairs were counted."""
+    centroids, spec = result.centroids[name], result.spec
+    if not result.common.scores or "mixture" not in centroids.kind:
+        return centroids.noise_std
+    site = spec.site(name)
+    if spec.joint is not None or site is None:
+        return result.common.margins.s_a
+    return noise_a(Encoding.of(result.schema), float(spec.plan(result.schema, site.patients).mu2_sums))
 
 
 def _write_parquet(path: Path, frame: pd.DataFrame, result: StudyResult) -> None:

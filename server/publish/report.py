@@ -13,7 +13,7 @@ from cohortmix.core.data.schema import Schema
 from cohortmix.core.data.words import some
 from cohortmix.protocol.local.html import Html, element, join
 from cohortmix.protocol.local.wording import count, digits, percent, reduced
-from cohortmix.server.publish.constraints import all_kept, in_one_sentence
+from cohortmix.server.publish.constraints import TERMS, all_kept, in_one_sentence
 from cohortmix.server.publish.curve import PooledCurve, curve_section
 from cohortmix.server.publish.dictionary import dictionary
 from cohortmix.server.publish.gains import ARTICLES, MEANINGS, MEASURES, compared, signed
@@ -23,6 +23,11 @@ from cohortmix.server.publish.site_table import site_table
 from cohortmix.server.publish.style import STYLE
 
 NOTHING = Html("")
+ABOUT_PAIRS = {
+    False: "Counts of pairs of values say more than counts of single values, and are noisier.",
+    True: "Pairs of values were not counted: noised correlations say which columns go together.",
+}
+"""By whether answer B was about scores."""
 
 
 def render(
@@ -32,6 +37,7 @@ def render(
     coordinator_key: str,
     *,
     noise_std: Mapping[str, float] | None = None,
+    by_scores: bool = False,
     absent: Sequence[str] = (),
     curve: PooledCurve | None = None,
 ) -> str:
@@ -44,6 +50,7 @@ def render(
     schema : the study's.
     coordinator_key : under which the study and the manifest are signed.
     noise_std : by site, the standard deviation of the noise of one released count, in patients.
+    by_scores : whether no pairs of values were counted, and correlations say which columns go together.
     absent : sites of the study that have released nothing.
     curve : of the pooled records; None where the outcome is no time to an event.
     """
@@ -52,13 +59,15 @@ def render(
         "main",
         _opening(summary, schema, coordinator_key),
         _less_than_planned(summary, absent),
-        _usefulness(summary) if measured else _contribution(summary, noise_std or {}),
+        _usefulness(summary) if measured else _contribution(summary, noise_std or {}, by_scores),
         curve_section(curve),
         risk(summary, kappa),
         site_table(summary, measured),
         dictionary(schema),
         _limits(summary),
-        _terms(summary["measure"] if measured else None, curve is not None),
+        _terms(
+            summary["measure"] if measured else None, curve is not None, bool(summary["study"].get("constraints"))
+        ),
         _origin(summary),
     )
     head = element(
@@ -178,7 +187,7 @@ def _usefulness(summary: Mapping[str, Any]) -> Html:
     )
 
 
-def _contribution(summary: Mapping[str, Any], noise_std: Mapping[str, float]) -> Html:
+def _contribution(summary: Mapping[str, Any], noise_std: Mapping[str, float], by_scores: bool) -> Html:
     if summary["study"]["joint"] is not None:
         return _together(summary, noise_std)
     return element(
@@ -187,11 +196,11 @@ def _contribution(summary: Mapping[str, Any], noise_std: Mapping[str, float]) ->
         element(
             "p",
             "At the same budget, the more patients a site has, the less the noise matters in what it released. "
-            "Counts of pairs of values say more than counts of single values, and are noisier. How well models do "
-            "on real patients was not measured: such figures are not private, and stay with the sites.",
+            f"{ABOUT_PAIRS[by_scores]} How well models do on real patients was not measured: such figures are not "
+            "private, and stay with the sites.",
         ),
         _figure(
-            noise_plot(summary, noise_std),
+            noise_plot(summary, noise_std, by_scores),
             "Each bar is the noise on one released count of patients (one standard deviation) as a share of "
             "the site’s patients, whose number is beside its name. Among counts of the same kind, a shorter "
             "bar means a clearer picture of the site.",
@@ -238,7 +247,7 @@ def _limits(summary: Mapping[str, Any]) -> Html:
     return element("section", element("h2", "Limits"), element("ul", *items))
 
 
-def _terms(measure: str | None, curve: bool) -> Html:
+def _terms(measure: str | None, curve: bool, constraints: bool) -> Html:
     terms = {
         "µ": "the privacy budget: one patient can shift what was published by at most µ standard deviations of "
         "the noise. With µ = 0 nothing is revealed. For several releases, the squares of their µ add up.",
@@ -254,6 +263,8 @@ def _terms(measure: str | None, curve: bool) -> Html:
             "the share of patients without the event as time goes by; each counts for as long as the follow-up "
             "lasted."
         )
+    if constraints:
+        terms |= TERMS
     pairs = [join(element("dt", term), element("dd", text)) for term, text in terms.items()]
     return element("section", element("h2", "Terms"), element("dl", *pairs))
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortmix.core import synthesis
+from cohortmix.core import single_release, synthesis
 from cohortmix.core.data.dictionary import grid
 from cohortmix.core.data.encoding import Cells, Encoding
 from cohortmix.core.data.groups import Groups
@@ -211,7 +211,7 @@ _ALL = (
     Variant(
         "no-mixture",
         "the maximum-entropy model of answers A and B themselves, no mixture",
-        (Change(pipeline, "approximate_and_adapt", measured), Change(synthesis, "Pool", MeasuredPool)),
+        (Change(pipeline, "approximate_and_adapt", measured), Change(single_release, "Pool", MeasuredPool)),
         scores=False,
     ),
     Variant(

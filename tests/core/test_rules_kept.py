@@ -155,13 +155,17 @@ def test_on_the_stroke_trial() -> None:
         data, schema.model_copy(update={"rules": ()}), Budget.from_epsilon(1.0), noise=KeyedNoise(1)
     ).records(5000)
     assert breaking_stroke(free) > 0
-    for name in ("RVISINF", "RCT", "RDEF7", "STYPE"):
+
+    def distance(rows: pd.DataFrame, name: str) -> float:
         real = data[name].value_counts(normalize=True)
-        off, otherwise = (
-            real.sub(rows[name].value_counts(normalize=True), fill_value=0).abs().sum() / 2
-            for rows in (drawn, free)
-        )
-        assert off < otherwise + 0.01, name
+        return float(real.sub(rows[name].value_counts(normalize=True), fill_value=0).abs().sum() / 2)
+
+    for tied in (
+        ("RVISINF", "RCT"),
+        ("RDEF7", "STYPE"),
+    ):  # by a rule, through which the error of one is the other's
+        otherwise = max(distance(free, name) for name in tied)
+        assert max(distance(drawn, name) for name in tied) < otherwise + 0.01, tied
 
 
 @pytest.mark.parametrize("joint", [None, JointNoise(conspirators=1, tolerated_dropouts=0)])

@@ -16,12 +16,14 @@ from wide_tables import PAIRS, RHO, SCHEMA, patients
 
 from cohortmix.client.ledger.policy import Refused
 from cohortmix.client.site.request import require_common
+from cohortmix.core.data.encoding import Encoding
 from cohortmix.core.privacy.budget import Budget
 from cohortmix.core.privacy.questions.score_moment import ScoreMoment
-from cohortmix.core.steps.anonymize import pair_query
+from cohortmix.core.steps.anonymize import noise_a, pair_query
 from cohortmix.deploy.simulation.consortium import Consortium, Terms
 from cohortmix.protocol.study import JointNoise
 from cohortmix.server.publish.pool import draw
+from cohortmix.server.publish.publish import _noise_of_a_count
 from cohortmix.server.result import ALL_SITES, StudyResult
 
 SIZES = {"ITAL": 1_500, "NORW": 1_000, "UK": 800}
@@ -130,6 +132,23 @@ def test_sites_are_asked_about_scores_if_all_of_them_can_be(each: tuple[Consorti
     assert kinds == {"ITAL": {"mixture"}, "NORW": {"mixture"}}
     assert result.refusals == ()
     assert np.mean(correlations(draw(result, 20_000))) > 0.1, "some of it, though mixtures have few steps here"
+
+
+def test_the_report_has_the_noise_of_a_count_and_not_the_precision_of_a_fit(
+    joint: Consortium, each: tuple[Consortium, StudyResult]
+) -> None:
+    """Where no pairs were counted `noise_std` of the centroids is another thing: a thousandth of it."""
+    _, result = each
+    for name, centroids in result.centroids.items():
+        site = result.spec.site(name)
+        assert site is not None
+        plan = result.spec.plan(SCHEMA, site.patients)
+        count = noise_a(Encoding.of(SCHEMA), float(plan.mu2_sums))
+        assert _noise_of_a_count(result, name) == pytest.approx(count)
+        assert count > 10 * centroids.noise_std
+    with coordinating(joint) as coordinator:
+        together = coordinator.finish()
+    assert _noise_of_a_count(together, ALL_SITES) == together.common.margins.s_a
 
 
 def test_a_site_takes_no_scores_that_do_not_fit(each: tuple[Consortium, StudyResult]) -> None:

@@ -19,6 +19,7 @@ from cohortmix.core.data.words import in_quotes, listed
 from cohortmix.core.steps.adapting.subgroup import Subgroup
 
 MOST = 16  # constraints together: each has a multiplier and a column of weights
+DIGITS = range(4, 12)  # of a value that is shown
 ROUNDING = 1e-9  # beyond a limit, which is within it
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 # Without blanks at its ends: there is then one way to read the blanks around it. With many ways, a text of 500
@@ -125,9 +126,22 @@ class Reached:
     @property
     def sentence(self) -> str:
         """One sentence, for a person."""
+        text = in_quotes(self.constraint)
         if self.value is None:
-            return f"{in_quotes(self.constraint)} has nothing to hold for: the release has no inducing points"
-        return f"{in_quotes(self.constraint)} was {'met' if self.met else 'not met'}, with {self.value:.4g}"
+            return f"{text} has nothing to hold for: the release has no inducing points"
+        if not self.met and parse(self.constraint).holds(self.value):
+            return f"{text} has nothing to hold for: no released record is of the class or in the subgroup"
+        return f"{text} was {'met' if self.met else 'not met'}, with {self.shown}"
+
+    @property
+    def shown(self) -> str:
+        """The value, in as many digits as tell a missed limit from one that is kept; empty where there is none."""
+        if self.value is None:
+            return ""
+        texts = [f"{self.value:.{digits}g}" for digits in DIGITS]
+        missed = parse(self.constraint)
+        apart = (text for text in texts if self.met or not missed.holds(float(text)))
+        return next(apart, texts[0])
 
 
 def parse(text: str) -> Constraint:

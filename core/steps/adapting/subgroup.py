@@ -60,6 +60,11 @@ class Subgroup:
                 raise InputError(f"subgroup {text}: expected '=' and a declared value of {in_quotes(self.column)}")
         elif not (isinstance(column, Number) and self.relation != "=" and self._is_limit()):
             raise InputError(f"subgroup {text}: expected a category and '=', or a number and '>=' or '<'")
+        elif (float(self.value) > column.max) if self.relation == ">=" else (float(self.value) <= column.min):
+            raise InputError(
+                f"subgroup {text}: nobody can be in it, since {in_quotes(self.column)} is declared from "
+                f"{column.min:g} to {column.max:g}; choose a limit between them"
+            )
 
     def shares(self, cells: Cells) -> NDArray[np.float64]:
         """(size,) the part of each fine cell of the column that is in the subgroup: between 0 and 1 at a limit."""

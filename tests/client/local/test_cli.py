@@ -69,6 +69,7 @@ def test_synthetic_records_need_no_patient_key(folder: Path) -> None:
         ((*EVALUATE, "--strata", "z"), "no column 'z'"),
         ((*EVALUATE, "--figure", "no/such/figure.svg"), "cannot write 'no/such/figure.svg'"),
         ((*EVALUATE, "--figure", "t.csv", "--replace"), "which is needed as it is"),
+        ((*EVALUATE, "--figure", "figure.png"), "expected --figure to name an SVG file"),
         ((*EVALUATE, "--figure", "new", "--json", "new"), "which is needed as it is"),
         ((*EVALUATE, "z"), "name targets with --target"),
         ((*EVALUATE, "--json", "no/such/folder.json"), "cannot write 'no/such/folder.json'"),

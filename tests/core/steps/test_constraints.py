@@ -284,6 +284,8 @@ def test_what_is_no_constraint_is_refused(text: str) -> None:
         (["calibration(SEX>=F, well)<=0.1"], "expected '=' and a declared value of 'SEX'"),
         (["calibration(AGE=65, well)<=0.1"], "or a number and '>=' or '<'"),
         (["calibration(AGE>=old, well)<=0.1"], "or a number and '>=' or '<'"),
+        (["calibration(AGE>=300, well)<=0.1"], "nobody can be in it, since 'AGE' is declared from"),
+        (["calibration(AGE<-1, well)<=0.1"], "nobody can be in it, since 'AGE' is declared from"),
         (["drift<=0.1", "drift<=0.2"], "got two for the same"),
         (
             [f"calibration(AGE>={age}, well)<=0.1" for age in range(30, 31 + MOST)],
@@ -329,6 +331,23 @@ def test_bounds_are_of_the_declared_class_and_subgroup() -> None:
 def test_facts_are_plain() -> None:
     reached = Reached("drift<=0.1", False, 0.2, 3.0)
     assert reached.facts == {"constraint": "drift<=0.1", "met": False, "value": 0.2, "multiplier": 3.0}
+
+
+def test_a_limit_that_is_missed_by_a_hair_is_seen_to_be_missed() -> None:
+    text = "calibration(SEX=F, dead)<=0.05"
+    assert Reached(text, False, 0.0500078, 1.0).shown == "0.05001"
+    assert Reached(text, False, 0.05000001, 1.0).shown == "0.05000001"
+    assert Reached(text, True, 0.0499999, 1.0).shown == "0.05"
+    assert Reached(text, False, 0.2, 1.0).shown == "0.2"
+    assert Reached(text, False, None, None).shown == ""
+
+
+def test_what_has_nothing_to_hold_for_is_not_said_to_miss_its_limit() -> None:
+    nobody = Reached("calibration(SEX=F, dead)<=0.05", False, 0.0, 0.0)
+    assert nobody.sentence.endswith(
+        "has nothing to hold for: no released record is of the class or in the subgroup"
+    )
+    assert Reached(nobody.constraint, False, 0.06, 0.0).sentence.endswith("was not met, with 0.06")
 
 
 def test_a_class_of_slices_has_a_comma_in_its_name() -> None:

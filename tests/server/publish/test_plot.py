@@ -41,6 +41,9 @@ def test_noise_is_shown_as_a_share_of_a_sites_patients(deployed: Summary) -> Non
     deployed["sites"][2]["reduced"] = True
     page = Page(render(deployed, noise_std={"UK": 87.0, "ITAL": 87.0, "NORW": 28.4}))
     assert "count of one value, from a site that is reduced" in page.text, "another kind of count is told apart"
+    assert "count of a pair of values" in page.text
+    noise = {"UK": 87.0, "ITAL": 87.0, "NORW": 28.4}
+    assert "count of a pair of values" not in Page(render(deployed, noise_std=noise, by_scores=True)).text
 
 
 @pytest.mark.parametrize(
