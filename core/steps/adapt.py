@@ -43,7 +43,7 @@ def adapt(
     leave alpha without meaning.) Adam on both X_s and y_s, on minibatches of the targets, the step decaying to
     zero along a cosine; each block of the points, and each label, is projected onto its simplex every 5 steps.
 
-    Under constraints, an augmented Lagrangian (`constraints.lagrangian`): three times the steps, and every 20 of
+    Under constraints, an augmented Lagrangian (`adapting.lagrangian`): three times the steps, and every 20 of
     them the exact figures on all targets set the multipliers. A limit on the drift takes alpha's place: the loss
     is then the classifier's alone, and the limit's multiplier is what alpha / (1 - alpha) is in Eq. 6. Of all
     points looked at, the best that keep every constraint are the result; where none do, those nearest to it.

@@ -57,7 +57,7 @@ def project(
     """
     if prior is None:
         prior = _coarser(sums, encoding, patients, means)
-    masses, out, todo = class_masses(sums.masses, patients), np.empty_like(sums.cells), []
+    masses, out, fitted = class_masses(sums.masses, patients), np.empty_like(sums.cells), []
     with ONE_THREAD.limit(limits=1, user_api="blas"):
         for j, (feature, block) in enumerate(zip(encoding.features, encoding.blocks, strict=True)):
             possible, base = encoding.possible[j], None if prior is None else prior.cells[:, block]
@@ -70,9 +70,9 @@ def project(
                 continue
             shares = _shares(counted, masses, std, feature, of_scores)
             for c, of_class in enumerate(zip(shares, _within(base, possible), strict=True)):
-                todo.append((c, block, of_class[0], *_by_tau(*of_class, feature)))
-        how_far = posteriors(np.array([evidence for *_, evidence in todo]).reshape(-1, len(TAU)))
-        for (c, block, shares_of_class, found, _), of_tau in zip(todo, how_far, strict=True):
+                fitted.append((c, block, of_class[0], *_by_tau(*of_class, feature)))
+        by_tau = posteriors(np.array([evidence for *_, evidence in fitted]).reshape(-1, len(TAU)))
+        for (c, block, shares_of_class, found, _), of_tau in zip(fitted, by_tau, strict=True):
             out[c, block] = standing_out(of_tau @ found, shares_of_class.x, CLEAR * shares_of_class.std)
     for possible, block in zip(encoding.possible, encoding.blocks, strict=True):
         out[:, block] = _within(out[:, block], possible)

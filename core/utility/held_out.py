@@ -18,7 +18,7 @@ from cohortmix.core.data.table import InputError
 from cohortmix.core.utility.classification import auc
 from cohortmix.core.utility.columns import Table, Values, read
 from cohortmix.core.utility.concordance import concordance, pairs_of_each
-from cohortmix.core.utility.evaluate import score_real as score_real
+from cohortmix.core.utility.evaluate import score_real
 from cohortmix.core.utility.interval import Difference, auc_difference, ratio_difference
 from cohortmix.core.utility.kaplan_meier import FollowUp
 from cohortmix.core.utility.regression import figures, predictions

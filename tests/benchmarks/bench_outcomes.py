@@ -11,12 +11,11 @@ held-out real records. What is stored is not computed again; `--write` puts it i
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 
 import pandas as pd
-from cell_runs import measured, run, store, task_of
+from cell_runs import arguments, measured, run, store, task_of
 from outcome_scoring import score_outcome
 from outcome_tables import EPSILONS, METHODS, TABLE, cells, markdown, place_of
 from public_data import SPLITS, load
@@ -26,7 +25,7 @@ from synthesizers import METHODS as MAKERS
 
 def main() -> int:
     """Compute what is wanted and not stored; show it; 1 if a cell failed."""
-    wanted = arguments()
+    wanted = arguments(__doc__, EPSILONS, METHODS)
     if wanted.write:
         TABLE.write(markdown(stored_of(cells(SPLITS))))
         return 0
@@ -37,18 +36,6 @@ def main() -> int:
     succeeded = wanted.table or run(chosen, command, wanted.again, compute=compute, alone=False)
     print(markdown(stored_of(chosen)))
     return 0 if succeeded else 1
-
-
-def arguments() -> argparse.Namespace:
-    """The options of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", nargs="+", choices=EPSILONS, default=list(EPSILONS))
-    parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--splits", type=int, default=SPLITS, help="how many of the five")
-    parser.add_argument("--again", action="store_true", help="compute what is stored already once more")
-    parser.add_argument("--table", action="store_true", help="show what is stored, and compute nothing")
-    parser.add_argument("--write", action="store_true", help="write what is stored into docs/benchmarks.md")
-    return parser.parse_args()
 
 
 def stored_of(wanted: list[Cell]) -> dict[Cell, Facts]:

@@ -11,13 +11,12 @@ computed again; `--write` puts it into docs/benchmarks.md.
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 
 import pandas as pd
-from cell_runs import measured, run, store, task_of
-from public_data import SPLITS, Dataset, load
+from cell_runs import arguments, measured, run, store, task_of
+from public_data import Dataset, load
 from rare_tables import FILE, METHODS, MODELS, SETTING, TABLE, cells, markdown
 from result_cells import Cell, read
 from scoring import SCORERS, Figures
@@ -30,7 +29,7 @@ from cohortmix.core.utility.evaluate import score_real
 
 def main() -> int:
     """Compute what is wanted and not stored; show it; 1 if a cell failed."""
-    wanted = arguments()
+    wanted = arguments(__doc__, SETTING, METHODS)
     stored = {cell: facts for cell, facts in read().items() if cell.data == FILE}
     if wanted.write:
         TABLE.write(markdown(stored))
@@ -42,18 +41,6 @@ def main() -> int:
     succeeded = wanted.table or run(chosen, command, wanted.again, compute=compute, alone=False)
     print(markdown({cell: facts for cell, facts in read().items() if cell in chosen}))
     return 0 if succeeded else 1
-
-
-def arguments() -> argparse.Namespace:
-    """The options of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", nargs="+", choices=SETTING, default=list(SETTING))
-    parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--splits", type=int, default=SPLITS, help="how many of the five")
-    parser.add_argument("--again", action="store_true", help="compute what is stored already once more")
-    parser.add_argument("--table", action="store_true", help="show what is stored, and compute nothing")
-    parser.add_argument("--write", action="store_true", help="write what is stored into docs/benchmarks.md")
-    return parser.parse_args()
 
 
 def compute(cell: Cell, command: str, again: bool = False) -> list[str]:

@@ -6,6 +6,7 @@ and the last, and the ablation brings a function of its own.
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import resource
@@ -22,7 +23,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from peer_synthesizers import PeerFailedError
-from public_data import Dataset, load, patients_of
+from public_data import SPLITS, Dataset, load, patients_of
 from result_cells import Cell, Facts, read, write
 from scoring import Figures, score_condensed, score_records, score_sites_alone
 from site_settings import SETTINGS
@@ -137,6 +138,18 @@ def figures_of(name: str, made: Made, data: Dataset) -> Figures:
     if made.support is not None and name == next(iter(made.records)):
         figures["condensed"] = score_condensed(made.sites, made.support, data)
     return figures
+
+
+def arguments(about: str | None, data: Iterable[str], methods: Iterable[str]) -> argparse.Namespace:
+    """The options of a benchmark whose cells are methods on splits of data sets; `about` is its docstring."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for option, choices in (("--data", tuple(data)), ("--method", tuple(methods))):
+        parser.add_argument(option, nargs="+", choices=choices, default=list(choices))
+    parser.add_argument("--splits", type=int, default=SPLITS, help="how many of the five")
+    parser.add_argument("--again", action="store_true", help="compute what is stored already once more")
+    parser.add_argument("--table", action="store_true", help="show what is stored, and compute nothing")
+    parser.add_argument("--write", action="store_true", help="write what is stored into docs/benchmarks.md")
+    return parser.parse_args()
 
 
 def resolved(cell: Cell, largest: int) -> ResolvedBudget:

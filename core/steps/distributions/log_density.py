@@ -104,7 +104,7 @@ class Shares(NamedTuple):
 
 def fit(shares: Shares, base: Array, runs: Array, prior: Sequence[Array]) -> Array:
     """The distribution (m,) of the largest evidence; parameters as of `fits`."""
-    best, found, worse = -np.inf, base, 0
+    best, found, worse = -np.inf, np.asarray(base / base.sum()), 0
     for p, evidence in fits(shares, base, runs, prior):
         worse = 0 if evidence > best else worse + 1
         if evidence > best:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 EM_STEPS = 300
+IMPOSSIBLE = -1e300
 
 
 def posteriors(log_evidence: Array, count: NDArray[Any] | None = None, pseudo_count: float = 0.0) -> Array:
@@ -21,7 +22,9 @@ def posteriors(log_evidence: Array, count: NDArray[Any] | None = None, pseudo_co
 
     Parameters
     ----------
-    log_evidence : (n, k) log density of each measurement under each component, up to a constant of its own.
+    log_evidence : (n, k) log density of each measurement under each component, up to a constant of its own. One
+        that is no number rules its component out, or where none is a number says nothing: the weights are those of
+        all, which one of them must not spoil.
     count : (n,) how often each was made; by default once.
     pseudo_count : measurements that each component has beforehand, so that none is ruled out by a few.
 
@@ -31,6 +34,7 @@ def posteriors(log_evidence: Array, count: NDArray[Any] | None = None, pseudo_co
     """
     n, k = log_evidence.shape
     count = np.ones(n) if count is None else count
+    log_evidence = np.nan_to_num(log_evidence, nan=IMPOSSIBLE, neginf=IMPOSSIBLE)
     density = np.exp(log_evidence - log_evidence.max(axis=1, keepdims=True))
     weight = np.full(k, 1 / k)
     share = density

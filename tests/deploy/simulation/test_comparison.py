@@ -43,7 +43,7 @@ def silent(event: str, done: int, total: int) -> None:
 def learned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many records each model learned from, in order."""
     counts: list[int] = []
-    score_real = held_out.score_real
+    from cohortmix.core.utility.evaluate import score_real
 
     def counted(records: Any, *others: Any) -> Any:
         counts.append(len(records))

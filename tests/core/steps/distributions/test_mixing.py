@@ -48,3 +48,13 @@ def test_none_or_one_measurement(n: int) -> None:
     found = posteriors(np.full((n, 3), -1e300))
     assert found.shape == (n, 3)
     assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("nothing", [np.nan, -np.inf])
+def test_what_is_no_number_spoils_nothing_else(nothing: float) -> None:
+    known = log_density(RNG.normal(0, 1, 50))
+    odd = np.array([[nothing, 0.0, nothing], [nothing] * 3])
+    found = posteriors(np.concatenate([known, odd]))
+    assert np.isfinite(found).all()
+    assert found[50].tolist() == [0, 1, 0]
+    np.testing.assert_allclose(found[:50], posteriors(known), atol=0.05)
